@@ -1,0 +1,171 @@
+"""`boot.conf`: vendor default, admin's file and drop-ins → one frozen `Config`.
+
+Each file is checked on its own, so that an error can name it; then they are laid over each
+other, later wins. What a file leaves out comes from the configspec below, which is the one
+place for names, types, ranges and defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configobj import ConfigObj, ConfigObjError, flatten_errors
+from configobj.validate import Validator
+
+from ocp_tuned_boot import files
+from ocp_tuned_boot.errors import ConfigurationError
+from ocp_tuned_boot.inputs import parse_image_reference, parse_profile_name
+from ocp_tuned_boot.paths import Paths
+
+SPEC = """
+[tuning]
+image = string(default='')
+profile = string(default='')
+contract = option('tuned', 'operand', default='tuned')
+timeout = float(min=10, max=3600, default=90)
+tuned_timeout = float(min=1, max=3600, default=60)
+
+[podman]
+socket = string(min=1, default='/run/podman/podman.sock')
+"""
+
+#: The spec's types, in the words an admin reads in an error.
+_EXPECTED = {
+    "image": "an image reference",
+    "profile": "a profile name",
+    "contract": "'tuned' or 'operand'",
+    "timeout": "a number of seconds from 10 to 3600",
+    "tuned_timeout": "a number of seconds from 1 to 3600",
+    "socket": "the absolute path of a unix socket",
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What `boot.conf` says, checked. Times are seconds; boot.conf(5) has the meanings."""
+
+    image: str
+    profile: str
+    contract: str
+    timeout: float
+    tuned_timeout: float
+    socket: Path
+
+
+def parse(layers: Iterable[tuple[str, str]]) -> Config:
+    """Merges `(file name, text)` pairs, later ones winning. Raises `ConfigurationError`."""
+    merged = ConfigObj(configspec=SPEC.splitlines(), interpolation=False, list_values=False)
+    for name, text in layers:
+        merged.merge(_layer(name, text))
+    merged.validate(Validator())
+    tuning = merged["tuning"]
+    return Config(
+        image=tuning["image"],
+        profile=tuning["profile"],
+        contract=tuning["contract"],
+        timeout=tuning["timeout"],
+        tuned_timeout=tuning["tuned_timeout"],
+        socket=Path(merged["podman"]["socket"]),
+    )
+
+
+def _layer(name: str, text: str) -> dict[str, Any]:
+    """One file as plain text values, after it has been checked against the spec by itself."""
+    try:
+        said = ConfigObj(text.splitlines(), interpolation=False, list_values=False)
+    except ConfigObjError as error:
+        first = error.errors[0] if getattr(error, "errors", None) else error
+        raise ConfigurationError(f"{name}: {first}", "See boot.conf(5) for the syntax.") from error
+    values: dict[str, Any] = {
+        section: {key: _unquoted(value) for key, value in keys.items()}
+        if isinstance(keys, Mapping)
+        else keys
+        for section, keys in said.items()
+    }
+    checked = ConfigObj(values, configspec=SPEC.splitlines(), interpolation=False)
+    _refuse_unknown(name, values, checked.configspec)
+    for sections, key, problem in flatten_errors(
+        checked, checked.validate(Validator(), preserve_errors=True)
+    ):
+        section = "/".join(sections)
+        found = values.get(section, {}).get(key)
+        raise ConfigurationError(
+            f"{name}: [{section}] {key}: found {found!r}, expected {_EXPECTED[key]} ({problem})"
+        )
+    _check_meaning(name, values)
+    return values
+
+
+def _unquoted(value: Any) -> Any:
+    """`'text'` and `"text"` mean text; configobj does this only where it also makes lists."""
+    if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1]
+    return value
+
+
+def _refuse_unknown(name: str, said: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
+    for section, keys in said.items():
+        if not isinstance(keys, Mapping):
+            raise ConfigurationError(
+                f"{name}: found the key {section!r} before any section, "
+                f"expected one of the sections {_listed(spec)}"
+            )
+        if section not in spec:
+            raise ConfigurationError(
+                f"{name}: found the section [{section}], expected one of {_listed(spec)}"
+            )
+        for key in keys:
+            if key not in spec[section]:
+                raise ConfigurationError(
+                    f"{name}: [{section}]: found the key {key!r}, "
+                    f"expected one of {', '.join(spec[section])}"
+                )
+
+
+def _listed(spec: Mapping[str, Any]) -> str:
+    return ", ".join(f"[{section}]" for section in spec)
+
+
+def _check_meaning(name: str, values: Mapping[str, Any]) -> None:
+    """What a configspec cannot say."""
+    tuning = values.get("tuning", {})
+    if tuning.get("image"):
+        parse_image_reference(tuning["image"], f"{name}: [tuning] image")
+    if tuning.get("profile"):
+        parse_profile_name(tuning["profile"], f"{name}: [tuning] profile")
+    socket = values.get("podman", {}).get("socket", "/")
+    if not socket.startswith("/"):
+        raise ConfigurationError(
+            f"{name}: [podman] socket: found {socket!r}, expected {_EXPECTED['socket']}"
+        )
+
+
+def load(paths: Paths, override: Path | None = None) -> Config:
+    """Reads and merges the host's files, or `override` alone (`--config`).
+
+    Order: `/usr/lib/ocp-tuned-boot/boot.conf`, `/etc/ocp-tuned-boot/boot.conf`, then
+    `/etc/ocp-tuned-boot/boot.conf.d/*.conf` by name. Raises `ConfigurationError`, `HostError`.
+    """
+    if override is not None:
+        if not override.exists():
+            raise ConfigurationError(f"{override}: there is no such file")
+        names = [override]
+    else:
+        drop_ins = sorted(paths.admin_conf.with_name("boot.conf.d").glob("*.conf"))
+        names = [paths.vendor_conf, paths.admin_conf, *drop_ins]
+    return parse((str(name), _text(name)) for name in names if name.exists())
+
+
+def _text(path: Path) -> str:
+    # An admin may well have linked boot.conf to where it is managed: follow it.
+    data = files.read(path.resolve())
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigurationError(
+            f"{path}: line {line}: found a byte that is not UTF-8, expected text"
+        ) from error

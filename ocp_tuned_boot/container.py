@@ -1,0 +1,300 @@
+"""The TuneD container: what it is made of, and running it once from create to remove."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ocp_tuned_boot import files
+from ocp_tuned_boot.deadline import Deadline
+from ocp_tuned_boot.errors import PodmanError
+from ocp_tuned_boot.layout import CONTAINER, HOST_LINKS, LABEL, Layout
+from ocp_tuned_boot.paths import Paths
+from ocp_tuned_boot.podman import ContainerState, Podman
+from ocp_tuned_boot.progress import GRACE
+from ocp_tuned_boot.tunedlog import LineReader
+
+tuned_output = logging.getLogger("tuned")
+
+ENTRYPOINTS = {
+    # No --debug: it makes TuneD lose its exit status.
+    "tuned": ("/usr/sbin/tuned", "--no-dbus"),
+    "operand": (
+        "/usr/bin/cluster-node-tuning-operator", "ocp-tuned",
+        "--in-cluster=false", "--one-shot=true", "-v=1",
+    ),
+}  # fmt: skip
+
+#: How long TuneD may take to end itself after SIGTERM (seconds).
+TERM_GRACE = 3.0
+# How long to wait before looking at the log again (seconds). TuneD's exit does not wait for it.
+_TICK = 0.05
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A bind mount, with propagation rslave as the proposal has it."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """The container that is asked for."""
+
+    image_id: str
+    entrypoint: tuple[str, ...]
+    mounts: tuple[Mount, ...]
+    labels: dict[str, str]
+    log: str
+    name: str = CONTAINER
+
+    def arguments(self) -> dict[str, Any]:
+        """As podman-py's `containers.create` wants it."""
+        return {
+            "name": self.name,
+            "image": self.image_id,
+            "entrypoint": list(self.entrypoint),
+            "privileged": True,
+            "network_mode": "host",
+            "pid_mode": "host",
+            "security_opt": ["disable"],  # --security-opt label=disable
+            "labels": self.labels,
+            "log_config": {"Type": "k8s-file", "Config": {"path": self.log}},
+            "mounts": [
+                {
+                    "type": "bind",
+                    "source": mount.source,
+                    "target": mount.target,
+                    "propagation": "rslave",
+                    "read_only": mount.read_only,
+                }
+                for mount in self.mounts
+            ],
+        }
+
+
+# Host path, read-only? All of the proposal's unit (cluster-node-tuning-operator,
+# ocp-tuned-one-shot.service). Each is mounted where the host has it, and left out where not.
+_HOST_MOUNTS = (
+    ("/var/lib/kubelet", True),
+    ("/etc/modprobe.d", False),
+    ("/etc/sysconfig", False),
+    ("/etc/sysctl.d", True),
+    ("/etc/sysctl.conf", True),
+    ("/etc/systemd", False),
+    ("/run/tuned", False),
+    ("/run/systemd", False),
+    ("/sys", False),
+)
+
+
+def specify(paths: Paths, contract: str, image_id: str, layout: Layout) -> ContainerSpec:
+    """The container for this host, contract and image. Reads which of the sources exist."""
+
+    def mount(path: str, target: str, read_only: bool = False) -> Mount:
+        return Mount(str(paths.root / path.lstrip("/")), target, read_only)
+
+    mounts = [mount(path, "/host" + path) for path in HOST_LINKS]
+    mounts += [
+        mount(path, path, read_only)
+        for path, read_only in _HOST_MOUNTS
+        if (paths.root / path.lstrip("/")).exists()
+    ]
+    if contract == "tuned":
+        mounts.append(Mount(str(paths.etc_tuned), "/etc/tuned"))
+        mounts += [mount(path, path) for path in HOST_LINKS if path not in layout.links]
+    return ContainerSpec(
+        image_id=image_id,
+        entrypoint=ENTRYPOINTS[contract],
+        mounts=tuple(mounts),
+        labels={LABEL: "1", "PODMAN_SYSTEMD_UNIT": "ocp-tuned.service"},
+        log=str(paths.container_log),
+    )
+
+
+def differences(spec: ContainerSpec, inspect: dict[str, Any]) -> list[str]:
+    """What Podman created otherwise than asked: podman-py drops some arguments silently."""
+    host = inspect["HostConfig"]
+    created = {
+        (mount["Source"], mount["Destination"], not mount["RW"], mount["Propagation"])
+        for mount in inspect["Mounts"]
+    }
+    asked = {(mount.source, mount.target, mount.read_only, "rslave") for mount in spec.mounts}
+    entrypoint = inspect["Config"]["Entrypoint"]
+    if isinstance(entrypoint, str):  # podman 4 joins it with spaces
+        entrypoint = entrypoint.split(" ")
+    found = {
+        "privileged": (True, host["Privileged"]),
+        "network": ("host", host["NetworkMode"]),
+        "pid": ("host", host["PidMode"]),
+        # Where SELinux is on, only a container with label=disable has none.
+        "SELinux label": ("", inspect["ProcessLabel"]),
+        "entrypoint": (list(spec.entrypoint), entrypoint),
+        "log": (("k8s-file", spec.log), (host["LogConfig"]["Type"], host["LogConfig"]["Path"])),
+        "mounts": ([], sorted(asked ^ created)),
+    }
+    return [f"{name}: asked for {asked!r}, found {got!r}"
+            for name, (asked, got) in found.items() if asked != got]  # fmt: skip
+
+
+@contextmanager
+def sole(podman: Podman) -> Iterator[None]:
+    """No container of ours before the block, none after it, whatever ends the block.
+
+    One that an earlier run left behind is removed. Raises `PodmanError`.
+    """
+    remove_ours(podman)
+    try:
+        yield
+    finally:
+        # With time of its own: what ended the block may have been the deadline. And by name:
+        # the request that created the container may have been cut off half-way.
+        remove_ours(podman.until(Deadline(GRACE - TERM_GRACE)))
+
+
+def create(podman: Podman, spec: ContainerSpec) -> ContainerState:
+    """Creates the container and makes sure that it is the one asked for."""
+    created = podman.create(spec.arguments())
+    wrong = differences(spec, created.inspect)
+    if wrong:
+        raise PodmanError(f"Podman created another container than asked for: {'; '.join(wrong)}")
+    return created
+
+
+def remove_ours(podman: Podman) -> bool:
+    """Removes the container of our name and says whether there was one.
+
+    Raises `PodmanError` when it is somebody else's: that is theirs to remove.
+    """
+    found = podman.container(CONTAINER)
+    if found is None:
+        return False
+    if LABEL not in found.labels:
+        raise PodmanError(
+            f"a container named {CONTAINER} exists that this program did not create ({found.id})",
+            f"If nobody needs it, remove it: podman rm -f {CONTAINER}",
+        )
+    podman.remove(found.id)
+    return True
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How the container ended; `status` is None when it had to be stopped."""
+
+    status: int | None
+    log: tuple[str, ...]
+
+
+def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadline) -> Exit:
+    """Starts the container, follows its log and waits for its end, at most until `deadline`.
+
+    Past it the container is stopped: SIGTERM, then SIGKILL. Raises `PodmanError`.
+    """
+    podman.start(container.id)
+    with _Follower(paths) as follower:
+        in_time = _follow(podman, container.id, follower, deadline)
+        # The process is gone; now let Podman finish with it, so that its log is whole.
+        patient = podman.until(Deadline(GRACE - TERM_GRACE))
+        if not in_time:
+            patient.kill(container.id, "KILL")
+        patient.wait(container.id)
+        ended = patient.container(container.id)
+        lines = follower.finish()
+    if ended is None or not ended.started:
+        raise PodmanError(f"the container {CONTAINER} never ran")
+    return Exit(ended.exit_code if in_time else None, lines)
+
+
+def _follow(podman: Podman, container: str, follower: _Follower, deadline: Deadline) -> bool:
+    """True when the container's process ended by itself before the deadline."""
+    with _process(podman, container) as process:
+        while not process.ended(_TICK):
+            follower.read()
+            if deadline.passed():
+                process.terminate()
+                process.ended(TERM_GRACE)
+                return False
+    return True
+
+
+class _Process:
+    """The container's first process, through a pidfd: no polling, no mistaken identity."""
+
+    def __init__(self, pidfd: int | None) -> None:
+        self._pidfd = pidfd
+        self._poll = select.poll()
+        if pidfd is not None:
+            self._poll.register(pidfd, select.POLLIN)
+
+    def ended(self, seconds: float) -> bool:
+        """Waits at most `seconds`, and not a moment longer than the process lives."""
+        return self._pidfd is None or bool(self._poll.poll(seconds * 1000))
+
+    def terminate(self) -> None:
+        """SIGTERM, not by way of Podman, which may be what hangs."""
+        if self._pidfd is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+
+
+@contextmanager
+def _process(podman: Podman, container: str) -> Iterator[_Process]:
+    state = podman.container(container)
+    try:
+        pidfd = os.pidfd_open(state.pid) if state is not None and state.pid else None
+    except ProcessLookupError:
+        pidfd = None
+    try:
+        # Between the two calls the process may have ended and its ID been given to another.
+        again = podman.container(container)
+        same = again is not None and state is not None and again.pid == state.pid
+        yield _Process(pidfd if same else None)
+    finally:
+        if pidfd is not None:
+            os.close(pidfd)
+
+
+class _Follower:
+    """Reads what conmon writes as it grows: into our output, so into the journal, and, as
+    plain lines, into `tuned.log`."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._reader = LineReader()
+        self._lines: list[str] = []
+        with files.explained("read", paths.container_log):
+            self._source = paths.container_log.open("rb")
+        with files.explained("write", paths.tuned_log):
+            self._copy = paths.tuned_log.open("w")
+
+    def __enter__(self) -> _Follower:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._source.close()
+        self._copy.close()
+
+    def read(self) -> None:
+        self._take(self._reader.feed(self._source.read()))
+
+    def finish(self) -> tuple[str, ...]:
+        """Everything that was said, when nothing more will come."""
+        self.read()
+        self._take(self._reader.finish())
+        return tuple(self._lines)
+
+    def _take(self, lines: list[str]) -> None:
+        for line in lines:
+            tuned_output.info("%s", line)
+            self._copy.write(line + "\n")
+        self._copy.flush()
+        self._lines += lines

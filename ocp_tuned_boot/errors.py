@@ -1,0 +1,72 @@
+"""The failures this program expects. `cli.py` maps each type to an exit status.
+
+An expected failure is told in one line per cause and without a traceback; anything else is a
+defect and is allowed to show its traceback.
+"""
+
+from __future__ import annotations
+
+
+class BootError(Exception):
+    """Base of every expected failure.
+
+    `message` says what was found where; `hint`, when there is one, what to do about it.
+    `kind` is the stable word that `status.json` carries for it.
+    """
+
+    kind = "failed"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class ConfigurationError(BootError):
+    """`boot.conf` or one of the agent's files does not say what it has to."""
+
+    kind = "configuration"
+
+
+class HostError(BootError):
+    """A file or directory of the host cannot be read, prepared or written."""
+
+    kind = "host"
+
+
+class PodmanError(BootError):
+    """Podman cannot be reached or refuses."""
+
+    kind = "podman"
+
+
+class ImageError(BootError):
+    """The TuneD image is not on the node and cannot be had."""
+
+    kind = "image"
+
+
+class DeadlineExceeded(BootError):
+    """The time allowed by `boot.conf` has run out; the message names the step."""
+
+    kind = "timeout"
+
+
+class Busy(BootError):
+    """Another run holds the lock."""
+
+    kind = "busy"
+
+
+class Interrupted(BaseException):
+    """SIGTERM or SIGINT arrived.
+
+    Not an `Exception`: nothing on the way up may take it for a failure and go on.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number

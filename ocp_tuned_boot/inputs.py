@@ -1,0 +1,256 @@
+"""What the agent (or the installer, or `boot.conf`) asks for → one frozen `Inputs`.
+
+Parsing is a pure function of text; `read` fetches the text. After this module nothing is
+checked again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ocp_tuned_boot import envfile, files
+from ocp_tuned_boot.errors import ConfigurationError, HostError
+from ocp_tuned_boot.paths import Paths
+
+#: All custom profile files together (bytes). Upstream's are a few KiB.
+PROFILES_LIMIT = 8 * 1024 * 1024
+#: Folders below a profile's own.
+DEPTH_LIMIT = 8
+
+# TuneD itself ignores any other name (tuned/profiles/loader.py, safe_name).
+_PROFILE_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,255}\Z")
+
+# The grammar of an image reference, as in the distribution project's reference package.
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*"
+    r"(?::[\w][\w.-]{0,127})?(?:@[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,})?\Z",
+    re.ASCII,
+)
+
+# Names that stand in /etc/tuned already; a profile of that name would be hidden or hide them.
+_RESERVED = {"active_profile", "bootcmdline", "post_loaded_profile", "profile_mode", "profiles",
+             "recommend.conf", "recommend.d", "tuned-main.conf", ".", ".."}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ProfileFile:
+    """One file of a custom profile; `path` is relative to the profiles' folder."""
+
+    path: str
+    data: bytes
+    executable: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that decides what TuneD is to do on this node in this boot."""
+
+    image: str
+    profile: str
+    contract: str
+    boot_id: str
+    provider: str = ""
+    files: tuple[ProfileFile, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all that can change the result, the image and the boot apart.
+
+        The image is left out because a new image with the same profiles must not re-apply;
+        the record carries its ID beside this.
+        """
+        digest = hashlib.sha256()
+        parts = [self.profile.encode(), self.contract.encode(), self.provider.encode()]
+        for file in self.files:
+            parts += [file.path.encode(), b"x" if file.executable else b"-", file.data]
+        for part in parts:
+            digest.update(b"%d:" % len(part) + part)
+        return digest.hexdigest()
+
+
+def parse_image_reference(text: str, where: str) -> str:
+    """Checks one image reference (`[host/]name[:tag][@digest]`); `where` begins the error."""
+    if not _REFERENCE.match(text):
+        raise ConfigurationError(
+            f"{where}: found {text!r}, expected an image reference such as "
+            "'registry.example/openshift/tuned:4.20' or '…@sha256:<digest>'"
+        )
+    return text
+
+
+def parse_image_env(text: str, where: str) -> str:
+    """The image reference in the text of `image.env` (systemd.exec(5), EnvironmentFile=).
+
+    Upstream writes the file in place, so it can be torn: what is not a whole file is refused.
+    """
+    hint = "The operator writes this file; write it whole: NTO_IMAGE=<image reference>"
+    if not text.strip():
+        raise ConfigurationError(f"{where}: the file is empty, expected NTO_IMAGE=…", hint)
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise ConfigurationError(
+            f"{where}: line {line}: found a NUL byte, expected text; the file is torn", hint
+        )
+    if not text.endswith("\n"):
+        raise ConfigurationError(
+            f"{where}: line {text.count(chr(10)) + 1}: found no newline at the end, "
+            "expected a whole line; the file is torn", hint
+        )  # fmt: skip
+    variables = envfile.parse(text, where)
+    if "NTO_IMAGE" not in variables:
+        found = ", ".join(sorted(variables)) or "no variable"
+        raise ConfigurationError(f"{where}: found {found}, expected NTO_IMAGE=…", hint)
+    return parse_image_reference(variables["NTO_IMAGE"], f"{where}: NTO_IMAGE")
+
+
+def parse_profile_name(text: str, where: str) -> str:
+    """Checks one profile name; `where` begins the error message."""
+    if not _PROFILE_NAME.match(text) or text in _RESERVED:
+        raise ConfigurationError(
+            f"{where}: found {text!r}, expected a profile name "
+            "(letters, digits, '_', '.', '-'; not a path, not a name TuneD uses itself)"
+        )
+    return text
+
+
+def parse_recommend(text: str, where: str) -> str:
+    """The one profile that a recommend file names: a single section header without conditions.
+
+    With an empty file TuneD would choose a stock profile by itself and report success.
+    """
+    lines = [
+        (number, line.strip())
+        for number, line in enumerate(text.splitlines(), 1)
+        if line.strip() and line.strip()[0] not in "#;"
+    ]
+    if not lines:
+        raise ConfigurationError(f"{where}: the file is empty, expected a line '[<profile>]'")
+    number, header = lines[0]
+    if not (header.startswith("[") and header.endswith("]")):
+        raise ConfigurationError(f"{where}: line {number}: found {header!r}, "
+                                 "expected '[<profile>]'")  # fmt: skip
+    if len(lines) > 1:
+        number, line = lines[1]
+        raise ConfigurationError(
+            f"{where}: line {number}: found {line!r}, expected nothing after {header!r}: "
+            "the file has to name one profile, without conditions"
+        )
+    return parse_profile_name(header[1:-1], f"{where}: line {number}")
+
+
+def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inputs:
+    """Reads what the host asks for; `image` and `profile` (from `boot.conf`) stand in.
+
+    `image.env` and the recommend file win where they exist. Raises `ConfigurationError` with
+    the file's name in it, `HostError`.
+    """
+    return Inputs(
+        image=_image(paths, image),
+        profile=_profile(paths, profile),
+        contract=contract,
+        boot_id=boot_id(paths),
+        provider=_provider(paths),
+        files=tuple(_profile_files(paths.profiles)),
+    )
+
+
+def boot_id(paths: Paths) -> str:
+    """The kernel's ID of this boot (random(4)); two boots never share one."""
+    return _text(paths.boot_id).strip()
+
+
+def _text(path: Path) -> str:
+    data = files.read(path)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigurationError(
+            f"{path}: line {line}: found a byte that is not UTF-8, expected text"
+        ) from error
+
+
+def _image(paths: Paths, stand_in: str) -> str:
+    try:
+        return parse_image_env(_text(paths.image_env), str(paths.image_env))
+    except FileNotFoundError:
+        if stand_in:
+            return stand_in
+        raise ConfigurationError(
+            f"{paths.image_env}: there is no such file, and boot.conf has no [tuning] image",
+            "Write NTO_IMAGE=<image reference> there, or set image in boot.conf.",
+        ) from None
+
+
+def _profile(paths: Paths, stand_in: str) -> str:
+    try:
+        return parse_recommend(_text(paths.recommend), str(paths.recommend))
+    except FileNotFoundError:
+        if stand_in:
+            return stand_in
+        raise ConfigurationError(
+            f"{paths.recommend}: there is no such file, and boot.conf has no [tuning] profile",
+            "Write [<profile>] there, or set profile in boot.conf.",
+        ) from None
+
+
+def _provider(paths: Paths) -> str:
+    try:
+        return _text(paths.provider).strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _profile_files(profiles: Path) -> Iterator[ProfileFile]:
+    """Every file of every custom profile, in a stable order. No profiles at all is fine:
+    the profile asked for may be one of the image's own."""
+    budget = PROFILES_LIMIT
+    for path in _walk(profiles, DEPTH_LIMIT + 1):
+        name = path.relative_to(profiles)
+        if len(name.parts) == 1:
+            continue  # a file beside the profiles is none of them
+        with files.explained("read", path):
+            executable = bool(path.lstat().st_mode & stat.S_IXUSR)
+        data = files.read(path)
+        budget -= len(data)
+        if budget < 0:
+            raise HostError(f"{profiles}: the profiles are larger than {PROFILES_LIMIT} bytes")
+        if name.name == "tuned.conf":
+            _check_utf8(path, data)
+        yield ProfileFile(str(name), data, executable)
+
+
+def _check_utf8(path: Path, data: bytes) -> None:
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigurationError(
+            f"{path}: line {line}: found the byte 0x{data[error.start]:02x}, expected UTF-8"
+        ) from error
+
+
+def _walk(folder: Path, depth: int) -> Iterator[Path]:
+    try:
+        with files.explained("list", folder), os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except HostError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return
+        raise
+    for entry in found:
+        if not entry.is_dir(follow_symlinks=False):
+            yield Path(entry.path)
+        elif depth:
+            yield from _walk(Path(entry.path), depth - 1)
+        else:
+            raise HostError(f"{entry.path}: profiles have at most {DEPTH_LIMIT} levels of folders")

@@ -1,0 +1,78 @@
+"""What a TuneD image looks like inside, found out before it runs, once per image ID.
+
+Where the operator's image has dangling symbolic links (`/var/lib/ocp-tuned` →
+`/host/var/lib/ocp-tuned`) nothing can be mounted; an image without those links needs the mount.
+And `/etc/tuned`, over which ours is mounted, holds files that stock profiles include.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+from ocp_tuned_boot import files
+from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.paths import Paths
+from ocp_tuned_boot.podman import Podman
+
+#: Raised when what is looked at changes; an older file is looked up again.
+VERSION = 1
+
+#: The name of our container, and the label by which we know it is ours.
+CONTAINER = "openshift-tuned"
+LABEL = "ocp-tuned-boot"
+
+#: Where the proposal's unit mounts the host's directories, and where they stand on the host.
+HOST_LINKS = ("/var/lib/ocp-tuned", "/var/lib/tuned")
+
+# What TuneD's own packages put in /etc/tuned that is not for profiles to include.
+_NOT_FOR_PROFILES = {"tuned-main.conf", "recommend.conf", "ppd.conf"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`links`: those of `HOST_LINKS` that are symbolic links in the image; `variables`: the
+    image's own files in `/etc/tuned` for profiles to include, by name."""
+
+    links: tuple[str, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+def of(paths: Paths, podman: Podman, image_id: str) -> Layout:
+    """The layout of an image: from the cache, or by looking into it. Raises `PodmanError`."""
+    known = cached(paths, image_id)
+    if known is not None:
+        return known
+    layout = _look(podman, image_id)
+    files.directory(paths.layouts, paths.root)
+    content = {"version": VERSION, **asdict(layout)}
+    files.write(paths.layouts / f"{image_id}.json", json.dumps(content, indent=2).encode())
+    return layout
+
+
+def cached(paths: Paths, image_id: str) -> Layout | None:
+    """What was found in this image before, or None."""
+    try:
+        content = json.loads(files.read(paths.layouts / f"{image_id}.json"))
+        if content.pop("version") != VERSION:
+            return None
+        return Layout(tuple(content["links"]), dict(content["variables"]))
+    except (FileNotFoundError, HostError, ValueError, KeyError, TypeError, AttributeError):
+        # A cache that cannot be read is no reason to fail: look again and write it anew.
+        return None
+
+
+def _look(podman: Podman, image_id: str) -> Layout:
+    """Looks into a container of the image that is created and never started."""
+    created = podman.create(
+        {"name": CONTAINER, "image": image_id, "labels": {LABEL: "1"}, "entrypoint": ["/never-run"]}
+    )
+    variables: dict[str, str] = {}
+    # The operator's image has moved /etc/tuned aside.
+    for folder in ("/etc/tuned.orig", "/etc/tuned"):
+        for name, data in podman.files(created.id, folder).items():
+            if name.endswith(".conf") and name not in _NOT_FOR_PROFILES:
+                variables[name] = data.decode(errors="replace")
+    links = tuple(path for path in HOST_LINKS if podman.is_link(created.id, path))
+    podman.remove(created.id)
+    return Layout(links, variables)

@@ -1,0 +1,91 @@
+"""Every host path this program knows, all under one root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The host contract. `root` is `/` on a node; tests use a folder of their own."""
+
+    root: Path = Path("/")
+
+    # Written by the operator's agent, or on day 0.
+
+    @property
+    def agent(self) -> Path:
+        return self.root / "var/lib/ocp-tuned"
+
+    @property
+    def image_env(self) -> Path:
+        return self.agent / "image.env"
+
+    @property
+    def profiles(self) -> Path:
+        return self.agent / "profiles"
+
+    @property
+    def recommend(self) -> Path:
+        return self.agent / "recommend.d/50-openshift.conf"
+
+    @property
+    def provider(self) -> Path:
+        return self.agent / "provider"
+
+    # The host's own.
+
+    @property
+    def boot_id(self) -> Path:
+        return self.root / "proc/sys/kernel/random/boot_id"
+
+    @property
+    def tuned_state(self) -> Path:
+        return self.root / "var/lib/tuned"
+
+    @property
+    def tuned_run(self) -> Path:
+        return self.root / "run/tuned"
+
+    # Ours.
+
+    @property
+    def vendor_conf(self) -> Path:
+        return self.root / "usr/lib/ocp-tuned-boot/boot.conf"
+
+    @property
+    def admin_conf(self) -> Path:
+        return self.root / "etc/ocp-tuned-boot/boot.conf"
+
+    @property
+    def run(self) -> Path:
+        """This boot's own state; gone with the next."""
+        return self.root / "run/ocp-tuned-boot"
+
+    @property
+    def etc_tuned(self) -> Path:
+        return self.run / "etc-tuned"
+
+    @property
+    def status(self) -> Path:
+        return self.run / "status.json"
+
+    @property
+    def container_log(self) -> Path:
+        """What conmon writes (podman's k8s-file format)."""
+        return self.run / "container.log"
+
+    @property
+    def tuned_log(self) -> Path:
+        """What TuneD said, line by line, for people."""
+        return self.run / "tuned.log"
+
+    @property
+    def lock(self) -> Path:
+        return self.run / "lock"
+
+    @property
+    def layouts(self) -> Path:
+        """What was found inside each image, by image ID; survives reboots."""
+        return self.root / "var/lib/ocp-tuned-boot/layouts"

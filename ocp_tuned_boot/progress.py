@@ -1,0 +1,50 @@
+"""Tells systemd and the journal which step a run is in, and measures each step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ocp_tuned_boot.deadline import Deadline
+from ocp_tuned_boot.errors import DeadlineExceeded
+from ocp_tuned_boot.systemd import Notifier
+
+log = logging.getLogger(__name__)
+
+#: What a run may take beyond its deadline to stop and remove the container (seconds).
+GRACE = 10.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run and how long it took, in seconds."""
+
+    name: str
+    seconds: float
+
+
+@dataclass
+class Progress:
+    """The steps of one run, under one deadline."""
+
+    deadline: Deadline
+    notifier: Notifier
+    steps: list[Step] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str, status: str) -> Iterator[None]:
+        """Announces and measures a step; a deadline that passes in it is blamed on it."""
+        log.debug("%s", status)
+        # systemd is asked for exactly what boot.conf allows, and for the clean-up after it.
+        self.notifier.status(status, extend=self.deadline.left() + GRACE)
+        started = self.deadline.clock()
+        try:
+            yield
+        except DeadlineExceeded as error:
+            seconds = self.deadline.clock() - started
+            message = f"{error.message}; {seconds:.1f} s of it went into the step '{name}'"
+            raise DeadlineExceeded(message, error.hint) from error
+        finally:
+            self.steps.append(Step(name, self.deadline.clock() - started))

@@ -1,0 +1,114 @@
+"""`status.json`: what happened in this boot, written atomically, for people and for agents."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from ocp_tuned_boot import __version__, files
+from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.outcome import Finding, Result
+from ocp_tuned_boot.paths import Paths
+from ocp_tuned_boot.progress import Step
+
+#: Raised when the meaning of a field changes; a newer file is refused, not guessed at.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class InForce:
+    """What TuneD has put in force; written after it was judged, dropped before it runs again."""
+
+    boot_id: str
+    result: Result
+    profile: str
+    image: str
+    image_id: str
+    fingerprint: str
+    since: str
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """The last run. Times are UTC (RFC 3339) or seconds; fields not reached are empty."""
+
+    result: Result
+    started: str
+    boot_id: str = ""
+    action: str = ""
+    reason: str = ""
+    profile: str = ""
+    image: str = ""
+    image_id: str = ""
+    contract: str = ""
+    fingerprint: str = ""
+    findings: tuple[Finding, ...] = ()
+    steps: tuple[Step, ...] = ()
+    seconds: float = 0.0
+    units: dict[str, str] = field(default_factory=dict)
+    in_force: InForce | None = None
+
+    def summary(self) -> str:
+        """One line for `systemctl status`."""
+        worst = f": {self.findings[0].message}" if self.findings else ""
+        more = f" (and {len(self.findings) - 1} more)" if len(self.findings) > 1 else ""
+        if self.result is Result.FAILED:
+            return f"Failed{worst}{more}"
+        word = "Applied" if self.result is Result.APPLIED else "Degraded"
+        if self.action == "keep" and self.in_force is not None:
+            return f"{word}: {self.profile}, kept as it is since {self.in_force.since}{worst}{more}"
+        return f"{word}: {self.profile} in {self.seconds:.2f} s{worst}{more}"
+
+
+def now() -> str:
+    """The time in UTC, as a record carries it."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def to_json(record: Record) -> str:
+    """The text of `status.json`."""
+    content = {"version": VERSION, "program": __version__, **asdict(record)}
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str, where: str) -> Record:
+    """Raises `HostError` for what this version did not write."""
+    try:
+        content: dict[str, Any] = json.loads(text)
+        version = content.pop("version")
+        if version != VERSION:
+            raise HostError(f"{where}: found version {version}, expected {VERSION}")
+        content.pop("program")
+        in_force = content.pop("in_force")
+        return Record(
+            **_typed(content),
+            steps=tuple(Step(**step) for step in content.pop("steps")),
+            in_force=InForce(**_typed(in_force)) if in_force else None,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HostError(f"{where}: found no record of a run, expected one: {error}") from error
+
+
+def _typed(content: dict[str, Any]) -> dict[str, Any]:
+    """The fields that JSON has no type for, brought back."""
+    plain = {key: value for key, value in content.items() if key != "steps"}
+    plain["result"] = Result(plain["result"])
+    plain["findings"] = tuple(Finding(**finding) for finding in plain["findings"])
+    return plain
+
+
+def write(paths: Paths, record: Record) -> None:
+    """Replaces `status.json` atomically. Raises `HostError`."""
+    files.write(paths.status, to_json(record).encode())
+
+
+def read(paths: Paths) -> Record | None:
+    """The last run of this boot, or None. Raises `HostError` for a file that is no record."""
+    try:
+        text = files.read(paths.status).decode(errors="replace")
+    except FileNotFoundError:
+        return None
+    return from_json(text, str(paths.status))

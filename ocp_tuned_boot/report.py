@@ -1,0 +1,71 @@
+"""Plans and records as text for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ocp_tuned_boot.boot import Preview
+from ocp_tuned_boot.record import Record
+
+
+def plan_json(preview: Preview) -> str:
+    """What `apply` would do, for programs."""
+    asked = preview.asked
+    content: dict[str, Any] = {
+        "decision": asdict(preview.decision),
+        "profile": asked.profile,
+        "image": {"reference": asked.image, "state": preview.image},
+        "contract": asked.contract,
+        "boot_id": asked.boot_id,
+        "provider": asked.provider,
+        "fingerprint": asked.fingerprint,
+        "files": [file.path for file in asked.files],
+        "container": asdict(preview.container) if preview.container else None,
+    }
+    return json.dumps(content, indent=2)
+
+
+def plan_text(preview: Preview) -> str:
+    """What `apply` would do, for people."""
+    asked = preview.asked
+    lines = [
+        f"{preview.decision.action.value}: {preview.decision.reason}",
+        f"  profile      {asked.profile} ({len(asked.files)} custom profile files)",
+        f"  image        {asked.image} ({preview.image})",
+        f"  fingerprint  {asked.fingerprint}",
+    ]
+    if preview.container:
+        lines += [
+            f"  container    {preview.container.name}: {' '.join(preview.container.entrypoint)}",
+            "               privileged, host network, host PIDs, SELinux label off",
+        ]
+        lines += [
+            f"  mount        {mount.source} at {mount.target}{' (read-only)' * mount.read_only}"
+            for mount in preview.container.mounts
+        ]
+    return "\n".join(lines)
+
+
+def status_text(done: Record | None, units: Mapping[str, str]) -> str:
+    """What was done in this boot, for people."""
+    if done is None:
+        lines = ["nothing was done in this boot yet (see: systemctl status ocp-tuned)"]
+    else:
+        lines = [
+            done.summary(),
+            f"  started      {done.started} ({done.action or 'not decided'}: {done.reason})",
+            f"  profile      {done.profile}",
+            f"  image        {done.image} ({done.image_id or 'not found'})",
+            f"  fingerprint  {done.fingerprint}",
+            f"  boot ID      {done.boot_id}",
+        ]
+        lines += [f"  step         {step.name}: {step.seconds:.3f} s" for step in done.steps]
+        lines += [
+            f"  finding      {finding.kind} {finding.subject}: {finding.message}"
+            for finding in done.findings
+        ]
+    lines += [f"  unit         {name}: {state}" for name, state in units.items()]
+    return "\n".join(lines)

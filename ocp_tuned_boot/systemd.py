@@ -1,0 +1,73 @@
+"""The one door to systemd: readiness and status (sdnotify), states of units (pystemd)."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+from sdnotify import SystemdNotifier
+
+log = logging.getLogger(__name__)
+
+#: Units whose state tells whether the profile came in time, and who else tunes this node.
+NEIGHBOURS = (
+    "kubelet.service",
+    "crio.service",
+    "containerd.service",
+    "microshift.service",
+    "tuned.service",
+)
+
+
+class Notifier:
+    """Sends sd_notify(3) messages. Without a notification socket every message is a no-op.
+
+    A message that cannot be delivered is never an error of the run.
+    """
+
+    def __init__(self) -> None:
+        self._notifier = SystemdNotifier() if os.environ.get("NOTIFY_SOCKET") else None
+
+    def status(self, text: str, extend: float | None = None) -> None:
+        """Sets the text in `systemctl status`; `extend` asks for that many more seconds."""
+        lines = [f"STATUS={_one_line(text)}"]
+        if extend is not None:
+            lines.append(f"EXTEND_TIMEOUT_USEC={int(extend * 1_000_000)}")
+        self._send(lines)
+
+    def ready(self, text: str) -> None:
+        """READY=1: whoever waits for this unit may start now."""
+        self._send(["READY=1", f"STATUS={_one_line(text)}"])
+
+    def _send(self, lines: Sequence[str]) -> None:
+        if self._notifier is not None:
+            # sdnotify encodes as Latin-1 and drops, silently, a message that does not fit:
+            # hand it the bytes of the UTF-8 text in that disguise.
+            self._notifier.notify("\n".join(lines).encode().decode("latin-1"))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def unit_states(names: Sequence[str]) -> dict[str, str]:
+    """The `ActiveState` of each unit that systemd knows (org.freedesktop.systemd1(5)).
+
+    Empty where there is no systemd to ask: this informs people, nothing is decided by it.
+    """
+    # Imported here: it takes as long as a whole kept run.
+    from pystemd.dbusexc import DBusBaseError  # noqa: PLC0415
+    from pystemd.dbuslib import DBus  # noqa: PLC0415
+    from pystemd.systemd1 import Unit  # noqa: PLC0415
+
+    states = {}
+    try:
+        with DBus() as bus:
+            for name in names:
+                with Unit(name.encode(), bus=bus) as unit:
+                    if unit.Unit.LoadState == b"loaded":
+                        states[name] = unit.Unit.ActiveState.decode()
+    except DBusBaseError as error:
+        log.debug("systemd cannot be asked: %s", error)
+    return states

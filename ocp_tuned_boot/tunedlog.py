@@ -1,0 +1,96 @@
+"""TuneD's log: from the bytes conmon writes to records with a level. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# `2026-11-23 22:23:29,443 ERROR    tuned.daemon.daemon: …` (tuned/logs.py)
+_TUNED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) +([\w.-]+): (.*)\Z", re.DOTALL)
+# `E1123 22:23:31.171888    4615 controller.go:1784] …`: the operator's wrapper (klog)
+_KLOG = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ ([^\]]+)\] (.*)\Z", re.DOTALL)
+_KLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL"}
+
+# C0 and C1 control characters, which a terminal would obey.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True)
+class LogRecord:
+    """One message. `more` holds the lines that follow without a header of their own."""
+
+    level: str
+    logger: str
+    message: str
+    more: tuple[str, ...] = ()
+
+    @property
+    def is_error(self) -> bool:
+        """True for ERROR and CRITICAL, and for a traceback under any level."""
+        return self.level in ("ERROR", "CRITICAL") or any(
+            line.startswith("Traceback (most recent call last)") for line in self.more
+        )
+
+
+class LineReader:
+    """Joins podman's k8s-file format (`TIME stdout|stderr F|P text`) to lines of text.
+
+    Feed it bytes as they come, cut anywhere; `P` marks a partial line that goes on in the next.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._partial: dict[bytes, bytes] = {}
+
+    def feed(self, data: bytes) -> list[str]:
+        """The lines that became whole."""
+        *entries, self._rest = (self._rest + data).split(b"\n")
+        lines = []
+        for entry in entries:
+            stream, flag, text = self._fields(entry)
+            whole = self._partial.pop(stream, b"") + text
+            if flag == b"P":
+                self._partial[stream] = whole
+            else:
+                lines.append(printable(whole))
+        return lines
+
+    def finish(self) -> list[str]:
+        """What is left when nothing more will come: a writer may die in mid-line."""
+        lines = self.feed(b"\n") if self._rest else []
+        lines += [printable(text) for text in self._partial.values()]
+        self._partial.clear()
+        return lines
+
+    @staticmethod
+    def _fields(entry: bytes) -> tuple[bytes, bytes, bytes]:
+        fields = entry.split(b" ", 3)
+        if len(fields) == 4 and fields[1] in (b"stdout", b"stderr") and fields[2] in (b"F", b"P"):
+            return fields[1], fields[2], fields[3]
+        return b"", b"F", entry
+
+
+def printable(text: bytes) -> str:
+    """Text in which neither broken UTF-8 nor control characters can do harm."""
+    return _CONTROL.sub(
+        lambda match: f"\\x{ord(match.group()):02x}", text.decode(errors="backslashreplace")
+    )
+
+
+def parse(lines: Iterable[str]) -> list[LogRecord]:
+    """The records in a log. Lines before the first header become a record of level NONE."""
+    found: list[tuple[str, str, str, list[str]]] = []
+    for line in lines:
+        tuned, klog = _TUNED.match(line), _KLOG.match(line)
+        if tuned:
+            found.append((tuned[1], tuned[2], tuned[3], []))
+        elif klog:
+            found.append((_KLOG_LEVELS[klog[1]], klog[2], klog[3], []))
+        elif found:
+            found[-1][3].append(line)
+        else:
+            found.append(("NONE", "", "", [line]))
+    return [
+        LogRecord(level, logger, message, tuple(more)) for level, logger, message, more in found
+    ]
