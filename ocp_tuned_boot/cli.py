@@ -46,19 +46,13 @@ STATUSES: dict[type[BootError], int] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     options = _parser().parse_args(arguments)
-    # TuneD's lines keep their own form; journald adds time and unit.
-    logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.INFO,
-        format="%(message)s",
-        stream=sys.stdout,
-    )
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    _set_up_logging(options.verbose)
     try:
         return int(options.command(options))
     except BootError as error:
-        print(f"ocp-tuned-boot: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"ocp-tuned-boot: {error.hint}", file=sys.stderr)
+        prefix = f"<{_PRIORITIES[logging.ERROR]}>" if _in_journal() else ""
+        for line in str(error).splitlines():
+            print(f"{prefix}ocp-tuned-boot: {line}", file=sys.stderr)
         return STATUSES[type(error)]
     except Interrupted as interrupted:
         # Everything is cleared up: now die of the signal, so that whoever sent it sees that.
@@ -92,6 +86,35 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("plan", "status"):
             command.add_argument("--json", action="store_true", help="for programs")
     return parser
+
+
+_PRIORITIES = {
+    logging.CRITICAL: 2,
+    logging.ERROR: 3,
+    logging.WARNING: 4,
+    logging.INFO: 6,
+    logging.DEBUG: 7,
+}
+
+
+class _Priorities(logging.Formatter):
+    """Puts the syslog priority before each line, for journald (sd-daemon(3))."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = _PRIORITIES[record.levelno]
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).split("\n"))
+
+
+def _in_journal() -> bool:
+    return "JOURNAL_STREAM" in os.environ
+
+
+def _set_up_logging(verbose: bool) -> None:
+    # Lines keep their own form: the journal adds time and unit by itself.
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Priorities() if _in_journal() else logging.Formatter())
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 
 def _apply(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ocp_tuned_boot import files
+from ocp_tuned_boot import files, tunedlog
 from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import PodmanError
 from ocp_tuned_boot.layout import CONTAINER, HOST_LINKS, LABEL, Layout
@@ -30,6 +30,13 @@ ENTRYPOINTS = {
         "--in-cluster=false", "--one-shot=true", "-v=1",
     ),
 }  # fmt: skip
+
+_LEVELS = {
+    "DEBUG": logging.DEBUG,
+    "WARNING": logging.WARNING,
+    "ERROR": logging.ERROR,
+    "CRITICAL": logging.CRITICAL,
+}
 
 #: How long TuneD may take to end itself after SIGTERM (seconds).
 TERM_GRACE = 3.0
@@ -294,7 +301,7 @@ class _Follower:
 
     def _take(self, lines: list[str]) -> None:
         for line in lines:
-            tuned_output.info("%s", line)
+            tuned_output.log(_LEVELS.get(tunedlog.level(line), logging.INFO), "%s", line)
             self._copy.write(line + "\n")
         self._copy.flush()
         self._lines += lines

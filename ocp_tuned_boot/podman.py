@@ -11,7 +11,6 @@ import io
 import json
 import logging
 import socket
-import tarfile
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
@@ -170,6 +169,8 @@ class Podman:
         response = self._archive(container, path, "get")
         if response.status_code == 404:
             return {}
+        import tarfile  # noqa: PLC0415  # rarely needed, and slow to import
+
         found = {}
         with tarfile.open(fileobj=io.BytesIO(response.content)) as archive:
             for member in archive:

@@ -55,6 +55,8 @@ class Record:
         """One line for `systemctl status`."""
         worst = f": {self.findings[0].message}" if self.findings else ""
         more = f" (and {len(self.findings) - 1} more)" if len(self.findings) > 1 else ""
+        if self.result is Result.APPLYING:
+            return f"Unfinished: TuneD is applying {self.profile}, or was cut off in doing so"
         if self.result is Result.FAILED:
             return f"Failed{worst}{more}"
         word = "Applied" if self.result is Result.APPLIED else "Degraded"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ocp_tuned_boot.boot import Preview
 from ocp_tuned_boot.record import Record
+
+if TYPE_CHECKING:
+    from ocp_tuned_boot.boot import Preview
 
 
 def plan_json(preview: Preview) -> str:

@@ -78,6 +78,14 @@ def printable(text: bytes) -> str:
     )
 
 
+def level(line: str) -> str:
+    """The level a line announces in its header; lines without one are INFO."""
+    tuned, klog = _TUNED.match(line), _KLOG.match(line)
+    if tuned:
+        return tuned[1]
+    return _KLOG_LEVELS[klog[1]] if klog else "INFO"
+
+
 def parse(lines: Iterable[str]) -> list[LogRecord]:
     """The records in a log. Lines before the first header become a record of level NONE."""
     found: list[tuple[str, str, str, list[str]]] = []
