@@ -1,8 +1,37 @@
-# Installs everything that is not Python; what an RPM or an image layer would put there.
+# make demo     a node boots here; the timeline and the status are shown
+# make test     everything
+# make install  all that is not Python, as an RPM or an image layer has it (DESTDIR=)
+#
+# demo and test need Debian and root. They install Debian packages on this machine; all else they
+# make lies in OCP_TUNED_LAB_CACHE, outside the tree, and is rebuilt when what it is made of changes.
+
+SHELL = /bin/bash
 DESTDIR ?=
+export OCP_TUNED_LAB_CACHE ?= /var/cache/ocp-tuned-boot-lab
+
+# The environment of the tests, one for each content of pyproject.toml and each interpreter.
+VENV = $(OCP_TUNED_LAB_CACHE)/venv-$(shell { cat pyproject.toml; python3 -VV; } | sha256sum | cut -c1-16)
+PYTEST = $(VENV)/bin/python -m pytest
+
+demo: $(VENV)/done
+	$(VENV)/bin/python -m tests.lab.demo
+
+test: $(VENV)/done
+	$(PYTEST) tests
+	$(VENV)/bin/python tests/on_every_python.py
+	$(PYTEST) -m lab tests
+
+$(VENV)/done: tests/lab/packages.txt
+	apt-get update -q
+	grep -v '^#' tests/lab/packages.txt | xargs apt-get install -qy --no-install-recommends
+	python3 -m venv --clear $(VENV)
+	$(VENV)/bin/pip install -q "$$($(VENV)/bin/python tests/dependencies.py)"
+	touch $@
 
 install:
 	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system units/*
 	install -D -m 0644 -t $(DESTDIR)/usr/lib/ocp-tuned-boot packaging/boot.conf
+	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man5 man/*.5
+	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man8 man/*.8
 
-.PHONY: install
+.PHONY: demo test install
