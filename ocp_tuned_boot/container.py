@@ -46,11 +46,15 @@ _TICK = 0.05
 
 @dataclass(frozen=True)
 class Mount:
-    """A bind mount, with propagation rslave as the proposal has it."""
+    """A bind mount, with propagation rslave as the proposal has it.
+
+    `executable`: also where the source's filesystem is mounted noexec, as some have `/run`.
+    """
 
     source: str
     target: str
     read_only: bool = False
+    executable: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,14 @@ class ContainerSpec:
                     "read_only": mount.read_only,
                 }
                 for mount in self.mounts
+                if not mount.executable
             ],
+            # podman-py knows the option `exec` only here.
+            "volumes": {
+                mount.source: {"bind": mount.target, "extended_mode": ["rslave", "exec"]}
+                for mount in self.mounts
+                if mount.executable
+            },
         }
 
 
@@ -117,7 +128,7 @@ def specify(paths: Paths, contract: str, image_id: str, layout: Layout) -> Conta
         if (paths.root / path.lstrip("/")).exists()
     ]
     if contract == "tuned":
-        mounts.append(Mount(str(paths.etc_tuned), "/etc/tuned"))
+        mounts.append(Mount(str(paths.etc_tuned), "/etc/tuned", executable=True))
         mounts += [mount(path, path) for path in HOST_LINKS if path not in layout.links]
     return ContainerSpec(
         image_id=image_id,

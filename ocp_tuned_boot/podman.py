@@ -81,10 +81,9 @@ class Podman:
         """Finds out at once whether anybody listens; wakes a socket-activated service."""
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
-                knock.settimeout(self.deadline.left())
+                # Not blocking: a backlog that is full is an error at once, not a wait.
+                knock.setblocking(False)
                 knock.connect(str(self._path))
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"nobody accepted the connection to {self._path}") from error
         except OSError as error:
             raise PodmanError(
                 f"cannot reach Podman at {self._path}: {error.strerror or error}",
@@ -156,13 +155,12 @@ class Podman:
         self._send("delete", f"/containers/{container}", f"remove container {container}",
                    params={"force": True, "v": True, "timeout": 0}, fine=(404,))  # fmt: skip
 
-    def is_link(self, container: str, path: str) -> bool | None:
-        """Whether `path` in the container is a symbolic link; None when there is nothing."""
+    def is_link(self, container: str, path: str) -> bool:
+        """Whether `path` in the container is a symbolic link, a dangling one included."""
         response = self._archive(container, path, "head")
-        if response.status_code == 404:
-            return None
-        stat = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
-        return bool(stat["mode"] & 1 << 27)  # os.ModeSymlink of Go's io/fs
+        # For a dangling link Podman answers 404, and yet says what it has found.
+        found = response.headers.get("X-Docker-Container-Path-Stat")
+        return bool(found and json.loads(base64.b64decode(found)).get("linkTarget", path) != path)
 
     def files(self, container: str, path: str) -> dict[str, bytes]:
         """The regular files directly in the folder `path` of the container, by name."""

@@ -29,6 +29,10 @@ def directories(paths: Paths) -> None:
     for path in (paths.tuned_run, paths.tuned_state, paths.profiles, paths.recommend.parent):
         files.directory(path, paths.root)
     run_directory(paths)
+    # conmon appends: what an earlier run said must not count as evidence for this one.
+    for log in (paths.container_log, paths.tuned_log):
+        with files.explained("remove", log):
+            log.unlink(missing_ok=True)
 
 
 def run_directory(paths: Paths) -> None:
