@@ -85,12 +85,23 @@ class Account:
         """The states in which other units were found after the run."""
         self._record = replace(self._record, units=units)
 
+    def record(self) -> Record:
+        """The record as it stands."""
+        seconds = self._record.seconds if self.concluded else time.monotonic() - self._started
+        return replace(self._record, steps=tuple(self.steps), seconds=seconds)
+
     def write(self) -> Record:
-        """Raises `HostError`."""
-        seconds = time.monotonic() - self._started if not self.concluded else self._record.seconds
-        self._record = replace(self._record, steps=tuple(self.steps), seconds=seconds)
-        record.write(self._paths, self._record)
-        return self._record
+        """Puts the record on disk. Raises `HostError`."""
+        current = self.record()
+        record.write(self._paths, current)
+        return current
+
+    def write_if_possible(self) -> None:
+        """Puts the record of a run that has failed on disk; its own error is what counts."""
+        try:
+            self.write()
+        except HostError as error:
+            log.error("%s", error)
 
     def _conclude(self, result: Result, findings: tuple[Finding, ...]) -> None:
         self._record = replace(

@@ -57,15 +57,16 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
 
         with progress.step("podman", "Connecting to Podman…"):
             podman = Podman(config.socket, progress.deadline)
-        with podman, container.sole(podman):
+        with podman:
             image = _image(podman, asked.image, progress)
-            with progress.step("prepare", "Preparing the container…"):
-                spec = _prepare(paths, podman, asked, image)
-            account.begins(image)
-            outcome = _tune(paths, podman, spec, config, asked, progress)
-            account.judged(outcome)
-            # The container is removed after this: nobody has to wait for it.
-            _ready(account, notifier)
+            with container.sole(podman):
+                with progress.step("prepare", "Preparing the container…"):
+                    spec = _prepare(paths, podman, asked, image)
+                account.begins(image)
+                outcome = _tune(paths, podman, spec, config, asked, progress)
+                account.judged(outcome)
+                # The container is removed after this: nobody has to wait for it.
+                _ready(account, notifier)
         account.met(systemd.unit_states(systemd.NEIGHBOURS))
         return account.write()
 
@@ -101,7 +102,8 @@ def _tune(
         created = container.create(podman, spec)
     with progress.step("tuned", f"TuneD is applying {asked.profile}…"):
         # Room to stop a TuneD that hangs, before the deadline.
-        allowed = min(config.tuned_timeout, progress.deadline.left() - container.TERM_GRACE)
+        left = max(0.0, progress.deadline.left() - container.TERM_GRACE)
+        allowed = min(config.tuned_timeout, left)
         ended = container.run(podman, created, paths, Deadline(allowed))
     with progress.step("judge", "Judging the result…"):
         if asked.contract == "tuned":
@@ -141,12 +143,13 @@ def _accounted(paths: Paths, notifier: Notifier, started: float) -> Iterator[Acc
             log.warning("%s", error)
             return
         account.failed(error.kind, error.message)
-        notifier.status(account.write().summary())
+        notifier.status(account.record().summary())
+        account.write_if_possible()
         raise
     except Interrupted:
         if not account.concluded:
             account.failed("interrupted", "the run was interrupted by a signal")
-            account.write()
+            account.write_if_possible()
         raise
 
 

@@ -13,13 +13,14 @@ from typing import Any
 
 from ocp_tuned_boot import files, tunedlog
 from ocp_tuned_boot.deadline import Deadline
-from ocp_tuned_boot.errors import PodmanError
+from ocp_tuned_boot.errors import BootError, PodmanError
 from ocp_tuned_boot.layout import CONTAINER, HOST_LINKS, LABEL, Layout
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.podman import ContainerState, Podman
 from ocp_tuned_boot.progress import GRACE
 from ocp_tuned_boot.tunedlog import LineReader
 
+log = logging.getLogger(__name__)
 tuned_output = logging.getLogger("tuned")
 
 ENTRYPOINTS = {
@@ -168,15 +169,25 @@ def differences(spec: ContainerSpec, inspect: dict[str, Any]) -> list[str]:
 def sole(podman: Podman) -> Iterator[None]:
     """No container of ours before the block, none after it, whatever ends the block.
 
-    One that an earlier run left behind is removed. Raises `PodmanError`.
+    One that an earlier run left behind is removed; by its name, as at the end, because a
+    request to create it may have been cut off half-way. Raises `PodmanError`.
     """
     remove_ours(podman)
     try:
         yield
-    finally:
-        # With time of its own: what ended the block may have been the deadline. And by name:
-        # the request that created the container may have been cut off half-way.
-        remove_ours(podman.until(Deadline(GRACE - TERM_GRACE)))
+    except BaseException:
+        # What ended the block is what counts, even if Podman fails again.
+        try:
+            remove_ours(_patient(podman))
+        except BootError as error:
+            log.warning("the container %s may be left behind: %s", CONTAINER, error)
+        raise
+    remove_ours(_patient(podman))
+
+
+def _patient(podman: Podman) -> Podman:
+    """For clearing up, which has time of its own: what ended a run may have been the deadline."""
+    return podman.until(Deadline(GRACE - TERM_GRACE))
 
 
 def create(podman: Podman, spec: ContainerSpec) -> ContainerState:
@@ -222,7 +233,7 @@ def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadl
     with _Follower(paths) as follower:
         in_time = _follow(podman, container.id, follower, deadline)
         # The process is gone; now let Podman finish with it, so that its log is whole.
-        patient = podman.until(Deadline(GRACE - TERM_GRACE))
+        patient = _patient(podman)
         if not in_time:
             patient.kill(container.id, "KILL")
         patient.wait(container.id)

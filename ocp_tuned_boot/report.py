@@ -56,14 +56,17 @@ def status_text(done: Record | None, units: Mapping[str, str]) -> str:
     if done is None:
         lines = ["nothing was done in this boot yet (see: systemctl status ocp-tuned)"]
     else:
-        lines = [
-            done.summary(),
-            f"  started      {done.started} ({done.action or 'not decided'}: {done.reason})",
-            f"  profile      {done.profile}",
-            f"  image        {done.image} ({done.image_id or 'not found'})",
-            f"  fingerprint  {done.fingerprint}",
-            f"  boot ID      {done.boot_id}",
-        ]
+        said = {
+            "started": done.started,
+            "decision": f"{done.action}: {done.reason}" if done.action else "",
+            "profile": done.profile,
+            "image": done.image,
+            "image ID": done.image_id,
+            "fingerprint": done.fingerprint,
+            "boot ID": done.boot_id,
+        }
+        lines = [done.summary()]
+        lines += [f"  {name:<12} {text}" for name, text in said.items() if text]
         lines += [f"  step         {step.name}: {step.seconds:.3f} s" for step in done.steps]
         lines += [
             f"  finding      {finding.kind} {finding.subject}: {finding.message}"
