@@ -53,7 +53,8 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
         log.info("%s: %s", decision.action.value, decision.reason)
         if decision.action is plan.Action.KEEP:
             account.kept()
-            return _ready(account, notifier)
+            _ready(account, notifier)
+            return account.record()
 
         with progress.step("podman", "Connecting to Podman…"):
             podman = Podman(config.socket, progress.deadline)
@@ -68,7 +69,8 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
                 # The container is removed after this: nobody has to wait for it.
                 _ready(account, notifier)
         account.met(systemd.unit_states(systemd.NEIGHBOURS))
-        return account.write()
+        account.write()
+    return account.record()
 
 
 def _image(podman: Podman, reference: str, progress: Progress) -> Image:
@@ -106,29 +108,30 @@ def _tune(
         allowed = min(config.tuned_timeout, left)
         ended = container.run(podman, created, paths, Deadline(allowed))
     with progress.step("judge", "Judging the result…"):
-        if asked.contract == "tuned":
-            active_profile = files.read(paths.etc_tuned / "active_profile")
-        else:
-            active_profile = podman.files(created.id, "/etc/tuned").get("active_profile", b"")
-        return judge(
-            asked.profile,
-            TunedRun(
-                exit_status=ended.status,
-                log=tuple(tunedlog.parse(ended.log)),
-                active_profile=tunedlog.printable(active_profile.strip()),
-                seconds=allowed,
-            ),
-        )
+        log_records = tuple(tunedlog.parse(ended.log))
+        active_profile = _active_profile(paths, podman, created.id, asked.contract)
+        return judge(asked.profile, TunedRun(ended.status, log_records, active_profile, allowed))
 
 
-def _ready(account: Account, notifier: Notifier) -> Record:
+def _active_profile(paths: Paths, podman: Podman, container_id: str, contract: str) -> str:
+    """What TuneD says itself it has applied; empty where it says nothing."""
+    if contract == "operand":
+        name = podman.files(container_id, "/etc/tuned").get("active_profile", b"")
+    else:
+        try:
+            name = files.read(paths.etc_tuned / "active_profile")
+        except FileNotFoundError:
+            name = b""
+    return tunedlog.printable(name.strip())
+
+
+def _ready(account: Account, notifier: Notifier) -> None:
     """Puts the result on record, then tells systemd: in this order."""
     record = account.write()
     if record.result is Result.FAILED:
         notifier.status(record.summary())
     else:
         notifier.ready(record.summary())
-    return record
 
 
 @contextmanager

@@ -7,6 +7,7 @@ place for names, types, ranges and defaults.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,18 +151,19 @@ def load(paths: Paths, override: Path | None = None) -> Config:
     `/etc/ocp-tuned-boot/boot.conf.d/*.conf` by name. Raises `ConfigurationError`, `HostError`.
     """
     if override is not None:
-        if not override.exists():
+        if not os.path.lexists(override):
             raise ConfigurationError(f"{override}: there is no such file")
         names = [override]
     else:
         drop_ins = sorted(paths.admin_conf.with_name("boot.conf.d").glob("*.conf"))
         names = [paths.vendor_conf, paths.admin_conf, *drop_ins]
-    return parse((str(name), _text(name)) for name in names if name.exists())
+    return parse((str(name), _text(name)) for name in names if os.path.lexists(name))
 
 
 def _text(path: Path) -> str:
     # An admin may well have linked boot.conf to where it is managed: follow it.
-    data = files.read(path.resolve())
+    with files.explained("read", path):
+        data = files.read(path.resolve())
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -165,7 +165,8 @@ def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inp
 
 def boot_id(paths: Paths) -> str:
     """The kernel's ID of this boot (random(4)); two boots never share one."""
-    return _text(paths.boot_id).strip()
+    with files.explained("read", paths.boot_id):
+        return _text(paths.boot_id).strip()
 
 
 def _text(path: Path) -> str:
@@ -220,7 +221,7 @@ def _profile_files(profiles: Path) -> Iterator[ProfileFile]:
             continue  # a file beside the profiles is none of them
         with files.explained("read", path):
             executable = bool(path.lstat().st_mode & stat.S_IXUSR)
-        data = files.read(path)
+            data = files.read(path)
         budget -= len(data)
         if budget < 0:
             raise HostError(f"{profiles}: the profiles are larger than {PROFILES_LIMIT} bytes")
