@@ -25,7 +25,7 @@ $(VENV)/done: tests/lab/packages.txt
 	apt-get update -q
 	grep -v '^#' tests/lab/packages.txt | xargs apt-get install -qy --no-install-recommends
 	python3 -m venv --clear $(VENV)
-	$(VENV)/bin/pip install -q "$$($(VENV)/bin/python tests/dependencies.py)"
+	$(VENV)/bin/pip install -q --editable '.[test,lint]'
 	touch $@
 
 install:

@@ -1,0 +1,54 @@
+"""Things that take long to make are made once and kept, outside the tree."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def directory() -> Path:
+    """Where everything is kept that the lab makes."""
+    path = Path(os.environ.get("OCP_TUNED_LAB_CACHE", "/var/cache/ocp-tuned-boot-lab"))
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def entry(name: str, ingredients: object, build: Callable[[Path], None]) -> Path:
+    """The thing made of exactly these ingredients (JSON): from the cache, or built now.
+
+    `build` gets a path that does not exist yet and makes a file or a directory of it. The result
+    takes its real name when it is complete, so what a killed build left is never taken for it.
+    """
+    content = json.dumps(ingredients, sort_keys=True).encode()
+    path = directory() / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
+    if path.exists():
+        return path
+    with lock(path.with_name(path.name + ".lock")):
+        if not path.exists():
+            partial = path.with_name(path.name + ".partial")
+            remove(partial)
+            try:
+                build(partial)
+                partial.rename(path)
+            finally:
+                remove(partial)
+    return path
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Holds the lock file, waiting for it as long as it takes. A dead holder holds nothing."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a tree, but never enters what is mounted there (a stray /proc or /sys)."""
+    subprocess.run(["rm", "-rf", "--one-file-system", "--", path], check=True)

@@ -1,0 +1,67 @@
+"""Root filesystems made of Debian packages, by mmdebstrap."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab import aptsources
+
+# Nobody reads manuals or another language in a lab.
+_LEFT_OUT = ("doc", "info", "locale", "lintian", "man", "bug")
+
+# What names the mirror or the day of the build.
+_TRACES = (
+    "etc/apt/sources.list", "etc/apt/sources.list.d/*", "etc/apt/apt.conf.d/99mmdebstrap",
+    "etc/resolv.conf", "etc/hostname", "var/lib/apt/lists/*", "var/cache/*", "var/log/*",
+)  # fmt: skip
+
+# mmdebstrap mounts into the root it makes. In namespaces of its own those mounts, and its
+# processes, end with it, also when this process is killed.
+_ALONE = (
+    "setpriv", "--pdeathsig", "KILL",
+    "unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what a root filesystem holds."""
+
+    suite: str
+    variant: str
+    packages: tuple[str, ...]
+    #: Shell commands, run at the end with the root's path as $1.
+    hooks: tuple[str, ...] = ()
+
+
+def bootstrap(recipe: Recipe, target: Path, form: str) -> None:
+    """Makes the root: `form` is `directory` or `tar`."""
+    hooks = [*recipe.hooks, *(f'rm -rf "$1"/{trace}' for trace in _TRACES)]
+    with tempfile.TemporaryDirectory() as folder:
+        sources = Path(folder, "sources")
+        sources.write_text(aptsources.for_suite(recipe.suite))
+        command = [
+            *_ALONE, "mmdebstrap", "--quiet", "--mode=root",
+            f"--format={form}", f"--variant={recipe.variant}",
+            f"--include={','.join(recipe.packages)}",
+            '--aptopt=Apt::Install-Recommends "false"',
+            *_date_checks(),
+            *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT),
+            *(f"--customize-hook={hook}" for hook in hooks),
+            recipe.suite, str(target), str(sources),
+        ]  # fmt: skip
+        subprocess.run(command, check=True)
+
+
+def _date_checks() -> Sequence[str]:
+    """As this machine's apt checks the archive's dates: its mirror may be a frozen one."""
+    dump = subprocess.run(["apt-config", "dump"], check=True, stdout=subprocess.PIPE, text=True)
+    return [
+        f"--aptopt={line}"
+        for line in dump.stdout.splitlines()
+        if line.startswith(("Acquire::Check-Valid-Until ", "Acquire::Check-Date "))
+    ]

@@ -1,0 +1,233 @@
+"""A node: what an OpenShift node is to the product, in a container on this machine."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Optional
+
+from tests.lab import kubelet, mounts, rootfs, tunedimage
+from tests.lab.machine import Hardware, Machine, MachineError, Visit
+from tests.lab.product import product_layer
+from tests.lab.workplace import Workplace
+
+# crio, kubelet and their target, made of a program that says when it was started.
+_FILES = Path(__file__).with_name("node-files")
+
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "SYSTEMD_PAGER": "",
+}
+
+
+class CommandFailed(RuntimeError):
+    """A command on a node that was expected to succeed."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        super().__init__(f"{done.args}: status {done.returncode}\n{done.stdout}{done.stderr}")
+        self.returncode = done.returncode
+        self.stdout = done.stdout
+        self.stderr = done.stderr
+
+
+class Node:
+    """A node of its own: files, container storage, processes, network. `with Node() as node:`"""
+
+    def __init__(
+        self, suite: str = "trixie", *, image: Optional[str] = "trixie", product: bool = True
+    ) -> None:
+        """`image`: the suite of the TuneD image that is in container storage, or None."""
+        self.suite = suite
+        #: Of the current boot, or of the last one.
+        self.boot_id = ""
+        self._image = image
+        self._product = product
+        self._machine: Optional[Machine] = None
+
+    def __enter__(self) -> Node:
+        layers = [rootfs.base_root(self.suite)]
+        if self._product:
+            layers.insert(0, product_layer(self.suite))
+        store = tunedimage.image_store(self.suite, self._image) if self._image else None
+        self._place = Workplace()
+        try:
+            self._build(layers, store)
+        except BaseException:
+            self._place.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        try:
+            if self._machine:
+                self.kill()
+        finally:
+            self._place.close()
+
+    def _build(self, layers: list[Path], store: Optional[Path]) -> None:
+        place = self._place.path
+        upper = place / "upper"
+        for folder in (upper, place / "work", self.root):
+            folder.mkdir()
+        mounts.overlay(layers, upper, place / "work", self.root)
+        if store:
+            subprocess.run(["cp", "-a", store, self.storage], check=True)
+        else:
+            self.storage.mkdir()
+        shutil.copytree(_FILES, self.root, symlinks=True, dirs_exist_ok=True)
+        self.write("/etc/machine-id", uuid.uuid4().hex + "\n")
+        # Newer than /usr: else the first boot does what belongs to an update of it.
+        for tree in ("etc", "var"):
+            (self.root / tree / ".updated").touch()
+
+    @property
+    def name(self) -> str:
+        """The machine's name on this host, and its hostname."""
+        return self._place.name
+
+    @property
+    def root(self) -> Path:
+        """The node's root, seen from this machine. What the node mounts itself (/run, /tmp) and
+        container storage are not in it: see `storage`, `read` and `run`."""
+        return self._place.path / "root"
+
+    @property
+    def storage(self) -> Path:
+        """The node's /var/lib/containers, seen from this machine."""
+        return self._place.path / "containers"
+
+    @property
+    def console(self) -> Path:
+        """What systemd has said on the console, in all boots."""
+        return self._place.path / "console"
+
+    # Power.
+
+    def boot(self, timeout: float = 60) -> str:
+        """Switches it on and waits for the end of the boot, see `settled`."""
+        self.start(timeout)
+        return self.settled(timeout)
+
+    def start(self, timeout: float = 60) -> None:
+        """Switches it on; returns when it takes commands. The boot goes on meanwhile."""
+        if self._machine:
+            raise MachineError(f"{self.name} is on")
+        binds = {"/var/lib/containers": self.storage}
+        self._machine = Machine(Hardware(self.name, self.root, self.console, binds), timeout)
+        self.boot_id = self.read("/proc/sys/kernel/random/boot_id").strip()
+
+    def settled(self, timeout: float = 60) -> str:
+        """Waits until no job of the boot is left; the word of `systemctl is-system-running`.
+
+        Raises `TimeoutError`; the node goes on, and this can be called again."""
+        self._on().settle(timeout)
+        return self.run("systemctl", "is-system-running", check=False).stdout.strip()
+
+    def poweroff(self, timeout: float = 60) -> None:
+        """An orderly shutdown. The files stay, and the node can be booted again."""
+        self._on().power_off(timeout)
+        self._machine = None
+
+    def reboot(self, timeout: float = 60) -> str:
+        """Off and on again: as a reboot is, but that the kernel forgets nothing, see `knobs`."""
+        self.poweroff(timeout)
+        return self.boot(timeout)
+
+    def kill(self) -> None:
+        """A power cut, but that nothing the kernel had not written is lost."""
+        self._on().kill()
+        self._machine = None
+
+    def _on(self) -> Machine:
+        if self._machine is None:
+            raise MachineError(f"{self.name} is off")
+        return self._machine
+
+    # Commands.
+
+    def run(
+        self,
+        *argv: str,
+        check: bool = True,
+        input: Optional[str] = None,  # noqa: A002 - named as in subprocess.run
+        timeout: float = 60,
+        env: Optional[Mapping[str, str]] = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command inside, to its end. If it takes too long, or the test is interrupted, it
+        is killed with everything it started. Raises `CommandFailed`, `subprocess.TimeoutExpired`.
+        """
+        with self.popen(*argv, env=env) as visit:
+            try:
+                output, errors = visit.communicate(input, timeout)
+            except BaseException:
+                visit.kill()
+                raise
+        done = subprocess.CompletedProcess(argv, visit.returncode, output, errors)
+        if check and done.returncode != 0:
+            raise CommandFailed(done)
+        return done
+
+    def popen(self, *argv: str, env: Optional[Mapping[str, str]] = None) -> Visit:
+        """A command that runs inside beside the test, with pipes for its input and output. Its
+        `kill` ends everything it has started, and so does the end of the machine."""
+        return self._on().visit(argv, {**_ENVIRONMENT, **(env or {})})
+
+    def enable(self, *units: str) -> None:
+        """`systemctl enable`, whether the node is on or off."""
+        if self._machine:
+            self.run("systemctl", "--quiet", "enable", *units)
+        else:
+            command = ["systemctl", f"--root={self.root}", "--quiet", "enable", *units]
+            subprocess.run(command, check=True)
+
+    def journal(self, unit: Optional[str] = None, *options: str) -> str:
+        """The messages of this boot, of one unit or of all."""
+        units = ["--unit", unit] if unit else []
+        command = ["journalctl", "--no-pager", "--output=short-monotonic", *units, *options]
+        return self.run(*command).stdout
+
+    # Files.
+
+    def read(self, path: str) -> str:
+        """A file as a process on the node sees it, also when the node is off (without /run, /proc
+        and container storage then). Raises `FileNotFoundError`."""
+        done = self._do("cat", "--", path)
+        if done.returncode != 0:
+            raise FileNotFoundError(f"{self.name}: {done.stderr.strip()}")
+        return done.stdout
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Writes a file whole, with the folders above it, whether the node is on or off."""
+        script = 'mkdir -p "$(dirname "$1")" && cat > "$1" && chmod "$2" "$1"'
+        done = self._do("sh", "-c", script, "sh", path, f"{mode:o}", given=text)
+        if done.returncode != 0:
+            raise OSError(f"{self.name}: {done.stderr.strip()}")
+
+    def _do(self, *argv: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        if self._machine:
+            return self.run(*argv, check=False, input=given)
+        return subprocess.run(
+            ["chroot", self.root, *argv], env=_ENVIRONMENT, check=False, text=True,
+            input=given, capture_output=True,
+        )  # fmt: skip
+
+    # Workloads.
+
+    def witnesses(self, unit: str) -> list[kubelet.Witness]:
+        """Every start of `crio` or `kubelet` in this boot (or the last, when the node is off)."""
+        return kubelet.starts(self, unit)
+
+    def witness(self, unit: str) -> Optional[kubelet.Witness]:
+        """The first start in this boot, or None if there was none."""
+        return next(iter(self.witnesses(unit)), None)

@@ -1,0 +1,130 @@
+"""The root filesystem of a node, as it is before anything of ours is installed."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.lab import cache, debian
+
+SUITES = ("trixie", "bookworm")
+
+_PACKAGES = (
+    # The system. procps and iproute2 for the tests' sake.
+    "systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps", "iproute2", "ca-certificates",
+    # Containers.
+    "podman", "crun", "conmon", "netavark", "nftables",
+    # What the product runs on, but for python3-podman.
+    "python3", "python3-configobj", "python3-pystemd", "python3-requests", "python3-sdnotify",
+    # What builds and installs the product's wheel.
+    "python3-installer", "python3-setuptools", "python3-wheel",
+)  # fmt: skip
+
+_PODMAN_PY = "podman==5.4.0.1"  # where Debian has no python3-podman; it needs tomli only on 3.10
+_DIST_PACKAGES = "usr/lib/python3/dist-packages"
+
+_FILES = {
+    # There are no cgroup controllers in here: no limit can be set.
+    "etc/containers/containers.conf.d/lab.conf": (
+        '[containers]\npids_limit = 0\n[network]\nnetwork_backend = "netavark"\n'
+    ),
+    # Without unqualified names nothing ever looks for a registry that is not there.
+    "etc/containers/registries.conf.d/lab.conf": "unqualified-search-registries = []\n",
+    # Nothing of the journal outlives a boot; every message of a flood is kept.
+    "etc/systemd/journald.conf.d/lab.conf": (
+        "[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nRateLimitBurst=0\n"
+    ),
+    # A stop that hangs is a failed test, not a minute and a half of waiting.
+    "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStopSec=20s\n",
+    "etc/fstab": "",
+    # systemd fills it at every start of a machine; Node writes one of its own.
+    "etc/machine-id": "",
+}
+
+_MASKED = (
+    # The devices are the host kernel's: a coldplug in here would be one of the host.
+    "systemd-udevd.service", "systemd-udevd-control.socket", "systemd-udevd-kernel.socket",
+    "systemd-udev-trigger.service",
+    # Nobody logs in.
+    "console-getty.service", "getty.target", "systemd-logind.service",
+    "systemd-user-sessions.service",
+    # Upkeep of machines that live longer than a test.
+    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
+    "e2scrub_reap.service", "fstrim.timer", "systemd-tmpfiles-clean.timer",
+    "podman-auto-update.timer", "podman-auto-update.service", "podman-restart.service",
+    "podman-clean-transient.service",
+    "netavark-dhcp-proxy.service", "netavark-dhcp-proxy.socket",
+    # What belongs to hardware or to a disk.
+    "systemd-firstboot.service", "systemd-hwdb-update.service", "systemd-machine-id-commit.service",
+    "systemd-pcrphase.service", "systemd-random-seed.service", "systemd-remount-fs.service",
+    "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service",
+    "systemd-pstore.service", "dev-hugepages.mount", "dev-mqueue.mount",
+    "sys-fs-fuse-connections.mount", "sys-kernel-config.mount", "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+)  # fmt: skip
+
+_HOOKS = (
+    # systemd-sysctl works as on any node, on files of the tests: Debian's own would set values
+    # of the host's kernel.
+    'rm -f "$1"/usr/lib/sysctl.d/*.conf "$1"/etc/sysctl.d/*.conf "$1"/etc/sysctl.conf',
+    # podman.service is started by its socket, as on a node.
+    'systemctl --root="$1" --quiet disable podman.service',
+    'systemctl --root="$1" --quiet enable podman.socket',
+    'systemctl --root="$1" --quiet set-default multi-user.target',
+    # Where every node gets its own.
+    'mkdir -p "$1"/var/lib/containers',
+)
+
+
+def base_root(suite: str) -> Path:
+    """A root filesystem to mount a node on. Never write to it."""
+    recipe = debian.Recipe(suite, "minbase", _packages(suite), _HOOKS)
+    ingredients = [dataclasses.asdict(recipe), _FILES, _MASKED, _wheels(suite)]
+
+    def build(target: Path) -> None:
+        debian.bootstrap(recipe, target, "directory")
+        _install_wheels(target, _wheels(suite))
+        _configure(target)
+
+    return cache.entry(f"root-{suite}", ingredients, build)
+
+
+def _packages(suite: str) -> tuple[str, ...]:
+    return _PACKAGES if _wheels(suite) else (*_PACKAGES, "python3-podman")
+
+
+def _wheels(suite: str) -> tuple[str, ...]:
+    """What this suite has no package of."""
+    return (_PODMAN_PY,) if suite == "bookworm" else ()
+
+
+def _install_wheels(root: Path, wheels: tuple[str, ...]) -> None:
+    """Pure Python only: such a wheel is a zip file of what belongs into dist-packages."""
+    for requirement in wheels:
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(
+                [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
+                 "--only-binary=:all:", "--dest", folder, requirement],
+                check=True,
+            )  # fmt: skip
+            (wheel,) = Path(folder).iterdir()
+            shutil.unpack_archive(wheel, root / _DIST_PACKAGES, "zip")
+        subprocess.run(
+            ["chroot", root, "python3", "-m", "compileall", "-q", f"/{_DIST_PACKAGES}"],
+            check=True,
+        )
+
+
+def _configure(root: Path) -> None:
+    for name, content in _FILES.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    for unit in _MASKED:
+        path = root / "etc/systemd/system" / unit
+        path.unlink(missing_ok=True)
+        path.symlink_to("/dev/null")

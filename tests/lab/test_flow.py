@@ -1,0 +1,415 @@
+"""The whole flow with real Podman and real TuneD, in a running node; a root for each test."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.lab import host as hosts
+from tests.lab.host import KNOB_FILE, PROFILE, SCRIPT_CONF, TUNED_CONF, Host
+from tests.lab.node import Node
+
+pytestmark = pytest.mark.lab
+
+CONTAINER = "openshift-tuned"
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    with Node() as booted:
+        booted.boot()
+        yield booted
+
+
+@pytest.fixture
+def host(node: Node, request: pytest.FixtureRequest) -> Iterator[Host]:
+    node.run("sh", "-c", f"echo 60 > {KNOB_FILE}")
+    furnished = hosts.furnish(node, "/var/tmp/" + re.sub(r"\W+", "-", request.node.name))
+    yield furnished
+    # Whatever a test did: no container and no TuneD is left.
+    assert CONTAINER not in node.run("podman", "ps", "-a", "--format", "{{.Names}}").stdout
+    assert node.run("pgrep", "-f", "sbin/tuned", check=False).stdout == ""
+
+
+@contextmanager
+def held(host: Host, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """An `apply` that has got as far as the profile's script, and waits there to be let go."""
+    host.profile(SCRIPT_CONF, "echo held > /run/tuned/held\nread line < /run/tuned/go\n")
+    folder = f"{host.root}/run/tuned"
+    host.node.run("mkdir", "-p", folder)
+    host.node.run("mkfifo", f"{folder}/held", f"{folder}/go")
+    process = host.start("apply", *options)
+    try:
+        # Blocks until the script opens its end.
+        assert host.node.run("cat", f"{folder}/held").stdout == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        host.run("cleanup")
+
+
+def let_go(host: Host) -> None:
+    host.node.run("sh", "-c", f"echo go > {host.root}/run/tuned/go")
+
+
+def kill(host: Host, name: str) -> None:
+    """Sends a signal to the `apply` of this host, and not to what it was started with."""
+    host.node.run("pkill", f"-{name}", "-f", f"bin/ocp-tuned-boot --root {host.root} apply")
+
+
+def knob(host: Host) -> str:
+    return host.node.read(KNOB_FILE).strip()
+
+
+def test_a_custom_profile_is_applied_and_on_record(host: Host) -> None:
+    done = host.run("apply")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert knob(host) == "33"
+
+    status = host.status()
+    image = host.node.run("podman", "image", "inspect", "-f", "{{.Id}}", hosts.IMAGE).stdout.strip()
+    assert status["result"] == "applied"
+    assert status["profile"] == PROFILE
+    assert status["image_id"] == image
+    assert status["boot_id"] == host.node.read("/proc/sys/kernel/random/boot_id").strip()
+    assert len(status["fingerprint"]) == 64
+    assert status["findings"] == []
+    names = [step["name"] for step in status["steps"]]
+    assert names == ["inputs", "podman", "image", "prepare", "create", "tuned", "judge"]
+    assert all(step["seconds"] >= 0 for step in status["steps"])
+    assert sum(step["seconds"] for step in status["steps"]) <= status["seconds"]
+    assert status["in_force"]["fingerprint"] == status["fingerprint"]
+
+
+def test_tuneds_log_is_followed_into_our_output_and_into_tuned_log(host: Host) -> None:
+    done = host.run("apply")
+    applied = f"static tuning from profile '{PROFILE}' applied"
+    assert applied in done.stdout
+    assert applied in host.read("run/ocp-tuned-boot/tuned.log")
+    assert " stderr F " not in host.read("run/ocp-tuned-boot/tuned.log")
+
+
+def test_a_second_apply_touches_nothing(host: Host) -> None:
+    assert host.run("apply").returncode == 0
+    host.node.run("sh", "-c", f"echo 44 > {KNOB_FILE}")
+    before = host.status()["in_force"]
+    done = host.run("apply")
+    assert done.returncode == 0
+    assert "keep: " in done.stdout
+    assert knob(host) == "44"
+    assert host.status()["in_force"] == before
+    assert host.status()["action"] == "keep"
+
+
+def test_a_changed_profile_is_applied_anew(host: Host) -> None:
+    assert host.run("apply").returncode == 0
+    host.profile(TUNED_CONF.replace("33", "34"))
+    assert host.run("apply").returncode == 0
+    assert knob(host) == "34"
+
+
+def test_the_next_boot_applies_again(host: Host) -> None:
+    assert host.run("apply").returncode == 0
+    host.node.run("sh", "-c", f"echo 44 > {KNOB_FILE}")
+    host.write("proc/sys/kernel/random/boot_id", "00000000-0000-4000-8000-000000000000\n")
+    assert host.run("apply").returncode == 0
+    assert knob(host) == "33"
+
+
+def test_plan_shows_what_would_be_done_and_touches_nothing(host: Host) -> None:
+    before = host.node.run("find", host.root).stdout
+    shown = json.loads(host.run("plan", "--json").stdout)
+    assert shown["decision"]["action"] == "apply"
+    assert shown["image"] == {"reference": hosts.IMAGE, "state": "in Podman's store"}
+    assert shown["container"]["entrypoint"] == ["/usr/sbin/tuned", "--no-dbus"]
+    targets = [mount["target"] for mount in shown["container"]["mounts"]]
+    assert "/etc/tuned" in targets
+    assert hosts.IMAGE in host.run("plan").stdout
+    assert host.node.run("find", host.root).stdout == before
+    assert CONTAINER not in host.node.run("podman", "ps", "-a").stdout
+
+
+def test_the_container_is_what_the_proposals_unit_asks_for(host: Host) -> None:
+    for folder in ("var/lib/kubelet", "etc/modprobe.d", "etc/sysconfig", "etc/sysctl.d",
+                   "etc/systemd", "run/systemd", "sys"):  # fmt: skip
+        host.node.run("mkdir", "-p", f"{host.root}/{folder}")
+    host.write("etc/sysctl.conf", "")
+    with held(host):
+        seen = json.loads(host.node.run("podman", "inspect", CONTAINER).stdout)[0]
+        let_go(host)
+    assert seen["HostConfig"]["Privileged"] is True
+    assert seen["HostConfig"]["NetworkMode"] == "host"
+    assert seen["HostConfig"]["PidMode"] == "host"
+    assert seen["HostConfig"]["AutoRemove"] is False
+    assert seen["Config"]["Labels"]["PODMAN_SYSTEMD_UNIT"] == "ocp-tuned.service"
+    assert seen["ProcessLabel"] == ""
+    found = {
+        (mount["Source"].replace(host.root, ""), mount["Destination"], mount["RW"])
+        for mount in seen["Mounts"]
+    }
+    assert found == {
+        ("/var/lib/kubelet", "/var/lib/kubelet", False),
+        ("/var/lib/ocp-tuned", "/host/var/lib/ocp-tuned", True),
+        ("/var/lib/tuned", "/host/var/lib/tuned", True),
+        ("/etc/modprobe.d", "/etc/modprobe.d", True),
+        ("/etc/sysconfig", "/etc/sysconfig", True),
+        ("/etc/sysctl.d", "/etc/sysctl.d", False),
+        ("/etc/sysctl.conf", "/etc/sysctl.conf", False),
+        ("/etc/systemd", "/etc/systemd", True),
+        ("/run/tuned", "/run/tuned", True),
+        ("/run/systemd", "/run/systemd", True),
+        ("/sys", "/sys", True),
+        # Ours: an image without the operator's links sees the host's folders there, too.
+        ("/run/ocp-tuned-boot/etc-tuned", "/etc/tuned", True),
+        ("/var/lib/ocp-tuned", "/var/lib/ocp-tuned", True),
+        ("/var/lib/tuned", "/var/lib/tuned", True),
+    }
+    assert {mount["Propagation"] for mount in seen["Mounts"]} == {"rslave"}
+
+
+def test_an_unknown_profile_fails(host: Host) -> None:
+    host.write("var/lib/ocp-tuned/recommend.d/50-openshift.conf", "[nowhere]\n")
+    done = host.run("apply")
+    assert done.returncode == 1
+    assert host.status()["result"] == "failed"
+    assert host.status()["in_force"] is None
+    assert "Requested profile 'nowhere' doesn't exist." in host.messages()
+
+
+def test_a_broken_profile_fails(host: Host) -> None:
+    host.profile("[main\n")
+    assert host.run("apply").returncode == 1
+    assert "Cannot parse '/etc/tuned/lab/tuned.conf'." in host.messages()
+
+
+def test_a_refused_setting_degrades(host: Host) -> None:
+    host.profile(TUNED_CONF + "kernel.this_does_not_exist=1\n")
+    done = host.run("apply")
+    assert done.returncode == 0
+    assert knob(host) == "33"
+    assert host.status()["result"] == "degraded"
+    assert "kernel.this_does_not_exist" in host.messages()
+    assert host.run("status").stdout.startswith("Degraded: lab")
+
+
+def test_tuned_that_hangs_is_stopped(host: Host) -> None:
+    host.write("etc/ocp-tuned-boot/boot.conf", "[tuning]\ntuned_timeout = 1\n")
+    host.profile(SCRIPT_CONF, "exec sleep 1000\n")
+    done = host.run("apply")
+    assert done.returncode == 3
+    assert "did not finish within 1 s" in host.messages()
+    assert "calling script '/etc/tuned/lab/script.sh'" in host.messages()
+    assert host.node.run("pgrep", "-f", "sleep 1000", check=False).stdout == ""
+
+
+def test_the_one_deadline_bounds_tuned_too(host: Host) -> None:
+    host.write("etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 10\n")
+    host.profile(SCRIPT_CONF, "exec sleep 1000\n")
+    done = host.run("apply")
+    assert done.returncode == 3
+    assert 6 < host.status()["seconds"] < 11
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_removes_the_container_and_goes_on_record(
+    host: Host, number: signal.Signals
+) -> None:
+    with held(host) as process:
+        kill(host, number.name)
+        # Whoever waits for it sees that it died of the signal (nsenter passes that on).
+        assert process.wait() == -number
+        assert CONTAINER not in host.node.run("podman", "ps", "-a").stdout
+    assert host.status()["result"] == "failed"
+    assert host.status()["findings"][0]["kind"] == "interrupted"
+    assert host.status()["in_force"] is None
+
+
+def test_what_a_killed_run_leaves_is_not_called_applied_and_is_cleaned_up(host: Host) -> None:
+    with held(host):
+        kill(host, "KILL")
+        assert host.status()["result"] == "applying"
+        assert host.status()["in_force"] is None
+        assert CONTAINER in host.node.run("podman", "ps").stdout
+        done = host.run("cleanup")
+        assert done.returncode == 0
+        assert CONTAINER not in host.node.run("podman", "ps", "-a").stdout
+
+
+def test_a_leftover_of_ours_is_replaced(host: Host) -> None:
+    with held(host):
+        kill(host, "KILL")
+        host.profile(TUNED_CONF)
+        done = host.run("apply")
+        assert done.returncode == 0, done.stderr
+        assert host.status()["result"] == "applied"
+
+
+def test_somebody_elses_container_is_refused_and_left_alone(host: Host) -> None:
+    host.node.run("podman", "create", "--name", CONTAINER, hosts.IMAGE, "/bin/true")
+    try:
+        done = host.run("apply")
+        assert done.returncode == 4
+        assert f"a container named {CONTAINER} exists" in done.stderr
+        assert f"podman rm -f {CONTAINER}" in done.stderr
+        assert host.run("cleanup").returncode == 4
+        assert CONTAINER in host.node.run("podman", "ps", "-a").stdout
+    finally:
+        host.node.run("podman", "rm", CONTAINER)
+
+
+def test_two_runs_at_once(host: Host) -> None:
+    with held(host) as first:
+        second = host.run("apply")
+        assert second.returncode == 6
+        assert "another run holds" in second.stderr
+        assert host.run("cleanup").returncode == 6
+        let_go(host)
+        assert first.wait() == 0
+    assert host.status()["result"] == "applied"
+
+
+def test_an_image_that_cannot_be_pulled(host: Host) -> None:
+    host.write("var/lib/ocp-tuned/image.env", "NTO_IMAGE=localhost:1/no/such:image\n")
+    done = host.run("apply")
+    assert done.returncode == 5
+    assert "cannot pull localhost:1/no/such:image: " in done.stderr
+    assert host.status()["findings"][0]["kind"] == "image"
+
+
+def test_podmans_socket_missing(host: Host) -> None:
+    host.write("etc/ocp-tuned-boot/boot.conf", "[podman]\nsocket = /run/nowhere.sock\n")
+    done = host.run("apply")
+    assert done.returncode == 4
+    assert "cannot reach Podman at /run/nowhere.sock: No such file or directory" in done.stderr
+    assert "systemctl status podman.socket" in done.stderr
+    assert host.status()["findings"][0]["kind"] == "podman"
+
+
+def test_scripts_run_where_run_is_mounted_noexec(host: Host) -> None:
+    run = f"{host.root}/run"
+    host.node.run("mkdir", "-p", run)
+    host.node.run("mount", "-t", "tmpfs", "-o", "noexec", "tmpfs", run)
+    try:
+        host.profile(SCRIPT_CONF, "touch /run/tuned/ran\n")
+        assert host.run("apply").returncode == 0
+        assert host.status()["result"] == "applied", host.messages()
+        host.node.run("test", "-e", f"{run}/tuned/ran")
+    finally:
+        host.node.run("umount", run)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [("ro", "Read-only file system"), ("size=16k", "No space left on device")],
+)
+def test_a_run_folder_that_cannot_be_written(host: Host, options: str, words: str) -> None:
+    run = f"{host.root}/run"
+    host.node.run("mkdir", "-p", run)
+    host.node.run("mount", "-t", "tmpfs", "-o", options, "tmpfs", run)
+    try:
+        done = host.run("apply")
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert f"{run}/ocp-tuned-boot" in done.stderr
+        assert "Traceback" not in done.stderr
+    finally:
+        host.node.run("umount", run)
+
+
+def test_what_an_earlier_run_said_does_not_count(host: Host) -> None:
+    assert host.run("apply").returncode == 0
+    host.profile(TUNED_CONF + "kernel.this_does_not_exist=1\n")
+    assert host.run("apply").returncode == 0
+    assert host.status()["result"] == "degraded"
+    host.write("var/lib/ocp-tuned/recommend.d/50-openshift.conf", "[nowhere]\n")
+    assert host.run("apply").returncode == 1
+    assert "applied" not in host.read("run/ocp-tuned-boot/tuned.log")
+    assert "this_does_not_exist" not in host.messages()
+
+
+# What the operator's image does to TuneD's files, and a stand-in for its wrapper: the real one is
+# not to be had here. It logs in the wrapper's form and, as that does, exits 0 after every failure.
+OPERATOR_IMAGE = "localhost/operator:lab"
+OPERATOR_FILES = r"""
+set -e
+rm -rf /etc/tuned/recommend.d /var/lib/tuned
+echo auto > /etc/tuned/profile_mode
+printf '%s\n' 'rollback = not_on_exit' \
+    'profile_dirs = /usr/lib/tuned/profiles,/usr/lib/tuned,/var/lib/ocp-tuned/profiles' \
+    >> /etc/tuned/tuned-main.conf
+mv /etc/tuned /etc/tuned.orig
+ln -s /host/var/lib/ocp-tuned /var/lib/ocp-tuned
+ln -s /host/var/lib/tuned /var/lib/tuned
+cat > /usr/bin/cluster-node-tuning-operator <<'WRAPPER'
+#!/bin/sh
+[ "$*" = "ocp-tuned --in-cluster=false --one-shot=true -v=1" ] || exit 64
+echo "I1123 22:30:36.610691   16156 controller.go:1774] starting out-of-cluster" >&2
+cp -a /etc/tuned.orig /etc/tuned
+ln -s /var/lib/ocp-tuned/recommend.d /etc/tuned/recommend.d
+sed -i 's/^daemon *=.*/daemon = 0/' /etc/tuned/tuned-main.conf
+/usr/sbin/tuned --no-dbus ||
+    echo "E1123 22:30:37.171888   16156 controller.go:1784] failed to run TuneD" >&2
+WRAPPER
+chmod 755 /usr/bin/cluster-node-tuning-operator
+"""
+
+
+@pytest.fixture(scope="module")
+def operator_image(node: Node) -> str:
+    node.run("podman", "run", "--name", "make", "--net=host", hosts.IMAGE, "sh", "-c",
+             OPERATOR_FILES)  # fmt: skip
+    node.run("podman", "commit", "-q", "make", OPERATOR_IMAGE)
+    node.run("podman", "rm", "make")
+    return OPERATOR_IMAGE
+
+
+@pytest.mark.parametrize("contract", ["tuned", "operand"])
+def test_the_operators_image_under_both_contracts(
+    host: Host, operator_image: str, contract: str
+) -> None:
+    host.write("var/lib/ocp-tuned/image.env", f"NTO_IMAGE={operator_image}\n")
+    host.write("etc/ocp-tuned-boot/boot.conf", f"[tuning]\ncontract = {contract}\n")
+    done = host.run("apply")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert host.status()["result"] == "applied", host.messages()
+    assert host.status()["contract"] == contract
+    assert knob(host) == "33"
+
+
+@pytest.mark.parametrize("contract", ["tuned", "operand"])
+def test_the_operators_image_cannot_call_a_failure_a_success(
+    host: Host, operator_image: str, contract: str
+) -> None:
+    host.write("var/lib/ocp-tuned/image.env", f"NTO_IMAGE={operator_image}\n")
+    host.write("etc/ocp-tuned-boot/boot.conf", f"[tuning]\ncontract = {contract}\n")
+    host.write("var/lib/ocp-tuned/recommend.d/50-openshift.conf", "[nowhere]\n")
+    done = host.run("apply")
+    assert done.returncode == 1
+    # Not by the exit status: under `operand` it is the wrapper's, and TuneD 2.25's own is 0, too.
+    assert [finding["kind"] for finding in host.status()["findings"]] == ["not-applied", "error"]
+
+
+def test_variables_of_the_image_reach_stock_profiles(host: Host) -> None:
+    """`realtime` includes /etc/tuned/realtime-variables.conf, which ours hides."""
+    host.profile(TUNED_CONF + "[variables]\ninclude=/etc/tuned/realtime-variables.conf\n")
+    assert host.run("apply").returncode == 0
+    assert host.status()["result"] == "applied", host.messages()
+
+
+def test_the_image_is_looked_into_once(host: Host) -> None:
+    assert host.run("apply").returncode == 0
+    image = host.status()["image_id"]
+    seen = json.loads(host.read(f"var/lib/ocp-tuned-boot/layouts/{image}.json"))
+    assert "realtime-variables.conf" in seen["variables"]
+    seen["variables"]["lab.conf"] = "from the cache\n"
+    host.write(f"var/lib/ocp-tuned-boot/layouts/{image}.json", json.dumps(seen))
+    host.profile(TUNED_CONF.replace("33", "34"))
+    assert host.run("apply").returncode == 0
+    assert host.read("run/ocp-tuned-boot/etc-tuned/lab.conf") == "from the cache\n"

@@ -1,0 +1,42 @@
+"""What the nodes of the lab are told to apply, and how the kernel is set before."""
+
+from __future__ import annotations
+
+from tests.lab.node import Node
+
+#: Settings of the machine's one kernel, and what they are set to before each boot.
+RESET = {
+    "/proc/sys/vm/stat_interval": "1",
+    "/proc/sys/vm/dirty_ratio": "20",
+    "/sys/kernel/mm/transparent_hugepage/khugepaged/defrag": "1",
+}
+#: What the profile below asks for; the last is the node's own.
+WANTED = {
+    "/proc/sys/vm/stat_interval": "7",
+    "/proc/sys/vm/dirty_ratio": "33",
+    "/sys/kernel/mm/transparent_hugepage/khugepaged/defrag": "0",
+    "/proc/sys/net/ipv4/tcp_fin_timeout": "37",
+}
+PROFILE = """\
+[main]
+summary=A workload's profile, on top of one of the image's own
+include=throughput-performance
+
+[sysctl]
+vm.stat_interval=7
+net.ipv4.tcp_fin_timeout=37
+
+[vm]
+dirty_ratio=33
+
+[sysfs]
+/sys/kernel/mm/transparent_hugepage/khugepaged/defrag=0
+"""
+
+
+def furnish(node: Node, profile: str = PROFILE) -> None:
+    """What the operator's agent writes."""
+    node.write("/var/lib/ocp-tuned/image.env", f"NTO_IMAGE=localhost/tuned:{node.suite}\n")
+    node.write("/var/lib/ocp-tuned/recommend.d/50-openshift.conf", "[openshift-node-lab]\n")
+    node.write("/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf", profile)
+    node.write("/etc/lab/watch", "".join(f"{path}\n" for path in WANTED))

@@ -1,0 +1,121 @@
+"""Runs the unit tests on every Python from 3.9 to 3.13 that this machine has.
+
+3.9, which most nodes have (EL 9), is never left out: where the machine lacks it, the tests run in
+a root filesystem of Debian bullseye. The interpreter that runs this file is left out: `make test`
+has run the tests on it already.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.lab import cache, debian
+
+TREE = Path(__file__).parent.parent
+VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+PYTEST = ("-m", "pytest", "-q", "tests/unit")
+
+BULLSEYE = debian.Recipe(
+    "bullseye", "minbase",
+    ("ca-certificates", "gcc", "libc6-dev", "libsystemd-dev", "pkg-config", "python3-dev",
+     "python3-venv"),
+)  # fmt: skip
+
+
+def interpreter(version: str) -> Path | None:
+    """A Python of this version that runs, from PATH or from pyenv."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    named = shutil.which(f"python{version}")
+    candidates = [Path(named)] if named else []
+    candidates += sorted(pyenv.glob(f"{version}.*/bin/python3"))
+    check = f"import sys, venv; sys.exit('%d.%d' % sys.version_info[:2] != '{version}')"
+    for candidate in candidates:
+        # A pyenv shim is there whether or not the version behind it is.
+        if (
+            subprocess.run([candidate, "-c", check], check=False, capture_output=True).returncode
+            == 0
+        ):
+            return candidate
+    return None
+
+
+def requirements() -> str:
+    """What decides the content of an environment."""
+    return hashlib.sha256((TREE / "pyproject.toml").read_bytes()).hexdigest()[:16]
+
+
+def on_this_machine(python: Path, version: str) -> list[str]:
+    """The command that runs the tests on an interpreter of this machine."""
+    venv = cache.directory() / f"venv-{version}-{requirements()}"
+    if not (venv / "done").exists():
+        subprocess.run([python, "-m", "venv", "--clear", venv], check=True)
+        install = ("-m", "pip", "install", "-q", "--editable", f"{TREE}[test]")
+        subprocess.run([venv / "bin/python", *install], check=True)
+        (venv / "done").touch()
+    return [str(venv / "bin/python"), *PYTEST]
+
+
+def in_bullseye() -> list[str]:
+    """The command that runs the tests on Debian bullseye's 3.9."""
+    root = cache.entry("python39", [dataclasses.asdict(BULLSEYE), requirements()], _bullseye)
+    _copy_tree(root)
+    return [*_inside(root), "/venv/bin/python", *PYTEST]
+
+
+def _bullseye(root: Path) -> None:
+    debian.bootstrap(BULLSEYE, root, "directory")
+    for name in ("resolv.conf", "ssl/certs/ca-certificates.crt"):
+        shutil.copyfile(f"/etc/{name}", root / "etc" / name)
+    _copy_tree(root)
+    subprocess.run([*_inside(root), "python3", "-m", "venv", "/venv"], check=True)
+    # Bullseye's own pip is too old for --editable without a setup.py.
+    for what in (["--upgrade", "pip"], ["--editable", "/tree[test]"]):
+        install = ["/venv/bin/python", "-m", "pip", "install", "-q", *what]
+        subprocess.run([*_inside(root), *install], check=True)
+    (root / "etc/resolv.conf").unlink()
+
+
+def _copy_tree(root: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=TREE, check=True, capture_output=True, text=True,
+    ).stdout.split("\0")  # fmt: skip
+    for name in ("ocp_tuned_boot", "tests"):
+        shutil.rmtree(root / "tree" / name, ignore_errors=True)
+    for name in filter(None, listed):
+        if (TREE / name).is_file():
+            (root / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(TREE / name, root / "tree" / name)
+
+
+def _inside(root: Path) -> list[str]:
+    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", f"--root={root}",
+            "--wd=/tree", "--mount-proc"]  # fmt: skip
+
+
+def main() -> int:
+    failed = []
+    for version in VERSIONS:
+        if version == f"{sys.version_info[0]}.{sys.version_info[1]}":
+            continue
+        python = interpreter(version)
+        if python is None and version != "3.9":
+            print(f"Python {version}: not on this machine", flush=True)
+            continue
+        print(f"Python {version}:", flush=True)
+        command = on_this_machine(python, version) if python else in_bullseye()
+        if subprocess.run(command, check=False, cwd=TREE).returncode:
+            failed.append(version)
+    if failed:
+        print(f"failed on Python {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
