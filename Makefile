@@ -18,7 +18,7 @@ demo: $(VENV)/done
 
 test: $(VENV)/done
 	$(PYTEST) tests
-	$(VENV)/bin/python tests/on_every_python.py
+	$(VENV)/bin/python -m tests.on_every_python
 	$(PYTEST) -m lab tests
 
 $(VENV)/done: tests/lab/packages.txt

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.lab.knobs import KernelKnobs
-
 from tests.lab.node import Node
 from tests.lab.workload import RESET, furnish
 

@@ -7,13 +7,13 @@ from tests.lab.node import Node
 #: Settings of the machine's one kernel, and what they are set to before each boot.
 RESET = {
     "/proc/sys/vm/stat_interval": "1",
-    "/proc/sys/vm/dirty_ratio": "20",
+    "/sys/kernel/mm/transparent_hugepage/enabled": "never",
     "/sys/kernel/mm/transparent_hugepage/khugepaged/defrag": "1",
 }
 #: What the profile below asks for; the last is the node's own.
 WANTED = {
     "/proc/sys/vm/stat_interval": "7",
-    "/proc/sys/vm/dirty_ratio": "33",
+    "/sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never",
     "/sys/kernel/mm/transparent_hugepage/khugepaged/defrag": "0",
     "/proc/sys/net/ipv4/tcp_fin_timeout": "37",
 }
@@ -27,7 +27,7 @@ vm.stat_interval=7
 net.ipv4.tcp_fin_timeout=37
 
 [vm]
-dirty_ratio=33
+transparent_hugepages=madvise
 
 [sysfs]
 /sys/kernel/mm/transparent_hugepage/khugepaged/defrag=0
