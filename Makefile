@@ -1,6 +1,7 @@
 # make demo     a node boots here; the timeline and the status are shown
 # make test     everything
-# make install  all that is not Python, as an RPM or an image layer has it (DESTDIR=)
+# make install  everything, as an RPM or an image layer has it (DESTDIR=); install-data: all but
+#               the Python package
 #
 # demo and test need Debian and root. They install Debian packages on this machine; all else they
 # make lies in OCP_TUNED_LAB_CACHE, outside the tree, and is rebuilt when what it is made of changes.
@@ -28,10 +29,19 @@ $(VENV)/done: tests/lab/packages.txt
 	$(VENV)/bin/pip install -q --editable '.[test,lint]'
 	touch $@
 
-install:
+install: install-python install-data
+
+# With the distribution's own setuptools and installer: no pip, no network. Debian's layout is
+# asked for by name; elsewhere the variable means nothing.
+install-python:
+	rm -rf build/wheel && mkdir -p build/wheel
+	python3 -W ignore -c 'from setuptools import build_meta; build_meta.build_wheel("build/wheel")'
+	DEB_PYTHON_INSTALL_LAYOUT=deb_system python3 -m installer --destdir=$(DESTDIR)/ build/wheel/*.whl
+
+install-data:
 	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system units/*
 	install -D -m 0644 -t $(DESTDIR)/usr/lib/ocp-tuned-boot packaging/boot.conf
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man5 man/*.5
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man8 man/*.8
 
-.PHONY: demo test install
+.PHONY: demo test install install-python install-data

@@ -128,9 +128,8 @@ def exit_status(done: Record) -> int:
     """The exit status for a run that was judged, or for the record of one that was not."""
     if done.result in (Result.APPLIED, Result.DEGRADED):
         return DONE
-    if any(finding.kind == DeadlineExceeded.kind for finding in done.findings):
-        return STATUSES[DeadlineExceeded]
-    return FAILED
+    statuses = {error.kind: status for error, status in STATUSES.items()}
+    return next((statuses[each.kind] for each in done.findings if each.kind in statuses), FAILED)
 
 
 def _plan(options: argparse.Namespace) -> int:

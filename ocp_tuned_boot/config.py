@@ -79,7 +79,10 @@ def _layer(name: str, text: str) -> dict[str, Any]:
         said = ConfigObj(text.splitlines(), interpolation=False, list_values=False)
     except ConfigObjError as error:
         first = error.errors[0] if getattr(error, "errors", None) else error
-        raise ConfigurationError(f"{name}: {first}", "See boot.conf(5) for the syntax.") from error
+        raise ConfigurationError(
+            f"{name}: line {first.line_number}: found {first.line!r}, "
+            f"expected '[section]' or 'key = value', each once ({first})"
+        ) from error
     values: dict[str, Any] = {
         section: {key: _unquoted(value) for key, value in keys.items()}
         if isinstance(keys, Mapping)

@@ -45,19 +45,23 @@ def read(path: Path, limit: int = LIMIT) -> bytes:
     A missing file is for the caller to judge: `FileNotFoundError` passes through.
     """
     try:
-        # O_NONBLOCK: opening a FIFO must not wait for its writer.
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(path, "rb", opener=_opener) as file:
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            data = file.read(limit + 1) if regular else b""
     except FileNotFoundError:
         raise
     except OSError as error:
         raise HostError(f"cannot read {path}: {error.strerror}", _hint(error)) from error
-    with os.fdopen(fd, "rb") as file, explained("read", path):
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise HostError(f"cannot read {path}: it is not a regular file")
-        data = file.read(limit + 1)
+    if not regular:
+        raise HostError(f"cannot read {path}: it is not a regular file")
     if len(data) > limit:
         raise HostError(f"cannot read {path}: it is larger than {limit} bytes")
     return data
+
+
+def _opener(path: str, flags: int) -> int:
+    # O_NONBLOCK: opening a FIFO must not wait for its writer.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def directory(path: Path, root: Path, mode: int = 0o755) -> None:

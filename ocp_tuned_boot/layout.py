@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from ocp_tuned_boot import files
 from ocp_tuned_boot.errors import HostError
@@ -53,13 +54,20 @@ def of(paths: Paths, podman: Podman, image_id: str) -> Layout:
 def cached(paths: Paths, image_id: str) -> Layout | None:
     """What was found in this image before, or None."""
     try:
-        content = json.loads(files.read(paths.layouts / f"{image_id}.json"))
-        if content.pop("version") != VERSION:
-            return None
-        return Layout(tuple(content["links"]), dict(content["variables"]))
+        return _parse(json.loads(files.read(paths.layouts / f"{image_id}.json")))
     except (FileNotFoundError, HostError, ValueError, KeyError, TypeError, AttributeError):
         # A cache that cannot be read is no reason to fail: look again and write it anew.
         return None
+
+
+def _parse(content: dict[str, Any]) -> Layout:
+    links, variables = tuple(content["links"]), dict(content["variables"])
+    sound = set(links) <= set(HOST_LINKS) and all(
+        isinstance(text, str) and "/" not in name for name, text in variables.items()
+    )
+    if content["version"] != VERSION or not sound:
+        raise ValueError("this version has not written that")
+    return Layout(links, variables)
 
 
 def _look(podman: Podman, image_id: str) -> Layout:

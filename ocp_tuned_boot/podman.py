@@ -12,6 +12,7 @@ import json
 import logging
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +61,10 @@ class Podman:
         from podman import PodmanClient  # noqa: PLC0415
         from podman.errors import APIError  # noqa: PLC0415
         from requests.exceptions import RequestException, Timeout  # noqa: PLC0415
+        from urllib3.exceptions import TimeoutError as ReadTimeout  # noqa: PLC0415
 
         self._errors = (APIError, RequestException)
-        self._timeout = Timeout
+        self._timeouts = (Timeout, ReadTimeout)
         self._client: Any = PodmanClient(base_url=f"unix://{path}", version=API_VERSION)
 
     def __enter__(self) -> Podman:
@@ -95,10 +97,12 @@ class Podman:
 
     def image(self, reference: str) -> Image | None:
         """The image that `reference` (name or ID) stands for in the store, or None."""
-        found = self._json(
-            "get", f"/images/{quote(reference, safe='')}/json", f"inspect image {reference}"
-        )
-        return Image(reference, str(found["Id"])) if found else None
+        what = f"inspect image {reference}"
+        response = self._send("get", f"/images/{quote(reference, safe='')}/json", what, fine=(404,))
+        if response.status_code == 404:
+            return None
+        with self._understood(what):
+            return Image(reference, str(response.json()["Id"]))
 
     def pull(self, reference: str) -> None:
         """Pulls `reference`. Raises `ImageError` with Podman's words.
@@ -109,28 +113,33 @@ class Podman:
         what = f"pull {reference}"
         response = self._send("post", "/images/pull", what, params=parameters, stream=True)
         for line in self._lines(response, what):
-            said = json.loads(line)
-            if said.get("error"):
-                raise ImageError(f"cannot pull {reference}: {said['error']}")
-            if said.get("stream"):
-                log.info("%s", said["stream"].strip())
+            with self._understood(what):
+                said = json.loads(line)
+                progress, error = str(said.get("stream", "")), said.get("error")
+            if error:
+                raise ImageError(f"cannot pull {reference}: {error}")
+            if progress:
+                log.info("%s", progress.strip())
 
     def create(self, arguments: dict[str, Any]) -> ContainerState:
         """Creates a container from podman-py's `containers.create` arguments."""
         what = f"create container {arguments['name']}"
-        try:
-            self._client.api.timeout = self.deadline.left()
-            created = self._client.containers.create(**arguments)
-        except self._errors as error:
-            raise self._translated(error, what) from error
-        return _state(created.attrs)
+        with self._understood(what):
+            try:
+                self._client.api.timeout = self.deadline.left()
+                created = self._client.containers.create(**arguments)
+            except self._errors as error:
+                raise self._translated(error, what) from error
+            return _state(created.attrs)
 
     def container(self, name: str) -> ContainerState | None:
         """The container of that name or ID, or None."""
-        found = self._json(
-            "get", f"/containers/{quote(name, safe='')}/json", f"inspect container {name}"
-        )
-        return _state(found) if found else None
+        what = f"inspect container {name}"
+        response = self._send("get", f"/containers/{quote(name, safe='')}/json", what, fine=(404,))
+        if response.status_code == 404:
+            return None
+        with self._understood(what):
+            return _state(response.json())
 
     def start(self, container: str) -> None:
         self._send("post", f"/containers/{container}/start", f"start container {container}")
@@ -160,7 +169,9 @@ class Podman:
         response = self._archive(container, path, "head")
         # For a dangling link Podman answers 404, and yet says what it has found.
         found = response.headers.get("X-Docker-Container-Path-Stat")
-        return bool(found and json.loads(base64.b64decode(found)).get("linkTarget", path) != path)
+        with self._understood(f"look at {path} in {container}"):
+            stat = json.loads(base64.b64decode(found)) if found else {}
+            return bool(stat.get("linkTarget", path) != path)
 
     def files(self, container: str, path: str) -> dict[str, bytes]:
         """The regular files directly in the folder `path` of the container, by name."""
@@ -170,12 +181,14 @@ class Podman:
         import tarfile  # noqa: PLC0415  # rarely needed, and slow to import
 
         found = {}
-        with tarfile.open(fileobj=io.BytesIO(response.content)) as archive:
-            for member in archive:
-                folder, _, name = member.name.rpartition("/")
-                content = archive.extractfile(member) if member.isreg() else None
-                if content is not None and "/" not in folder:
-                    found[name] = content.read()
+        content = io.BytesIO(response.content)
+        with self._understood(f"look at {path} in {container}", tarfile.TarError):
+            with tarfile.open(fileobj=content) as archive:
+                for member in archive:
+                    folder, _, name = member.name.rpartition("/")
+                    file = archive.extractfile(member) if member.isreg() else None
+                    if file is not None and "/" not in folder:
+                        found[name] = file.read()
         return found
 
     # How they are sent.
@@ -183,10 +196,6 @@ class Podman:
     def _archive(self, container: str, path: str, method: str) -> Any:
         where, what = f"/containers/{container}/archive", f"look at {path} in {container}"
         return self._send(method, where, what, params={"path": path}, fine=(404,))
-
-    def _json(self, method: str, path: str, what: str) -> dict[str, Any]:
-        response = self._send(method, path, what, fine=(404,))
-        return {} if response.status_code == 404 else dict(response.json())
 
     def _send(
         self, method: str, path: str, what: str, fine: tuple[int, ...] = (), **arguments: Any
@@ -219,10 +228,21 @@ class Podman:
         if rest:
             yield rest
 
+    @contextmanager
+    def _understood(self, what: str, *also: type[Exception]) -> Iterator[None]:
+        """Around reading an answer: one that is not what Podman says is an error of its own."""
+        kinds: list[type[Exception]] = [ValueError, LookupError, TypeError, AttributeError, *also]
+        try:
+            yield
+        except tuple(kinds) as error:
+            raise PodmanError(
+                f"Podman at {self._path} answered what Podman would not ({what}): {error!r}"
+            ) from error
+
     def _translated(self, error: Exception, what: str) -> PodmanError | DeadlineExceeded:
         """Podman's error in our words; `what` is the request that failed."""
         cause = error.__cause__
-        if isinstance(error, self._timeout) or isinstance(cause, self._timeout):
+        if any(isinstance(each, self._timeouts) for each in (error, cause, error.__context__)):
             return DeadlineExceeded(f"Podman at {self._path} did not answer in time ({what})")
         if getattr(error, "status_code", None) is None:
             reason = cause if isinstance(cause, OSError) else error

@@ -19,13 +19,8 @@ _SOURCES = (
     "ocp_tuned_boot", "units", "packaging", "man", "pyproject.toml", "Makefile", "README.md",
 )  # fmt: skip
 
-# With the suite's own tools, as a distribution builds it: no pip, no network. The installer
-# compiles the modules, as RPM does.
-_BUILD_AND_INSTALL = """
-cd /source
-python3 -W ignore -c 'from setuptools import build_meta; build_meta.build_wheel("/tmp")'
-DEB_PYTHON_INSTALL_LAYOUT=deb_system python3 -m installer --destdir=/layer /tmp/*.whl
-"""
+# With the suite's own tools, as a distribution builds it.
+_INSTALL = ("make", "-s", "-C", "/source", "install", "DESTDIR=/layer")
 
 
 def product_layer(suite: str, tree: Path = TREE) -> Path:
@@ -34,7 +29,7 @@ def product_layer(suite: str, tree: Path = TREE) -> Path:
     files = {str(path.relative_to(tree)): _state(path) for path in _files(tree)}
     return cache.entry(
         f"product-{suite}",
-        [root.name, _BUILD_AND_INSTALL, files],
+        [root.name, _INSTALL, files],
         lambda target: _install(root, tree, target),
     )
 
@@ -60,11 +55,8 @@ def _install(root: Path, tree: Path, layer: Path) -> None:
             copy = source / file.relative_to(tree)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, copy)
-        nspawn.run(
-            f"build-{layer.stem}", root, f"--bind={source}:/source", f"--bind={layer}:/layer",
-            "sh", "-euc", _BUILD_AND_INSTALL,
-        )  # fmt: skip
-        subprocess.run(["make", "-s", "-C", source, "install", f"DESTDIR={layer}"], check=True)
+        binds = (f"--bind={source}:/source", f"--bind={layer}:/layer")
+        nspawn.run(f"build-{layer.stem}", root, *binds, *_INSTALL)
     _enable(layer)
 
 

@@ -21,7 +21,7 @@ _PACKAGES = (
     # What the product runs on, but for python3-podman.
     "python3", "python3-configobj", "python3-pystemd", "python3-requests", "python3-sdnotify",
     # What builds and installs the product's wheel.
-    "python3-installer", "python3-setuptools", "python3-wheel",
+    "make", "python3-installer", "python3-setuptools", "python3-wheel",
 )  # fmt: skip
 
 _PODMAN_PY = "podman==5.4.0.1"  # where Debian has no python3-podman; it needs tomli only on 3.10

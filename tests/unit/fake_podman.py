@@ -1,0 +1,76 @@
+"""A Podman that misbehaves, on a real socket: for what a real one cannot be made to do.
+
+What Podman does when all is well is tested with the real one, in tests/lab/test_flow.py.
+"""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Callable, Optional
+
+#: From the request's first line to the raw answer; None: say nothing and keep the line open.
+Answer = Callable[[str], Optional[bytes]]
+
+
+def reply(status: int, body: str, *, chunked: bool = False) -> bytes:
+    """A whole HTTP answer; with `chunked` a first chunk, after which the stream stays open."""
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n"
+    if chunked:
+        return f"{head}Transfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n{body}\r\n".encode()
+    return f"{head}Content-Length: {len(body.encode())}\r\n\r\n{body}".encode()
+
+
+@contextmanager
+def socket_path() -> Iterator[Path]:
+    """A short path: the kernel allows 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="otb-") as folder:
+        yield Path(folder, "podman.sock")
+
+
+@contextmanager
+def listening(answer: Answer) -> Iterator[Path]:
+    """A service that answers each request so."""
+    with socket_path() as path, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        open_lines: list[socket.socket] = []
+        thread = threading.Thread(target=_serve, args=(listener, answer, open_lines))
+        thread.start()
+        try:
+            yield path
+        finally:
+            # Wakes the thread out of accept().
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for line in open_lines:
+                line.close()
+
+
+def _serve(listener: socket.socket, answer: Answer, open_lines: list[socket.socket]) -> None:
+    with suppress(OSError):
+        while True:
+            line, _ = listener.accept()
+            request = _request(line)
+            said = answer(request) if request else b""
+            if said is None or b"chunked" in said:
+                open_lines.append(line)
+            if said:
+                line.sendall(said)
+            if line not in open_lines:
+                line.close()
+
+
+def _request(line: socket.socket) -> str:
+    """The request's first line, or nothing when the other side only knocks."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = line.recv(65536)
+        if not more:
+            return ""
+        data += more
+    return data.split(b"\r\n", 1)[0].decode()

@@ -1,0 +1,240 @@
+"""The command line, as whoever uses it sees it: what is printed, what is recorded, the status."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot import cli, inputs, record
+from ocp_tuned_boot.errors import BootError
+from ocp_tuned_boot.outcome import Finding, Result
+from ocp_tuned_boot.paths import Paths
+from ocp_tuned_boot.record import InForce, Record
+from tests.unit.fake_podman import socket_path
+
+BOOT_ID = "11111111-2222-4333-8444-555555555555"
+
+
+def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Our program under this root, with nothing of this machine's systemd in its environment."""
+    command = [sys.executable, "-m", "ocp_tuned_boot", "--root", str(root), *arguments]
+    foreign = ("NOTIFY_SOCKET", "JOURNAL_STREAM", "INVOCATION_ID")
+    env = {name: value for name, value in os.environ.items() if name not in foreign}
+    return subprocess.run(command, env=env, check=False, capture_output=True, text=True)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A host on which everything is asked for as it should be, and where Podman is not."""
+    for name, text in {
+        "proc/sys/kernel/random/boot_id": f"{BOOT_ID}\n",
+        "var/lib/ocp-tuned/image.env": "NTO_IMAGE=localhost/tuned:x\n",
+        "var/lib/ocp-tuned/recommend.d/50-openshift.conf": "[site]\n",
+        "var/lib/ocp-tuned/profiles/site/tuned.conf": "[main]\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+IMAGE = "var/lib/ocp-tuned/image.env"
+RECOMMEND = "var/lib/ocp-tuned/recommend.d/50-openshift.conf"
+CONF = "etc/ocp-tuned-boot/boot.conf"
+PROFILE = "var/lib/ocp-tuned/profiles/site/tuned.conf"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (IMAGE, None, "there is no such file, and boot.conf has no [tuning] image"),
+        (IMAGE, b"", "the file is empty, expected NTO_IMAGE="),
+        (IMAGE, b"OTHER=x\n", "found OTHER, expected NTO_IMAGE="),
+        (IMAGE, b"NTO_IM", "line 1: found no newline at the end, expected a whole line"),
+        (IMAGE, b"NTO_IMAGE=localhost/tun", "line 1: found no newline at the end"),
+        (IMAGE, b"A=1\nNTO_IMAGE=loc\0\0\0\n", "line 2: found a NUL byte, expected text"),
+        (IMAGE, b"NTO_IMAGE='local\n", "line 1: found no closing ', expected one"),
+        (IMAGE, b"NTO_IMAGE=not an image\n", "found 'not an image', expected an image reference"),
+        (IMAGE, b"NTO_IMAGE=\xff\n", "line 1: found a byte that is not UTF-8, expected text"),
+        (RECOMMEND, None, "there is no such file, and boot.conf has no [tuning] profile"),
+        (RECOMMEND, b"", "the file is empty, expected a line '[<profile>]'"),
+        (RECOMMEND, b"# none\n", "the file is empty, expected a line '[<profile>]'"),
+        (RECOMMEND, b"[../../etc]\n", "line 1: found '../../etc', expected a profile name"),
+        (RECOMMEND, b"[a]\nvirt=x\n", "line 2: found 'virt=x', expected nothing after '[a]'"),
+        (PROFILE, b"[main]\nsummary=\xff\n", "line 2: found the byte 0xff, expected UTF-8"),
+        (CONF, b"[tuning\n", "line 1: found '[tuning', expected '[section]'"),
+        (CONF, b"[tuning]\ntimeout = 5\n", "[tuning] timeout: found '5', expected a number of"),
+        (CONF, b"[tuning]\ntimeuot = 5\n", "[tuning]: found the key 'timeuot', expected one of"),
+    ],
+)
+def test_bad_input_is_told_with_the_files_name_and_recorded(
+    root: Path, name: str, content: bytes | None, message: str
+) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    for command in ("plan", "apply"):
+        done = run(root, command)
+        assert done.returncode == 2
+        first = done.stderr.splitlines()[0]
+        assert first.startswith(f"ocp-tuned-boot: {path}: ")
+        assert message in first
+        assert "Traceback" not in done.stderr
+    recorded = record.read(Paths(root))
+    assert recorded is not None
+    assert recorded.result is Result.FAILED
+    assert [finding.kind for finding in recorded.findings] == ["configuration"]
+    assert message in recorded.findings[0].message
+    # status says it again, with the same exit status.
+    shown = run(root, "status")
+    assert shown.returncode == 2
+    assert message in shown.stdout
+
+
+def test_something_else_in_the_place_of_a_file(root: Path) -> None:
+    (root / IMAGE).unlink()
+    (root / IMAGE).mkdir()
+    done = run(root, "apply")
+    assert done.returncode == 1
+    assert f"cannot read {root / IMAGE}" in done.stderr
+    assert run(root, "status").returncode == 1
+
+
+@pytest.mark.parametrize("listening", [False, True])
+def test_podman_that_is_not_there_or_refuses(root: Path, listening: bool) -> None:
+    with socket_path() as path, socket.socket(socket.AF_UNIX) as bound:
+        if listening:
+            bound.bind(str(path))
+        (root / CONF).parent.mkdir(parents=True)
+        (root / CONF).write_text(f"[podman]\nsocket = {path}\n")
+        done = run(root, "apply")
+    assert done.returncode == 4
+    words = "Connection refused" if listening else "No such file or directory"
+    assert f"ocp-tuned-boot: cannot reach Podman at {path}: {words}" in done.stderr
+    assert "systemctl status podman.socket" in done.stderr
+    assert run(root, "status").returncode == 4
+
+
+def in_force(root: Path) -> InForce:
+    """As an earlier run in this boot has left it."""
+    asked = inputs.read(Paths(root), "tuned")
+    done = InForce(BOOT_ID, Result.APPLIED, "site", asked.image, "ab12", asked.fingerprint,
+                   "2026-01-01T00:00:00.000Z")  # fmt: skip
+    (root / "run/ocp-tuned-boot").mkdir(parents=True)
+    record.write(Paths(root), Record(Result.APPLIED, "2026-01-01T00:00:00.000Z", in_force=done))
+    return done
+
+
+KEPT = """
+import sys
+from ocp_tuned_boot import cli
+status = cli.main(["--root", sys.argv[1], "apply"])
+print(status, sorted({"podman", "requests", "urllib3"} & set(sys.modules)))
+"""
+
+
+def test_what_is_in_force_is_kept_without_podman_even_being_loaded(root: Path) -> None:
+    before = in_force(root)
+    done = subprocess.run(
+        [sys.executable, "-c", KEPT, str(root)], check=False, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+    recorded = record.read(Paths(root))
+    assert recorded is not None
+    assert (recorded.action, recorded.in_force) == ("keep", before)
+    assert not (root / "run/tuned").exists()
+
+
+def test_plan_of_what_is_kept_starts_no_container_and_touches_nothing(root: Path) -> None:
+    in_force(root)
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    done = run(root, "plan")
+    assert done.returncode == 0
+    assert done.stdout.startswith("keep: 'site' is in force since 2026-01-01T00:00:00.000Z")
+    shown = json.loads(run(root, "plan", "--json").stdout)
+    assert shown["decision"]["action"] == "keep"
+    assert shown["container"] is None
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+def test_a_second_run_at_the_same_time(root: Path) -> None:
+    folder = root / "run/ocp-tuned-boot"
+    folder.mkdir(parents=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for command in ("apply", "cleanup"):
+            done = run(root, command)
+            assert done.returncode == 6
+            assert f"another run holds {folder}/lock" in done.stderr
+    # The other run's record is not ours to write.
+    assert not (folder / "status.json").exists()
+
+
+def test_status_before_anything_was_done(root: Path) -> None:
+    done = run(root, "status")
+    assert done.returncode == 1
+    assert done.stdout.startswith("nothing was done in this boot yet")
+    assert json.loads(run(root, "status", "--json").stdout)["record"] is None
+
+
+def test_status_of_a_record_that_cannot_be_read(root: Path) -> None:
+    (root / "run/ocp-tuned-boot").mkdir(parents=True)
+    (root / "run/ocp-tuned-boot/status.json").write_text('{"version": 1, "resu')
+    done = run(root, "status")
+    assert done.returncode == 1
+    assert f"{root}/run/ocp-tuned-boot/status.json: found no record of a run" in done.stderr
+
+
+@pytest.mark.parametrize("error", list(cli.STATUSES))
+def test_the_status_of_a_recorded_failure_is_that_of_the_run(error: type[BootError]) -> None:
+    done = Record(Result.FAILED, "now", findings=(Finding(error.kind, "", "…"),))
+    assert cli.exit_status(done) == cli.STATUSES[error]
+
+
+@pytest.mark.parametrize(
+    ("result", "status"),
+    [(Result.APPLIED, 0), (Result.DEGRADED, 0), (Result.FAILED, 1), (Result.APPLYING, 1)],
+)
+def test_the_status_of_a_judged_run(result: Result, status: int) -> None:
+    findings = () if result is Result.APPLIED else (Finding("error", "", "…"),)
+    assert cli.exit_status(Record(result, "now", findings=findings)) == status
+
+
+def test_every_expected_failure_has_a_status() -> None:
+    assert set(cli.STATUSES) == set(BootError.__subclasses__())
+
+
+def test_lines_for_the_journal_carry_their_priority(root: Path) -> None:
+    (root / IMAGE).unlink()
+    done = subprocess.run(
+        [sys.executable, "-m", "ocp_tuned_boot", "--root", str(root), "apply"],
+        env={**os.environ, "JOURNAL_STREAM": "1:1"}, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("<3>ocp-tuned-boot: ") for line in lines)
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["-v", "status"], ["--help"]])
+def test_options_that_stand_before_the_command(root: Path, arguments: list[str]) -> None:
+    done = run(root, *arguments)
+    assert "Traceback" not in done.stderr
+    if arguments == ["--version"]:
+        assert re.fullmatch(r"ocp-tuned-boot \d+\.\d+\.\d+\n", done.stdout)
+
+
+@pytest.mark.parametrize("arguments", [[], ["reload"], ["apply", "--jsno"], ["status", "--config"]])
+def test_wrong_usage_is_status_2(root: Path, arguments: list[str]) -> None:
+    done = run(root, *arguments)
+    assert done.returncode == 2
+    assert "usage: ocp-tuned-boot" in done.stderr

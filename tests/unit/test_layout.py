@@ -1,0 +1,43 @@
+"""The cache of what images look like inside: a broken one is looked up again, never believed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot import layout
+from ocp_tuned_boot.layout import Layout
+from ocp_tuned_boot.paths import Paths
+
+WHOLE = {"version": layout.VERSION, "links": ["/var/lib/tuned"], "variables": {"a.conf": "x=1\n"}}
+
+
+def cached(root: Path, text: str) -> Layout | None:
+    paths = Paths(root)
+    paths.layouts.mkdir(parents=True)
+    (paths.layouts / "abc.json").write_text(text)
+    return layout.cached(paths, "abc")
+
+
+def test_an_image_that_was_looked_into_is_known(tmp_path: Path) -> None:
+    assert cached(tmp_path, json.dumps(WHOLE)) == Layout(("/var/lib/tuned",), {"a.conf": "x=1\n"})
+
+
+def test_an_image_that_was_not_is_not(tmp_path: Path) -> None:
+    assert layout.cached(Paths(tmp_path), "abc") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "torn {", "[]", "null", "{}", json.dumps({**WHOLE, "version": 0}),
+        json.dumps({**WHOLE, "links": None}), json.dumps({**WHOLE, "variables": 1}),
+        json.dumps({**WHOLE, "variables": {"a.conf": 1}}),
+        json.dumps({**WHOLE, "variables": {"../../etc/passwd": "x"}}),
+        json.dumps({**WHOLE, "links": ["/etc"]}),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_cache_of_ours_is_not_believed(tmp_path: Path, text: str) -> None:
+    assert cached(tmp_path, text) is None

@@ -1,0 +1,166 @@
+"""The door to Podman: each way in which it can fail is one typed error with words."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot.deadline import Deadline
+from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, PodmanError
+from ocp_tuned_boot.podman import API_VERSION, Image, Podman
+from tests.unit.fake_podman import Answer, listening, reply, socket_path
+
+SHORT = 0.3
+
+
+def image(answer: Answer, reference: str = "localhost/x") -> Image | None:
+    with listening(answer) as path, Podman(path, Deadline(SHORT)) as podman:
+        return podman.image(reference)
+
+
+def pull(said: bytes) -> None:
+    with listening(lambda _: said) as path, Podman(path, Deadline(SHORT)) as podman:
+        podman.pull("localhost/x")
+
+
+def test_a_socket_that_is_missing() -> None:
+    with socket_path() as path, pytest.raises(PodmanError) as caught:
+        Podman(path, Deadline(SHORT))
+    assert caught.value.message == f"cannot reach Podman at {path}: No such file or directory"
+    assert "podman.socket" in caught.value.hint
+    assert "[podman] socket" in caught.value.hint
+
+
+def test_a_socket_that_nobody_listens_on() -> None:
+    with socket_path() as path, socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+        with pytest.raises(PodmanError, match=f"cannot reach Podman at {path}: Connection refused"):
+            Podman(path, Deadline(SHORT))
+
+
+def test_a_path_that_is_no_socket(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PodmanError, match=r"cannot reach Podman at .*: Connection refused"):
+        Podman(tmp_path / "file", Deadline(SHORT))
+
+
+def test_a_path_that_is_too_long() -> None:
+    path = Path("/" + "x" * 200)
+    with pytest.raises(PodmanError, match=rf"cannot reach Podman at {path}: .*too long"):
+        Podman(path, Deadline(SHORT))
+
+
+def test_a_full_backlog_is_an_error_at_once_and_not_a_wait() -> None:
+    with socket_path() as path, socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+        bound.listen(0)
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(str(path))
+            started = time.monotonic()
+            with pytest.raises(PodmanError, match="cannot reach Podman"):
+                Podman(path, Deadline(60))
+            assert time.monotonic() - started < 5
+
+
+def test_a_service_that_accepts_and_is_silent_is_waited_for_no_longer_than_the_deadline() -> None:
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=r"did not answer in time \(inspect image localhost"):
+        image(lambda _: None)
+    assert SHORT <= time.monotonic() - started < SHORT + 5
+
+
+def test_a_pull_that_stops_in_the_middle_is_waited_for_no_longer_than_the_deadline() -> None:
+    progress = reply(200, json.dumps({"stream": "Copying blob"}) + "\n", chunked=True)
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=r"did not answer in time \(pull localhost/x\)"):
+        pull(progress)
+    assert SHORT <= time.monotonic() - started < SHORT + 5
+
+
+def test_no_request_is_made_past_the_deadline() -> None:
+    requests: list[str] = []
+
+    def answer(request: str) -> bytes:
+        requests.append(request)
+        return reply(200, '{"Id": "abc"}')
+
+    with listening(answer) as path, Podman(path, Deadline(60)) as podman:
+        with pytest.raises(DeadlineExceeded):
+            podman.until(Deadline(0)).image("localhost/x")
+        assert requests == []
+        assert podman.image("localhost/x") == Image("localhost/x", "abc")
+    assert requests == [f"GET /v{API_VERSION}/libpod/images/localhost%2Fx/json HTTP/1.1"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"garbage\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"],
+    ids=["garbage", "hangs up", "cut off"],
+)
+def test_a_service_that_breaks_off(said: bytes) -> None:
+    with pytest.raises(PodmanError, match=r"went away \(inspect image localhost/x\)"):
+        image(lambda _: said)
+
+
+@pytest.mark.parametrize("body", ["", "no JSON", "[]", "{}", "null", '"text"'])
+def test_an_answer_that_means_nothing(body: str) -> None:
+    with pytest.raises(
+        PodmanError, match=r"answered what Podman would not \(inspect image localhost/x\)"
+    ):
+        image(lambda _: reply(200, body))
+
+
+def test_an_image_that_is_not_in_the_store() -> None:
+    assert image(lambda _: reply(404, '{"cause": "x", "message": "no such image"}')) is None
+
+
+def test_a_refusal_is_told_in_podmans_words() -> None:
+    words = re.escape("Podman refuses to inspect image localhost/x: database is locked")
+    with pytest.raises(PodmanError, match=words):
+        image(lambda _: reply(500, '{"cause": "x", "message": "database is locked"}'))
+
+
+def test_a_pull_that_fails_after_it_began() -> None:
+    said = json.dumps({"stream": "Trying to pull…\n"}) + "\n" + json.dumps({"error": "denied"})
+    with pytest.raises(ImageError, match="cannot pull localhost/x: denied"):
+        pull(reply(200, said))
+
+
+def test_a_pull_whose_answer_is_no_json() -> None:
+    with pytest.raises(PodmanError, match=r"answered what Podman would not \(pull localhost/x\)"):
+        pull(reply(200, "<html>"))
+
+
+def test_a_pull_that_the_service_refuses() -> None:
+    words = "Podman refuses to pull localhost/x: unqualified name"
+    with pytest.raises(PodmanError, match=words):
+        pull(reply(500, '{"cause": "x", "message": "unqualified name"}'))
+
+
+@pytest.mark.parametrize("body", ["", "{}", "[]"])
+def test_a_container_that_is_created_with_an_answer_that_means_nothing(body: str) -> None:
+    created = reply(201, body)
+    with listening(lambda _: created) as path, Podman(path, Deadline(SHORT)) as podman:
+        with pytest.raises(PodmanError, match=r"\(create container x\)"):
+            podman.create({"name": "x", "image": "y"})
+
+
+def test_an_archive_that_is_none() -> None:
+    said = reply(200, "no tar")
+    with listening(lambda _: said) as path, Podman(path, Deadline(SHORT)) as podman:
+        with pytest.raises(PodmanError, match=r"\(look at /etc/tuned in abc\)"):
+            podman.files("abc", "/etc/tuned")
+
+
+def test_removing_and_killing_what_is_gone_is_fine() -> None:
+    gone = reply(404, '{"cause": "no such container", "message": "no such container"}')
+    with listening(lambda _: gone) as path, Podman(path, Deadline(SHORT)) as podman:
+        podman.remove("abc")
+        podman.kill("abc", "TERM")
+        assert podman.container("abc") is None
+        assert podman.files("abc", "/etc") == {}

@@ -1,0 +1,134 @@
+"""What unit file, man pages, README and boot.conf say is what the code does.
+
+That systemd and TuneD behave as these texts say is for the nodes in tests/lab/ to show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+from configobj import ConfigObj
+
+from ocp_tuned_boot import cli, config, systemd
+
+TREE = Path(__file__).resolve().parents[2]
+UNIT = (TREE / "units/ocp-tuned.service").read_text()
+README = (TREE / "README.md").read_text()
+MAN_CONF = (TREE / "man/boot.conf.5").read_text()
+MAN_PROGRAM = (TREE / "man/ocp-tuned-boot.8").read_text()
+SPEC = ConfigObj(config.SPEC.splitlines(), list_values=False, interpolation=False)
+
+
+def directives(name: str) -> list[str]:
+    """All values of one directive of the unit, words apart."""
+    values = re.findall(rf"(?m)^{name}=(.*)$", UNIT)
+    return [word for value in values for word in value.split()]
+
+
+def test_each_line_of_the_unit_that_orders_gates_or_restricts_has_its_reason() -> None:
+    obvious = ("Description=", "Documentation=", "ExecStart=", "[", "#")
+    for block in UNIT.split("\n\n"):
+        lines = block.splitlines()
+        restricting = [line for line in lines if not line.startswith(obvious)]
+        first = next((at for at, line in enumerate(lines) if line in restricting), None)
+        assert first is None or lines[first - 1].startswith("#"), block
+
+
+def test_the_unit_gates_the_workload_and_never_blocks_it() -> None:
+    assert "kubelet-dependencies.target" in directives("Before")
+    assert set(directives("WantedBy")) == {"kubelet-dependencies.target", "multi-user.target"}
+    for fatal in ("RequiredBy", "Requires", "BindsTo", "PartOf", "Restart", "FailureAction"):
+        assert directives(fatal) == []
+
+
+def test_the_workloads_that_are_waited_for_are_those_that_are_looked_at() -> None:
+    assert set(systemd.NEIGHBOURS) <= {*directives("Before"), *directives("Conflicts")}
+
+
+def test_the_unit_runs_commands_that_exist() -> None:
+    commands = [line.split()[1] for line in re.findall(r"(?m)^Exec\w+=(.*)$", UNIT)]
+    assert commands == ["apply", "cleanup"]
+    assert set(commands) <= set(subcommands())
+
+
+def subcommands() -> dict[str, argparse.ArgumentParser]:
+    parser = cli._parser()
+    (action,) = (each for each in parser._actions if isinstance(each.choices, dict))
+    assert isinstance(action.choices, dict)
+    return action.choices
+
+
+def options(parser: argparse.ArgumentParser) -> set[str]:
+    return {name for action in parser._actions for name in action.option_strings} - {"-h", "--help"}
+
+
+def plain(man: str) -> str:
+    """The words of a man page."""
+    text = re.sub(r'(?m)^\.\\".*$|\\f[BIRP]', "", man).replace("\\-", "-").replace('" ', " ")
+    return re.sub(r"(?m)^\.[A-Z]{1,2} ?", "", text).replace('"', "")
+
+
+def test_the_man_page_has_every_command_and_every_option() -> None:
+    page = MAN_PROGRAM.replace("\\-", "-")
+    commands = page.split(".SH COMMANDS")[1].split(".SH OPTIONS")[0]
+    for name, parser in subcommands().items():
+        (usage,) = re.findall(rf"(?m)^\.TP\n\.B {name}\b(.*)$", commands)
+        assert set(re.findall(r"--\w+", usage)) == options(parser)
+    told = page.split(".SH OPTIONS")[1].split(".SH RESULTS")[0]
+    entries = " ".join(re.findall(r"(?m)^\.TP\n(.*)$", told))
+    assert set(re.findall(r"--?[a-z]+", entries)) == options(cli._parser()) | {"--config"}
+
+
+def test_the_man_page_and_the_readme_have_every_exit_status() -> None:
+    statuses = {0, *cli.STATUSES.values(), cli.FAILED}
+    part = MAN_PROGRAM.split(".SH EXIT STATUS")[1].split(".SH FILES")[0]
+    assert {int(number) for number in re.findall(r"(?m)^\.B (\d+)$", part)} == statuses
+    assert {int(number) for number in re.findall(r"(?m)^\| (\d+) \|", README)} == statuses - {0}
+
+
+@pytest.mark.parametrize("section", ["tuning", "podman"])
+def test_the_man_page_has_every_key_with_its_range_and_default(section: str) -> None:
+    part = MAN_CONF.split(f".SH [{section.upper()}]")[1].split("\n.SH ")[0]
+    entries = dict(re.findall(r"(?ms)^\.TP\n\.B (\w+)\n(.*?)(?=^\.TP|\Z)", part))
+    assert set(entries) == set(SPEC[section])
+    for key, check in SPEC[section].items():
+        for number in re.findall(r"(?:min|max)=(\d\d+)", check):
+            assert number in entries[key]
+        default = re.search(r"default='?([^')]*)", check)
+        assert default is not None
+        said = re.sub(r"\s+", " ", plain(entries[key]))
+        assert f"Default: {default[1] or 'empty'}" in said
+
+
+def test_the_vendors_boot_conf_says_the_defaults_and_names_every_key() -> None:
+    text = (TREE / "packaging/boot.conf").read_text()
+    assert config.parse([("boot.conf", text)]) == config.parse([])
+    said = ConfigObj(text.splitlines(), list_values=False, interpolation=False)
+    assert {name: set(keys) for name, keys in said.items()} == {
+        name: set(keys) for name, keys in SPEC.items()
+    }
+
+
+def test_the_example_in_the_readme_and_in_the_man_page_is_valid() -> None:
+    for text in (README, MAN_CONF):
+        example = re.search(r"\[tuning\]\n(?: *\w+ = .+\n)+", text)
+        assert example is not None
+        lines = "\n".join(line.strip() for line in example[0].splitlines())
+        assert config.parse([("example", lines)]).profile == "throughput-performance"
+
+
+def test_the_readme_tells_of_every_module_and_of_no_other() -> None:
+    table = re.findall(r"(?m)^\| (`[a-z_]+\.py`.*?) \|", README)
+    told = {name for row in table for name in re.findall(r"`([a-z_]+\.py)`", row)}
+    modules = {path.name for path in (TREE / "ocp_tuned_boot").glob("[a-z]*.py")}
+    assert told == modules - {"errors.py"}
+
+
+def test_the_readme_tells_of_what_make_has() -> None:
+    told = set(re.findall(r"(?m)^    make (\w+)", README))
+    assert told == {"demo", "test", "install"}
+    targets = re.findall(r"(?m)^([a-z-]+):", (TREE / "Makefile").read_text())
+    assert told <= set(targets)

@@ -1,0 +1,86 @@
+"""The door to systemd: what arrives on the notification socket, and nothing that can break."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot import systemd
+from ocp_tuned_boot.systemd import Notifier
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[socket.socket]:
+    """The other end of NOTIFY_SOCKET."""
+    with tempfile.TemporaryDirectory(prefix="otb-") as folder:
+        name = f"{folder}/notify" if request.param == "path" else f"@{folder}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
+            bound.bind(name.replace("@", "\0", 1))
+            bound.setblocking(False)
+            monkeypatch.setenv("NOTIFY_SOCKET", name)
+            yield bound
+
+
+def received(manager: socket.socket) -> list[str]:
+    """The lines of the one message that has arrived."""
+    lines = manager.recv(65536).decode().split("\n")
+    with pytest.raises(BlockingIOError):
+        manager.recv(1)
+    return lines
+
+
+def test_ready_and_the_status_arrive_as_one_message(manager: socket.socket) -> None:
+    Notifier().ready("Applied: site in 0.30 s")
+    assert received(manager) == ["READY=1", "STATUS=Applied: site in 0.30 s"]
+
+
+def test_a_status_arrives_alone(manager: socket.socket) -> None:
+    Notifier().status("Judging")
+    assert received(manager) == ["STATUS=Judging"]
+
+
+def test_the_extension_is_in_microseconds(manager: socket.socket) -> None:
+    Notifier().status("Pulling", extend=1.5)
+    assert received(manager) == ["STATUS=Pulling", "EXTEND_TIMEOUT_USEC=1500000"]
+
+
+def test_text_that_is_not_latin_1_arrives(manager: socket.socket) -> None:
+    Notifier().status("Pulling the image… Ω 漢字")
+    assert received(manager) == ["STATUS=Pulling the image… Ω 漢字"]
+
+
+def test_a_status_cannot_smuggle_in_another_message(manager: socket.socket) -> None:
+    Notifier().status("failed:\nREADY=1\r\nERRNO=0")
+    assert received(manager) == ["STATUS=failed: READY=1 ERRNO=0"]
+
+
+@pytest.mark.parametrize("address", [None, "", "/nowhere/notify", "@nobody-listens-here"])
+def test_without_a_manager_nothing_breaks(
+    monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
+    if address is None:
+        monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    else:
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+    notifier = Notifier()
+    notifier.status("…", extend=1)
+    notifier.ready("done")
+
+
+def test_a_manager_that_has_gone_away_breaks_nothing(manager: socket.socket) -> None:
+    notifier = Notifier()
+    manager.close()
+    notifier.ready("done")
+
+
+def test_without_a_systemd_to_ask_no_unit_has_a_state(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
+    assert systemd.unit_states(systemd.NEIGHBOURS) == {}
