@@ -292,6 +292,41 @@ def test_podmans_socket_missing(host: Host) -> None:
     assert host.status()["findings"][0]["kind"] == "podman"
 
 
+# Accepts connections and says nothing.
+SILENT = """
+import signal, socket, sys
+with socket.socket(socket.AF_UNIX) as listener:
+    listener.bind(sys.argv[1])
+    listener.listen()
+    print("listening", flush=True)
+    signal.pause()
+"""
+
+
+def test_podman_that_accepts_and_is_silent(host: Host) -> None:
+    path = f"{host.root}/silent.sock"
+    conf = f"[podman]\nsocket = {path}\n[tuning]\ntimeout = 10\n"
+    host.write("etc/ocp-tuned-boot/boot.conf", conf)
+    with host.node.popen("python3", "-c", SILENT, path) as silent:
+        assert silent.stdout is not None
+        assert silent.stdout.readline() == "listening\n"
+        done = host.run("apply")
+        silent.kill()
+    assert done.returncode == 3
+    assert f"Podman at {path} did not answer in time (inspect image {hosts.IMAGE})" in done.stderr
+    assert re.search(r"; (9|10)\.\d s of it went into the step 'image'", done.stderr)
+    assert host.status()["findings"][0]["kind"] == "timeout"
+    assert 10 <= host.status()["seconds"] < 12
+
+
+def test_a_profile_folder_that_is_missing(host: Host) -> None:
+    """Fine for a profile of the image's own; for another it is an unknown profile."""
+    host.node.run("rm", "-r", f"{host.root}/var/lib/ocp-tuned/profiles")
+    assert host.run("apply").returncode == 1
+    assert f"Requested profile '{PROFILE}' doesn't exist." in host.messages()
+    assert host.node.run("ls", f"{host.root}/var/lib/ocp-tuned/profiles").stdout == ""
+
+
 def test_scripts_run_where_run_is_mounted_noexec(host: Host) -> None:
     run = f"{host.root}/run"
     host.node.run("mkdir", "-p", run)
