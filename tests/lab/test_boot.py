@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import get_args
 
 import pytest
 
 from ocp_tuned_boot import envfile
 from tests.lab.knobs import KernelKnobs
+from tests.lab.kubelet import Relation, kubelet_follows
 from tests.lab.node import Node
 from tests.lab.workload import PROFILE, RESET, WANTED, furnish
 
@@ -59,10 +61,14 @@ def test_every_value_is_in_force_before_the_kubelet_starts(suite: str) -> None:
         assert node.run("podman", "ps", "-aq").stdout == ""
 
 
+@pytest.mark.parametrize("how", get_args(Relation))
 @pytest.mark.parametrize("suite", SUITES)
-def test_with_a_failing_profile_the_unit_fails_and_the_kubelet_starts(suite: str) -> None:
+def test_with_a_failing_profile_the_unit_fails_and_the_kubelet_starts(
+    suite: str, how: Relation
+) -> None:
     def broken(node: Node) -> None:
         furnish(node, "[main]\ninclude=does-not-exist\n")
+        kubelet_follows(node, how)
 
     with booted(suite, broken) as node:
         assert property_of(node, "ocp-tuned.service", "ActiveState") == "failed"
@@ -73,6 +79,16 @@ def test_with_a_failing_profile_the_unit_fails_and_the_kubelet_starts(suite: str
         assert 'Status: "Failed: ' in text
         assert found_by(node, "kubelet")["/proc/sys/vm/stat_interval"] == "1"
         assert property_of(node, "kubelet.service", "ActiveState") == "active"
+
+
+@pytest.mark.parametrize("how", get_args(Relation))
+def test_a_kubelet_that_follows_the_target_in_any_way_finds_the_values(how: Relation) -> None:
+    def prepare(node: Node) -> None:
+        furnish(node)
+        kubelet_follows(node, how)
+
+    with booted("trixie", prepare) as node:
+        assert found_by(node, "kubelet") == WANTED
 
 
 def test_a_node_that_nobody_told_what_to_apply_is_left_alone() -> None:
