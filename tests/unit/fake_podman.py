@@ -19,7 +19,7 @@ Answer = Callable[[str], Optional[bytes]]
 
 def reply(status: int, body: str, *, chunked: bool = False) -> bytes:
     """A whole HTTP answer; with `chunked` a first chunk, after which the stream stays open."""
-    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n"
+    head = f"HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Type: application/json\r\n"
     if chunked:
         return f"{head}Transfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n{body}\r\n".encode()
     return f"{head}Content-Length: {len(body.encode())}\r\n\r\n{body}".encode()
