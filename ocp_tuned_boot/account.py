@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from ocp_tuned_boot import record
 from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.findings import Finding
 from ocp_tuned_boot.inputs import Inputs
-from ocp_tuned_boot.outcome import Finding, Outcome, Result
+from ocp_tuned_boot.outcome import Outcome, Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Decision
 from ocp_tuned_boot.podman import Image

@@ -7,6 +7,7 @@ place for names, types, ranges and defaults.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from configobj import ConfigObj, ConfigObjError, flatten_errors
-from configobj.validate import Validator
+from configobj.validate import Validator, VdtTypeError, is_float
 
 from ocp_tuned_boot import files
 from ocp_tuned_boot.errors import ConfigurationError
@@ -26,8 +27,8 @@ SPEC = """
 image = string(default='')
 profile = string(default='')
 contract = option('tuned', 'operand', default='tuned')
-timeout = float(min=10, max=3600, default=90)
-tuned_timeout = float(min=1, max=3600, default=60)
+timeout = seconds(min=10, max=3600, default=90)
+tuned_timeout = seconds(min=1, max=3600, default=60)
 
 [podman]
 socket = string(min=1, default='/run/podman/podman.sock')
@@ -61,7 +62,7 @@ def parse(layers: Iterable[tuple[str, str]]) -> Config:
     merged = ConfigObj(configspec=SPEC.splitlines(), interpolation=False, list_values=False)
     for name, text in layers:
         merged.merge(_layer(name, text))
-    merged.validate(Validator())
+    merged.validate(_validator())
     tuning = merged["tuning"]
     return Config(
         image=tuning["image"],
@@ -92,7 +93,7 @@ def _layer(name: str, text: str) -> dict[str, Any]:
     checked = ConfigObj(values, configspec=SPEC.splitlines(), interpolation=False)
     _refuse_unknown(name, values, checked.configspec)
     for sections, key, problem in flatten_errors(
-        checked, checked.validate(Validator(), preserve_errors=True)
+        checked, checked.validate(_validator(), preserve_errors=True)
     ):
         section = "/".join(sections)
         found = values.get(section, {}).get(key)
@@ -101,6 +102,18 @@ def _layer(name: str, text: str) -> dict[str, Any]:
         )
     _check_meaning(name, values)
     return values
+
+
+def _validator() -> Validator:
+    return Validator({"seconds": _is_seconds})
+
+
+def _is_seconds(value: Any, min: Any = None, max: Any = None) -> float:  # noqa: A002
+    """configobj's float, but that `nan` is inside of every range."""
+    seconds = float(is_float(value, min, max))
+    if math.isnan(seconds):
+        raise VdtTypeError(value)
+    return seconds
 
 
 def _unquoted(value: Any) -> Any:
@@ -121,11 +134,12 @@ def _refuse_unknown(name: str, said: Mapping[str, Any], spec: Mapping[str, Any])
             raise ConfigurationError(
                 f"{name}: found the section [{section}], expected one of {_listed(spec)}"
             )
-        for key in keys:
-            if key not in spec[section]:
+        for key, value in keys.items():
+            if key not in spec[section] or isinstance(value, Mapping):
+                what = "section" if isinstance(value, Mapping) else "key"
                 raise ConfigurationError(
-                    f"{name}: [{section}]: found the key {key!r}, "
-                    f"expected one of {', '.join(spec[section])}"
+                    f"{name}: [{section}]: found the {what} {key!r}, "
+                    f"expected one of the keys {', '.join(spec[section])}"
                 )
 
 

@@ -7,13 +7,20 @@ settings were refused, and it applies a profile of its own choice when it is not
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from ocp_tuned_boot import findings
+from ocp_tuned_boot.findings import Finding, make
 from ocp_tuned_boot.tunedlog import LogRecord
 
 _APPLIED = re.compile(r"static tuning from profile '([^']*)' applied\Z")
+# The last thing that every TuneD says before it ends (tuned/daemon/daemon.py).
+_LAST_WORDS = "terminating TuneD"
+# Kinds that say that something went wrong, but not what.
+_EFFECTS = {"exit-status", "not-applied", "incomplete-log"}
 
 
 class Result(str, Enum):
@@ -26,20 +33,16 @@ class Result(str, Enum):
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was not as it should be; `kind` is a stable word, `message` for people."""
-
-    kind: str
-    subject: str
-    message: str
-
-
-@dataclass(frozen=True)
 class Outcome:
     """A result and why."""
 
     result: Result
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether another attempt may end better: TuneD hung, or somebody killed it."""
+        return any(finding.kind in ("timeout", "killed") for finding in self.findings)
 
 
 @dataclass(frozen=True)
@@ -56,54 +59,86 @@ class TunedRun:
     seconds: float = 0.0
 
 
-def judge(expected: str, run: TunedRun) -> Outcome:
-    """Applied, degraded or failed, and what speaks against `applied`."""
-    fatal = _fatal(expected, run)
-    errors = _errors(run.log)
-    if fatal:
-        return Outcome(Result.FAILED, (*fatal, *errors))
-    return Outcome(Result.DEGRADED if errors else Result.APPLIED, tuple(errors))
+def judge(expected: str, run: TunedRun, accepted: Sequence[tuple[str, str]] = ()) -> Outcome:
+    """Applied, degraded or failed, and what speaks against `applied`.
+
+    `accepted` are the site's `accept` pairs from boot.conf: kind, and subject with wildcards.
+    """
+    found = [_named(each, expected) for each in findings.read(run.log)]
+    found = [*_ending(run), *_profile(expected, run), *found]
+    # What stopped TuneD is told first; that it was stopped goes without saying then.
+    causes = [each for each in found if each.fatal and each.kind not in _EFFECTS]
+    effects = [each for each in found if each.kind in _EFFECTS and not causes]
+    others = [each for each in found if not each.fatal and each.kind not in _EFFECTS]
+    return conclude(findings.accept([*causes, *effects, *others], accepted))
 
 
-def _fatal(expected: str, run: TunedRun) -> list[Finding]:
-    """Whatever means that the expected profile is not in force."""
-    findings = []
-    if run.exit_status is None:
-        findings.append(Finding("timeout", "tuned", _timeout_message(run)))
-    elif run.exit_status != 0:
-        findings.append(
-            Finding("exit-status", "tuned", f"TuneD exited with status {run.exit_status}")
-        )
+def conclude(found: Sequence[Finding]) -> Outcome:
+    """The result that these findings leave."""
+    if any(each.fatal for each in found):
+        result = Result.FAILED
+    elif any(each.degrades for each in found):
+        result = Result.DEGRADED
+    else:
+        result = Result.APPLIED
+    return Outcome(result, tuple(found))
+
+
+def _named(finding: Finding, expected: str) -> Finding:
+    """TuneD before 2.22 says of an unknown profile what it says of a missing include."""
+    if finding.kind == "missing-include" and finding.subject == expected:
+        return make("unknown-profile", expected, finding.message)
+    return finding
+
+
+def _ending(run: TunedRun) -> list[Finding]:
+    """How TuneD ended, where that was not well."""
+    status, last = run.exit_status, run.log[-1] if run.log else None
+    if status is None:
+        return [make("timeout", _last_step(run.log), _timeout_message(run))]
+    if status > 128:
+        name = _signal_name(status - 128)
+        return [make("killed", name, f"TuneD was killed by {name}")]
+    if last is not None and last.has_traceback and status != 0:
+        words = "\n".join([last.message, *last.more])
+        return [make("crashed", words.strip().rpartition("\n")[2], words)]
+    if status != 0:
+        return [make("exit-status", str(status), f"TuneD exited with status {status}")]
+    if not any(record.message.startswith(_LAST_WORDS) for record in run.log):
+        return [make("incomplete-log", "tuned", f"TuneD's log ends with: {_last_words(run.log)}")]
+    return []
+
+
+def _profile(expected: str, run: TunedRun) -> list[Finding]:
+    """Whether it is the expected profile that was applied."""
     applied = [match[1] for record in run.log if (match := _APPLIED.match(record.message))]
     if not applied:
-        findings.append(Finding("not-applied", expected, "TuneD did not report a profile applied"))
-    elif applied[-1] != expected:
-        findings.append(
-            Finding(
-                "wrong-profile", applied[-1],
-                f"TuneD applied the profile {applied[-1]!r} instead of {expected!r}",
-            )
-        )  # fmt: skip
-    elif run.active_profile != expected:
-        findings.append(
-            Finding(
-                "wrong-profile", run.active_profile,
-                f"TuneD's active_profile says {run.active_profile!r} instead of {expected!r}",
-            )
-        )  # fmt: skip
-    return findings
+        return [make("not-applied", expected, "TuneD did not report a profile applied")]
+    for name, where in ((applied[-1], "its log says"), (run.active_profile, "active_profile says")):
+        if name != expected:
+            words = f"TuneD applied the profile {name!r} instead of {expected!r}, {where}"
+            return [make("wrong-profile", name, words)]
+    return []
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _last_words(log: Sequence[LogRecord]) -> str:
+    return log[-1].message if log else "nothing at all"
+
+
+def _last_step(log: Sequence[LogRecord]) -> str:
+    """The part of TuneD that spoke last."""
+    return log[-1].logger.rpartition(".")[2] if log else "start"
 
 
 def _timeout_message(run: TunedRun) -> str:
-    last = run.log[-1].message if run.log else "nothing at all"
     return (
-        f"TuneD did not finish within {run.seconds:.0f} s and was stopped; its last words: {last}"
+        f"TuneD did not finish within {run.seconds:.0f} s and was stopped; "
+        f"its last words: {_last_words(run.log)}"
     )
-
-
-def _errors(log: Sequence[LogRecord]) -> list[Finding]:
-    return [
-        Finding("error", record.logger, "\n".join([record.message, *record.more]))
-        for record in log
-        if record.is_error
-    ]

@@ -144,9 +144,13 @@ class Podman:
     def start(self, container: str) -> None:
         self._send("post", f"/containers/{container}/start", f"start container {container}")
 
-    def wait(self, container: str) -> None:
-        """Returns when Podman itself knows that the container has exited and its log is whole."""
-        parameters = {"condition": ["exited", "stopped"], "interval": "5ms"}
+    def wait(self, container: str, *conditions: str) -> None:
+        """Returns when the container is in one of these states.
+
+        `stopped`: it has ended and its log is whole; `exited`: Podman has cleaned up after it,
+        too, and unmounts nothing any more.
+        """
+        parameters = {"condition": list(conditions), "interval": "5ms"}
         self._send(
             "post",
             f"/containers/{container}/wait",

@@ -9,7 +9,8 @@ from typing import Any
 
 from ocp_tuned_boot import __version__, files
 from ocp_tuned_boot.errors import HostError
-from ocp_tuned_boot.outcome import Finding, Result
+from ocp_tuned_boot.findings import Finding
+from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.progress import Step
 

@@ -68,9 +68,12 @@ def status_text(done: Record | None, units: Mapping[str, str]) -> str:
         lines = [done.summary()]
         lines += [f"  {name:<12} {text}" for name, text in said.items() if text]
         lines += [f"  step         {step.name}: {step.seconds:.3f} s" for step in done.steps]
-        lines += [
-            f"  finding      {finding.kind} {finding.subject}: {finding.message}"
-            for finding in done.findings
-        ]
+        for finding in done.findings:
+            accepted = "(accepted) " if finding.accepted else ""
+            lines.append(
+                f"  finding      {accepted}{finding.kind} {finding.subject}: {finding.message}"
+            )
+            if finding.advice and not finding.accepted:
+                lines.append(f"               {finding.advice}")
     lines += [f"  unit         {name}: {state}" for name, state in units.items()]
     return "\n".join(lines)

@@ -26,11 +26,15 @@ class LogRecord:
     more: tuple[str, ...] = ()
 
     @property
+    def has_traceback(self) -> bool:
+        """Python prints one without a header of its own, TuneD logs one as a message."""
+        lines = [*self.message.split("\n"), *self.more]
+        return any(line.startswith("Traceback (most recent call last)") for line in lines)
+
+    @property
     def is_error(self) -> bool:
         """True for ERROR and CRITICAL, and for a traceback under any level."""
-        return self.level in ("ERROR", "CRITICAL") or any(
-            line.startswith("Traceback (most recent call last)") for line in self.more
-        )
+        return self.level in ("ERROR", "CRITICAL") or self.has_traceback
 
 
 class LineReader:

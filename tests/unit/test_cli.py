@@ -15,7 +15,8 @@ import pytest
 
 from ocp_tuned_boot import cli, inputs, record
 from ocp_tuned_boot.errors import BootError
-from ocp_tuned_boot.outcome import Finding, Result
+from ocp_tuned_boot.findings import Finding
+from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.record import InForce, Record
 from tests.unit.fake_podman import socket_path

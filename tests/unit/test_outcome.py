@@ -1,0 +1,227 @@
+"""Judging what TuneD left behind, on logs of the real one and on what may become of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocp_tuned_boot import findings, outcome, tunedlog
+from ocp_tuned_boot.findings import KINDS, Finding
+from ocp_tuned_boot.outcome import Outcome, Result, TunedRun, judge
+from ocp_tuned_boot.tunedlog import LogRecord
+
+LOGS = Path(__file__).with_name("tuned-logs")
+PROFILE = "openshift-node-performance-test"
+SCRIPT = f"/var/lib/ocp-tuned/profiles/{PROFILE}/hang.sh"
+PARTITIONING = "/usr/lib/tuned/profiles/cpu-partitioning/script.sh"
+
+#: log → the result, and each finding's kind and subject.
+REAL = {
+    "applied": (Result.APPLIED, []),
+    "broken-profile": (
+        Result.FAILED,
+        [("broken-profile", f"/var/lib/ocp-tuned/profiles/{PROFILE}/tuned.conf")],
+    ),
+    "force-latency": (Result.DEGRADED, [("lost-after-exit", "force_latency")]),
+    "hang-killed": (Result.FAILED, [("killed", "killed")]),
+    "missing-include": (Result.FAILED, [("missing-include", "does-not-exist")]),
+    "performance-profile": (
+        Result.DEGRADED,
+        [
+            ("plugin-failed", "service"),
+            ("lost-after-exit", "rtentsk"),
+            ("lost-after-exit", "force_latency"),
+            ("script-failed", PARTITIONING),
+        ],
+    ),
+    "rtentsk": (Result.DEGRADED, [("lost-after-exit", "rtentsk")]),
+    "script-path-refused": (Result.DEGRADED, [("script-refused", SCRIPT)]),
+    "sysctl-override": (Result.DEGRADED, [("overridden", "vm.stat_interval")]),
+    "unknown-plugin": (Result.DEGRADED, [("unknown-plugin", "sysctlx")]),
+    "unknown-profile": (Result.FAILED, [("unknown-profile", "no-such-profile")]),
+    "unknown-sysctl": (
+        Result.DEGRADED,
+        [("no-such-setting", "kernel.this_does_not_exist")],
+    ),
+    "wrong-profile": (Result.FAILED, [("wrong-profile", "virtual-guest")]),
+}
+
+
+def real(name: str) -> tuple[LogRecord, ...]:
+    return tuple(tunedlog.parse((LOGS / f"{name}.log").read_text().splitlines()))
+
+
+def run(log: tuple[LogRecord, ...], status: int | None = 0, active: str = PROFILE) -> TunedRun:
+    return TunedRun(status, log, active, 60.0)
+
+
+def said(judged: Outcome) -> list[tuple[str, str]]:
+    return [(finding.kind, finding.subject) for finding in judged.findings]
+
+
+APPLIED = real("applied")
+
+
+def test_every_log_has_its_row() -> None:
+    assert {path.stem for path in LOGS.glob("*.log")} == set(REAL)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_log_of_the_real_tuned(name: str) -> None:
+    expected = "no-such-profile" if name == "unknown-profile" else PROFILE
+    # The wrapper's status is 0 whatever happened.
+    judged = judge(expected, run(real(name), active=expected))
+    assert (judged.result, said(judged)) == REAL[name]
+    assert all(finding.message and finding.advice for finding in judged.findings)
+
+
+@pytest.mark.parametrize(
+    ("change", "result", "kinds"),
+    [
+        (replace(run(APPLIED), exit_status=1), Result.FAILED, ["exit-status"]),
+        (replace(run(APPLIED), exit_status=137), Result.FAILED, ["killed"]),
+        (replace(run(APPLIED), exit_status=254), Result.FAILED, ["killed"]),
+        (replace(run(APPLIED), exit_status=None), Result.FAILED, ["timeout"]),
+        (run((), 0), Result.FAILED, ["incomplete-log", "not-applied"]),
+        (run((), 1), Result.FAILED, ["exit-status", "not-applied"]),
+        (run((), None), Result.FAILED, ["timeout"]),
+        (run(APPLIED, active=""), Result.FAILED, ["wrong-profile"]),
+        (run(APPLIED, active="other"), Result.FAILED, ["wrong-profile"]),
+        (run(APPLIED[:-1]), Result.DEGRADED, ["incomplete-log"]),
+        (run(APPLIED[:-2]), Result.FAILED, ["incomplete-log", "not-applied"]),
+    ],
+)
+def test_no_single_sign_is_trusted(change: TunedRun, result: Result, kinds: list[str]) -> None:
+    judged = judge(PROFILE, change)
+    assert judged.result is result
+    assert sorted(kind for kind, _ in said(judged)) == kinds
+
+
+def test_a_hang_is_told_with_its_time_and_tuneds_last_step() -> None:
+    (finding,) = judge(PROFILE, run(real("script-path-refused")[:-3], None)).findings[:1]
+    assert finding.kind == "timeout"
+    assert finding.subject == "plugin_sysctl"
+    assert "did not finish within 60 s" in finding.message
+    assert finding.message.endswith("its last words: reapplying system sysctl")
+    (silent,) = judge(PROFILE, run((), None)).findings
+    assert silent.message.endswith("its last words: nothing at all")
+
+
+def record(level: str, logger: str, message: str, *more: str) -> LogRecord:
+    return LogRecord(level, logger, message, more)
+
+
+TRACEBACK = ("Traceback (most recent call last):", '  File "x.py", line 1', "ValueError: no")
+
+
+@pytest.mark.parametrize(
+    ("added", "kind", "subject"),
+    [
+        (record("ERROR", "tuned.new.thing", "never seen"), "error", "tuned.new.thing"),
+        (record("CRITICAL", "tuned.new", "never seen"), "error", "tuned.new"),
+        (record("INFO", "tuned.x", "fine", *TRACEBACK), "traceback", "tuned.x"),
+        (record("NONE", "", "Traceback (most recent call last):"), "traceback", ""),
+        (record("ERROR", "tuned.utils.commands",
+                "Writing to file '/proc/sys/vm/x.y' error: '[Errno 22] Invalid argument'"),
+         "setting-refused", "vm.x/y"),
+        (record("ERROR", "tuned.utils.commands",
+                "Writing to file '/sys/x' error: '[Errno 2] No such file or directory: '/sys/x''"),
+         "no-such-setting", "/sys/x"),
+        (record("ERROR", "tuned.utils.commands", "Executing 'x' error: [Errno 2] …"),
+         "error", "tuned.utils.commands"),
+        (record("ERROR", "tuned.plugins.plugin_sysfs",
+                "rejecting write to '/etc/passwd' (not inside /sys)"),
+         "setting-refused", "/etc/passwd"),
+        (record("ERROR", "tuned.plugins.plugin_script", "script '/p/s.sh' returned error code: 3"),
+         "script-failed", "/p/s.sh"),
+        (record("ERROR", "tuned.plugins.base", "script '/p/s.sh' error: 1, 'x'"),
+         "script-failed", "/p/s.sh"),
+        (record("ERROR", "tuned.units.manager", "BUG: Unhandled exception in start_tuning: x"),
+         "plugin-failed", "start_tuning"),
+    ],
+)  # fmt: skip
+def test_an_error_is_named_and_never_ends_as_applied(
+    added: LogRecord, kind: str, subject: str
+) -> None:
+    judged = judge(PROFILE, run((*APPLIED[:-1], added, APPLIED[-1])))
+    assert judged.result is Result.DEGRADED
+    assert said(judged) == [(kind, subject)]
+    assert added.message in judged.findings[0].message
+
+
+@given(
+    at=st.integers(0, len(APPLIED)),
+    level=st.sampled_from(["ERROR", "CRITICAL"]),
+    logger=st.text(max_size=20),
+    message=st.text(max_size=60),
+)
+def test_no_error_anywhere_ends_as_applied(at: int, level: str, logger: str, message: str) -> None:
+    log = (*APPLIED[:at], LogRecord(level, logger, message), *APPLIED[at:])
+    assert judge(PROFILE, run(log)).result is not Result.APPLIED
+
+
+@given(at=st.integers(0, len(APPLIED) - 1))
+def test_a_log_that_is_cut_off_anywhere_never_ends_as_applied(at: int) -> None:
+    assert judge(PROFILE, run(APPLIED[:at])).result is not Result.APPLIED
+
+
+def test_settings_that_tuned_took_back_are_not_in_force() -> None:
+    last = record("INFO", "tuned.daemon.daemon", "terminating TuneD, rolling back all changes")
+    judged = judge(PROFILE, run((*APPLIED[:-1], last)))
+    assert (judged.result, said(judged)) == (Result.FAILED, [("rolled-back", "daemon")])
+
+
+def test_a_crash_is_told_by_the_last_line_of_its_traceback() -> None:
+    last = LogRecord("NONE", "", TRACEBACK[0], TRACEBACK[1:])
+    judged = judge(PROFILE, run((*APPLIED[:5], last), 1))
+    assert judged.result is Result.FAILED
+    assert said(judged)[0] == ("crashed", "ValueError: no")
+
+
+def test_an_unknown_profile_in_the_words_of_an_older_tuned() -> None:
+    words = (
+        "Cannot set initial profile. No tunings will be enabled: Cannot load profile(s) 'x': "
+        "Cannot find profile 'x' in '['/etc/tuned', '/usr/lib/tuned']'."
+    )
+    judged = judge("x", run((record("ERROR", "tuned.daemon.daemon", words),), 1))
+    assert said(judged) == [("unknown-profile", "x")]
+
+
+def test_only_what_hung_or_was_killed_may_pass() -> None:
+    assert judge(PROFILE, run(APPLIED, None)).may_pass
+    assert judge(PROFILE, run(APPLIED, 137)).may_pass
+    assert judge(PROFILE, run(real("hang-killed"))).may_pass
+    for name in ("unknown-profile", "broken-profile", "missing-include", "wrong-profile"):
+        assert not judge(PROFILE, run(real(name))).may_pass
+
+
+def test_what_a_site_accepts_is_shown_and_does_not_degrade() -> None:
+    log = run(real("unknown-sysctl"))
+    for pattern in ("kernel.this_does_not_exist", "kernel.*", "kernel.this_?*"):
+        judged = judge(PROFILE, log, [("no-such-setting", pattern)])
+        assert judged.result is Result.APPLIED
+        assert [finding.accepted for finding in judged.findings] == [True]
+    for pair in (("no-such-setting", "vm.*"), ("setting-refused", "kernel.*")):
+        assert judge(PROFILE, log, [pair]).result is Result.DEGRADED
+
+
+def test_accepting_one_finding_leaves_the_others() -> None:
+    accepted = [("lost-after-exit", "force_*"), ("lost-after-exit", "rtentsk")]
+    judged = judge(PROFILE, run(real("performance-profile")), accepted)
+    assert judged.result is Result.DEGRADED
+    assert [finding.accepted for finding in judged.findings] == [False, True, True, False]
+
+
+@pytest.mark.parametrize("kind", [kind for kind, it in KINDS.items() if not it.acceptable])
+def test_what_is_fatal_or_was_never_seen_cannot_be_accepted(kind: str) -> None:
+    finding = findings.make(kind, "x", "…")
+    accepted = findings.accept([finding], [(kind, "*")])
+    assert outcome.conclude(accepted).result is not Result.APPLIED
+
+
+def test_a_kind_that_is_not_in_the_table_is_fatal() -> None:
+    assert outcome.conclude([Finding("new", "x", "…")]).result is Result.FAILED

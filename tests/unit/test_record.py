@@ -1,0 +1,107 @@
+"""status.json: what was written is read back, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocp_tuned_boot import __version__, record
+from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.findings import Finding
+from ocp_tuned_boot.outcome import Result
+from ocp_tuned_boot.paths import Paths
+from ocp_tuned_boot.progress import Step
+from ocp_tuned_boot.record import InForce, Record
+
+FINDING = Finding("setting-refused", "vm.x", "no…", "do this")
+IN_FORCE = InForce("boot", Result.DEGRADED, "site", "localhost/a", "id", "f" * 64, "12:00",
+                   (FINDING,))  # fmt: skip
+FULL = Record(
+    Result.DEGRADED, "12:00", "boot", "apply", "because", "site", "localhost/a", "id", "tuned",
+    "f" * 64, (FINDING,), (Step("inputs", 0.1), Step("tuned", 0.2)), seconds=0.3,
+    units={"kubelet.service": "active"}, in_force=IN_FORCE,
+)  # fmt: skip
+TEXT = st.text(max_size=20)
+RECORDS = st.builds(
+    replace,
+    st.just(FULL),
+    result=st.sampled_from(Result),
+    profile=TEXT,
+    findings=st.lists(st.builds(Finding, TEXT, TEXT, TEXT, TEXT, st.booleans())).map(tuple),
+    steps=st.lists(st.builds(Step, TEXT, st.floats(0, 1e6))).map(tuple),
+    seconds=st.floats(0, 1e6),
+    units=st.dictionaries(TEXT, TEXT),
+    in_force=st.sampled_from([None, IN_FORCE]),
+)
+
+
+@given(RECORDS)
+def test_what_is_written_is_read_back(done: Record) -> None:
+    assert record.from_json(record.to_json(done), "x") == done
+
+
+def test_it_is_json_for_agents() -> None:
+    content = json.loads(record.to_json(FULL))
+    assert content["version"] == record.VERSION
+    assert content["program"] == __version__
+    assert content["result"] == "degraded"
+    assert content["steps"][0] == {"name": "inputs", "seconds": 0.1}
+    assert content["findings"][0]["kind"] == "setting-refused"
+    assert content["in_force"]["image_id"] == "id"
+
+
+@pytest.mark.parametrize("part", range(1, 20))
+def test_a_record_that_is_torn_is_none(part: int) -> None:
+    text = record.to_json(FULL)
+    with pytest.raises(HostError, match=r"^/x: found no record of a run"):
+        record.from_json(text[: len(text) * part // 20], "/x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 0}, {"version": None}, {"result": "splendid"}, {"findings": None},
+        {"findings": [{"kind": 1}]}, {"steps": [1]}, {"in_force": {"boot_id": "x"}},
+        {"in_force": 1}, {"surprise": 1},
+    ],
+)  # fmt: skip
+def test_what_this_version_did_not_write_is_refused(change: dict[str, object]) -> None:
+    content = {**json.loads(record.to_json(FULL)), **change}
+    with pytest.raises(HostError, match=r"^/x: found "):
+        record.from_json(json.dumps(content), "/x")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "1", '"x"', "{}"])
+def test_other_json_is_refused(text: str) -> None:
+    with pytest.raises(HostError, match=r"^/x: found no record of a run"):
+        record.from_json(text, "/x")
+
+
+def test_no_file_is_no_record(tmp_path: Path) -> None:
+    assert record.read(Paths(tmp_path)) is None
+    paths = Paths(tmp_path)
+    paths.run.mkdir(parents=True)
+    record.write(paths, FULL)
+    assert record.read(paths) == FULL
+    assert [path.name for path in paths.run.iterdir()] == ["status.json"]
+
+
+@pytest.mark.parametrize(
+    ("done", "line"),
+    [
+        (replace(FULL, result=Result.APPLIED, findings=()), "Applied: site in 0.30 s"),
+        (FULL, "Degraded: site in 0.30 s: no…"),
+        (replace(FULL, findings=(FINDING,) * 3), "Degraded: site in 0.30 s: no… (and 2 more)"),
+        (replace(FULL, result=Result.FAILED), "Failed: no…"),
+        (replace(FULL, action="keep"), "Degraded: site, kept as it is since 12:00: no…"),
+        (replace(FULL, result=Result.APPLYING, findings=()),
+         "Unfinished: TuneD is applying site, or was cut off in doing so"),
+    ],
+)  # fmt: skip
+def test_the_line_for_systemctl_status(done: Record, line: str) -> None:
+    assert done.summary() == line

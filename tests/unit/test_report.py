@@ -1,0 +1,72 @@
+"""Plans and records as text for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ocp_tuned_boot import container, report
+from ocp_tuned_boot.boot import Preview
+from ocp_tuned_boot.findings import Finding
+from ocp_tuned_boot.inputs import Inputs, ProfileFile
+from ocp_tuned_boot.layout import Layout
+from ocp_tuned_boot.outcome import Result
+from ocp_tuned_boot.paths import Paths
+from ocp_tuned_boot.plan import Action, Decision
+from ocp_tuned_boot.progress import Step
+from ocp_tuned_boot.record import Record
+
+ASKED = Inputs("localhost/a", "site", "tuned", "boot", files=(ProfileFile("site/f", b""),))
+
+
+def preview(root: Path) -> Preview:
+    (root / "etc/sysctl.d").mkdir(parents=True)
+    spec = container.specify(Paths(root), "tuned", "id", Layout())
+    return Preview(Decision(Action.APPLY, "because"), ASKED, "in Podman's store", spec)
+
+
+def test_a_plan_shows_the_decision_and_the_whole_container(tmp_path: Path) -> None:
+    shown = preview(tmp_path)
+    text = report.plan_text(shown)
+    assert text.startswith("apply: because\n")
+    for words in (
+        "site (1 custom profile files)", "localhost/a (in Podman's store)", ASKED.fingerprint,
+        "openshift-tuned: /usr/sbin/tuned --no-dbus", "privileged",
+        f"{tmp_path}/etc/sysctl.d at /etc/sysctl.d (read-only)\n",
+        f"{tmp_path}/var/lib/tuned at /var/lib/tuned",
+    ):  # fmt: skip
+        assert words in text
+    content = json.loads(report.plan_json(shown))
+    assert content["decision"] == {"action": "apply", "reason": "because"}
+    assert content["files"] == ["site/f"]
+    assert len(content["container"]["mounts"]) == text.count("\n  mount ")
+
+
+def test_a_plan_to_keep_has_no_container() -> None:
+    shown = Preview(Decision(Action.KEEP, "because"), ASKED, "not needed", None)
+    assert "container" not in report.plan_text(shown)
+    assert json.loads(report.plan_json(shown))["container"] is None
+
+
+def test_a_status_shows_what_was_recorded_and_the_units() -> None:
+    done = Record(
+        Result.DEGRADED, "12:00", "boot", "apply", "because", "site", "localhost/a", "id",
+        findings=(Finding("setting-refused", "vm.x", "no", "do this"),
+                  Finding("no-such-setting", "vm.y", "none", "do that", accepted=True)),
+        steps=(Step("tuned", 0.25),),
+    )  # fmt: skip
+    text = report.status_text(done, {"kubelet.service": "active"})
+    assert text.splitlines()[0] == done.summary()
+    for words in (
+        "12:00", "apply: because", "localhost/a", "tuned: 0.250 s", "kubelet.service: active",
+        "setting-refused vm.x: no", "do this", "(accepted) no-such-setting vm.y: none",
+    ):  # fmt: skip
+        assert words in text
+    # Accepted is accepted: no advice.
+    assert "do that" not in text
+
+
+def test_a_status_without_a_record() -> None:
+    text = report.status_text(None, {"ocp-tuned.service": "inactive"})
+    assert text.startswith("nothing was done in this boot yet")
+    assert "ocp-tuned.service: inactive" in text
