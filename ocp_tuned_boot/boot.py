@@ -116,8 +116,6 @@ def _tune(
 def _active_profile(paths: Paths, podman: Podman, container_id: str, contract: str) -> str:
     """What TuneD says itself it has applied; empty where it says nothing."""
     if contract == "operand":
-        # While Podman still cleans up, what it shows of a container may be empty.
-        podman.wait(container_id, "exited")
         name = podman.files(container_id, "/etc/tuned").get("active_profile", b"")
     else:
         try:

@@ -236,7 +236,7 @@ def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadl
         patient = _patient(podman)
         if not in_time:
             patient.kill(container.id, "KILL")
-        patient.wait(container.id, "stopped", "exited")
+        patient.wait(container.id)
         ended = patient.container(container.id)
         lines = follower.finish()
     if ended is None or not ended.started:

@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 #: The oldest API that has all we ask for; every podman 4 and 5 serves it.
 API_VERSION = "4.0.0"
 
+# Of a container that has just exited Podman may send 200 and nothing: its own clean-up unmounts
+# the container meanwhile (the service logs "globs matched nothing"). The next time it is there.
+_ARCHIVE_TRIES = 5
+
 
 @dataclass(frozen=True)
 class Image:
@@ -144,13 +148,9 @@ class Podman:
     def start(self, container: str) -> None:
         self._send("post", f"/containers/{container}/start", f"start container {container}")
 
-    def wait(self, container: str, *conditions: str) -> None:
-        """Returns when the container is in one of these states.
-
-        `stopped`: it has ended and its log is whole; `exited`: Podman has cleaned up after it,
-        too, and unmounts nothing any more.
-        """
-        parameters = {"condition": list(conditions), "interval": "5ms"}
+    def wait(self, container: str) -> None:
+        """Returns when Podman itself knows that the container has exited and its log is whole."""
+        parameters = {"condition": ["exited", "stopped"], "interval": "5ms"}
         self._send(
             "post",
             f"/containers/{container}/wait",
@@ -179,9 +179,12 @@ class Podman:
 
     def files(self, container: str, path: str) -> dict[str, bytes]:
         """The regular files directly in the folder `path` of the container, by name."""
-        response = self._archive(container, path, "get")
-        if response.status_code == 404:
-            return {}
+        for _ in range(_ARCHIVE_TRIES):
+            response = self._archive(container, path, "get")
+            if response.status_code == 404:
+                return {}
+            if response.content:
+                break
         import tarfile  # noqa: PLC0415  # rarely needed, and slow to import
 
         found = {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import socket
+import tarfile
 import time
 from pathlib import Path
 
@@ -148,6 +150,17 @@ def test_a_container_that_is_created_with_an_answer_that_means_nothing(body: str
     with listening(lambda _: created) as path, Podman(path, Deadline(SHORT)) as podman:
         with pytest.raises(PodmanError, match=r"\(create container x\)"):
             podman.create({"name": "x", "image": "y"})
+
+
+def test_an_archive_that_is_empty_is_asked_for_again() -> None:
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as archive:
+        member = tarfile.TarInfo("tuned/active_profile")
+        member.size = 5
+        archive.addfile(member, io.BytesIO(b"site\n"))
+    answers = [reply(200, ""), reply(200, ""), reply(200, whole.getvalue().decode())]
+    with listening(lambda _: answers.pop(0)) as path, Podman(path, Deadline(SHORT)) as podman:
+        assert podman.files("abc", "/etc/tuned") == {"active_profile": b"site\n"}
 
 
 def test_an_archive_that_is_none() -> None:
