@@ -1,0 +1,178 @@
+"""What a TuneD profile asks for, resolved as TuneD does. Pure.
+
+Follows tuned/profiles/{loader,locator,merger,variables}.py (2.20 to 2.28): `include=` chains,
+later wins, `replace=`, `drop=`, `enabled=`, `type=`, `[variables]`. Built-in functions (`${f:…}`)
+are not evaluated: what depends on one is said to be unknown.
+"""
+
+from __future__ import annotations
+
+import configparser
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+#: Where TuneD looks for a profile, first match wins: the custom profiles, then the image's own.
+CUSTOM, STOCK = "/etc/tuned", ("/usr/lib/tuned", "/usr/lib/tuned/profiles")
+#: The plugins whose settings are one value in one file.
+PLUGINS = ("sysctl", "sysfs", "vm")
+
+_TRUE = ("True", "true", "1")
+# Options of a section that say how it is used, not what is set (tuned/profiles/unit.py).
+_CONTROLS = {
+    "priority", "type", "enabled", "replace", "prepend", "drop", "devices", "devices_udev_regex",
+    "cpuinfo_regex", "uname_regex", "script_pre", "script_post",
+}  # fmt: skip
+# With one of these TuneD itself decides, on the machine, whether the section applies.
+_CONDITIONS = ("cpuinfo_regex", "uname_regex", "devices_udev_regex")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value that a profile asks for; with `unknown`, why it cannot be told which."""
+
+    plugin: str
+    key: str
+    value: str
+    unknown: str = ""
+
+
+@dataclass
+class _Unit:
+    """A section of a profile, merged over those of the same name in the profiles it includes."""
+
+    type: str
+    enabled: bool
+    conditions: dict[str, str]
+    options: dict[str, str]
+    #: What was set before something whose content is not known could have changed it.
+    doubtful: set[str] = field(default_factory=set)
+
+
+def resolve(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
+    """The settings of `PLUGINS` in `profile`.
+
+    `files`: the text of each `tuned.conf`, and of what `[variables]` may include, by its path in
+    the container. What is not in it is taken for not there. Never raises: TuneD is the judge.
+    """
+    merged = _Merged()
+    _load(profile, files, merged, [])
+    variables = _variables(merged.variables, files)
+    settings = []
+    for name, unit in merged.units.items():
+        if unit.type in PLUGINS and unit.enabled:
+            settings += [
+                _setting(name, unit, key, value, variables) for key, value in unit.options.items()
+            ]
+    return tuple(settings)
+
+
+class _Merged:
+    """Profiles laid over each other; later wins (tuned/profiles/merger.py)."""
+
+    def __init__(self) -> None:
+        self.units: dict[str, _Unit] = {}
+        self.variables: dict[str, str] = {}
+
+    def doubt(self) -> None:
+        """Something unknown is laid over all that was merged so far."""
+        for unit in self.units.values():
+            unit.doubtful |= set(unit.options)
+        # A variable may come from anywhere now.
+        for name in self.variables:
+            self.variables[name] = "${f:unknown}"
+
+    def add(self, name: str, section: dict[str, str]) -> None:
+        options = {key: value for key, value in section.items() if key not in _CONTROLS}
+        replace = section.get("replace") in _TRUE
+        if name == "variables":
+            if replace:
+                self.variables.clear()
+            self.variables.update(options)
+            return
+        conditions = {key: section[key] for key in _CONDITIONS if key in section}
+        fresh = _Unit(
+            section.get("type", name), section.get("enabled", "1") in _TRUE, conditions, options
+        )
+        known = self.units.get(name)
+        if known is None or replace:
+            self.units[name] = fresh
+            return
+        known.type, known.enabled = fresh.type, fresh.enabled
+        known.conditions.update(conditions)
+        for dropped in re.split(r"\b\s*[,;]\s*", section.get("drop", "")):
+            known.options.pop(dropped, None)
+        known.options.update(options)
+        known.doubtful -= set(options)
+
+
+def _load(name: str, files: Mapping[str, str], merged: _Merged, processed: list[str]) -> None:
+    path = _locate(name, files, processed)
+    if not path:
+        # Conditional and not there, or there already: nothing. Else TuneD has failed.
+        return
+    processed.append(path)
+    sections = _sections(files[path])
+    if sections is None:
+        merged.doubt()
+        return
+    include = sections.pop("main", {}).get("include", "")
+    if "${" in include:
+        merged.doubt()
+    elif include:
+        for each in re.split(r"\s*[,;]\s*", include):
+            _load(each, files, merged, processed)
+    for section, options in sections.items():
+        merged.add(section, options)
+
+
+def _locate(name: str, files: Mapping[str, str], processed: list[str]) -> str:
+    """The path of a profile's file. A profile that includes its own name means the next one."""
+    for folder in (CUSTOM, *STOCK):
+        path = posixpath.join(folder, posixpath.basename(name.lstrip("-")), "tuned.conf")
+        if path in files and path not in processed:
+            return path
+    return ""
+
+
+def _sections(text: str) -> dict[str, dict[str, str]] | None:
+    parser = configparser.RawConfigParser(
+        delimiters=("=",), inline_comment_prefixes=("#",), strict=False
+    )
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    try:
+        parser.read_string(text)
+    except configparser.Error:
+        return None
+    return {name: dict(parser.items(name)) for name in parser.sections()}
+
+
+def _variables(definitions: Mapping[str, str], files: Mapping[str, str]) -> dict[str, str]:
+    """Each may use those before it (tuned/profiles/variables.py)."""
+    known: dict[str, str] = {}
+    for name, value in definitions.items():
+        if name != "include":
+            known[name] = _expanded(value, known)
+            continue
+        sections = _sections("[file]\n" + files.get(posixpath.normpath(value), "")) or {}
+        for each, text in sections.get("file", {}).items():
+            known[each] = _expanded(text, known)
+    return known
+
+
+def _expanded(value: str, variables: Mapping[str, str]) -> str:
+    found = re.sub(r"(?<!\\)\$\{(\w+)\}", lambda match: variables.get(match[1], match[0]), value)
+    return re.sub(r"\\(\$\{\w+\})", r"\1", found)
+
+
+def _setting(name: str, unit: _Unit, key: str, value: str, variables: Mapping[str, str]) -> Setting:
+    value = _expanded(re.sub(r'^"(.*)"$', r"\1", value), variables)
+    unknown = ""
+    if key in unit.doubtful:
+        unknown = "an include= whose name is computed may have changed it"
+    elif unit.conditions:
+        unknown = f"[{name}] has {', '.join(unit.conditions)}, which TuneD decides on the machine"
+    elif "${" in value:
+        unknown = f"TuneD computes it: {value}"
+    return Setting(unit.type, key, value, unknown)
