@@ -15,7 +15,9 @@ from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Decision
 from ocp_tuned_boot.podman import Image
 from ocp_tuned_boot.progress import Step
-from ocp_tuned_boot.record import InForce, Record
+from ocp_tuned_boot.record import Attempt, InForce, Record
+from ocp_tuned_boot.retry import Passing
+from ocp_tuned_boot.values import Value
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,22 @@ class Account:
             done.fingerprint, record.now(), outcome.findings,
         )  # fmt: skip
         self._record = replace(done, in_force=in_force)
+
+    def attempted(self, passing: Passing) -> None:
+        """An attempt has failed; another follows."""
+        at = time.monotonic() - self._started
+        attempt = Attempt(at, passing.kind, passing.message)
+        self._record = replace(self._record, attempts=(*self._record.attempts, attempt))
+
+    def checked(self, values: tuple[Value, ...], outcome: Outcome) -> None:
+        """What was found on the host afterwards, and what that makes of the result."""
+        in_force = self._record.in_force
+        if in_force is not None:
+            in_force = replace(in_force, result=outcome.result, findings=outcome.findings)
+        self._record = replace(
+            self._record, values=values, in_force=in_force,
+            result=outcome.result, findings=outcome.findings,
+        )  # fmt: skip
 
     def failed(self, kind: str, message: str) -> None:
         """The run ended before TuneD was judged. What was in force may still be."""

@@ -15,19 +15,33 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ocp_tuned_boot import config as boot_conf
-from ocp_tuned_boot import container, files, inputs, layout, plan, prepare, systemd, tunedlog
+from ocp_tuned_boot import (
+    container,
+    files,
+    inputs,
+    layout,
+    plan,
+    prepare,
+    profiles,
+    retry,
+    systemd,
+    tunedlog,
+    values,
+)
 from ocp_tuned_boot.account import Account, last_in_force
 from ocp_tuned_boot.config import Config
 from ocp_tuned_boot.container import ContainerSpec
 from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import BootError, Busy, ImageError, Interrupted
+from ocp_tuned_boot.gate import Gate
 from ocp_tuned_boot.inputs import Inputs
-from ocp_tuned_boot.outcome import Outcome, Result, TunedRun, judge
+from ocp_tuned_boot.outcome import Outcome, Result, TunedRun, amend, judge
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Decision
-from ocp_tuned_boot.podman import Image, Podman
+from ocp_tuned_boot.podman import ContainerState, Image, Podman
 from ocp_tuned_boot.progress import GRACE, Progress
 from ocp_tuned_boot.record import Record
+from ocp_tuned_boot.retry import Passing
 from ocp_tuned_boot.systemd import Notifier
 
 log = logging.getLogger(__name__)
@@ -38,8 +52,37 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
 
     Returns the record of the run, which may say `failed`. Raises `BootError` when TuneD did not
     get to run, having recorded that. READY=1 is sent when, and only when, the profile is in
-    force and that is on record.
+    force and that is on record. With `gate = closed` it returns only then, or by a signal.
     """
+    gate = Gate(paths, config_file, notifier)
+    while True:
+        try:
+            done = _run(paths, config_file, notifier)
+        except Busy:
+            raise
+        except BootError as error:
+            if not gate.holds(error.message, error.hint):
+                raise
+        else:
+            if done.result is not Result.FAILED:
+                return done
+            if not gate.holds(done.summary(), done.findings[0].advice):
+                return done
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: what it is to do, under which deadline, and what is taken down of it."""
+
+    paths: Paths
+    config: Config
+    asked: Inputs
+    account: Account
+    progress: Progress
+
+
+def _run(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
+    """Everything that is done within one deadline, from what is asked for to what is recorded."""
     started = time.monotonic()
     prepare.run_directory(paths)
     with locked(paths), _accounted(paths, notifier, started) as account:
@@ -56,30 +99,59 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
             _ready(account, notifier)
             return account.record()
 
-        with progress.step("podman", "Connecting to Podman…"):
-            podman = Podman(config.socket, progress.deadline)
-        with podman:
-            image = _image(podman, asked.image, progress)
-            with container.sole(podman):
-                with progress.step("prepare", "Preparing the container…"):
-                    spec = _prepare(paths, podman, asked, image)
-                account.begins(image)
-                outcome = _tune(paths, podman, spec, config, asked, progress)
-                account.judged(outcome)
-                # The container is removed after this: nobody has to wait for it.
-                _ready(account, notifier)
+        run = Run(paths, config, asked, account, progress)
+        for pause in retry.pauses():
+            passing = _attempt(run)
+            if passing is None:
+                break
+            account.attempted(passing)
+            progress.again(pause, passing.message)
         account.met(systemd.unit_states(systemd.NEIGHBOURS))
         account.write()
     return account.record()
 
 
-def _image(podman: Podman, reference: str, progress: Progress) -> Image:
+def _attempt(run: Run) -> Passing | None:
+    """From a connection to Podman to a profile that is in force, or is known not to be.
+
+    Returns why another attempt may do better, or None if this was the last one. Raises
+    `BootError` for what will fail again.
+    """
+    progress, account = run.progress, run.account
+    try:
+        with progress.step("podman", "Connecting to Podman…"):
+            podman = Podman(run.config.socket, progress.deadline)
+        with podman:
+            image = _image(run, podman)
+            with container.sole(podman, run.paths):
+                with progress.step("prepare", "Preparing the container…"):
+                    spec = _prepare(run, podman, image)
+                account.begins(image)
+                with progress.step("create", "Creating the container…"):
+                    created = container.create(podman, spec)
+                outcome = _tune(run, podman, created)
+                if outcome.may_pass and progress.has_time():
+                    return Passing(outcome.findings[0].kind, outcome.findings[0].message)
+                account.judged(outcome)
+                _ready(account, progress.notifier)
+                # Now nobody waits any more, and the container can still be looked into.
+                if outcome.result is not Result.FAILED:
+                    _read_back(run, podman, created, image, outcome)
+    except BootError as error:
+        if account.concluded or not (error.may_pass and progress.has_time()):
+            raise
+        return Passing(error.kind, error.message)
+    return None
+
+
+def _image(run: Run, podman: Podman) -> Image:
     """The image, from Podman's store or else pulled."""
-    with progress.step("image", f"Looking for the image {reference}…"):
+    reference = run.asked.image
+    with run.progress.step("image", f"Looking for the image {reference}…"):
         image = podman.image(reference)
     if image is not None:
         return image
-    with progress.step("pull", f"Pulling the image {reference}…"):
+    with run.progress.step("pull", f"Pulling the image {reference}…"):
         podman.pull(reference)
         image = podman.image(reference)
     if image is None:
@@ -87,42 +159,57 @@ def _image(podman: Podman, reference: str, progress: Progress) -> Image:
     return image
 
 
-def _prepare(paths: Paths, podman: Podman, asked: Inputs, image: Image) -> ContainerSpec:
+def _prepare(run: Run, podman: Podman, image: Image) -> ContainerSpec:
     """Everything on the host that the container needs, and the container's description."""
-    prepare.directories(paths)
-    seen = layout.of(paths, podman, image.id) if asked.contract == "tuned" else layout.Layout()
-    prepare.etc_tuned(paths, asked, seen.variables)
-    return container.specify(paths, asked.contract, image.id, seen)
+    prepare.directories(run.paths)
+    seen = layout.Layout()
+    if run.asked.contract == "tuned":
+        seen = layout.of(run.paths, podman, image.id)
+    prepare.etc_tuned(run.paths, run.asked, seen.variables)
+    return container.specify(run.paths, run.asked.contract, image.id, seen)
 
 
-def _tune(
-    paths: Paths, podman: Podman, spec: ContainerSpec, config: Config, asked: Inputs,
-    progress: Progress,
-) -> Outcome:  # fmt: skip
+def _tune(run: Run, podman: Podman, created: ContainerState) -> Outcome:
     """Runs TuneD in the container and judges what it left behind."""
-    with progress.step("create", "Creating the container…"):
-        created = container.create(podman, spec)
-    with progress.step("tuned", f"TuneD is applying {asked.profile}…"):
+    with run.progress.step("tuned", f"TuneD is applying {run.asked.profile}…"):
         # Room to stop a TuneD that hangs, before the deadline.
-        left = max(0.0, progress.deadline.left() - container.TERM_GRACE)
-        allowed = min(config.tuned_timeout, left)
-        ended = container.run(podman, created, paths, Deadline(allowed))
-    with progress.step("judge", "Judging the result…"):
+        left = max(0.0, run.progress.deadline.left() - container.TERM_GRACE)
+        allowed = min(run.config.tuned_timeout, left)
+        ended = container.run(podman, created, run.paths, Deadline(allowed))
+    with run.progress.step("judge", "Judging the result…"):
         log_records = tuple(tunedlog.parse(ended.log))
-        active_profile = _active_profile(paths, podman, created.id, asked.contract)
-        return judge(asked.profile, TunedRun(ended.status, log_records, active_profile, allowed))
+        active_profile = _active_profile(run, podman, created)
+        tuned = TunedRun(ended.status, log_records, active_profile, allowed)
+        return judge(run.asked.profile, tuned, run.config.accept)
 
 
-def _active_profile(paths: Paths, podman: Podman, container_id: str, contract: str) -> str:
+def _active_profile(run: Run, podman: Podman, created: ContainerState) -> str:
     """What TuneD says itself it has applied; empty where it says nothing."""
-    if contract == "operand":
-        name = podman.files(container_id, "/etc/tuned").get("active_profile", b"")
+    if run.asked.contract == "operand":
+        name = podman.files(created.id, "/etc/tuned").get("active_profile", b"")
     else:
         try:
-            name = files.read(paths.etc_tuned / "active_profile")
+            name = files.read(run.paths.etc_tuned / "active_profile")
         except FileNotFoundError:
             name = b""
     return tunedlog.printable(name.strip())
+
+
+def _read_back(
+    run: Run, podman: Podman, created: ContainerState, image: Image, outcome: Outcome
+) -> None:
+    """Compares what the profile asks for with what the host has now, and amends the record."""
+    seen = layout.cached(run.paths, image.id) or layout.Layout()
+    try:
+        texts = layout.stock_profiles(run.paths, podman, image.id, created.id)
+    except BootError as error:
+        log.warning("the values were not read back: %s", error)
+        return
+    texts.update((f"{profiles.CUSTOM}/{name}", text) for name, text in seen.variables.items())
+    texts.update((f"{profiles.CUSTOM}/{file.path}", file.text) for file in run.asked.files)
+    found = values.read_back(run.paths.root, profiles.resolve(run.asked.profile, texts))
+    run.account.checked(found, amend(outcome, found, run.config.accept))
+    run.progress.notifier.status(run.account.write().summary())
 
 
 def _ready(account: Account, notifier: Notifier) -> None:
@@ -205,4 +292,4 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
     with locked(paths):
         config = boot_conf.load(paths, config_file)
         with Podman(config.socket, Deadline(GRACE)) as podman:
-            return container.remove_ours(podman)
+            return container.remove_ours(podman, paths)

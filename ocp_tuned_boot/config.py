@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from configobj import ConfigObj, ConfigObjError, flatten_errors
 from configobj.validate import Validator, VdtTypeError, is_float
 
 from ocp_tuned_boot import files
-from ocp_tuned_boot.errors import ConfigurationError
+from ocp_tuned_boot.errors import ConfigurationError, HostError
+from ocp_tuned_boot.findings import KINDS
 from ocp_tuned_boot.inputs import parse_image_reference, parse_profile_name
 from ocp_tuned_boot.paths import Paths
 
@@ -27,8 +29,10 @@ SPEC = """
 image = string(default='')
 profile = string(default='')
 contract = option('tuned', 'operand', default='tuned')
-timeout = seconds(min=10, max=3600, default=90)
+timeout = seconds(min=5, max=3600, default=90)
 tuned_timeout = seconds(min=1, max=3600, default=60)
+gate = option('open', 'closed', default='open')
+accept = string(default='')
 
 [podman]
 socket = string(min=1, default='/run/podman/podman.sock')
@@ -39,8 +43,10 @@ _EXPECTED = {
     "image": "an image reference",
     "profile": "a profile name",
     "contract": "'tuned' or 'operand'",
-    "timeout": "a number of seconds from 10 to 3600",
+    "timeout": "a number of seconds from 5 to 3600",
     "tuned_timeout": "a number of seconds from 1 to 3600",
+    "gate": "'open' or 'closed'",
+    "accept": "a list of <kind>:<subject>, …",
     "socket": "the absolute path of a unix socket",
 }
 
@@ -54,6 +60,9 @@ class Config:
     contract: str
     timeout: float
     tuned_timeout: float
+    gate: str
+    #: Findings that this site knows: kind, and subject with wildcards.
+    accept: tuple[tuple[str, str], ...]
     socket: Path
 
 
@@ -70,6 +79,8 @@ def parse(layers: Iterable[tuple[str, str]]) -> Config:
         contract=tuning["contract"],
         timeout=tuning["timeout"],
         tuned_timeout=tuning["tuned_timeout"],
+        gate=tuning["gate"],
+        accept=parse_accept(tuning["accept"], "accept"),
         socket=Path(merged["podman"]["socket"]),
     )
 
@@ -154,11 +165,51 @@ def _check_meaning(name: str, values: Mapping[str, Any]) -> None:
         parse_image_reference(tuning["image"], f"{name}: [tuning] image")
     if tuning.get("profile"):
         parse_profile_name(tuning["profile"], f"{name}: [tuning] profile")
+    parse_accept(tuning.get("accept", ""), f"{name}: [tuning] accept")
     socket = values.get("podman", {}).get("socket", "/")
     if not socket.startswith("/"):
         raise ConfigurationError(
             f"{name}: [podman] socket: found {socket!r}, expected {_EXPECTED['socket']}"
         )
+
+
+def parse_accept(text: str, where: str) -> tuple[tuple[str, str], ...]:
+    """The pairs in `<kind>:<subject>, …`; `where` begins the error. A kind has to be one that may
+    be accepted, and a subject more than wildcards: those would hide what nobody has seen yet."""
+    pairs = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        kind, colon, subject = item.partition(":")
+        acceptable = sorted(name for name, it in KINDS.items() if it.acceptable)
+        if not colon or kind not in acceptable:
+            raise ConfigurationError(
+                f"{where}: found {item!r}, expected <kind>:<subject> "
+                f"with one of the kinds {', '.join(acceptable)}"
+            )
+        if not subject.strip("*?[]!-. /"):
+            raise ConfigurationError(
+                f"{where}: found {item!r}, expected a subject that names something: "
+                "a wildcard over everything would hide what nobody has seen yet"
+            )
+        pairs.append((kind, subject))
+    return tuple(pairs)
+
+
+def gate(paths: Paths, override: Path | None = None) -> str:
+    """`open` or `closed`, also from files that are broken elsewhere: a typing error must not open
+    a gate that an admin has closed."""
+    try:
+        return load(paths, override).gate
+    except (ConfigurationError, HostError):
+        said = [word for name in _names(paths, override) for word in _gates(name)]
+        return said[-1] if said else "open"
+
+
+def _gates(path: Path) -> list[str]:
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return []
+    return re.findall(r"(?m)^[ \t]*gate[ \t]*=[ \t]*['\"]?(open|closed)\b", text)
 
 
 def load(paths: Paths, override: Path | None = None) -> Config:
@@ -167,14 +218,17 @@ def load(paths: Paths, override: Path | None = None) -> Config:
     Order: `/usr/lib/ocp-tuned-boot/boot.conf`, `/etc/ocp-tuned-boot/boot.conf`, then
     `/etc/ocp-tuned-boot/boot.conf.d/*.conf` by name. Raises `ConfigurationError`, `HostError`.
     """
-    if override is not None:
-        if not os.path.lexists(override):
-            raise ConfigurationError(f"{override}: there is no such file")
-        names = [override]
-    else:
-        drop_ins = sorted(paths.admin_conf.with_name("boot.conf.d").glob("*.conf"))
-        names = [paths.vendor_conf, paths.admin_conf, *drop_ins]
+    if override is not None and not os.path.lexists(override):
+        raise ConfigurationError(f"{override}: there is no such file")
+    names = _names(paths, override)
     return parse((str(name), _text(name)) for name in names if os.path.lexists(name))
+
+
+def _names(paths: Paths, override: Path | None) -> list[Path]:
+    if override is not None:
+        return [override]
+    drop_ins = sorted(paths.admin_conf.with_name("boot.conf.d").glob("*.conf"))
+    return [paths.vendor_conf, paths.admin_conf, *drop_ins]
 
 
 def _text(path: Path) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ocp_tuned_boot import files, tunedlog
+from ocp_tuned_boot import files, prepare, tunedlog
 from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import BootError, PodmanError
 from ocp_tuned_boot.layout import CONTAINER, HOST_LINKS, LABEL, Layout
@@ -166,23 +166,23 @@ def differences(spec: ContainerSpec, inspect: dict[str, Any]) -> list[str]:
 
 
 @contextmanager
-def sole(podman: Podman) -> Iterator[None]:
+def sole(podman: Podman, paths: Paths) -> Iterator[None]:
     """No container of ours before the block, none after it, whatever ends the block.
 
     One that an earlier run left behind is removed; by its name, as at the end, because a
     request to create it may have been cut off half-way. Raises `PodmanError`.
     """
-    remove_ours(podman)
+    remove_ours(podman, paths)
     try:
         yield
     except BaseException:
         # What ended the block is what counts, even if Podman fails again.
         try:
-            remove_ours(_patient(podman))
+            remove_ours(_patient(podman), paths)
         except BootError as error:
             log.warning("the container %s may be left behind: %s", CONTAINER, error)
         raise
-    remove_ours(_patient(podman))
+    remove_ours(_patient(podman), paths)
 
 
 def _patient(podman: Podman) -> Podman:
@@ -199,21 +199,22 @@ def create(podman: Podman, spec: ContainerSpec) -> ContainerState:
     return created
 
 
-def remove_ours(podman: Podman) -> bool:
-    """Removes the container of our name and says whether there was one.
+def remove_ours(podman: Podman, paths: Paths) -> bool:
+    """Removes the container of our name, with what its TuneD leaves on the host when it is
+    killed, and says whether there was one.
 
     Raises `PodmanError` when it is somebody else's: that is theirs to remove.
     """
     found = podman.container(CONTAINER)
-    if found is None:
-        return False
-    if LABEL not in found.labels:
+    if found is not None and LABEL not in found.labels:
         raise PodmanError(
             f"a container named {CONTAINER} exists that this program did not create ({found.id})",
             f"If nobody needs it, remove it: podman rm -f {CONTAINER}",
         )
-    podman.remove(found.id)
-    return True
+    if found is not None:
+        podman.remove(found.id)
+    prepare.forget_tuned(paths)
+    return found is not None
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadl
         ended = patient.container(container.id)
         lines = follower.finish()
     if ended is None or not ended.started:
-        raise PodmanError(f"the container {CONTAINER} never ran")
+        raise PodmanError(f"the container {CONTAINER} never ran", may_pass=True)
     return Exit(ended.exit_code if in_time else None, lines)
 
 

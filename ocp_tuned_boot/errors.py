@@ -11,15 +11,17 @@ class BootError(Exception):
     """Base of every expected failure.
 
     `message` says what was found where; `hint`, when there is one, what to do about it.
+    `may_pass`: trying again may help, with nobody changing anything.
     `kind` is the stable word that `status.json` carries for it.
     """
 
     kind = "failed"
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, may_pass: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.may_pass = may_pass
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message

@@ -49,6 +49,10 @@ class ProfileFile:
     data: bytes
     executable: bool = False
 
+    @property
+    def text(self) -> str:
+        return self.data.decode(errors="replace")
+
 
 @dataclass(frozen=True)
 class Inputs:

@@ -26,6 +26,9 @@ LABEL = "ocp-tuned-boot"
 #: Where the proposal's unit mounts the host's directories, and where they stand on the host.
 HOST_LINKS = ("/var/lib/ocp-tuned", "/var/lib/tuned")
 
+#: Where TuneD's packages put their profiles.
+STOCK_PROFILES = "/usr/lib/tuned"
+
 # What TuneD's own packages put in /etc/tuned that is not for profiles to include.
 _NOT_FOR_PROFILES = {"tuned-main.conf", "recommend.conf", "ppd.conf"}
 
@@ -45,10 +48,33 @@ def of(paths: Paths, podman: Podman, image_id: str) -> Layout:
     if known is not None:
         return known
     layout = _look(podman, image_id)
-    files.directory(paths.layouts, paths.root)
-    content = {"version": VERSION, **asdict(layout)}
-    files.write(paths.layouts / f"{image_id}.json", json.dumps(content, indent=2).encode())
+    _remember(paths, image_id, {"version": VERSION, **asdict(layout)})
     return layout
+
+
+def stock_profiles(paths: Paths, podman: Podman, image_id: str, container: str) -> dict[str, str]:
+    """The `tuned.conf` of each of the image's own profiles, by its path in the container.
+
+    From the cache, or out of the container that is still there. Raises `PodmanError`.
+    """
+    name = f"{image_id}.profiles"
+    try:
+        known = json.loads(files.read(paths.layouts / f"{name}.json"))
+        return {str(path): str(text) for path, text in known["profiles"].items()}
+    except (FileNotFoundError, HostError, ValueError, KeyError, TypeError, AttributeError):
+        found = podman.files(container, STOCK_PROFILES)
+    profiles = {
+        f"{STOCK_PROFILES}/{path}": data.decode(errors="replace")
+        for path, data in found.items()
+        if path.endswith("/tuned.conf")
+    }
+    _remember(paths, name, {"profiles": profiles})
+    return profiles
+
+
+def _remember(paths: Paths, name: str, content: dict[str, Any]) -> None:
+    files.directory(paths.layouts, paths.root)
+    files.write(paths.layouts / f"{name}.json", json.dumps(content, indent=2).encode())
 
 
 def cached(paths: Paths, image_id: str) -> Layout | None:
@@ -79,7 +105,7 @@ def _look(podman: Podman, image_id: str) -> Layout:
     # The operator's image has moved /etc/tuned aside.
     for folder in ("/etc/tuned.orig", "/etc/tuned"):
         for name, data in podman.files(created.id, folder).items():
-            if name.endswith(".conf") and name not in _NOT_FOR_PROFILES:
+            if "/" not in name and name.endswith(".conf") and name not in _NOT_FOR_PROFILES:
                 variables[name] = data.decode(errors="replace")
     links = tuple(path for path in HOST_LINKS if podman.is_link(created.id, path))
     podman.remove(created.id)

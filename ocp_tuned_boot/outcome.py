@@ -15,6 +15,7 @@ from enum import Enum
 from ocp_tuned_boot import findings
 from ocp_tuned_boot.findings import Finding, make
 from ocp_tuned_boot.tunedlog import LogRecord
+from ocp_tuned_boot.values import Value
 
 _APPLIED = re.compile(r"static tuning from profile '([^']*)' applied\Z")
 # The last thing that every TuneD says before it ends (tuned/daemon/daemon.py).
@@ -82,6 +83,22 @@ def conclude(found: Sequence[Finding]) -> Outcome:
     else:
         result = Result.APPLIED
     return Outcome(result, tuple(found))
+
+
+def amend(
+    outcome: Outcome, values: Sequence[Value], accepted: Sequence[tuple[str, str]] = ()
+) -> Outcome:
+    """The outcome after the values were read back; what differs degrades.
+
+    A setting that has a finding already, refused or overridden, is not told of twice.
+    """
+    told = {finding.subject for finding in outcome.findings}
+    found = [
+        make("value-differs", each.key, f"expected {each.expected!r}, found {each.found!r}")
+        for each in values
+        if each.state == "different" and each.key not in told
+    ]
+    return conclude([*outcome.findings, *findings.accept(found, accepted)])
 
 
 def _named(finding: Finding, expected: str) -> Finding:

@@ -48,6 +48,10 @@ class Paths:
     def tuned_run(self) -> Path:
         return self.root / "run/tuned"
 
+    @property
+    def console(self) -> Path:
+        return self.root / "dev/console"
+
     # Ours.
 
     @property

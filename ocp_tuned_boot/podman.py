@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import logging
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,13 @@ API_VERSION = "4.0.0"
 # Of a container that has just exited Podman may send 200 and nothing: its own clean-up unmounts
 # the container meanwhile (the service logs "globs matched nothing"). The next time it is there.
 _ARCHIVE_TRIES = 5
+
+# What a registry says when asking again is of no use (containers/image, docker/distribution).
+_FOR_GOOD = re.compile(
+    r"unauthorized|denied|authentication required|invalid username/password"
+    r"|no such image|manifest unknown|name unknown|not known|not found|404",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,7 @@ class Podman:
                 f"cannot reach Podman at {self._path}: {error.strerror or error}",
                 "Is podman.socket running (systemctl status podman.socket)? "
                 "Another socket can be named in boot.conf, [podman] socket.",
+                may_pass=True,
             ) from error
 
     # One request each.
@@ -121,7 +130,8 @@ class Podman:
                 said = json.loads(line)
                 progress, error = str(said.get("stream", "")), said.get("error")
             if error:
-                raise ImageError(f"cannot pull {reference}: {error}")
+                for_good = _FOR_GOOD.search(str(error))
+                raise ImageError(f"cannot pull {reference}: {error}", may_pass=not for_good)
             if progress:
                 log.info("%s", progress.strip())
 
@@ -178,7 +188,7 @@ class Podman:
             return bool(stat.get("linkTarget", path) != path)
 
     def files(self, container: str, path: str) -> dict[str, bytes]:
-        """The regular files directly in the folder `path` of the container, by name."""
+        """The regular files in the folder `path` of the container, by their paths below it."""
         for _ in range(_ARCHIVE_TRIES):
             response = self._archive(container, path, "get")
             if response.status_code == 404:
@@ -192,10 +202,9 @@ class Podman:
         with self._understood(f"look at {path} in {container}", tarfile.TarError):
             with tarfile.open(fileobj=content) as archive:
                 for member in archive:
-                    folder, _, name = member.name.rpartition("/")
                     file = archive.extractfile(member) if member.isreg() else None
-                    if file is not None and "/" not in folder:
-                        found[name] = file.read()
+                    if file is not None:
+                        found[member.name.partition("/")[2]] = file.read()
         return found
 
     # How they are sent.
@@ -253,9 +262,13 @@ class Podman:
             return DeadlineExceeded(f"Podman at {self._path} did not answer in time ({what})")
         if getattr(error, "status_code", None) is None:
             reason = cause if isinstance(cause, OSError) else error
-            return PodmanError(f"Podman at {self._path} went away ({what}): {reason}")
+            return PodmanError(
+                f"Podman at {self._path} went away ({what}): {reason}", may_pass=True
+            )
         explanation = getattr(error, "explanation", None) or str(error)
-        return PodmanError(f"Podman refuses to {what}: {explanation}")
+        # 5xx: storage that is busy, a container that did not start; 4xx: wrong as it was asked.
+        may_pass = int(error.status_code) >= 500  # type: ignore[attr-defined]
+        return PodmanError(f"Podman refuses to {what}: {explanation}", may_pass=may_pass)
 
 
 def _state(inspect: dict[str, Any]) -> ContainerState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from ocp_tuned_boot import files
 from ocp_tuned_boot.inputs import Inputs
@@ -33,6 +34,23 @@ def directories(paths: Paths) -> None:
     for log in (paths.container_log, paths.tuned_log):
         with files.explained("remove", log):
             log.unlink(missing_ok=True)
+
+
+def forget_tuned(paths: Paths) -> None:
+    """Removes the PID file of a TuneD that was killed: whoever trusts it signals a stranger.
+
+    One whose process lives is left alone: it is the host's own TuneD's.
+    """
+    pid_file = paths.tuned_run / "tuned.pid"
+    try:
+        pid = int(files.read(pid_file))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        pid = 0
+    if not (pid and Path("/proc", str(pid)).exists()):
+        with files.explained("remove", pid_file):
+            pid_file.unlink(missing_ok=True)
 
 
 def run_directory(paths: Paths) -> None:

@@ -30,7 +30,10 @@ _CONDITIONS = ("cpuinfo_regex", "uname_regex", "devices_udev_regex")
 
 @dataclass(frozen=True)
 class Setting:
-    """One value that a profile asks for; with `unknown`, why it cannot be told which."""
+    """One value that a profile asks for; with `unknown`, why it cannot be told which.
+
+    `plugin` is one of `PLUGINS`, or `include` for a whole profile that is not known.
+    """
 
     plugin: str
     key: str
@@ -59,7 +62,9 @@ def resolve(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
     merged = _Merged()
     _load(profile, files, merged, [])
     variables = _variables(merged.variables, files)
-    settings = []
+    settings = [
+        Setting("include", name, "", "what it asks for is not known") for name in merged.unknown
+    ]
     for name, unit in merged.units.items():
         if unit.type in PLUGINS and unit.enabled:
             settings += [
@@ -74,14 +79,17 @@ class _Merged:
     def __init__(self) -> None:
         self.units: dict[str, _Unit] = {}
         self.variables: dict[str, str] = {}
+        #: Profiles that are included and cannot be told.
+        self.unknown: list[str] = []
 
-    def doubt(self) -> None:
+    def doubt(self, name: str) -> None:
         """Something unknown is laid over all that was merged so far."""
+        self.unknown.append(name)
         for unit in self.units.values():
             unit.doubtful |= set(unit.options)
         # A variable may come from anywhere now.
-        for name in self.variables:
-            self.variables[name] = "${f:unknown}"
+        for variable in self.variables:
+            self.variables[variable] = "${f:unknown}"
 
     def add(self, name: str, section: dict[str, str]) -> None:
         options = {key: value for key, value in section.items() if key not in _CONTROLS}
@@ -115,11 +123,11 @@ def _load(name: str, files: Mapping[str, str], merged: _Merged, processed: list[
     processed.append(path)
     sections = _sections(files[path])
     if sections is None:
-        merged.doubt()
+        merged.doubt(name)
         return
     include = sections.pop("main", {}).get("include", "")
     if "${" in include:
-        merged.doubt()
+        merged.doubt(include)
     elif include:
         for each in re.split(r"\s*[,;]\s*", include):
             _load(each, files, merged, processed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 
 #: What a run may take beyond its deadline to stop and remove the container (seconds).
 GRACE = 10.0
+#: With less than this left, another attempt would only be cut off (seconds).
+WORTHWHILE = 4.0
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,13 @@ class Progress:
             raise DeadlineExceeded(message, error.hint) from error
         finally:
             self.steps.append(Step(name, self.deadline.clock() - started))
+
+    def has_time(self) -> bool:
+        """Whether another attempt is worth it."""
+        return self.deadline.within(WORTHWHILE).seconds >= WORTHWHILE
+
+    def again(self, pause: float, why: str) -> None:
+        """Says why, and waits so many seconds before another attempt."""
+        log.warning("%s; trying again in %.1f s", why, pause)
+        self.notifier.status(f"Trying again: {why}", extend=self.deadline.left() + GRACE)
+        time.sleep(min(pause, self.deadline.left()))

@@ -8,11 +8,13 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ocp_tuned_boot import __version__, files
+from ocp_tuned_boot.conditions import conditions
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.findings import Finding
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.progress import Step
+from ocp_tuned_boot.values import Value
 
 #: Raised when the meaning of a field changes; a newer file is refused, not guessed at.
 VERSION = 1
@@ -33,6 +35,15 @@ class InForce:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """An attempt that failed, `at` so many seconds after the start, and was followed by another."""
+
+    at: float
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Record:
     """The last run. Times are UTC (RFC 3339) or seconds; fields not reached are empty."""
 
@@ -50,12 +61,17 @@ class Record:
     steps: tuple[Step, ...] = ()
     seconds: float = 0.0
     units: dict[str, str] = field(default_factory=dict)
+    #: Attempts that failed before the one that the result is of.
+    attempts: tuple[Attempt, ...] = ()
+    #: What was read back from the host afterwards; None where that was not done.
+    values: tuple[Value, ...] | None = None
     in_force: InForce | None = None
 
     def summary(self) -> str:
         """One line for `systemctl status`."""
-        worst = f": {self.findings[0].message}" if self.findings else ""
-        more = f" (and {len(self.findings) - 1} more)" if len(self.findings) > 1 else ""
+        told = [finding for finding in self.findings if finding.degrades]
+        worst = f": {told[0].message}" if told else ""
+        more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
         if self.result is Result.APPLYING:
             return f"Unfinished: TuneD is applying {self.profile}, or was cut off in doing so"
         if self.result is Result.FAILED:
@@ -73,7 +89,12 @@ def now() -> str:
 
 def to_json(record: Record) -> str:
     """The text of `status.json`."""
-    content = {"version": VERSION, "program": __version__, **asdict(record)}
+    content = {
+        "version": VERSION,
+        "program": __version__,
+        "conditions": conditions(record.result, record.findings),
+        **asdict(record),
+    }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -85,10 +106,13 @@ def from_json(text: str, where: str) -> Record:
         if version != VERSION:
             raise HostError(f"{where}: found version {version}, expected {VERSION}")
         content.pop("program")
-        in_force = content.pop("in_force")
+        content.pop("conditions")
+        in_force, values = content.pop("in_force"), content.pop("values")
         return Record(
             **_typed(content),
             steps=tuple(Step(**step) for step in content.pop("steps")),
+            attempts=tuple(Attempt(**attempt) for attempt in content.pop("attempts")),
+            values=None if values is None else tuple(Value(**value) for value in values),
             in_force=InForce(**_typed(in_force)) if in_force else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -97,7 +121,7 @@ def from_json(text: str, where: str) -> Record:
 
 def _typed(content: dict[str, Any]) -> dict[str, Any]:
     """The fields that JSON has no type for, brought back."""
-    plain = {key: value for key, value in content.items() if key != "steps"}
+    plain = {key: value for key, value in content.items() if key not in ("steps", "attempts")}
     plain["result"] = Result(plain["result"])
     plain["findings"] = tuple(Finding(**finding) for finding in plain["findings"])
     return plain

@@ -25,17 +25,21 @@ _VM = {
 
 @dataclass(frozen=True)
 class Value:
-    """One value on the host. `found` is None where nothing can be read; with `unchecked`, why it
-    was not compared."""
+    """One value that was asked for, and what became of it.
+
+    `state` is `verified`, `different` or `unchecked`; `found` is what the host has, empty where
+    nothing can be read; `why` it was not compared.
+    """
 
     key: str
+    state: str
     expected: str
-    found: str | None = None
-    unchecked: str = ""
+    found: str = ""
+    why: str = ""
 
-    @property
-    def differs(self) -> bool:
-        return not self.unchecked and not _same(self.expected, self.found)
+
+def _unchecked(key: str, expected: str, why: str) -> Value:
+    return Value(key, "unchecked", expected, why=why)
 
 
 def read_back(root: Path, settings: Iterable[Setting]) -> tuple[Value, ...]:
@@ -48,28 +52,31 @@ def read_back(root: Path, settings: Iterable[Setting]) -> tuple[Value, ...]:
 
 
 def _unambiguous(earlier: Value | None, value: Value) -> Value:
-    """Which of two sections comes last is TuneD's business."""
+    """Of two sections about one file: which one comes last is TuneD's business."""
     if earlier is None or _same(earlier.expected, value.expected):
         return value
+    if "unchecked" in (earlier.state, value.state):
+        return earlier if earlier.state == "unchecked" else value
     why = f"it is set twice, to {earlier.expected!r} and to {value.expected!r}"
-    return Value(value.key, value.expected, unchecked=why)
+    return _unchecked(value.key, value.expected, why)
 
 
 def _checked(root: Path, setting: Setting) -> Iterator[tuple[str, Value]]:
     """`(path, value)` for each file that the setting is about."""
-    key, expected = setting.key, setting.value
-    if setting.unknown:
-        yield f"{setting.plugin} {key}", Value(key, expected, unchecked=setting.unknown)
-        return
     paths, expected = _targets(root, setting)
     if not paths:
-        why = "there is no such file" if setting.plugin == "sysfs" else "this option is not known"
-        yield f"{setting.plugin} {key}", Value(key, expected, unchecked=why)
+        missing = "there is no such file" if setting.plugin == "sysfs" else "it is not known here"
+        value = _unchecked(setting.key, expected, setting.unknown or missing)
+        yield f"{setting.plugin} {setting.key}", value
     for path in paths:
-        found = _read(root / path.lstrip("/"))
         # A wildcard's files are told apart by their own names.
-        name = key if setting.plugin != "sysfs" else path
-        yield path, Value(name, expected, found)
+        name = setting.key if setting.plugin != "sysfs" else path
+        if setting.unknown:
+            yield path, _unchecked(name, expected, setting.unknown)
+            continue
+        found = _read(root / path.lstrip("/"))
+        state = "verified" if _same(expected, found) else "different"
+        yield path, Value(name, state, expected, found)
 
 
 def _targets(root: Path, setting: Setting) -> tuple[list[str], str]:
@@ -86,21 +93,19 @@ def _targets(root: Path, setting: Setting) -> tuple[list[str], str]:
     return ([_VM[key]] if key in _VM else []), value
 
 
-def _read(path: Path) -> str | None:
+def _read(path: Path) -> str:
     try:
         text = path.read_text(errors="replace").strip()
     except OSError:
-        return None
+        return ""
     # `always [madvise] never`: the choice is the word in brackets.
     chosen = re.match(r".*\[([^\]]+)\]", text)
     return chosen[1] if chosen else text
 
 
-def _same(expected: str, found: str | None) -> bool:
+def _same(expected: str, found: str) -> bool:
     """As TuneD compares (tuned/plugins/base.py): white space and the way a number is written do
     not count; `>N` and `<N` ask for at least and at most N."""
-    if found is None:
-        return False
     expected, found = " ".join(expected.split()), " ".join(found.split())
     if expected == found:
         return True

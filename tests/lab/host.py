@@ -69,4 +69,6 @@ def furnish(node: Node, root: str, image: str = IMAGE) -> Host:
     host.write("var/lib/ocp-tuned/image.env", f"NTO_IMAGE={image}\n")
     host.write("var/lib/ocp-tuned/recommend.d/50-openshift.conf", f"[{PROFILE}]\n")
     host.profile(TUNED_CONF)
+    # What TuneD sets in the container is read back under this root.
+    node.run("ln", "-s", "/proc/sys/net", f"{root}/proc/sys/net")
     return host

@@ -71,7 +71,7 @@ PROFILE = "var/lib/ocp-tuned/profiles/site/tuned.conf"
         (RECOMMEND, b"[a]\nvirt=x\n", "line 2: found 'virt=x', expected nothing after '[a]'"),
         (PROFILE, b"[main]\nsummary=\xff\n", "line 2: found the byte 0xff, expected UTF-8"),
         (CONF, b"[tuning\n", "line 1: found '[tuning', expected '[section]'"),
-        (CONF, b"[tuning]\ntimeout = 5\n", "[tuning] timeout: found '5', expected a number of"),
+        (CONF, b"[tuning]\ntimeout = 4\n", "[tuning] timeout: found '4', expected a number of"),
         (CONF, b"[tuning]\ntimeuot = 5\n", "[tuning]: found the key 'timeuot', expected one of"),
     ],
 )
@@ -117,13 +117,19 @@ def test_podman_that_is_not_there_or_refuses(root: Path, listening: bool) -> Non
         if listening:
             bound.bind(str(path))
         (root / CONF).parent.mkdir(parents=True)
-        (root / CONF).write_text(f"[podman]\nsocket = {path}\n")
+        (root / CONF).write_text(f"[tuning]\ntimeout = 5\n[podman]\nsocket = {path}\n")
         done = run(root, "apply")
     assert done.returncode == 4
     words = "Connection refused" if listening else "No such file or directory"
     assert f"ocp-tuned-boot: cannot reach Podman at {path}: {words}" in done.stderr
     assert "systemctl status podman.socket" in done.stderr
     assert run(root, "status").returncode == 4
+    # It might have come: it was tried again, each time with a longer pause, while that made sense.
+    recorded = record.read(Paths(root))
+    assert recorded is not None
+    assert len(recorded.attempts) >= 2
+    assert {attempt.kind for attempt in recorded.attempts} == {"podman"}
+    assert recorded.seconds < 5
 
 
 def in_force(root: Path) -> InForce:

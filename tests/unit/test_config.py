@@ -32,9 +32,15 @@ def test_the_defaults() -> None:
         ("[tuning]\nprofile = 'a-b'\n", "profile", "a-b"),
         ('[tuning]\nprofile = "a-b" # why\n', "profile", "a-b"),
         ("[tuning]\ncontract = operand\n", "contract", "operand"),
-        ("[tuning]\ntimeout = 10\n", "timeout", 10.0),
+        ("[tuning]\ntimeout = 5\n", "timeout", 5.0),
         ("[tuning]\ntimeout = 3600\n", "timeout", 3600.0),
         ("[tuning]\ntuned_timeout=1.5\n", "tuned_timeout", 1.5),
+        ("[tuning]\ngate = closed\n", "gate", "closed"),
+        (
+            "[tuning]\naccept = overridden:vm.*, script-failed:/a/b.sh,\n",
+            "accept",
+            (("overridden", "vm.*"), ("script-failed", "/a/b.sh")),
+        ),
         ("[podman]\nsocket = /a b/%c,$d.sock\n", "socket", Path("/a b/%c,$d.sock")),
     ],
 )
@@ -45,7 +51,7 @@ def test_a_key(text: str, key: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[tuning]\ntimeout = 9\n", "[tuning] timeout: found '9', expected a number of seconds"),
+        ("[tuning]\ntimeout = 4\n", "[tuning] timeout: found '4', expected a number of seconds"),
         ("[tuning]\ntimeout = 3601\n", "[tuning] timeout: found '3601', expected a number of"),
         ("[tuning]\ntimeout = soon\n", "[tuning] timeout: found 'soon', expected a number of"),
         ("[tuning]\ntimeout = nan\n", "[tuning] timeout: found 'nan', expected a number of"),
@@ -54,6 +60,13 @@ def test_a_key(text: str, key: str, value: object) -> None:
         ("[tuning]\ncontract = x\n", "[tuning] contract: found 'x', expected 'tuned' or 'operand'"),
         ("[tuning]\nimage = a b\n", "[tuning] image: found 'a b', expected an image reference"),
         ("[tuning]\nprofile = ../x\n", "[tuning] profile: found '../x', expected a profile name"),
+        ("[tuning]\ngate = ajar\n", "[tuning] gate: found 'ajar', expected 'open' or 'closed'"),
+        ("[tuning]\naccept = vm.x\n", "[tuning] accept: found 'vm.x', expected <kind>:<subject>"),
+        ("[tuning]\naccept = *:vm.x\n", "[tuning] accept: found '*:vm.x', expected <kind>:"),
+        ("[tuning]\naccept = error:tuned.*\n", "[tuning] accept: found 'error:tuned.*', expected"),
+        ("[tuning]\naccept = timeout:x\n", "[tuning] accept: found 'timeout:x', expected <kind>"),
+        ("[tuning]\naccept = overridden:*\n", "[tuning] accept: found 'overridden:*', expected a"),
+        ("[tuning]\naccept = overridden:\n", "[tuning] accept: found 'overridden:', expected a"),
         ("[podman]\nsocket = x.sock\n", "[podman] socket: found 'x.sock', expected the absolute"),
         ("[podman]\nsocket = ''\n", "[podman] socket: found '', expected the absolute path"),
         ("[tuning]\ntimeuot = 1\n", "[tuning]: found the key 'timeuot', expected one of the keys"),
@@ -139,6 +152,18 @@ def test_a_link_to_where_boot_conf_is_managed_is_followed(paths: Paths, tmp_path
     (tmp_path / "managed").unlink()
     with pytest.raises(HostError, match=f"cannot read {paths.admin_conf}: No such file"):
         config.load(paths)
+
+
+def test_a_closed_gate_stays_closed_when_a_file_is_broken(paths: Paths) -> None:
+    assert config.gate(paths) == "open"
+    paths.admin_conf.write_text("[tuning]\n gate = 'closed'\n")
+    assert config.gate(paths) == "closed"
+    drop_in = paths.admin_conf.with_name("boot.conf.d") / "a.conf"
+    drop_in.write_text("[tuning\n")
+    assert config.gate(paths) == "closed"
+    drop_in.write_text("[tuning]\ntimeout = soon\ngate = open\n")
+    assert config.gate(paths) == "open"
+    assert config.gate(paths, paths.admin_conf) == "closed"
 
 
 def test_a_file_that_is_no_text_is_named_with_its_line(paths: Paths) -> None:

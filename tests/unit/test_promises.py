@@ -116,7 +116,7 @@ def test_the_example_in_the_readme_and_in_the_man_page_is_valid() -> None:
     for text in (README, MAN_CONF):
         example = re.search(r"\[tuning\]\n(?: *\w+ = .+\n)+", text)
         assert example is not None
-        lines = "\n".join(line.strip() for line in example[0].splitlines())
+        lines = "\n".join(line.strip() for line in example[0].splitlines()).replace("\\-", "-")
         assert config.parse([("example", lines)]).profile == "throughput-performance"
 
 

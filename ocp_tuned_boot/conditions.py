@@ -1,0 +1,44 @@
+"""A run as the operator's status conditions, for an agent to copy. Pure.
+
+Types, reasons and messages are those of cluster-node-tuning-operator, pkg/tuned/status.go, which
+sets `lastTransitionTime` by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ocp_tuned_boot.findings import Finding
+from ocp_tuned_boot.outcome import Result
+
+
+def conditions(result: Result, found: Sequence[Finding]) -> list[dict[str, str]]:
+    """`Applied` and `Degraded`."""
+    if result is Result.APPLYING:
+        return [_condition("Applied", "Unknown", "", ""), _condition("Degraded", "Unknown", "", "")]
+    return [_applied(result), _degraded(found)]
+
+
+def _applied(result: Result) -> dict[str, str]:
+    if result is Result.FAILED:
+        words = "The TuneD daemon profile not yet applied, or application failed."
+        return _condition("Applied", "False", "Failed", words)
+    return _condition("Applied", "True", "AsExpected", "TuneD profile applied.")
+
+
+def _degraded(found: Sequence[Finding]) -> dict[str, str]:
+    degrading = [finding for finding in found if finding.degrades]
+    words = "; ".join(f"{each.kind} {each.subject}: {each.message}" for each in degrading or found)
+    if not found:
+        words = "No warning or error messages observed applying the TuneD daemon profile."
+        return _condition("Degraded", "False", "AsExpected", words)
+    if not degrading:
+        words = f"Only accepted by this site: {words}"
+        return _condition("Degraded", "False", "TunedWarning", words)
+    if all(finding.kind == "overridden" for finding in degrading):
+        return _condition("Degraded", "True", "TunedSysctlOverride", words)
+    return _condition("Degraded", "True", "TunedError", words)
+
+
+def _condition(kind: str, status: str, reason: str, message: str) -> dict[str, str]:
+    return {"type": kind, "status": status, "reason": reason, "message": message}

@@ -1,0 +1,49 @@
+"""`gate = closed`: nobody who waits for the profile starts without it, however long it takes.
+
+A run that fails is followed by another until one succeeds, with everything read anew, so that a
+node goes on by itself as soon as what is wrong is mended. Until then it says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from ocp_tuned_boot import config as boot_conf
+from ocp_tuned_boot import record, retry
+from ocp_tuned_boot.paths import Paths
+from ocp_tuned_boot.progress import GRACE
+from ocp_tuned_boot.systemd import Notifier
+
+log = logging.getLogger(__name__)
+
+
+class Gate:
+    """What becomes of those who wait when a run has failed."""
+
+    def __init__(self, paths: Paths, config_file: Path | None, notifier: Notifier) -> None:
+        self._paths = paths
+        self._config_file = config_file
+        self._notifier = notifier
+        self._pauses = retry.pauses()
+        self._since = record.now()
+
+    def holds(self, why: str, advice: str) -> bool:
+        """False when the gate is open. Else says why it holds, waits a while, and is True."""
+        if boot_conf.gate(self._paths, self._config_file) != "closed":
+            return False
+        pause = next(self._pauses)
+        words = f"Held since {self._since} (gate = closed): {why} {advice}".strip()
+        log.error("%s", words)
+        _tell_console(self._paths, words)
+        self._notifier.status(words, extend=pause + GRACE)
+        time.sleep(pause)
+        return True
+
+
+def _tell_console(paths: Paths, words: str) -> None:
+    """For who stands before a node that does not come up. Without a console there is nobody."""
+    with suppress(OSError), paths.console.open("w") as console:
+        console.write(f"ocp-tuned-boot: {words}\n")

@@ -1,0 +1,118 @@
+"""Reading back what was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot import outcome, values
+from ocp_tuned_boot.findings import make
+from ocp_tuned_boot.outcome import Outcome, Result
+from ocp_tuned_boot.profiles import Setting
+from ocp_tuned_boot.values import Value
+
+THP = "sys/kernel/mm/transparent_hugepage"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A kernel's settings."""
+    for name, text in {
+        "proc/sys/vm/dirty_ratio": "20\n",
+        "proc/sys/vm/dirty_bytes": "0\n",
+        "proc/sys/net/ipv4/tcp_rmem": "4096\t131072\t6291456\n",
+        "proc/sys/net/ipv4/conf/eth0.1/forwarding": "1\n",
+        "proc/sys/kernel/mask": "0x10\n",
+        f"{THP}/enabled": "always [madvise] never\n",
+        "sys/block/sda/queue/read_ahead_kb": "128\n",
+        "sys/block/sdb/queue/read_ahead_kb": "256\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("plugin", "key", "value", "state"),
+    [
+        ("sysctl", "vm.dirty_ratio", "20", "verified"),
+        ("sysctl", "vm.dirty_ratio", "21", "different"),
+        ("sysctl", "vm.dirty_ratio", "020", "verified"),
+        ("sysctl", "vm.dirty_ratio", ">10", "verified"),
+        ("sysctl", "vm.dirty_ratio", ">30", "different"),
+        ("sysctl", "vm.dirty_ratio", "<30", "verified"),
+        ("sysctl", "vm.dirty_ratio", "<10", "different"),
+        ("sysctl", "vm.dirty_ratio", "twenty", "different"),
+        ("sysctl", "net.ipv4.tcp_rmem", "4096 131072  6291456", "verified"),
+        ("sysctl", "net.ipv4.tcp_rmem", "4096 131072", "different"),
+        ("sysctl", "net.ipv4.conf.eth0/1.forwarding", "1", "verified"),
+        ("sysctl", "kernel.mask", "16", "verified"),
+        ("sysctl", "vm.nowhere", "1", "different"),
+        ("vm", "dirty_ratio", "20", "verified"),
+        ("vm", "dirty_bytes", "20%", "verified"),
+        ("vm", "dirty_bytes", "4096", "different"),
+        ("vm", "transparent_hugepages", "madvise", "verified"),
+        ("vm", "transparent_hugepage", "never", "different"),
+        ("vm", "new_option", "1", "unchecked"),
+        ("sysfs", f"/{THP}/enabled", "madvise", "verified"),
+        ("sysfs", f"/{THP}/enabled", "always", "different"),
+        ("sysfs", "/sys/nowhere/*", "1", "unchecked"),
+    ],
+)
+def test_one_setting(root: Path, plugin: str, key: str, value: str, state: str) -> None:
+    (found,) = values.read_back(root, [Setting(plugin, key, value)])
+    assert (found.state, found.expected.lstrip("%")) == (state, value.rstrip("%"))
+
+
+def test_a_wildcard_is_one_value_for_each_file(root: Path) -> None:
+    setting = Setting("sysfs", "/sys/block/sd*/queue/read_ahead_kb", "128")
+    assert values.read_back(root, [setting]) == (
+        Value("/sys/block/sda/queue/read_ahead_kb", "verified", "128", "128"),
+        Value("/sys/block/sdb/queue/read_ahead_kb", "different", "128", "256"),
+    )
+
+
+def test_what_cannot_be_told_is_not_compared(root: Path) -> None:
+    (found,) = values.read_back(root, [Setting("sysctl", "vm.dirty_ratio", "1", "computed")])
+    assert found == Value("vm.dirty_ratio", "unchecked", "1", why="computed")
+
+
+def test_what_two_sections_set_differently_is_not_compared(root: Path) -> None:
+    twice = [Setting("sysctl", "vm.dirty_ratio", "20"), Setting("vm", "dirty_ratio", "30")]
+    (found,) = values.read_back(root, twice)
+    assert found.state == "unchecked"
+    assert found.why == "it is set twice, to '20' and to '30'"
+    unknown = Setting("vm", "dirty_ratio", "30", "decided on the machine")
+    for order in ([twice[0], unknown], [unknown, twice[0]]):
+        (found,) = values.read_back(root, order)
+        assert (found.state, found.why) == ("unchecked", "decided on the machine")
+    (same,) = values.read_back(root, [*twice[:1], Setting("vm", "dirty_ratio", "20")])
+    assert same.state == "verified"
+
+
+DIFFERENT = Value("vm.x", "different", "1", "2")
+
+
+def test_a_difference_degrades() -> None:
+    judged = outcome.amend(Outcome(Result.APPLIED), [DIFFERENT, Value("vm.y", "verified", "1")])
+    assert judged.result is Result.DEGRADED
+    (finding,) = judged.findings
+    assert (finding.kind, finding.subject) == ("value-differs", "vm.x")
+    assert finding.message == "expected '1', found '2'"
+
+
+def test_a_difference_that_is_explained_already_is_not_told_of_twice() -> None:
+    before = Outcome(Result.DEGRADED, (make("overridden", "vm.x", "…"),))
+    assert outcome.amend(before, [DIFFERENT]) == before
+
+
+def test_a_difference_that_a_site_accepts_does_not_degrade() -> None:
+    judged = outcome.amend(Outcome(Result.APPLIED), [DIFFERENT], [("value-differs", "vm.*")])
+    assert judged.result is Result.APPLIED
+    assert [finding.accepted for finding in judged.findings] == [True]
+
+
+def test_what_was_not_compared_does_not_degrade() -> None:
+    unchecked = Value("vm.x", "unchecked", "1", why="…")
+    assert outcome.amend(Outcome(Result.APPLIED), [unchecked]).result is Result.APPLIED
