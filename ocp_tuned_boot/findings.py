@@ -121,8 +121,11 @@ _RULES = (
     _rule("no-such-setting", "tuned.utils.commands", r"Writing to file " + _NO_FILE),
     _rule("setting-refused", "tuned.utils.commands", r"Writing to file '([^']*)'"),
     _rule("no-such-setting", _PLUGIN + "plugin_sysctl", r"sysctl option (\S+) will not be set"),
+    # TuneD before 2.24 has its own words for these.
+    _rule("no-such-setting", _PLUGIN + "plugin_sysctl",
+          r"Failed to \w+ sysctl parameter '([^']*)'.*the parameter does not exist"),
     _rule("setting-refused", _PLUGIN + "plugin_sysctl",
-          r"Failed to read sysctl parameter '([^']*)'"),
+          r"Failed to \w+ sysctl parameter '([^']*)'"),
     _rule("setting-refused", _PLUGIN + "plugin_sysctl", r"Refusing to set deprecated .* (\S+)$"),
     _rule("setting-refused", _PLUGIN + "plugin_sysfs", r"rejecting write to '([^']*)'"),
     _rule("script-refused", _PLUGIN, r"Paths outside of the profile directories .*'([^']*)'"),

@@ -46,7 +46,7 @@ class Node:
         self.suite = suite
         #: Of the current boot, or of the last one.
         self.boot_id = ""
-        self._image = image
+        self.image = image
         self._product = product
         self._machine: Optional[Machine] = None
 
@@ -54,7 +54,7 @@ class Node:
         layers = [rootfs.base_root(self.suite)]
         if self._product:
             layers.insert(0, product_layer(self.suite))
-        store = tunedimage.image_store(self.suite, self._image) if self._image else None
+        store = tunedimage.image_store(self.suite, self.image) if self.image else None
         self._place = Workplace()
         try:
             self._build(layers, store)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab import host as hosts
+from tests.lab import operatorimage
 from tests.lab.host import KNOB_FILE, PROFILE, SCRIPT_CONF, TUNED_CONF, Host
 from tests.lab.node import Node
 
@@ -375,40 +376,9 @@ def test_what_an_earlier_run_said_does_not_count(host: Host) -> None:
     assert "this_does_not_exist" not in host.messages()
 
 
-# What the operator's image does to TuneD's files, and a stand-in for its wrapper: the real one is
-# not to be had here. It logs in the wrapper's form and, as that does, exits 0 after every failure.
-OPERATOR_IMAGE = "localhost/operator:lab"
-OPERATOR_FILES = r"""
-set -e
-rm -rf /etc/tuned/recommend.d /var/lib/tuned
-echo auto > /etc/tuned/profile_mode
-printf '%s\n' 'rollback = not_on_exit' \
-    'profile_dirs = /usr/lib/tuned/profiles,/usr/lib/tuned,/var/lib/ocp-tuned/profiles' \
-    >> /etc/tuned/tuned-main.conf
-mv /etc/tuned /etc/tuned.orig
-ln -s /host/var/lib/ocp-tuned /var/lib/ocp-tuned
-ln -s /host/var/lib/tuned /var/lib/tuned
-cat > /usr/bin/cluster-node-tuning-operator <<'WRAPPER'
-#!/bin/sh
-[ "$*" = "ocp-tuned --in-cluster=false --one-shot=true -v=1" ] || exit 64
-echo "I1123 22:30:36.610691   16156 controller.go:1774] starting out-of-cluster" >&2
-cp -a /etc/tuned.orig /etc/tuned
-ln -s /var/lib/ocp-tuned/recommend.d /etc/tuned/recommend.d
-sed -i 's/^daemon *=.*/daemon = 0/' /etc/tuned/tuned-main.conf
-/usr/sbin/tuned --no-dbus ||
-    echo "E1123 22:30:37.171888   16156 controller.go:1784] failed to run TuneD" >&2
-WRAPPER
-chmod 755 /usr/bin/cluster-node-tuning-operator
-"""
-
-
 @pytest.fixture(scope="module")
 def operator_image(node: Node) -> str:
-    node.run("podman", "run", "--name", "make", "--net=host", hosts.IMAGE, "sh", "-c",
-             OPERATOR_FILES)  # fmt: skip
-    node.run("podman", "commit", "-q", "make", OPERATOR_IMAGE)
-    node.run("podman", "rm", "make")
-    return OPERATOR_IMAGE
+    return operatorimage.make(node, hosts.IMAGE)
 
 
 @pytest.mark.parametrize("contract", ["tuned", "operand"])

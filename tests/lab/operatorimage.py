@@ -1,0 +1,45 @@
+"""A stand-in for the operator's image, which is not to be had here, made on a node from TuneD's."""
+
+from __future__ import annotations
+
+from tests.lab.node import Node
+
+# What the operator's image does to TuneD's files, and a stand-in for its wrapper: the real one is
+# not to be had here. It logs in the wrapper's form and, as that does, exits 0 after every failure.
+NAME = "localhost/operator:lab"
+_FILES = r"""
+set -e
+rm -rf /etc/tuned/recommend.d /var/lib/tuned
+echo auto > /etc/tuned/profile_mode
+printf '%s\n' 'rollback = not_on_exit' \
+    'profile_dirs = /usr/lib/tuned/profiles,/usr/lib/tuned,/var/lib/ocp-tuned/profiles' \
+    >> /etc/tuned/tuned-main.conf
+mv /etc/tuned /etc/tuned.orig
+ln -s /host/var/lib/ocp-tuned /var/lib/ocp-tuned
+ln -s /host/var/lib/tuned /var/lib/tuned
+cat > /usr/bin/cluster-node-tuning-operator <<'WRAPPER'
+#!/bin/sh
+[ "$*" = "ocp-tuned --in-cluster=false --one-shot=true -v=1" ] || exit 64
+echo "I1123 22:30:36.610691   16156 controller.go:1774] starting out-of-cluster" >&2
+cp -a /etc/tuned.orig /etc/tuned
+ln -s /var/lib/ocp-tuned/recommend.d /etc/tuned/recommend.d
+sed -i 's/^daemon *=.*/daemon = 0/' /etc/tuned/tuned-main.conf
+/usr/sbin/tuned --no-dbus
+case $? in
+    0) exit ;;
+    137) how="signal: killed" ;;
+    *) how="exit status $?" ;;
+esac
+head="E1123 22:30:37.171888   16156 controller.go:1784]"
+echo "$head failed to run TuneD in one-shot mode: error waiting for tuned: $how" >&2
+WRAPPER
+chmod 755 /usr/bin/cluster-node-tuning-operator
+"""
+
+
+def make(node: Node, image: str) -> str:
+    """Makes it of this TuneD image, on this node, and returns its name."""
+    node.run("podman", "run", "--name", "make", "--net=host", image, "sh", "-c", _FILES)
+    node.run("podman", "commit", "-q", "make", NAME)
+    node.run("podman", "rm", "make")
+    return NAME
