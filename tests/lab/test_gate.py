@@ -1,0 +1,122 @@
+"""The gate: whom a profile that cannot be put in force lets go, and whom it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import get_args
+
+import pytest
+
+from tests.lab.knobs import KernelKnobs
+from tests.lab.kubelet import Relation, kubelet_follows
+from tests.lab.node import Node
+from tests.lab.rootfs import SUITES
+from tests.lab.workload import PROFILE, RESET, WANTED, furnish
+
+pytestmark = pytest.mark.lab
+
+BROKEN = "[main]\ninclude=does-not-exist\n"
+CONF = "/etc/ocp-tuned-boot/boot.conf"
+TUNED_CONF = "/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf"
+
+
+@contextmanager
+def held(suite: str, how: Relation = "requires", profile: str = BROKEN) -> Iterator[Node]:
+    """A node that is held in its boot, and says so."""
+    with KernelKnobs(RESET), Node(suite, image=suite) as node:
+        furnish(node, profile)
+        kubelet_follows(node, how)
+        node.write(CONF, "[tuning]\ngate = closed\n")
+        node.start()
+        says(node, "Held since 20")
+        yield node
+
+
+def says(node: Node, words: str) -> None:
+    """Returns when the unit's journal has these words."""
+    follow = ("timeout", "60", "journalctl", "--follow", "--lines=all", "--unit=ocp-tuned")
+    with node.popen(*follow) as visit:
+        assert visit.stdout is not None
+        assert any(words in line for line in visit.stdout), f"nobody said {words!r}"
+        visit.kill()
+
+
+def shown(node: Node, unit: str, name: str) -> str:
+    return node.run("systemctl", "show", "--value", "-p", name, unit).stdout.strip()
+
+
+@pytest.mark.parametrize("how", get_args(Relation))
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_closed_gate_holds_the_kubelet_until_the_profile_is_mended(
+    suite: str, how: Relation
+) -> None:
+    with held(suite, how) as node:
+        assert node.witnesses("kubelet") == []
+        assert shown(node, "ocp-tuned.service", "ActiveState") == "activating"
+        status = shown(node, "ocp-tuned.service", "StatusText")
+        assert "does-not-exist" in status
+        # What would mend it.
+        assert "correct include=" in status
+        assert "ocp-tuned-boot: Held since" in node.console.read_text()
+
+        node.write(TUNED_CONF, PROFILE)
+        node.settled()
+        assert shown(node, "ocp-tuned.service", "ActiveState") == "active"
+        (kubelet,) = node.witnesses("kubelet")
+        assert kubelet["values"] == WANTED
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong", "right"),
+    [
+        ("/var/lib/ocp-tuned/image.env", "NTO_IM", "NTO_IMAGE=localhost/tuned:trixie\n"),
+        ("/var/lib/ocp-tuned/recommend.d/50-openshift.conf", "", "[openshift-node-lab]\n"),
+        (CONF, "[tuning]\ngate = closed\ntimeout = soon\n", "[tuning]\ngate = closed\n"),
+    ],
+)
+def test_whatever_is_mended_it_goes_on_by_itself(path: str, wrong: str, right: str) -> None:
+    with KernelKnobs(RESET), Node() as node:
+        furnish(node)
+        node.write(CONF, "[tuning]\ngate = closed\n")
+        node.write(path, wrong)
+        node.start()
+        says(node, "Held since 20")
+        assert node.witnesses("kubelet") == []
+        node.write(path, right)
+        node.settled()
+        (kubelet,) = node.witnesses("kubelet")
+        assert kubelet["values"] == WANTED
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_gate_that_is_opened_lets_go(suite: str) -> None:
+    with held(suite) as node:
+        node.write(CONF, "[tuning]\ngate = open\n")
+        node.settled()
+        assert shown(node, "ocp-tuned.service", "ActiveState") == "failed"
+        assert shown(node, "kubelet.service", "ActiveState") == "active"
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_systemctl_stop_ends_it(suite: str) -> None:
+    with held(suite) as node:
+        node.run("systemctl", "stop", "ocp-tuned.service")
+        assert shown(node, "ocp-tuned.service", "ActiveState") in ("inactive", "failed")
+        assert node.run("podman", "ps", "-aq").stdout == ""
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_an_open_gate_lets_the_kubelet_start_at_the_deadline_at_the_latest(suite: str) -> None:
+    with KernelKnobs(RESET), Node(suite, image=suite) as node:
+        furnish(node, PROFILE + "[variables]\na=${f:exec:sleep:1000}\n")
+        node.write(CONF, "[tuning]\ntimeout = 8\n")
+        node.boot()
+        assert shown(node, "ocp-tuned.service", "Result") == "exit-code"
+        assert "ocp-tuned.service" in node.run("systemctl", "--failed").stdout
+        assert shown(node, "kubelet.service", "ActiveState") == "active"
+        started, ended = (
+            int(shown(node, "ocp-tuned.service", f"{name}TimestampMonotonic")) / 1e6
+            for name in ("ExecMainStart", "InactiveEnter")
+        )
+        assert 4 < ended - started < 9
