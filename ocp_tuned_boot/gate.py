@@ -33,11 +33,15 @@ class Gate:
     def holds(self, why: str, advice: str) -> bool:
         """False when the gate is open. Else says why it holds, waits a while, and is True."""
         if boot_conf.gate(self._paths, self._config_file) != "closed":
+            self._notifier.hold("")
+            self._notifier.status(why)
             return False
         pause = next(self._pauses)
         words = f"Held since {self._since} (gate = closed): {why} {advice}".strip()
         log.error("%s", words)
         _tell_console(self._paths, words)
+        # It stays through the next run: who looks in the middle of it wants to know why it waits.
+        self._notifier.hold(words)
         self._notifier.status(words, extend=pause + GRACE)
         time.sleep(pause)
         return True

@@ -27,17 +27,23 @@ class Notifier:
     """
 
     def __init__(self) -> None:
+        self._held = ""
         self._notifier = SystemdNotifier() if os.environ.get("NOTIFY_SOCKET") else None
 
     def status(self, text: str, extend: float | None = None) -> None:
         """Sets the text in `systemctl status`; `extend` asks for that many more seconds."""
-        lines = [f"STATUS={_one_line(text)}"]
+        lines = [f"STATUS={_one_line(self._held or text)}"]
         if extend is not None:
             lines.append(f"EXTEND_TIMEOUT_USEC={int(extend * 1_000_000)}")
         self._send(lines)
 
+    def hold(self, text: str) -> None:
+        """This text stays, whatever is done meanwhile, until READY=1; an empty one lets go."""
+        self._held = text
+
     def ready(self, text: str) -> None:
         """READY=1: whoever waits for this unit may start now."""
+        self._held = ""
         self._send(["READY=1", f"STATUS={_one_line(text)}"])
 
     def _send(self, lines: Sequence[str]) -> None:

@@ -8,10 +8,13 @@ from typing import get_args
 
 import pytest
 
+from tests.lab import host as lab_host
+from tests.lab.host import IMAGE, Host
 from tests.lab.knobs import KernelKnobs
 from tests.lab.kubelet import Relation, kubelet_follows
 from tests.lab.node import Node
 from tests.lab.rootfs import SUITES
+from tests.lab.situations import BEFORE_TUNED, SITUATIONS
 from tests.lab.workload import PROFILE, RESET, WANTED, furnish
 
 pytestmark = pytest.mark.lab
@@ -33,10 +36,16 @@ def held(suite: str, how: Relation = "requires", profile: str = BROKEN) -> Itera
         yield node
 
 
+# journalctl follows no journal that is not there yet.
+FOLLOW = """
+until [ -e /run/log/journal/*/system.journal ]; do sleep 0.05; done
+exec journalctl --follow --lines=all --unit=ocp-tuned
+"""
+
+
 def says(node: Node, words: str) -> None:
     """Returns when the unit's journal has these words."""
-    follow = ("timeout", "60", "journalctl", "--follow", "--lines=all", "--unit=ocp-tuned")
-    with node.popen(*follow) as visit:
+    with node.popen("timeout", "60", "sh", "-c", FOLLOW) as visit:
         assert visit.stdout is not None
         assert any(words in line for line in visit.stdout), f"nobody said {words!r}"
         visit.kill()
@@ -87,6 +96,40 @@ def test_whatever_is_mended_it_goes_on_by_itself(path: str, wrong: str, right: s
         node.settled()
         (kubelet,) = node.witnesses("kubelet")
         assert kubelet["values"] == WANTED
+
+
+FAILING = {
+    name: situation
+    for name, situation in {**SITUATIONS, **BEFORE_TUNED}.items()
+    if situation.result == "failed"
+}
+
+
+@pytest.mark.parametrize("gate", ["open", "closed"])
+@pytest.mark.parametrize("name", FAILING)
+def test_whatever_fails_lets_go_or_holds(name: str, gate: str) -> None:
+    situation = FAILING[name]
+    with KernelKnobs(RESET), Node() as node:
+        host = Host(node, "")
+        host.write("var/lib/ocp-tuned/image.env", f"NTO_IMAGE={IMAGE}\n")
+        host.write("var/lib/ocp-tuned/recommend.d/50-openshift.conf", f"[{lab_host.PROFILE}]\n")
+        host.profile(situation.conf, situation.script)
+        conf = situation.boot_conf.replace("[tuning]\n", f"[tuning]\ngate = {gate}\n")
+        host.write("etc/ocp-tuned-boot/boot.conf", conf)
+        for path, text in situation.files.items():
+            host.write(path, text)
+        if gate == "closed":
+            node.start()
+            says(node, "Held since 20")
+            assert node.witnesses("kubelet") == []
+            assert shown(node, "ocp-tuned.service", "ActiveState") == "activating"
+        else:
+            node.boot()
+            assert shown(node, "kubelet.service", "ActiveState") == "active"
+            assert shown(node, "ocp-tuned.service", "ActiveState") == "failed"
+            assert host.status()["findings"][0]["kind"] == situation.findings[0][0]
+        assert host.status()["result"] != "applied"
+        assert host.status()["in_force"] is None
 
 
 @pytest.mark.parametrize("suite", SUITES)

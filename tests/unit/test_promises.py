@@ -13,6 +13,7 @@ import pytest
 from configobj import ConfigObj
 
 from ocp_tuned_boot import cli, config, systemd
+from tests.lab.situations import BEFORE_TUNED, SITUATIONS
 
 TREE = Path(__file__).resolve().parents[2]
 UNIT = (TREE / "units/ocp-tuned.service").read_text()
@@ -125,6 +126,17 @@ def test_the_readme_tells_of_every_module_and_of_no_other() -> None:
     told = {name for row in table for name in re.findall(r"`([a-z_]+\.py)`", row)}
     modules = {path.name for path in (TREE / "ocp_tuned_boot").glob("[a-z]*.py")}
     assert told == modules - {"errors.py"}
+
+
+def test_every_situation_in_the_docs_is_one_that_the_lab_makes() -> None:
+    text = (TREE / "docs/situations.md").read_text()
+    rows = re.findall(r"(?m)^\| (.+?) \| .* \| (Applied|Degraded|Failed)\b[^|]*\|.*\|$", text)
+    known = {**SITUATIONS, **BEFORE_TUNED}
+    assert dict(rows) == {name: each.result.capitalize() for name, each in known.items()}
+    for name, situation in SITUATIONS.items():
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| {name} |"))
+        accepted = situation.result == "applied"
+        assert accepted or all(kind in line for kind, _ in situation.findings)
 
 
 def test_the_readme_tells_of_what_make_has() -> None:

@@ -45,6 +45,21 @@ def test_a_status_arrives_alone(manager: socket.socket) -> None:
     assert received(manager) == ["STATUS=Judging"]
 
 
+def test_a_text_that_is_held_stays_until_it_is_ready_or_let_go(manager: socket.socket) -> None:
+    notifier = Notifier()
+    notifier.hold("Held since 12:00")
+    notifier.status("Pulling", extend=1)
+    assert received(manager) == ["STATUS=Held since 12:00", "EXTEND_TIMEOUT_USEC=1000000"]
+    notifier.hold("")
+    notifier.status("Pulling")
+    assert received(manager) == ["STATUS=Pulling"]
+    notifier.hold("Held since 12:00")
+    notifier.ready("Applied")
+    assert received(manager) == ["READY=1", "STATUS=Applied"]
+    notifier.status("Degraded")
+    assert received(manager) == ["STATUS=Degraded"]
+
+
 def test_the_extension_is_in_microseconds(manager: socket.socket) -> None:
     Notifier().status("Pulling", extend=1.5)
     assert received(manager) == ["STATUS=Pulling", "EXTEND_TIMEOUT_USEC=1500000"]

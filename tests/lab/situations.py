@@ -1,0 +1,116 @@
+"""What a node can be brought into, and what is to come of it.
+
+docs/situations.md has a row for each; tests/unit/test_promises.py compares the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.lab.host import KNOB, KNOB_FILE, PROFILE, SCRIPT_CONF, TUNED_CONF
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A profile, and what is to come of it."""
+
+    result: str
+    #: Kind and subject of each finding.
+    findings: tuple[tuple[str, str], ...] = ()
+    conf: str = TUNED_CONF
+    script: str = ""
+    #: More files of the host.
+    files: dict[str, str] = field(default_factory=dict)
+    boot_conf: str = "[tuning]\ntimeout = 30\n"
+    #: TuneD before 2.24 does not look where a script lies.
+    since_2_24: bool = False
+    #: What TuneD in the operator's image makes of it: there profiles lie behind a link, and TuneD
+    #: runs no script from them.
+    operand: tuple[tuple[str, str], ...] = ()
+
+
+FOLDER = {"tuned": "/etc/tuned", "operand": "/var/lib/ocp-tuned/profiles"}
+SCRIPT = f"{{folder}}/{PROFILE}/script.sh"
+HANGING = "[tuning]\ntimeout = 6\ntuned_timeout = 1\n"
+
+SITUATIONS = {
+    "applied": Situation("applied"),
+    "unknown profile": Situation(
+        "failed", (("unknown-profile", "nowhere"),),
+        files={"var/lib/ocp-tuned/recommend.d/50-openshift.conf": "[nowhere]\n"},
+    ),
+    "broken profile": Situation(
+        "failed", (("broken-profile", f"{{folder}}/{PROFILE}/tuned.conf"),), "[main\n"
+    ),
+    "missing include": Situation(
+        "failed", (("missing-include", "nowhere"),), "[main]\ninclude=nowhere\n"
+    ),
+    "unknown plugin": Situation(
+        "degraded", (("unknown-plugin", "sysctlx"),), TUNED_CONF + "[sysctlx]\na=1\n"
+    ),
+    "setting that does not exist": Situation(
+        "degraded", (("no-such-setting", "kernel.no_such"),), TUNED_CONF + "kernel.no_such=1\n"
+    ),
+    "setting refused": Situation(
+        "degraded", (("setting-refused", "net.ipv4.tcp_keepalive_time"),),
+        TUNED_CONF + "net.ipv4.tcp_keepalive_time=never\n",
+    ),
+    "script refused": Situation(
+        "degraded", (("script-refused", "/bin/true"),),
+        TUNED_CONF + "[script]\nscript=/bin/true\n", since_2_24=True,
+    ),
+    "script failed": Situation(
+        "degraded", (("script-failed", SCRIPT),), SCRIPT_CONF, "echo no >&2; exit 3\n",
+        operand=(("script-refused", SCRIPT),),
+    ),
+    "overridden by the host's sysctl.d": Situation(
+        "degraded", (("overridden", KNOB),), files={"etc/sysctl.d/50-site.conf": f"{KNOB} = 44\n"}
+    ),
+    "lost after exit: force_latency": Situation(
+        "degraded", (("lost-after-exit", "force_latency"),),
+        TUNED_CONF + "[cpu]\nforce_latency=7\n",
+    ),
+    "lost after exit: rtentsk": Situation(
+        "degraded", (("lost-after-exit", "rtentsk"),), TUNED_CONF + "[rtentsk]\n"
+    ),
+    "value differs afterwards": Situation(
+        "degraded", (("value-differs", KNOB),), SCRIPT_CONF, f"echo 44 > {KNOB_FILE}\n",
+        operand=(("script-refused", SCRIPT),),
+    ),
+    "finding accepted by the site": Situation(
+        "applied", (("no-such-setting", "kernel.no_such"),), TUNED_CONF + "kernel.no_such=1\n",
+        boot_conf="[tuning]\naccept = no-such-setting:kernel.no_*\n",
+    ),
+    "hang": Situation(
+        "failed", (("timeout", "loader"),), TUNED_CONF + "[variables]\na=${f:exec:sleep:1000}\n",
+        boot_conf=HANGING,
+    ),
+    "killed": Situation(
+        "failed", (("killed", "SIGKILL"),),
+        TUNED_CONF + "[variables]\na=${f:exec:pkill:-KILL:-f:sbin/tuned}\n",
+        boot_conf=HANGING, operand=(("killed", "killed"),),
+    ),
+}  # fmt: skip
+
+IMAGE_ENV = "var/lib/ocp-tuned/image.env"
+
+#: What is wrong before TuneD can run. The same in every version and contract.
+BEFORE_TUNED = {
+    "image.env torn": Situation("failed", (("configuration", ""),), files={IMAGE_ENV: "NTO_IM"}),
+    "recommend file empty": Situation(
+        "failed", (("configuration", ""),),
+        files={"var/lib/ocp-tuned/recommend.d/50-openshift.conf": ""},
+    ),
+    "boot.conf broken": Situation(
+        "failed", (("configuration", ""),),
+        files={"etc/ocp-tuned-boot/boot.conf.d/50-site.conf": "[tuning]\ntimeuot = 20\n"},
+    ),
+    "Podman's socket missing": Situation(
+        "failed", (("podman", ""),),
+        boot_conf="[podman]\nsocket = /run/none\n[tuning]\ntimeout = 6\n",
+    ),
+    "image missing, cannot be pulled": Situation(
+        "failed", (("image", ""),), files={IMAGE_ENV: "NTO_IMAGE=localhost:1/no/such:image\n"},
+        boot_conf="[tuning]\ntimeout = 6\n",
+    ),
+}  # fmt: skip
