@@ -86,8 +86,9 @@ def _targets(root: Path, setting: Setting) -> tuple[list[str], str]:
         # As sysctl(8): dots are slashes, and a slash in a name is a dot.
         return ["/proc/sys/" + key.translate(str.maketrans("./", "/."))], value
     if setting.plugin == "sysfs":
-        found = glob.glob(f"{glob.escape(str(root))}/{key.lstrip('/')}")
-        return sorted("/" + str(Path(path).relative_to(root)) for path in found), value
+        prefix = str(root).rstrip("/")
+        found = glob.glob(f"{glob.escape(prefix)}/{key.lstrip('/')}")
+        return sorted(path[len(prefix) :] for path in found), value
     if key.endswith("_bytes") and value.strip().endswith("%"):
         key, value = key.replace("_bytes", "_ratio"), value.strip()[:-1]
     return ([_VM[key]] if key in _VM else []), value

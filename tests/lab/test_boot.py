@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -40,8 +40,17 @@ def property_of(node: Node, unit: str, name: str) -> str:
     return node.run("systemctl", "show", "--value", "-p", name, unit).stdout.strip()
 
 
-def record(node: Node) -> dict[str, object]:
-    content: dict[str, object] = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
+# Ready is not yet ended: values are read back and the container is removed after that.
+ENDED = 'until [ "$(systemctl show --value -p SubState ocp-tuned)" = exited ]; do sleep 0.05; done'
+
+
+def has_ended(node: Node) -> None:
+    """Returns when all is done and the unit is well."""
+    node.run("timeout", "20", "sh", "-c", ENDED)
+
+
+def record(node: Node) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
     return content
 
 
@@ -53,8 +62,12 @@ def test_every_value_is_in_force_before_the_kubelet_starts(suite: str) -> None:
         ready = int(property_of(node, "ocp-tuned.service", "ActiveEnterTimestampMonotonic"))
         kubelet = int(property_of(node, "kubelet.service", "ExecMainStartTimestampMonotonic"))
         assert 0 < ready <= kubelet
+        has_ended(node)
         status = record(node)
         assert status["result"] == "applied"
+        states = {value["state"] for value in status["values"]}
+        assert states <= {"verified", "unchecked"}
+        assert "verified" in states
         assert status["boot_id"] == node.boot_id
         text = node.run("systemctl", "status", "ocp-tuned.service").stdout
         assert "openshift-node-lab in " in text
@@ -150,6 +163,7 @@ def test_the_next_boot_applies_again() -> None:
 
 def test_status_shows_the_neighbours() -> None:
     with booted("trixie") as node:
+        has_ended(node)
         text = node.run("ocp-tuned-boot", "status").stdout
         assert "kubelet.service: active" in text
         units = json.loads(node.run("ocp-tuned-boot", "status", "--json").stdout)["units"]

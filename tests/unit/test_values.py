@@ -73,6 +73,19 @@ def test_a_wildcard_is_one_value_for_each_file(root: Path) -> None:
     )
 
 
+def test_the_host_itself() -> None:
+    pid_max = Path("/proc/sys/kernel/pid_max").read_text().strip()
+    settings = [
+        Setting("sysctl", "kernel.pid_max", pid_max),
+        Setting("sysfs", "/sys/kernel/mm", ""),
+    ]
+    found = values.read_back(Path("/"), settings)
+    assert [(value.key, value.state) for value in found] == [
+        ("kernel.pid_max", "verified"),
+        ("/sys/kernel/mm", "verified"),
+    ]
+
+
 def test_what_cannot_be_told_is_not_compared(root: Path) -> None:
     (found,) = values.read_back(root, [Setting("sysctl", "vm.dirty_ratio", "1", "computed")])
     assert found == Value("vm.dirty_ratio", "unchecked", "1", why="computed")
