@@ -75,14 +75,15 @@ def test_a_wildcard_is_one_value_for_each_file(root: Path) -> None:
 
 def test_the_host_itself() -> None:
     pid_max = Path("/proc/sys/kernel/pid_max").read_text().strip()
+    fscaps = Path("/sys/kernel/fscaps").read_text().strip()
     settings = [
         Setting("sysctl", "kernel.pid_max", pid_max),
-        Setting("sysfs", "/sys/kernel/mm", ""),
+        Setting("sysfs", "/sys/kernel/fscap?", fscaps),
     ]
     found = values.read_back(Path("/"), settings)
     assert [(value.key, value.state) for value in found] == [
         ("kernel.pid_max", "verified"),
-        ("/sys/kernel/mm", "verified"),
+        ("/sys/kernel/fscaps", "verified"),
     ]
 
 
