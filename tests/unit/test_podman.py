@@ -105,8 +105,9 @@ def test_no_request_is_made_past_the_deadline() -> None:
     ids=["garbage", "hangs up", "cut off"],
 )
 def test_a_service_that_breaks_off(said: bytes) -> None:
-    with pytest.raises(PodmanError, match=r"went away \(inspect image localhost/x\)"):
+    with pytest.raises(PodmanError, match=r"went away \(inspect image localhost/x\)") as caught:
         image(lambda _: said)
+    assert caught.value.may_pass
 
 
 @pytest.mark.parametrize("body", ["", "no JSON", "[]", "{}", "null", '"text"'])
@@ -131,6 +132,36 @@ def test_a_pull_that_fails_after_it_began() -> None:
     said = json.dumps({"stream": "Trying to pull…\n"}) + "\n" + json.dumps({"error": "denied"})
     with pytest.raises(ImageError, match="cannot pull localhost/x: denied"):
         pull(reply(200, said))
+
+
+@pytest.mark.parametrize(
+    ("words", "may_pass"),
+    [
+        ("dial tcp 10.0.0.1:443: connect: connection refused", True),
+        ("received unexpected HTTP status: 503 Service Unavailable", True),
+        ("i/o timeout", True),
+        ("reading manifest x in a/b: unauthorized: access to the requested resource", False),
+        ("requested access to the resource is denied", False),
+        ("reading manifest x in a/b: manifest unknown", False),
+        ("reading manifest x in a/b: name unknown: repository name not known to registry", False),
+        ("no such image", False),
+    ],
+)
+def test_a_pull_that_may_do_better_and_one_that_will_not(words: str, may_pass: bool) -> None:
+    with pytest.raises(ImageError) as caught:
+        pull(reply(200, json.dumps({"error": words})))
+    assert caught.value.may_pass is may_pass
+
+
+@pytest.mark.parametrize(
+    ("status", "may_pass"), [(500, True), (503, True), (400, False), (409, False)]
+)
+def test_what_podman_is_too_busy_for_may_pass_and_what_it_refuses_not(
+    status: int, may_pass: bool
+) -> None:
+    with pytest.raises(PodmanError) as caught:
+        image(lambda _: reply(status, '{"cause": "x", "message": "x"}'))
+    assert caught.value.may_pass is may_pass
 
 
 def test_a_pull_whose_answer_is_no_json() -> None:

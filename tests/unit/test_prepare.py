@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,22 @@ def test_a_link_in_the_way_is_refused_by_name(tmp_path: Path, name: str) -> None
     with pytest.raises(HostError, match=f"cannot prepare the directory {root / name}: "):
         prepare.directories(Paths(root))
     assert list(target.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "stays"),
+    [(f"{os.getpid()}\n", True), (f"{2**31 - 1}\n", False), ("", False), ("x\n", False)],
+)
+def test_the_pid_file_of_a_tuned_that_is_dead_is_removed(
+    tmp_path: Path, text: str, stays: bool
+) -> None:
+    paths = Paths(tmp_path)
+    prepare.forget_tuned(paths)
+    prepare.directories(paths)
+    prepare.forget_tuned(paths)
+    (paths.tuned_run / "tuned.pid").write_text(text)
+    prepare.forget_tuned(paths)
+    assert (paths.tuned_run / "tuned.pid").exists() is stays
 
 
 def test_etc_tuned_is_what_tuned_needs_and_nothing_of_an_earlier_run(tmp_path: Path) -> None:

@@ -61,13 +61,18 @@ def test_a_closed_gate_holds_and_says_why(tmp_path: Path, manager: socket.socket
     paths.admin_conf.write_text("[tuning]\ngate = closed\n")
     paths.console.parent.mkdir()
     paths.console.touch()
-    gate = Gate(paths, None, Notifier())
+    notifier = Notifier()
+    gate = Gate(paths, None, notifier)
     assert gate.holds("no such profile", "Correct its name.")
     status, extend = manager.recv(999).decode().split("\n")
     assert status.startswith("STATUS=Held since 20")
     assert status.endswith("(gate = closed): no such profile Correct its name.")
     assert int(extend.partition("=")[2]) > GRACE * 1e6
+    # The next run says what it does; who waits still wants to know why.
+    notifier.status("Connecting to Podman…")
+    assert manager.recv(999).decode() == status
     assert paths.console.read_text() == f"ocp-tuned-boot: {status.partition('=')[2]}\n"
     # Opened by the admin meanwhile.
     paths.admin_conf.write_text("[tuning]\ngate = open\n")
     assert not gate.holds("no such profile", "")
+    assert manager.recv(999).decode() == "STATUS=no such profile"
