@@ -142,11 +142,14 @@ def test_a_gate_that_is_opened_lets_go(suite: str) -> None:
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_systemctl_stop_ends_it(suite: str) -> None:
+def test_systemctl_stop_ends_it_and_lets_the_kubelet_go(suite: str) -> None:
     with held(suite) as node:
         node.run("systemctl", "stop", "ocp-tuned.service")
         assert shown(node, "ocp-tuned.service", "ActiveState") in ("inactive", "failed")
         assert node.run("podman", "ps", "-aq").stdout == ""
+        node.settled()
+        (kubelet,) = node.witnesses("kubelet")
+        assert kubelet["values"] != WANTED
 
 
 @pytest.mark.parametrize("suite", SUITES)
