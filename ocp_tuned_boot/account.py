@@ -84,6 +84,10 @@ class Account:
         attempt = Attempt(at, passing.kind, passing.message)
         self._record = replace(self._record, attempts=(*self._record.attempts, attempt))
 
+    def asks_of_the_kernel(self, arguments: tuple[str, ...]) -> None:
+        """The kernel arguments that the profile asks for, for whoever sets them (bootcmdline)."""
+        self._record = replace(self._record, kernel_arguments=arguments)
+
     def checked(self, values: tuple[Value, ...], outcome: Outcome) -> None:
         """What was found on the host afterwards, and what that makes of the result."""
         in_force = self._record.in_force

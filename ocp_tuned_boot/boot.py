@@ -10,7 +10,7 @@ import fcntl
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import BootError, Busy, ImageError, Interrupted
 from ocp_tuned_boot.gate import Gate
 from ocp_tuned_boot.inputs import Inputs
-from ocp_tuned_boot.outcome import Outcome, Result, TunedRun, amend, judge
+from ocp_tuned_boot.outcome import Outcome, Result, TunedRun, amend, judge, parse_bootcmdline
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Decision
 from ocp_tuned_boot.podman import ContainerState, Image, Podman
@@ -177,22 +177,28 @@ def _tune(run: Run, podman: Podman, created: ContainerState) -> Outcome:
         allowed = min(run.config.tuned_timeout, left)
         ended = container.run(podman, created, run.paths, Deadline(allowed))
     with run.progress.step("judge", "Judging the result…"):
-        log_records = tuple(tunedlog.parse(ended.log))
-        active_profile = _active_profile(run, podman, created)
-        tuned = TunedRun(ended.status, log_records, active_profile, allowed)
+        active_profile, bootcmdline = _written(run, podman, created)
+        tuned = TunedRun(
+            ended.status, tuple(tunedlog.parse(ended.log)), active_profile, allowed,
+            parse_bootcmdline(bootcmdline), inputs.kernel_arguments(run.paths),
+        )  # fmt: skip
+        run.account.asks_of_the_kernel(tuned.asked_arguments)
         return judge(run.asked.profile, tuned, run.config.accept)
 
 
-def _active_profile(run: Run, podman: Podman, created: ContainerState) -> str:
-    """What TuneD says itself it has applied; empty where it says nothing."""
+def _written(run: Run, podman: Podman, created: ContainerState) -> tuple[str, str]:
+    """What TuneD itself has left in /etc/tuned: the profile it says it has applied, and the kernel
+    arguments it asks for. Empty where it says nothing."""
+    names = ("active_profile", "bootcmdline")
     if run.asked.contract == "operand":
-        name = podman.files(created.id, "/etc/tuned").get("active_profile", b"")
+        found = podman.files(created.id, "/etc/tuned")
     else:
-        try:
-            name = files.read(run.paths.etc_tuned / "active_profile")
-        except FileNotFoundError:
-            name = b""
-    return tunedlog.printable(name.strip())
+        found = {}
+        for name in names:
+            with suppress(FileNotFoundError):
+                found[name] = files.read(run.paths.etc_tuned / name)
+    active_profile, bootcmdline = (found.get(name, b"").strip() for name in names)
+    return tunedlog.printable(active_profile), bootcmdline.decode(errors="replace")
 
 
 def _read_back(

@@ -55,6 +55,9 @@ KINDS = {
     "overridden": _degrading("A file of the host's sysctl.d sets another value, and it wins."),
     "lost-after-exit": _degrading("The setting lasts only while TuneD runs, and TuneD has ended."),
     "value-differs": _degrading("The value found afterwards is not the one the profile asks for."),
+    "missing-kernel-argument": _degrading(
+        "This boot's kernel has no such argument; it takes the argument and another boot."
+    ),
     "incomplete-log": Kind(False, False, "The log ends early; what came after is not known."),
     "error": Kind(False, False, "TuneD logged an error; some setting may not be in force."),
     "traceback": Kind(False, False, "A part of TuneD failed; what it sets may not be in force."),

@@ -173,6 +173,14 @@ def boot_id(paths: Paths) -> str:
         return _text(paths.boot_id).strip()
 
 
+def kernel_arguments(paths: Paths) -> tuple[str, ...]:
+    """What the kernel was booted with (kernel-command-line(7))."""
+    try:
+        return tuple(_text(paths.kernel_cmdline).split())
+    except FileNotFoundError:
+        return ()
+
+
 def _text(path: Path) -> str:
     data = files.read(path)
     try:

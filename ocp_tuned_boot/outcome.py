@@ -58,6 +58,9 @@ class TunedRun:
     log: tuple[LogRecord, ...]
     active_profile: str = ""
     seconds: float = 0.0
+    #: The kernel arguments that the profile asks for, and those that this boot has.
+    asked_arguments: tuple[str, ...] = ()
+    kernel_arguments: tuple[str, ...] = ()
 
 
 def judge(expected: str, run: TunedRun, accepted: Sequence[tuple[str, str]] = ()) -> Outcome:
@@ -66,7 +69,7 @@ def judge(expected: str, run: TunedRun, accepted: Sequence[tuple[str, str]] = ()
     `accepted` are the site's `accept` pairs from boot.conf: kind, and subject with wildcards.
     """
     found = [_named(each, expected) for each in findings.read(run.log)]
-    found = [*_ending(run), *_profile(expected, run), *found]
+    found = [*_ending(run), *_profile(expected, run), *found, *_missing_arguments(run)]
     # What stopped TuneD is told first; that it was stopped goes without saying then.
     causes = [each for each in found if each.fatal and each.kind not in _EFFECTS]
     effects = [each for each in found if each.kind in _EFFECTS and not causes]
@@ -136,6 +139,20 @@ def _profile(expected: str, run: TunedRun) -> list[Finding]:
             words = f"TuneD applied the profile {name!r} instead of {expected!r}, {where}"
             return [make("wrong-profile", name, words)]
     return []
+
+
+def _missing_arguments(run: TunedRun) -> list[Finding]:
+    return [
+        make("missing-kernel-argument", argument, f"the profile asks for the argument {argument!r}")
+        for argument in run.asked_arguments
+        if argument not in run.kernel_arguments
+    ]
+
+
+def parse_bootcmdline(text: str) -> tuple[str, ...]:
+    """The kernel arguments in TuneD's `bootcmdline` (tuned/plugins/plugin_bootloader.py)."""
+    asked = re.search(r'(?m)^TUNED_BOOT_CMDLINE="?(.*?)"?$', text)
+    return tuple(asked[1].split()) if asked else ()
 
 
 def _signal_name(number: int) -> str:

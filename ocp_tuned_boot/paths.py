@@ -41,6 +41,10 @@ class Paths:
         return self.root / "proc/sys/kernel/random/boot_id"
 
     @property
+    def kernel_cmdline(self) -> Path:
+        return self.root / "proc/cmdline"
+
+    @property
     def tuned_state(self) -> Path:
         return self.root / "var/lib/tuned"
 

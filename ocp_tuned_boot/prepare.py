@@ -70,8 +70,9 @@ def etc_tuned(paths: Paths, inputs: Inputs, variables: Mapping[str, str]) -> Non
         **variables,
         "tuned-main.conf": _MAIN_CONF,
         "profile_mode": "auto\n",
-        # Empty, so that what stands in it afterwards was written by TuneD.
+        # Empty, so that what stands in them afterwards was written by TuneD.
         "active_profile": "",
+        "bootcmdline": "",
         # Sorted by name before the stock files; the first that matches wins.
         "recommend.d/00-ocp-tuned-boot.conf": f"[{inputs.profile}]\n",
     }

@@ -61,6 +61,8 @@ class Record:
     steps: tuple[Step, ...] = ()
     seconds: float = 0.0
     units: dict[str, str] = field(default_factory=dict)
+    #: What the profile asks for on the kernel's command line (TuneD's bootcmdline).
+    kernel_arguments: tuple[str, ...] = ()
     #: Attempts that failed before the one that the result is of.
     attempts: tuple[Attempt, ...] = ()
     #: What was read back from the host afterwards; None where that was not done.
@@ -110,6 +112,7 @@ def from_json(text: str, where: str) -> Record:
         in_force, values = content.pop("in_force"), content.pop("values")
         return Record(
             **_typed(content),
+            kernel_arguments=tuple(content.pop("kernel_arguments")),
             steps=tuple(Step(**step) for step in content.pop("steps")),
             attempts=tuple(Attempt(**attempt) for attempt in content.pop("attempts")),
             values=None if values is None else tuple(Value(**value) for value in values),
@@ -119,9 +122,13 @@ def from_json(text: str, where: str) -> Record:
         raise HostError(f"{where}: found no record of a run, expected one: {error}") from error
 
 
+# Read back one by one, into tuples.
+_LISTS = {"steps", "attempts", "kernel_arguments"}
+
+
 def _typed(content: dict[str, Any]) -> dict[str, Any]:
     """The fields that JSON has no type for, brought back."""
-    plain = {key: value for key, value in content.items() if key not in ("steps", "attempts")}
+    plain = {key: value for key, value in content.items() if key not in _LISTS}
     plain["result"] = Result(plain["result"])
     plain["findings"] = tuple(Finding(**finding) for finding in plain["findings"])
     return plain

@@ -77,6 +77,10 @@ SITUATIONS = {
         "degraded", (("value-differs", KNOB),), SCRIPT_CONF, f"echo 44 > {KNOB_FILE}\n",
         operand=(("script-refused", SCRIPT),),
     ),
+    "kernel argument missing": Situation(
+        "degraded", (("missing-kernel-argument", "lab.arg=1"),),
+        TUNED_CONF + "[bootloader]\ncmdline_lab=+lab.arg=1\n",
+    ),
     "finding accepted by the site": Situation(
         "applied", (("no-such-setting", "kernel.no_such"),), TUNED_CONF + "kernel.no_such=1\n",
         boot_conf="[tuning]\naccept = no-such-setting:kernel.no_*\n",

@@ -197,6 +197,30 @@ def test_an_unknown_profile_in_the_words_of_an_older_tuned() -> None:
     assert said(judged) == [("unknown-profile", "x")]
 
 
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("", ()),
+        ('TUNED_BOOT_CMDLINE=""\n', ()),
+        ('TUNED_BOOT_INITRD_ADD="x"\nTUNED_BOOT_CMDLINE="a=1 b  c=2,3"\n', ("a=1", "b", "c=2,3")),
+        ("TUNED_BOOT_CMDLINE=a\n", ("a",)),
+    ],
+)
+def test_bootcmdline(text: str, arguments: tuple[str, ...]) -> None:
+    assert outcome.parse_bootcmdline(text) == arguments
+
+
+def test_a_kernel_argument_that_this_boot_lacks_degrades() -> None:
+    asked = replace(run(APPLIED), asked_arguments=("a=1", "b"), kernel_arguments=("quiet", "b"))
+    judged = judge(PROFILE, asked)
+    assert (judged.result, said(judged)) == (
+        Result.DEGRADED,
+        [("missing-kernel-argument", "a=1")],
+    )
+    there = replace(asked, kernel_arguments=("a=1", "b"))
+    assert judge(PROFILE, there).result is Result.APPLIED
+
+
 def test_only_what_hung_or_was_killed_may_pass() -> None:
     assert judge(PROFILE, run(APPLIED, None)).may_pass
     assert judge(PROFILE, run(APPLIED, 137)).may_pass

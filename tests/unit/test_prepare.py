@@ -94,6 +94,7 @@ def test_etc_tuned_is_what_tuned_needs_and_nothing_of_an_earlier_run(tmp_path: P
     assert made.pop("tuned-main.conf")[0] == 0o644
     assert made == {
         "active_profile": (0o644, ""),
+        "bootcmdline": (0o644, ""),
         "profile_mode": (0o644, "auto\n"),
         "recommend.d": (0o755, ""),
         "recommend.d/00-ocp-tuned-boot.conf": (0o644, "[site]\n"),

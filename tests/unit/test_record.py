@@ -16,7 +16,8 @@ from ocp_tuned_boot.findings import Finding
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.progress import Step
-from ocp_tuned_boot.record import InForce, Record
+from ocp_tuned_boot.record import Attempt, InForce, Record
+from ocp_tuned_boot.values import Value
 
 FINDING = Finding("setting-refused", "vm.x", "no…", "do this")
 IN_FORCE = InForce("boot", Result.DEGRADED, "site", "localhost/a", "id", "f" * 64, "12:00",
@@ -24,7 +25,9 @@ IN_FORCE = InForce("boot", Result.DEGRADED, "site", "localhost/a", "id", "f" * 6
 FULL = Record(
     Result.DEGRADED, "12:00", "boot", "apply", "because", "site", "localhost/a", "id", "tuned",
     "f" * 64, (FINDING,), (Step("inputs", 0.1), Step("tuned", 0.2)), seconds=0.3,
-    units={"kubelet.service": "active"}, in_force=IN_FORCE,
+    units={"kubelet.service": "active"}, kernel_arguments=("a=1",),
+    attempts=(Attempt(0.2, "podman", "no socket"),),
+    values=(Value("vm.x", "verified", "1", "1"),), in_force=IN_FORCE,
 )  # fmt: skip
 TEXT = st.text(max_size=20)
 RECORDS = st.builds(
