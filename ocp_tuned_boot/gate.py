@@ -20,6 +20,10 @@ from ocp_tuned_boot.systemd import Notifier
 log = logging.getLogger(__name__)
 
 
+#: The longest pause between two runs (seconds): so long a node may take to see that it is mended.
+LONGEST = 15.0
+
+
 class Gate:
     """What becomes of those who wait when a run has failed."""
 
@@ -27,7 +31,7 @@ class Gate:
         self._paths = paths
         self._config_file = config_file
         self._notifier = notifier
-        self._pauses = retry.pauses()
+        self._pauses = retry.pauses(LONGEST)
         self._since = record.now()
 
     def holds(self, why: str, advice: str) -> bool:

@@ -60,4 +60,5 @@ class Progress:
         """Says why, and waits so many seconds before another attempt."""
         log.warning("%s; trying again in %.1f s", why, pause)
         self.notifier.status(f"Trying again: {why}", extend=self.deadline.left() + GRACE)
-        time.sleep(min(pause, self.deadline.left()))
+        # Never so long that nothing is left for the attempt.
+        time.sleep(min(pause, self.deadline.left() / 2))

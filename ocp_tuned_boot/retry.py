@@ -19,10 +19,10 @@ class Passing:
     message: str
 
 
-def pauses() -> Iterator[float]:
+def pauses(longest: float = LONGEST) -> Iterator[float]:
     """Seconds to wait before the second attempt, the third, …: each about twice the one before,
     none the same on two nodes that were switched on together."""
     pause = _FIRST
     while True:
         yield pause * random.uniform(0.75, 1.25)  # noqa: S311  # not a secret
-        pause = min(2 * pause, LONGEST)
+        pause = min(2 * pause, longest)

@@ -20,6 +20,10 @@ NEIGHBOURS = (
 )
 
 
+# systemd ignores a message of more than 4096 bytes, READY=1 in it included (NOTIFY_BUFFER_MAX).
+_LONGEST = 2000
+
+
 class Notifier:
     """Sends sd_notify(3) messages. Without a notification socket every message is a no-op.
 
@@ -54,7 +58,10 @@ class Notifier:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    line = " ".join(text.split()).encode()
+    if len(line) > _LONGEST:
+        line = line[:_LONGEST] + "…".encode()
+    return line.decode(errors="ignore")
 
 
 def unit_states(names: Sequence[str]) -> dict[str, str]:

@@ -82,6 +82,8 @@ def _checked(root: Path, setting: Setting) -> Iterator[tuple[str, Value]]:
 def _targets(root: Path, setting: Setting) -> tuple[list[str], str]:
     """The files that a setting is about, and the text each should have."""
     key, value = setting.key, setting.value
+    if "\0" in key:
+        return [], value
     if setting.plugin == "sysctl":
         # As sysctl(8): dots are slashes, and a slash in a name is a dot.
         return ["/proc/sys/" + key.translate(str.maketrans("./", "/."))], value

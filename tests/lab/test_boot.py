@@ -104,6 +104,23 @@ def test_a_kubelet_that_follows_the_target_in_any_way_finds_the_values(how: Rela
         assert found_by(node, "kubelet") == WANTED
 
 
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_finding_however_long_does_not_keep_systemd_from_hearing_that_it_is_ready(
+    suite: str,
+) -> None:
+    def with_a_talkative_script(node: Node) -> None:
+        furnish(node, PROFILE + "[script]\nscript=${i:PROFILE_DIR}/script.sh\n")
+        script = "#!/bin/sh\nhead -c 100000 /dev/zero | tr '\\0' x >&2\nexit 1\n"
+        path = "/var/lib/ocp-tuned/profiles/openshift-node-lab/script.sh"
+        node.write(path, script, 0o755)
+
+    with booted(suite, with_a_talkative_script) as node:
+        has_ended(node)
+        assert record(node)["result"] == "degraded"
+        assert len(record(node)["findings"][0]["message"]) > 10000
+        assert found_by(node, "kubelet") == WANTED
+
+
 def test_a_node_that_nobody_told_what_to_apply_is_left_alone() -> None:
     with booted("trixie", lambda node: node.write("/etc/lab/watch", "")) as node:
         assert property_of(node, "ocp-tuned.service", "ConditionResult") == "no"

@@ -45,6 +45,19 @@ def test_a_status_arrives_alone(manager: socket.socket) -> None:
     assert received(manager) == ["STATUS=Judging"]
 
 
+@pytest.mark.parametrize("text", ["x" * 100_000, "…" * 50_000])
+def test_a_long_text_is_cut_because_systemd_would_ignore_the_whole_message(
+    manager: socket.socket, text: str
+) -> None:
+    Notifier().ready(text)
+    message = manager.recv(200_000)
+    assert len(message) < 4096
+    ready, status = message.decode().split("\n")
+    assert ready == "READY=1"
+    assert status.startswith("STATUS=" + text[:600])
+    assert status.endswith("…")
+
+
 def test_a_text_that_is_held_stays_until_it_is_ready_or_let_go(manager: socket.socket) -> None:
     notifier = Notifier()
     notifier.hold("Held since 12:00")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ocp_tuned_boot import outcome, values
 from ocp_tuned_boot.findings import make
@@ -85,6 +87,16 @@ def test_the_host_itself() -> None:
         ("kernel.pid_max", "verified"),
         ("/sys/kernel/fscaps", "verified"),
     ]
+
+
+@given(
+    plugin=st.sampled_from(["sysctl", "sysfs", "vm", "include"]),
+    key=st.text(alphabet=st.sampled_from("./*[]?a\0-"), max_size=12),
+    value=st.text(max_size=5),
+)
+def test_whatever_a_profile_has_in_it_can_be_looked_for(plugin: str, key: str, value: str) -> None:
+    for found in values.read_back(Path("/nowhere"), [Setting(plugin, key, value)]):
+        assert found.state in ("verified", "different", "unchecked")
 
 
 def test_what_cannot_be_told_is_not_compared(root: Path) -> None:
