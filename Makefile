@@ -10,8 +10,9 @@ SHELL = /bin/bash
 DESTDIR ?=
 export OCP_TUNED_LAB_CACHE ?= /var/cache/ocp-tuned-boot-lab
 
-# The environment of the tests, one for each content of pyproject.toml and each interpreter.
-VENV = $(OCP_TUNED_LAB_CACHE)/venv-$(shell { cat pyproject.toml; python3 -VV; } | sha256sum | cut -c1-16)
+# The environment of the tests, one for each content of pyproject.toml and each release of Debian,
+# and with it of Python. (Python itself cannot be asked: it may not be installed yet.)
+VENV := $(OCP_TUNED_LAB_CACHE)/venv-$(shell cat pyproject.toml /etc/os-release | sha256sum | cut -c1-16)
 PYTEST = $(VENV)/bin/python -m pytest
 
 demo: $(VENV)/done
