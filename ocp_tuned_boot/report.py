@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,14 @@ def status_text(done: Record | None, units: Mapping[str, str]) -> str:
         lines = [done.summary()]
         lines += [f"  {name:<12} {text}" for name, text in said.items() if text]
         lines += [f"  step         {step.name}: {step.seconds:.3f} s" for step in done.steps]
+        lines += [
+            f"  attempt      failed after {each.at:.1f} s, {each.kind}: {each.message}"
+            for each in done.attempts
+        ]
+        if done.values is not None:
+            states = Counter(value.state for value in done.values)
+            counted = ", ".join(f"{states[state]} {state}" for state in sorted(states)) or "none"
+            lines.append(f"  values       {counted}")
         for finding in done.findings:
             accepted = "(accepted) " if finding.accepted else ""
             lines.append(

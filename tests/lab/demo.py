@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
-from tests.lab.workload import RESET, furnish
+from tests.lab.workload import RESET, furnish, has_ended
 
 #: Steps that wait for Podman or for TuneD.
 NOT_OURS = ("image", "create", "tuned")
@@ -92,6 +92,7 @@ def main() -> int:
         furnish(node)
         node.boot()
         if not options.boots:
+            has_ended(node)
             show(node, observe(node))
         for number in range(options.boots):
             node.poweroff()

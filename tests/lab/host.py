@@ -53,6 +53,19 @@ class Host:
         """Runs `ocp-tuned-boot` under this root beside the test."""
         return self.node.popen(*self.command(*arguments))
 
+    def send(self, signal: str) -> None:
+        """Sends a signal to the `apply` of this host, and not to what it was started with."""
+        self.node.run("pkill", f"-{signal}", "-f", f"bin/{' '.join(self.command('apply'))}")
+
+    def nothing_is_left(self) -> None:
+        """Whatever happened: no container, no TuneD, no PID file."""
+        assert self.node.run("podman", "ps", "-aq").stdout == ""
+        assert self.node.run("pgrep", "-f", "sbin/tuned", check=False).stdout == ""
+        assert "tuned.pid" not in self.node.run("sh", "-c", f"ls {self.root}/run/tuned || :").stdout
+
+    def knob(self) -> str:
+        return self.node.read(KNOB_FILE).strip()
+
     def status(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.read("run/ocp-tuned-boot/status.json"))
         return content

@@ -13,7 +13,7 @@ from ocp_tuned_boot import envfile
 from tests.lab.knobs import KernelKnobs
 from tests.lab.kubelet import Relation, kubelet_follows
 from tests.lab.node import Node
-from tests.lab.workload import PROFILE, RESET, WANTED, furnish
+from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended
 
 pytestmark = pytest.mark.lab
 
@@ -38,15 +38,6 @@ def found_by(node: Node, unit: str) -> dict[str, str | None]:
 
 def property_of(node: Node, unit: str, name: str) -> str:
     return node.run("systemctl", "show", "--value", "-p", name, unit).stdout.strip()
-
-
-# Ready is not yet ended: values are read back and the container is removed after that.
-ENDED = 'until [ "$(systemctl show --value -p SubState ocp-tuned)" = exited ]; do sleep 0.05; done'
-
-
-def has_ended(node: Node) -> None:
-    """Returns when all is done and the unit is well."""
-    node.run("timeout", "20", "sh", "-c", ENDED)
 
 
 def record(node: Node) -> dict[str, Any]:

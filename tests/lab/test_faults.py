@@ -39,13 +39,7 @@ def node() -> Iterator[Node]:
 def host(node: Node, request: pytest.FixtureRequest) -> Iterator[Host]:
     furnished = hosts.furnish(node, "/var/tmp/" + re.sub(r"\W+", "-", request.node.name))
     yield furnished
-    assert_nothing_left(furnished)
-
-
-def assert_nothing_left(host: Host) -> None:
-    assert host.node.run("podman", "ps", "-aq").stdout == ""
-    assert host.node.run("pgrep", "-f", "sbin/tuned", check=False).stdout == ""
-    assert "tuned.pid" not in host.node.run("sh", "-c", f"ls {host.root}/run/tuned || :").stdout
+    furnished.nothing_is_left()
 
 
 def use(host: Host, proxy: Proxy, timeout: int = 60) -> None:
@@ -89,7 +83,7 @@ def test_a_signal_at_any_step(host: Host, step: str, number: signal.Signals) -> 
         process = host.start("apply")
         proxy.wait()
         started = time.monotonic()
-        kill(host, number.name)
+        host.send(number.name)
         assert process.wait() == -number
         assert time.monotonic() - started < 10
     status = host.status()
@@ -104,7 +98,7 @@ def test_killed_at_any_step(host: Host, step: str) -> None:
         use(host, proxy)
         process = host.start("apply")
         proxy.wait()
-        kill(host, "KILL")
+        host.send("KILL")
         assert process.wait() == -signal.SIGKILL
     # The record never claims what did not happen.
     shown = host.run("status")
@@ -112,11 +106,6 @@ def test_killed_at_any_step(host: Host, step: str) -> None:
     assert not shown.stdout.startswith(("Applied", "Degraded"))
     host.write("etc/ocp-tuned-boot/boot.conf", "")
     assert host.run("cleanup").returncode == 0
-    assert_nothing_left(host)
+    host.nothing_is_left()
     assert host.run("apply").returncode == 0
     assert host.status()["result"] == "applied"
-
-
-def kill(host: Host, name: str) -> None:
-    """Sends a signal to the `apply` of this host, and not to what it was started with."""
-    host.node.run("pkill", f"-{name}", "-f", f"bin/ocp-tuned-boot --root {host.root} apply")

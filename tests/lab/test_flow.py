@@ -12,7 +12,6 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab import host as hosts
-from tests.lab import operatorimage
 from tests.lab.host import KNOB_FILE, PROFILE, SCRIPT_CONF, TUNED_CONF, Host
 from tests.lab.node import Node
 
@@ -33,9 +32,7 @@ def host(node: Node, request: pytest.FixtureRequest) -> Iterator[Host]:
     node.run("sh", "-c", f"echo 60 > {KNOB_FILE}")
     furnished = hosts.furnish(node, "/var/tmp/" + re.sub(r"\W+", "-", request.node.name))
     yield furnished
-    # Whatever a test did: no container and no TuneD is left.
-    assert CONTAINER not in node.run("podman", "ps", "-a", "--format", "{{.Names}}").stdout
-    assert node.run("pgrep", "-f", "sbin/tuned", check=False).stdout == ""
+    furnished.nothing_is_left()
 
 
 @contextmanager
@@ -60,19 +57,10 @@ def let_go(host: Host) -> None:
     host.node.run("sh", "-c", f"echo go > {host.root}/run/tuned/go")
 
 
-def kill(host: Host, name: str) -> None:
-    """Sends a signal to the `apply` of this host, and not to what it was started with."""
-    host.node.run("pkill", f"-{name}", "-f", f"bin/ocp-tuned-boot --root {host.root} apply")
-
-
-def knob(host: Host) -> str:
-    return host.node.read(KNOB_FILE).strip()
-
-
 def test_a_custom_profile_is_applied_and_on_record(host: Host) -> None:
     done = host.run("apply")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert knob(host) == "33"
+    assert host.knob() == "33"
 
     status = host.status()
     image = host.node.run("podman", "image", "inspect", "-f", "{{.Id}}", hosts.IMAGE).stdout.strip()
@@ -104,7 +92,7 @@ def test_a_second_apply_touches_nothing(host: Host) -> None:
     done = host.run("apply")
     assert done.returncode == 0
     assert "keep: " in done.stdout
-    assert knob(host) == "44"
+    assert host.knob() == "44"
     assert host.status()["in_force"] == before
     assert host.status()["action"] == "keep"
 
@@ -113,7 +101,7 @@ def test_a_changed_profile_is_applied_anew(host: Host) -> None:
     assert host.run("apply").returncode == 0
     host.profile(TUNED_CONF.replace("33", "34"))
     assert host.run("apply").returncode == 0
-    assert knob(host) == "34"
+    assert host.knob() == "34"
 
 
 def test_the_next_boot_applies_again(host: Host) -> None:
@@ -121,7 +109,7 @@ def test_the_next_boot_applies_again(host: Host) -> None:
     host.node.run("sh", "-c", f"echo 44 > {KNOB_FILE}")
     host.write("proc/sys/kernel/random/boot_id", "00000000-0000-4000-8000-000000000000\n")
     assert host.run("apply").returncode == 0
-    assert knob(host) == "33"
+    assert host.knob() == "33"
 
 
 def test_plan_shows_what_would_be_done_and_touches_nothing(host: Host) -> None:
@@ -194,7 +182,7 @@ def test_a_refused_setting_degrades(host: Host) -> None:
     host.profile(TUNED_CONF + "kernel.this_does_not_exist=1\n")
     done = host.run("apply")
     assert done.returncode == 0
-    assert knob(host) == "33"
+    assert host.knob() == "33"
     assert host.status()["result"] == "degraded"
     assert "kernel.this_does_not_exist" in host.messages()
     assert host.run("status").stdout.startswith("Degraded: lab")
@@ -225,7 +213,7 @@ def test_a_signal_removes_the_container_and_goes_on_record(
     host: Host, number: signal.Signals
 ) -> None:
     with held(host) as process:
-        kill(host, number.name)
+        host.send(number.name)
         # Whoever waits for it sees that it died of the signal (nsenter passes that on).
         assert process.wait() == -number
         assert CONTAINER not in host.node.run("podman", "ps", "-a").stdout
@@ -236,7 +224,7 @@ def test_a_signal_removes_the_container_and_goes_on_record(
 
 def test_what_a_killed_run_leaves_is_not_called_applied_and_is_cleaned_up(host: Host) -> None:
     with held(host):
-        kill(host, "KILL")
+        host.send("KILL")
         assert host.status()["result"] == "applying"
         assert host.status()["in_force"] is None
         assert CONTAINER in host.node.run("podman", "ps").stdout
@@ -247,7 +235,7 @@ def test_what_a_killed_run_leaves_is_not_called_applied_and_is_cleaned_up(host: 
 
 def test_a_leftover_of_ours_is_replaced(host: Host) -> None:
     with held(host):
-        kill(host, "KILL")
+        host.send("KILL")
         host.profile(TUNED_CONF)
         done = host.run("apply")
         assert done.returncode == 0, done.stderr
@@ -374,53 +362,3 @@ def test_what_an_earlier_run_said_does_not_count(host: Host) -> None:
     assert host.run("apply").returncode == 1
     assert "applied" not in host.read("run/ocp-tuned-boot/tuned.log")
     assert "this_does_not_exist" not in host.messages()
-
-
-@pytest.fixture(scope="module")
-def operator_image(node: Node) -> str:
-    return operatorimage.make(node, hosts.IMAGE)
-
-
-@pytest.mark.parametrize("contract", ["tuned", "operand"])
-def test_the_operators_image_under_both_contracts(
-    host: Host, operator_image: str, contract: str
-) -> None:
-    host.write("var/lib/ocp-tuned/image.env", f"NTO_IMAGE={operator_image}\n")
-    host.write("etc/ocp-tuned-boot/boot.conf", f"[tuning]\ncontract = {contract}\n")
-    done = host.run("apply")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert host.status()["result"] == "applied", host.messages()
-    assert host.status()["contract"] == contract
-    assert knob(host) == "33"
-
-
-@pytest.mark.parametrize("contract", ["tuned", "operand"])
-def test_the_operators_image_cannot_call_a_failure_a_success(
-    host: Host, operator_image: str, contract: str
-) -> None:
-    host.write("var/lib/ocp-tuned/image.env", f"NTO_IMAGE={operator_image}\n")
-    host.write("etc/ocp-tuned-boot/boot.conf", f"[tuning]\ncontract = {contract}\n")
-    host.write("var/lib/ocp-tuned/recommend.d/50-openshift.conf", "[nowhere]\n")
-    done = host.run("apply")
-    assert done.returncode == 1
-    # Not by the exit status: under `operand` it is the wrapper's, and TuneD 2.25's own is 0, too.
-    assert [finding["kind"] for finding in host.status()["findings"]] == ["unknown-profile"]
-
-
-def test_variables_of_the_image_reach_stock_profiles(host: Host) -> None:
-    """`realtime` includes /etc/tuned/realtime-variables.conf, which ours hides."""
-    host.profile(TUNED_CONF + "[variables]\ninclude=/etc/tuned/realtime-variables.conf\n")
-    assert host.run("apply").returncode == 0
-    assert host.status()["result"] == "applied", host.messages()
-
-
-def test_the_image_is_looked_into_once(host: Host) -> None:
-    assert host.run("apply").returncode == 0
-    image = host.status()["image_id"]
-    seen = json.loads(host.read(f"var/lib/ocp-tuned-boot/layouts/{image}.json"))
-    assert "realtime-variables.conf" in seen["variables"]
-    seen["variables"]["lab.conf"] = "from the cache\n"
-    host.write(f"var/lib/ocp-tuned-boot/layouts/{image}.json", json.dumps(seen))
-    host.profile(TUNED_CONF.replace("33", "34"))
-    assert host.run("apply").returncode == 0
-    assert host.read("run/ocp-tuned-boot/etc-tuned/lab.conf") == "from the cache\n"

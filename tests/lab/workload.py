@@ -40,3 +40,12 @@ def furnish(node: Node, profile: str = PROFILE) -> None:
     node.write("/var/lib/ocp-tuned/recommend.d/50-openshift.conf", "[openshift-node-lab]\n")
     node.write("/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf", profile)
     node.write("/etc/lab/watch", "".join(f"{path}\n" for path in WANTED))
+
+
+# Ready is not yet ended: values are read back and the container is removed after that.
+_ENDED = 'until [ "$(systemctl show --value -p SubState ocp-tuned)" = exited ]; do sleep 0.05; done'
+
+
+def has_ended(node: Node) -> None:
+    """Returns when all is done and the unit is well."""
+    node.run("timeout", "20", "sh", "-c", _ENDED)

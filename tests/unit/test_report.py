@@ -14,7 +14,8 @@ from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Action, Decision
 from ocp_tuned_boot.progress import Step
-from ocp_tuned_boot.record import Record
+from ocp_tuned_boot.record import Attempt, Record
+from ocp_tuned_boot.values import Value
 
 ASKED = Inputs("localhost/a", "site", "tuned", "boot", files=(ProfileFile("site/f", b""),))
 
@@ -54,11 +55,15 @@ def test_a_status_shows_what_was_recorded_and_the_units() -> None:
         findings=(Finding("setting-refused", "vm.x", "no", "do this"),
                   Finding("no-such-setting", "vm.y", "none", "do that", accepted=True)),
         steps=(Step("tuned", 0.25),),
+        attempts=(Attempt(0.5, "podman", "no socket"),),
+        values=(Value("vm.x", "verified", "1"), Value("vm.y", "unchecked", "1"),
+                Value("vm.z", "verified", "1")),
     )  # fmt: skip
     text = report.status_text(done, {"kubelet.service": "active"})
     assert text.splitlines()[0] == done.summary()
     for words in (
         "12:00", "apply: because", "localhost/a", "tuned: 0.250 s", "kubelet.service: active",
+        "failed after 0.5 s, podman: no socket", "values       1 unchecked, 2 verified",
         "setting-refused vm.x: no", "do this", "(accepted) no-such-setting vm.y: none",
     ):  # fmt: skip
         assert words in text

@@ -1,0 +1,81 @@
+"""What images look like inside: the operator's and Debian's, looked into once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import host as hosts
+from tests.lab import operatorimage
+from tests.lab.host import KNOB_FILE, TUNED_CONF, Host
+from tests.lab.node import Node
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    with Node() as booted:
+        booted.boot()
+        yield booted
+
+
+@pytest.fixture
+def host(node: Node, request: pytest.FixtureRequest) -> Iterator[Host]:
+    node.run("sh", "-c", f"echo 60 > {KNOB_FILE}")
+    furnished = hosts.furnish(node, "/var/tmp/" + re.sub(r"\W+", "-", request.node.name))
+    yield furnished
+    furnished.nothing_is_left()
+
+
+@pytest.fixture(scope="module")
+def operator_image(node: Node) -> str:
+    return operatorimage.make(node, hosts.IMAGE)
+
+
+@pytest.mark.parametrize("contract", ["tuned", "operand"])
+def test_the_operators_image_under_both_contracts(
+    host: Host, operator_image: str, contract: str
+) -> None:
+    host.write("var/lib/ocp-tuned/image.env", f"NTO_IMAGE={operator_image}\n")
+    host.write("etc/ocp-tuned-boot/boot.conf", f"[tuning]\ncontract = {contract}\n")
+    done = host.run("apply")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert host.status()["result"] == "applied", host.messages()
+    assert host.status()["contract"] == contract
+    assert host.knob() == "33"
+
+
+@pytest.mark.parametrize("contract", ["tuned", "operand"])
+def test_the_operators_image_cannot_call_a_failure_a_success(
+    host: Host, operator_image: str, contract: str
+) -> None:
+    host.write("var/lib/ocp-tuned/image.env", f"NTO_IMAGE={operator_image}\n")
+    host.write("etc/ocp-tuned-boot/boot.conf", f"[tuning]\ncontract = {contract}\n")
+    host.write("var/lib/ocp-tuned/recommend.d/50-openshift.conf", "[nowhere]\n")
+    done = host.run("apply")
+    assert done.returncode == 1
+    # Not by the exit status: under `operand` it is the wrapper's, and TuneD 2.25's own is 0, too.
+    assert [finding["kind"] for finding in host.status()["findings"]] == ["unknown-profile"]
+
+
+def test_variables_of_the_image_reach_stock_profiles(host: Host) -> None:
+    """`realtime` includes /etc/tuned/realtime-variables.conf, which ours hides."""
+    host.profile(TUNED_CONF + "[variables]\ninclude=/etc/tuned/realtime-variables.conf\n")
+    assert host.run("apply").returncode == 0
+    assert host.status()["result"] == "applied", host.messages()
+
+
+def test_the_image_is_looked_into_once(host: Host) -> None:
+    assert host.run("apply").returncode == 0
+    image = host.status()["image_id"]
+    seen = json.loads(host.read(f"var/lib/ocp-tuned-boot/layouts/{image}.json"))
+    assert "realtime-variables.conf" in seen["variables"]
+    seen["variables"]["lab.conf"] = "from the cache\n"
+    host.write(f"var/lib/ocp-tuned-boot/layouts/{image}.json", json.dumps(seen))
+    host.profile(TUNED_CONF.replace("33", "34"))
+    assert host.run("apply").returncode == 0
+    assert host.read("run/ocp-tuned-boot/etc-tuned/lab.conf") == "from the cache\n"
