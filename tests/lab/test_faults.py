@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import host as hosts
 from tests.lab.host import Host
-from tests.lab.node import Node
 from tests.lab.proxy import Proxy, podman_that
 
 pytestmark = pytest.mark.lab
@@ -26,20 +22,6 @@ REQUESTS = {
     "running": r"^GET .*/containers/[0-9a-f]{64}/json",
     "wait": r"^POST .*/wait",
 }
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    with Node() as booted:
-        booted.boot()
-        yield booted
-
-
-@pytest.fixture
-def host(node: Node, request: pytest.FixtureRequest) -> Iterator[Host]:
-    furnished = hosts.furnish(node, "/var/tmp/" + re.sub(r"\W+", "-", request.node.name))
-    yield furnished
-    furnished.nothing_is_left()
 
 
 def use(host: Host, proxy: Proxy, timeout: int = 60) -> None:

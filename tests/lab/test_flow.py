@@ -13,26 +13,10 @@ import pytest
 
 from tests.lab import host as hosts
 from tests.lab.host import KNOB_FILE, PROFILE, SCRIPT_CONF, TUNED_CONF, Host
-from tests.lab.node import Node
 
 pytestmark = pytest.mark.lab
 
 CONTAINER = "openshift-tuned"
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    with Node() as booted:
-        booted.boot()
-        yield booted
-
-
-@pytest.fixture
-def host(node: Node, request: pytest.FixtureRequest) -> Iterator[Host]:
-    node.run("sh", "-c", f"echo 60 > {KNOB_FILE}")
-    furnished = hosts.furnish(node, "/var/tmp/" + re.sub(r"\W+", "-", request.node.name))
-    yield furnished
-    furnished.nothing_is_left()
 
 
 @contextmanager

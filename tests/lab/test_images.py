@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
 
 import pytest
 
 from tests.lab import host as hosts
 from tests.lab import operatorimage
-from tests.lab.host import KNOB_FILE, TUNED_CONF, Host
+from tests.lab.host import TUNED_CONF, Host
 from tests.lab.node import Node
 
 pytestmark = pytest.mark.lab
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    with Node() as booted:
-        booted.boot()
-        yield booted
-
-
-@pytest.fixture
-def host(node: Node, request: pytest.FixtureRequest) -> Iterator[Host]:
-    node.run("sh", "-c", f"echo 60 > {KNOB_FILE}")
-    furnished = hosts.furnish(node, "/var/tmp/" + re.sub(r"\W+", "-", request.node.name))
-    yield furnished
-    furnished.nothing_is_left()
 
 
 @pytest.fixture(scope="module")
