@@ -149,6 +149,63 @@ def test_tuned_of_the_host_gives_way(suite: str) -> None:
         assert found_by(node, "kubelet") == WANTED
 
 
+SERVICE = """
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/sleep 0.5
+[Install]
+WantedBy=multi-user.target
+"""
+TARGET = "kubelet-dependencies.target"
+
+
+def moment(node: Node, unit: str, name: str) -> int:
+    return int(property_of(node, unit, f"{name}TimestampMonotonic"))
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["polkit.service", "crio-wipe.service", "clear-irqbalance-banned-cpus.service",
+     "firstboot-osupdate.target", "network.target"],
+)  # fmt: skip
+def test_it_comes_after_what_it_follows(unit: str) -> None:
+    def with_a_slow_one(node: Node) -> None:
+        furnish(node)
+        text, name = SERVICE, unit
+        if unit.endswith(".target"):
+            # A target is late because of what it waits for.
+            text, name = f"[Unit]\nWants={unit}\nBefore={unit}\n{SERVICE}", "slow.service"
+            node.write(f"/etc/systemd/system/{unit}", "[Unit]\n")
+        node.write(f"/etc/systemd/system/{name}", text)
+        node.enable(name)
+
+    with booted("trixie", with_a_slow_one) as node:
+        started = moment(node, "ocp-tuned.service", "ExecMainStart")
+        assert 0 < moment(node, unit, "ActiveEnter") <= started
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_it_comes_before_whom_it_serves(suite: str) -> None:
+    # Hosts without the target have these by themselves; `other` has nothing but the target.
+    others = {
+        "containerd.service": SERVICE,
+        "microshift.service": SERVICE,
+        "other.service": f"[Unit]\nRequires={TARGET}\nAfter={TARGET}\n{SERVICE}",
+    }
+
+    def with_others(node: Node) -> None:
+        furnish(node)
+        for unit, text in others.items():
+            node.write(f"/etc/systemd/system/{unit}", text)
+            node.enable(unit)
+
+    with booted(suite, with_others) as node:
+        ready = moment(node, "ocp-tuned.service", "ActiveEnter")
+        for unit in ("crio.service", "kubelet.service", *others):
+            assert moment(node, unit, "ExecMainStart") >= ready > 0, unit
+
+
 def test_a_restart_in_the_same_boot_touches_nothing() -> None:
     with booted("trixie") as node:
         node.run("sysctl", "-w", "net.ipv4.tcp_fin_timeout=44")
