@@ -18,6 +18,8 @@ _PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps", "iproute2", "ca-certificates",
     # Containers.
     "podman", "crun", "conmon", "netavark", "nftables",
+    # A registry, for tests of pulling; started by those.
+    "docker-registry",
     # What the product runs on, but for python3-podman.
     "python3", "python3-configobj", "python3-pystemd", "python3-requests", "python3-sdnotify",
     # What builds and installs the product's wheel.
@@ -33,7 +35,11 @@ _FILES = {
         '[containers]\npids_limit = 0\n[network]\nnetwork_backend = "netavark"\n'
     ),
     # Without unqualified names nothing ever looks for a registry that is not there.
-    "etc/containers/registries.conf.d/lab.conf": "unqualified-search-registries = []\n",
+    # The registry on the node itself has no certificate.
+    "etc/containers/registries.conf.d/lab.conf": (
+        "unqualified-search-registries = []\n"
+        '[[registry]]\nlocation = "localhost:5000"\ninsecure = true\n'
+    ),
     # Nothing of the journal outlives a boot; every message of a flood is kept.
     "etc/systemd/journald.conf.d/lab.conf": (
         "[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nRateLimitBurst=0\n"
@@ -72,7 +78,7 @@ _HOOKS = (
     # of the host's kernel.
     'rm -f "$1"/usr/lib/sysctl.d/*.conf "$1"/etc/sysctl.d/*.conf "$1"/etc/sysctl.conf',
     # podman.service is started by its socket, as on a node.
-    'systemctl --root="$1" --quiet disable podman.service',
+    'systemctl --root="$1" --quiet disable podman.service docker-registry.service',
     'systemctl --root="$1" --quiet enable podman.socket',
     'systemctl --root="$1" --quiet set-default multi-user.target',
     # Where every node gets its own.

@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 
 from tests.lab import host as lab_host
+from tests.lab import registry
 from tests.lab.host import IMAGE, Host
 from tests.lab.knobs import KernelKnobs
 from tests.lab.kubelet import Relation, kubelet_follows
@@ -93,6 +94,24 @@ def test_whatever_is_mended_it_goes_on_by_itself(path: str, wrong: str, right: s
         says(node, "Held since 20")
         assert node.witnesses("kubelet") == []
         node.write(path, right)
+        node.settled()
+        (kubelet,) = node.witnesses("kubelet")
+        assert kubelet["values"] == WANTED
+
+
+def test_a_registry_that_comes_back_lets_it_go_on() -> None:
+    with KernelKnobs(RESET), Node() as node:
+        node.boot()
+        registry.fill(node, IMAGE)
+        node.poweroff()
+        furnish(node)
+        node.write("/var/lib/ocp-tuned/image.env", f"NTO_IMAGE={registry.IMAGE}\n")
+        node.write(CONF, "[tuning]\ngate = closed\ntimeout = 5\n")
+        node.start()
+        says(node, "Held since 20")
+        assert "connection refused" in shown(node, "ocp-tuned.service", "StatusText")
+        assert node.witnesses("kubelet") == []
+        registry.start(node)
         node.settled()
         (kubelet,) = node.witnesses("kubelet")
         assert kubelet["values"] == WANTED
