@@ -206,8 +206,8 @@ def gate(paths: Paths, override: Path | None = None) -> str:
 
 def _gates(path: Path) -> list[str]:
     try:
-        text = path.read_text(errors="replace")
-    except OSError:
+        text = files.read(path.resolve()).decode(errors="replace")
+    except (HostError, OSError):
         return []
     return re.findall(r"(?m)^[ \t]*gate[ \t]*=[ \t]*['\"]?(open|closed)\b", text)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from ocp_tuned_boot import __version__, files
 from ocp_tuned_boot.conditions import conditions
@@ -109,29 +109,54 @@ def from_json(text: str, where: str) -> Record:
             raise HostError(f"{where}: found version {version}, expected {VERSION}")
         content.pop("program")
         content.pop("conditions")
-        in_force, values = content.pop("in_force"), content.pop("values")
-        return Record(
-            **_typed(content),
-            kernel_arguments=tuple(content.pop("kernel_arguments")),
-            steps=tuple(Step(**step) for step in content.pop("steps")),
-            attempts=tuple(Attempt(**attempt) for attempt in content.pop("attempts")),
-            values=None if values is None else tuple(Value(**value) for value in values),
-            in_force=InForce(**_typed(in_force)) if in_force else None,
+        values, in_force = content.pop("values"), content.pop("in_force")
+        return _built(
+            Record,
+            {
+                **_judged(content),
+                "kernel_arguments": tuple(
+                    _typed(str, each) for each in _typed(list, content.pop("kernel_arguments"))
+                ),
+                "units": {name: _typed(str, state) for name, state in content["units"].items()},
+                "steps": _many(Step, content.pop("steps")),
+                "attempts": _many(Attempt, content.pop("attempts")),
+                "values": None if values is None else _many(Value, values),
+                "in_force": None if in_force is None else _built(InForce, _judged(in_force)),
+            },
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise HostError(f"{where}: found no record of a run, expected one: {error}") from error
 
 
-# Read back one by one, into tuples.
-_LISTS = {"steps", "attempts", "kernel_arguments"}
+T = TypeVar("T")
+# By the annotations of the fields, which are text.
+_TYPES = {"str": str, "float": (int, float), "bool": bool}
 
 
-def _typed(content: dict[str, Any]) -> dict[str, Any]:
-    """The fields that JSON has no type for, brought back."""
-    plain = {key: value for key, value in content.items() if key not in _LISTS}
-    plain["result"] = Result(plain["result"])
-    plain["findings"] = tuple(Finding(**finding) for finding in plain["findings"])
-    return plain
+def _typed(kind: type[T], value: Any) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"found {value!r}, expected a {kind.__name__}")
+    return value
+
+
+def _built(kind: type[T], content: dict[str, Any]) -> T:
+    """A dataclass of these fields, each of the type it is declared with."""
+    made = kind(**content)
+    for field_ in fields(made):  # type: ignore[arg-type]
+        expected = _TYPES.get(str(field_.type))
+        if expected and not isinstance(getattr(made, field_.name), expected):  # type: ignore[arg-type]
+            raise TypeError(f"{field_.name} is no {field_.type}")
+    return made
+
+
+def _many(kind: type[T], content: Any) -> tuple[T, ...]:
+    return tuple(_built(kind, each) for each in _typed(list, content))
+
+
+def _judged(content: dict[str, Any]) -> dict[str, Any]:
+    """Result and findings brought back, which a record and what is in force both have."""
+    result, found = Result(content["result"]), _many(Finding, content["findings"])
+    return {**content, "result": result, "findings": found}
 
 
 def write(paths: Paths, record: Record) -> None:

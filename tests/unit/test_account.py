@@ -16,7 +16,10 @@ from ocp_tuned_boot.outcome import Outcome, Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Action, Decision
 from ocp_tuned_boot.podman import Image
+from ocp_tuned_boot.progress import Step
 from ocp_tuned_boot.record import InForce, Record
+from ocp_tuned_boot.retry import Passing
+from ocp_tuned_boot.values import Value
 
 ASKED = Inputs("localhost/a", "site", "tuned", "boot")
 IMAGE = Image("localhost/a", "id-a")
@@ -102,6 +105,44 @@ def test_the_time_it_took_stands_when_it_is_judged(paths: Paths) -> None:
     assert account.concluded
     first = account.record().seconds
     assert account.record().seconds == first
+
+
+def test_a_run_that_was_not_judged_has_the_time_it_took_too(paths: Paths) -> None:
+    account = Account(paths, time.monotonic() - 5)
+    account.failed("podman", "no socket")
+    assert 5 <= account.record().seconds < 60
+
+
+@pytest.mark.parametrize("result", [Result.APPLIED, Result.DEGRADED])
+def test_what_was_read_back_changes_the_result_and_what_is_in_force(
+    paths: Paths, result: Result
+) -> None:
+    account = opened(paths)
+    account.begins(IMAGE)
+    account.judged(Outcome(Result.APPLIED))
+    values = (Value("vm.x", "different", "1", "2"),)
+    account.checked(values, Outcome(result, (REFUSED,)))
+    done = account.record()
+    assert (done.values, done.result, done.findings) == (values, result, (REFUSED,))
+    assert done.in_force is not None
+    assert (done.in_force.result, done.in_force.findings) == (result, (REFUSED,))
+
+
+def test_what_else_is_taken_down(paths: Paths) -> None:
+    account = Account(paths, time.monotonic() - 5)
+    account.attempted(Passing("podman", "no socket"))
+    account.attempted(Passing("timeout", "it hung"))
+    account.asks_of_the_kernel(("a=1",))
+    account.met({"kubelet.service": "inactive"})
+    account.steps.append(Step("inputs", 0.1))
+    done = account.record()
+    assert [(each.kind, each.message) for each in done.attempts] == [
+        ("podman", "no socket"), ("timeout", "it hung"),
+    ]  # fmt: skip
+    assert all(5 <= each.at < 60 for each in done.attempts)
+    assert done.kernel_arguments == ("a=1",)
+    assert done.units == {"kubelet.service": "inactive"}
+    assert done.steps == (Step("inputs", 0.1),)
 
 
 def test_an_earlier_record_that_cannot_be_read_says_nothing_but_is_told_of(

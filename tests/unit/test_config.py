@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,7 @@ def test_the_defaults() -> None:
             (("overridden", "vm.*"), ("script-failed", "/a/b.sh")),
         ),
         ("[podman]\nsocket = /a b/%c,$d.sock\n", "socket", Path("/a b/%c,$d.sock")),
+        ("[podman]\nsocket = /%(a)s/${b}/%%\n", "socket", Path("/%(a)s/${b}/%%")),
     ],
 )
 def test_a_key(text: str, key: str, value: object) -> None:
@@ -76,6 +79,7 @@ def test_a_key(text: str, key: str, value: object) -> None:
         ("[tuning]\n[[timeout]]\n", "[tuning]: found the section 'timeout', expected one of the"),
         ("[tuning\n", "line 1: found '[tuning', expected '[section]' or 'key = value'"),
         ("[tuning]\nimage\n", "line 2: found 'image', expected '[section]' or 'key = value'"),
+        ("[tuning]\nimage\nprofile\n", "line 2: found 'image', expected '[section]' or 'key ="),
         ("[tuning]\ntimeout=10\ntimeout=20\n", "line 3: found 'timeout=20', expected"),
         ("[tuning]\n[tuning]\n", "line 2: found '[tuning]', expected"),
         ("[tuning]\nimage = 'torn\n", "line 2: found \"image = 'torn\", expected '[section]' or"),
@@ -156,6 +160,8 @@ def test_a_link_to_where_boot_conf_is_managed_is_followed(paths: Paths, tmp_path
 
 def test_a_closed_gate_stays_closed_when_a_file_is_broken(paths: Paths) -> None:
     assert config.gate(paths) == "open"
+    paths.admin_conf.write_text("[tuning\n")
+    assert config.gate(paths) == "open"
     paths.admin_conf.write_text("[tuning]\n gate = 'closed'\n")
     assert config.gate(paths) == "closed"
     drop_in = paths.admin_conf.with_name("boot.conf.d") / "a.conf"
@@ -164,6 +170,23 @@ def test_a_closed_gate_stays_closed_when_a_file_is_broken(paths: Paths) -> None:
     drop_in.write_text("[tuning]\ntimeout = soon\ngate = open\n")
     assert config.gate(paths) == "open"
     assert config.gate(paths, paths.admin_conf) == "closed"
+
+
+def test_the_gate_does_not_wait_for_the_writer_of_a_fifo(paths: Paths) -> None:
+    os.mkfifo(paths.admin_conf)
+    with pytest.raises(HostError, match="it is not a regular file"):
+        config.load(paths)
+
+    def waited(*_: object) -> None:
+        raise AssertionError("it waits")
+
+    earlier = signal.signal(signal.SIGALRM, waited)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        assert config.gate(paths) == "open"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, earlier)
 
 
 def test_a_file_that_is_no_text_is_named_with_its_line(paths: Paths) -> None:

@@ -39,6 +39,7 @@ def test_what_it_means(text: str, expected: dict[str, str]) -> None:
         ("A=1\nnonsense\n", "x.env: line 2: found 'nonsense', expected NAME=value"),
         ("1A=x\n", "x.env: line 1: found '1A=x', expected NAME=value"),
         ("export A=x\n", "x.env: line 1: found 'export A=x', expected NAME=value"),
+        ("x" * 99, f"x.env: line 1: found '{'x' * 80}', expected NAME=value"),
         ("=x\n", "x.env: line 1: found '=x', expected NAME=value"),
         ("A=1\n\nB='torn\n", "x.env: line 3: found no closing ', expected one; the file is torn"),
         ('A="torn', 'x.env: line 1: found no closing ", expected one; the file is torn'),

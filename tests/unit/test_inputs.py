@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ocp_tuned_boot import inputs
@@ -239,3 +239,31 @@ def test_a_profile_that_is_not_utf_8_is_named_with_line_and_byte(paths: Paths) -
     conf.write_bytes(b"[main]\n")
     (conf.parent / "data.bin").write_bytes(b"\xff\0")
     assert inputs.read(paths, "tuned").files[0].data == b"\xff\0"
+
+
+PIECES = st.sampled_from([b"\n", b"a", "é".encode(), b"\xc3", b"\xff", b"\0"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.lists(PIECES).map(b"".join))
+def test_any_bytes_in_a_profile_are_kept_or_refused_by_name(paths: Paths, data: bytes) -> None:
+    conf = paths.profiles / "site/tuned.conf"
+    conf.write_bytes(data)
+    good, broken, _ = data.decode(errors="replace").partition("\ufffd")
+    if not broken:
+        assert inputs.read(paths, "tuned").files == (ProfileFile("site/tuned.conf", data),)
+        return
+    with pytest.raises(ConfigurationError) as caught:
+        inputs.read(paths, "tuned")
+    where, byte = f"{conf}: line {good.count(chr(10)) + 1}", data[len(good.encode())]
+    assert caught.value.message == f"{where}: found the byte 0x{byte:02x}, expected UTF-8"
+
+
+@pytest.mark.parametrize("name", ["image_env", "recommend", "provider"])
+def test_what_is_no_text_is_named_with_its_line(paths: Paths, name: str) -> None:
+    path: Path = getattr(paths, name)
+    path.write_bytes(b"# one\n# two \xff\n")
+    with pytest.raises(ConfigurationError) as caught:
+        inputs.read(paths, "tuned")
+    words = f"{path}: line 2: found a byte that is not UTF-8, expected text"
+    assert caught.value.message == words

@@ -123,6 +123,9 @@ TRACEBACK = ("Traceback (most recent call last):", '  File "x.py", line 1', "Val
     [
         (record("ERROR", "tuned.new.thing", "never seen"), "error", "tuned.new.thing"),
         (record("CRITICAL", "tuned.new", "never seen"), "error", "tuned.new"),
+        # The words of a rule, but not from the part of TuneD that the rule is about.
+        (record("ERROR", "tuned.new", "script '/p/s.sh' returned error code: 3"),
+         "error", "tuned.new"),
         (record("INFO", "tuned.x", "fine", *TRACEBACK), "traceback", "tuned.x"),
         (record("NONE", "", "Traceback (most recent call last):"), "traceback", ""),
         (record("ERROR", "tuned.utils.commands",
@@ -157,6 +160,12 @@ def test_an_error_is_named_and_never_ends_as_applied(
     assert judged.result is Result.DEGRADED
     assert said(judged) == [(kind, subject)]
     assert added.message in judged.findings[0].message
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING"])
+def test_what_is_no_error_is_no_finding_whatever_its_words(level: str) -> None:
+    added = record(level, "tuned.plugins.plugin_script", "script '/p/s.sh' returned error code: 3")
+    assert judge(PROFILE, run((added, *APPLIED))) == Outcome(Result.APPLIED)
 
 
 @given(

@@ -71,6 +71,13 @@ def test_a_status_shows_what_was_recorded_and_the_units() -> None:
     assert "do that" not in text
 
 
+def test_a_status_leaves_out_what_a_run_did_not_reach() -> None:
+    text = report.status_text(Record(Result.FAILED, "12:00"), {})
+    assert text.splitlines() == ["Failed", "  started      12:00"]
+    shown = report.status_text(Record(Result.APPLIED, "12:00", values=()), {})
+    assert shown.splitlines()[2:] == ["  values       none"]
+
+
 def test_a_status_without_a_record() -> None:
     text = report.status_text(None, {"ocp-tuned.service": "inactive"})
     assert text.startswith("nothing was done in this boot yet")
