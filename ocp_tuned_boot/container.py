@@ -78,6 +78,11 @@ class ContainerSpec:
             "privileged": True,
             "network_mode": "host",
             "pid_mode": "host",
+            # Not in the proposal's unit: kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* are
+            # the IPC namespace's, kernel.hostname is the UTS namespace's. In namespaces of its own
+            # TuneD would say that they are set, and the host would never have them.
+            "ipc_mode": "host",
+            "uts_mode": "host",
             "security_opt": ["disable"],  # --security-opt label=disable
             "labels": self.labels,
             "log_config": {"Type": "k8s-file", "Config": {"path": self.log}},
@@ -155,6 +160,8 @@ def differences(spec: ContainerSpec, inspect: dict[str, Any]) -> list[str]:
         "privileged": (True, host["Privileged"]),
         "network": ("host", host["NetworkMode"]),
         "pid": ("host", host["PidMode"]),
+        "ipc": ("host", host["IpcMode"]),
+        "uts": ("host", host["UTSMode"]),
         # Where SELinux is on, only a container with label=disable has none.
         "SELinux label": ("", inspect["ProcessLabel"]),
         "entrypoint": (list(spec.entrypoint), entrypoint),

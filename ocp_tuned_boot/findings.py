@@ -52,6 +52,7 @@ KINDS = {
     "setting-refused": _degrading("The kernel refused the value; it is not in force."),
     "script-refused": _degrading("TuneD did not run the script; it has to lie in its profile."),
     "script-failed": _degrading("The profile's script reported an error; what it sets may not be."),
+    "command-failed": _degrading("A command that TuneD runs is not in the image, or it failed."),
     "overridden": _degrading("A file of the host's sysctl.d sets another value, and it wins."),
     "lost-after-exit": _degrading("The setting lasts only while TuneD runs, and TuneD has ended."),
     "value-differs": _degrading("The value found afterwards is not the one the profile asks for."),
@@ -108,6 +109,7 @@ def _rule(kind: str, logger: str, message: str, any_level: bool = False) -> _Rul
 
 
 _PLUGIN, _INITIAL = "tuned.plugins.", "Cannot set initial profile. No tunings will be enabled: "
+_SCHEDULER = _PLUGIN + "plugin_scheduler"
 _NO_FILE = r"'([^']*)'?:? (?:error: )?'?\[Errno 2\]"
 _RULES = (
     _rule("unknown-profile", "tuned.daemon.daemon", _INITIAL + r"Requested profile '([^']*)'"),
@@ -139,6 +141,10 @@ _RULES = (
     # Both need a file that stays open; a one-shot TuneD closes it when it ends.
     _rule("lost-after-exit", _PLUGIN + "plugin_cpu", r"setting new cpu latency()", True),
     _rule("lost-after-exit", _PLUGIN + "plugin_rtentsk", r"opened SOF_TIMESTAMPING_\w+()", True),
+    _rule("no-such-setting", _SCHEDULER, r"Error reading '([^']*)'"),
+    _rule("setting-refused", _SCHEDULER, r"Error writing value '[^']*' to '([^']*)'"),
+    _rule("setting-refused", _SCHEDULER, r"Failed to set .*? of (IRQ \d+|PID \d+)"),
+    _rule("command-failed", "tuned.utils.commands", r"Executing '?([^\s']+)"),
     # The wrapper of the operator's image, which itself exits with 0.
     _rule("killed", "controller.go", r"failed to run TuneD.*signal: (\w+)"),
     _rule("exit-status", "controller.go", r"failed to run TuneD.*exit status (\d+)"),

@@ -43,7 +43,7 @@ def plan_text(preview: Preview) -> str:
     if preview.container:
         lines += [
             f"  container    {preview.container.name}: {' '.join(preview.container.entrypoint)}",
-            "               privileged, host network, host PIDs, SELinux label off",
+            "               privileged; the host's network, PIDs, IPC and UTS; SELinux label off",
         ]
         lines += [
             f"  mount        {mount.source} at {mount.target}{' (read-only)' * mount.read_only}"

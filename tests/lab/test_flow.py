@@ -120,6 +120,8 @@ def test_the_container_is_what_the_proposals_unit_asks_for(host: Host) -> None:
     assert seen["HostConfig"]["Privileged"] is True
     assert seen["HostConfig"]["NetworkMode"] == "host"
     assert seen["HostConfig"]["PidMode"] == "host"
+    assert seen["HostConfig"]["IpcMode"] == "host"
+    assert seen["HostConfig"]["UTSMode"] == "host"
     assert seen["HostConfig"]["AutoRemove"] is False
     assert seen["Config"]["Labels"]["PODMAN_SYSTEMD_UNIT"] == "ocp-tuned.service"
     assert seen["ProcessLabel"] == ""
@@ -145,6 +147,13 @@ def test_the_container_is_what_the_proposals_unit_asks_for(host: Host) -> None:
         ("/var/lib/tuned", "/var/lib/tuned", True),
     }
     assert {mount["Propagation"] for mount in seen["Mounts"]} == {"rslave"}
+
+
+def test_settings_of_the_ipc_namespace_are_the_hosts(host: Host) -> None:
+    host.node.run("sysctl", "-w", "kernel.shmmni=4096")
+    host.profile(TUNED_CONF + "kernel.shmmni=4097\n")
+    assert host.run("apply").returncode == 0
+    assert host.node.read("/proc/sys/kernel/shmmni") == "4097\n"
 
 
 def test_an_unknown_profile_fails(host: Host) -> None:

@@ -70,6 +70,8 @@ def inspected(spec: ContainerSpec) -> dict[str, Any]:
             "Privileged": True,
             "NetworkMode": "host",
             "PidMode": "host",
+            "IpcMode": "host",
+            "UTSMode": "host",
             "LogConfig": {"Type": "k8s-file", "Path": spec.log},
         },
         "Mounts": [
@@ -106,6 +108,8 @@ def test_podman_4_says_the_entrypoint_in_one_string() -> None:
         ("privileged", lambda seen: seen["HostConfig"].update(Privileged=False)),
         ("network", lambda seen: seen["HostConfig"].update(NetworkMode="bridge")),
         ("pid", lambda seen: seen["HostConfig"].update(PidMode="private")),
+        ("ipc", lambda seen: seen["HostConfig"].update(IpcMode="shareable")),
+        ("uts", lambda seen: seen["HostConfig"].update(UTSMode="private")),
         ("SELinux label", lambda seen: seen.update(ProcessLabel="system_u:…:container_t:s0")),
         ("entrypoint", lambda seen: seen["Config"].update(Entrypoint=["tuned"])),
         ("log", lambda seen: seen["HostConfig"].update(LogConfig={"Type": "journald", "Path": ""})),
