@@ -160,7 +160,8 @@ def differences(spec: ContainerSpec, inspect: dict[str, Any]) -> list[str]:
         "privileged": (True, host["Privileged"]),
         "network": ("host", host["NetworkMode"]),
         "pid": ("host", host["PidMode"]),
-        "ipc": ("host", host["IpcMode"]),
+        # Podman 4.3 says "shareable" of the host's, too.
+        "ipc": (True, host["IpcMode"] in ("host", "shareable")),
         "uts": ("host", host["UTSMode"]),
         # Where SELinux is on, only a container with label=disable has none.
         "SELinux label": ("", inspect["ProcessLabel"]),

@@ -10,12 +10,14 @@ RESET = {
     "/sys/kernel/mm/transparent_hugepage/enabled": "never",
     "/sys/kernel/mm/transparent_hugepage/khugepaged/defrag": "1",
 }
-#: What the profile below asks for; the last is the node's own.
+#: What the profile below asks for; the last two are the node's own.
 WANTED = {
     "/proc/sys/vm/stat_interval": "7",
     "/sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never",
     "/sys/kernel/mm/transparent_hugepage/khugepaged/defrag": "0",
     "/proc/sys/net/ipv4/tcp_fin_timeout": "37",
+    # Of the IPC namespace: the container has to share the node's.
+    "/proc/sys/kernel/shmmni": "4097",
 }
 PROFILE = """\
 [main]
@@ -25,6 +27,7 @@ include=throughput-performance
 [sysctl]
 vm.stat_interval=7
 net.ipv4.tcp_fin_timeout=37
+kernel.shmmni=4097
 
 [vm]
 transparent_hugepages=madvise

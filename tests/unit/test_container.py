@@ -108,7 +108,7 @@ def test_podman_4_says_the_entrypoint_in_one_string() -> None:
         ("privileged", lambda seen: seen["HostConfig"].update(Privileged=False)),
         ("network", lambda seen: seen["HostConfig"].update(NetworkMode="bridge")),
         ("pid", lambda seen: seen["HostConfig"].update(PidMode="private")),
-        ("ipc", lambda seen: seen["HostConfig"].update(IpcMode="shareable")),
+        ("ipc", lambda seen: seen["HostConfig"].update(IpcMode="private")),
         ("uts", lambda seen: seen["HostConfig"].update(UTSMode="private")),
         ("SELinux label", lambda seen: seen.update(ProcessLabel="system_u:…:container_t:s0")),
         ("entrypoint", lambda seen: seen["Config"].update(Entrypoint=["tuned"])),
