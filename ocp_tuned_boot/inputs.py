@@ -157,6 +157,8 @@ def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inp
     `image.env` and the recommend file win where they exist. Raises `ConfigurationError` with
     the file's name in it, `HostError`.
     """
+    for folder in (paths.profiles, paths.recommend.parent):
+        _not_linked(folder)
     return Inputs(
         image=_image(paths, image),
         profile=_profile(paths, profile),
@@ -165,6 +167,12 @@ def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inp
         provider=_provider(paths),
         files=tuple(_profile_files(paths.profiles)),
     )
+
+
+def _not_linked(path: Path) -> None:
+    """A pod writes here: a link could lead anywhere."""
+    if path.is_symlink():
+        raise HostError(f"cannot read {path}: it is a symbolic link", "Put a directory there.")
 
 
 def boot_id(paths: Paths) -> str:
@@ -230,6 +238,7 @@ def _profile_files(profiles: Path) -> Iterator[ProfileFile]:
     for path in _walk(profiles, DEPTH_LIMIT + 1):
         name = path.relative_to(profiles)
         if len(name.parts) == 1:
+            _not_linked(path)
             continue  # a file beside the profiles is none of them
         with files.explained("read", path):
             executable = bool(path.lstat().st_mode & stat.S_IXUSR)

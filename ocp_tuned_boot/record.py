@@ -71,6 +71,9 @@ class Record:
 
     def summary(self) -> str:
         """One line for `systemctl status`."""
+        return " ".join(self._sentence().split())
+
+    def _sentence(self) -> str:
         told = [finding for finding in self.findings if finding.degrades]
         worst = f": {told[0].message}" if told else ""
         more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""

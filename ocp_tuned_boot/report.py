@@ -79,9 +79,8 @@ def status_text(done: Record | None, units: Mapping[str, str]) -> str:
             lines.append(f"  values       {counted}")
         for finding in done.findings:
             accepted = "(accepted) " if finding.accepted else ""
-            lines.append(
-                f"  finding      {accepted}{finding.kind} {finding.subject}: {finding.message}"
-            )
+            about = f"{finding.kind} {finding.subject}".strip()
+            lines.append(f"  finding      {accepted}{about}: {finding.message}")
             if finding.advice and not finding.accepted:
                 lines.append(f"               {finding.advice}")
     lines += [f"  unit         {name}: {state}" for name, state in units.items()]

@@ -104,6 +104,7 @@ def test_the_time_it_took_stands_when_it_is_judged(paths: Paths) -> None:
     account.judged(Outcome(Result.APPLIED))
     assert account.concluded
     first = account.record().seconds
+    assert 0 < first < 60
     assert account.record().seconds == first
 
 
@@ -143,6 +144,12 @@ def test_what_else_is_taken_down(paths: Paths) -> None:
     assert done.kernel_arguments == ("a=1",)
     assert done.units == {"kubelet.service": "inactive"}
     assert done.steps == (Step("inputs", 0.1),)
+
+
+def test_where_nothing_ran_yet_nothing_is_in_force(tmp_path: Path) -> None:
+    account = Account(Paths(tmp_path), 0.0)
+    account.checked((), Outcome(Result.DEGRADED))
+    assert account.in_force is None
 
 
 def test_an_earlier_record_that_cannot_be_read_says_nothing_but_is_told_of(

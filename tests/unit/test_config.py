@@ -65,6 +65,10 @@ def test_a_key(text: str, key: str, value: object) -> None:
         ("[tuning]\nprofile = ../x\n", "[tuning] profile: found '../x', expected a profile name"),
         ("[tuning]\ngate = ajar\n", "[tuning] gate: found 'ajar', expected 'open' or 'closed'"),
         ("[tuning]\naccept = vm.x\n", "[tuning] accept: found 'vm.x', expected <kind>:<subject>"),
+        (
+            "[tuning]\naccept = overridden\n",
+            "[tuning] accept: found 'overridden', expected <kind>:",
+        ),
         ("[tuning]\naccept = *:vm.x\n", "[tuning] accept: found '*:vm.x', expected <kind>:"),
         ("[tuning]\naccept = error:tuned.*\n", "[tuning] accept: found 'error:tuned.*', expected"),
         ("[tuning]\naccept = timeout:x\n", "[tuning] accept: found 'timeout:x', expected <kind>"),

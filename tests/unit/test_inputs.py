@@ -87,7 +87,7 @@ def test_what_is_no_profile_name(name: str) -> None:
     ("text", "profile"),
     [
         ("[openshift-node]\n", "openshift-node"),
-        ("# comment\n; comment\n\n  [a.b_c-1]  \n", "a.b_c-1"),
+        ("# comment\n  ; comment\n\n \t\n  [a.b_c-1]  \n", "a.b_c-1"),
         ("[no-newline]", "no-newline"),
     ],
 )
@@ -101,6 +101,7 @@ def test_a_recommend_file(text: str, profile: str) -> None:
         ("", "x: the file is empty, expected a line '[<profile>]'"),
         ("# [a]\n\n", "x: the file is empty"),
         ("a\n", "x: line 1: found 'a', expected '[<profile>]'"),
+        ("a]\n", "x: line 1: found 'a]', expected '[<profile>]'"),
         ("[a\n", "x: line 1: found '[a', expected '[<profile>]'"),
         ("\n[a]\n[b]\n", "x: line 3: found '[b]', expected nothing after '[a]'"),
         ("[a]\nvirt=.*\n", "x: line 2: found 'virt=.*', expected nothing after '[a]'"),
@@ -201,14 +202,31 @@ def test_no_boot_id_is_an_error(paths: Paths) -> None:
         inputs.read(paths, "tuned")
 
 
-@pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "endless"])
+@pytest.mark.parametrize("kind", ["link", "folder", "dangling", "fifo", "endless"])
 def test_what_a_pod_may_put_into_a_profile_is_refused_by_name(paths: Paths, kind: str) -> None:
     path = paths.profiles / "site/odd"
     if kind == "fifo":
         os.mkfifo(path)
     else:
-        path.symlink_to({"link": "tuned.conf", "dangling": "x", "endless": "/dev/zero"}[kind])
+        to = {"link": "tuned.conf", "folder": ".", "dangling": "x", "endless": "/dev/zero"}
+        path.symlink_to(to[kind])
     with pytest.raises(HostError, match=f"cannot read {path}: "):
+        inputs.read(paths, "tuned")
+
+
+@pytest.mark.parametrize("name", ["profiles", "profiles/site", "recommend.d"])
+def test_a_folder_of_the_agent_that_is_a_link_is_refused_by_name(paths: Paths, name: str) -> None:
+    folder = paths.agent / name
+    folder.rename(paths.root / "elsewhere")
+    folder.symlink_to(paths.root / "elsewhere")
+    with pytest.raises(HostError, match=str(folder)):
+        inputs.read(paths, "tuned")
+
+
+def test_profiles_that_are_no_folder_are_refused_by_name(paths: Paths) -> None:
+    paths.profiles.rename(paths.root / "elsewhere")
+    paths.profiles.touch()
+    with pytest.raises(HostError, match=f"cannot list {paths.profiles}: Not a directory"):
         inputs.read(paths, "tuned")
 
 
@@ -222,10 +240,10 @@ def test_folders_within_folders_have_an_end(paths: Paths) -> None:
 
 
 def test_profiles_have_a_limit_together(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "PROFILES_LIMIT", 10)
+    monkeypatch.setattr(inputs, "PROFILES_LIMIT", len("[main]\n"))
     inputs.read(paths, "tuned")
-    (paths.profiles / "site/more").write_text("x" * 10)
-    with pytest.raises(HostError, match="the profiles are larger than 10 bytes"):
+    (paths.profiles / "site/more").write_text("x")
+    with pytest.raises(HostError, match="the profiles are larger than 7 bytes"):
         inputs.read(paths, "tuned")
 
 

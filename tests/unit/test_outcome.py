@@ -83,6 +83,7 @@ def test_the_log_of_the_real_tuned(name: str) -> None:
     ("change", "result", "kinds"),
     [
         (replace(run(APPLIED), exit_status=1), Result.FAILED, ["exit-status"]),
+        (replace(run(APPLIED), exit_status=128), Result.FAILED, ["exit-status"]),
         (replace(run(APPLIED), exit_status=137), Result.FAILED, ["killed"]),
         (replace(run(APPLIED), exit_status=254), Result.FAILED, ["killed"]),
         (replace(run(APPLIED), exit_status=None), Result.FAILED, ["timeout"]),
@@ -99,6 +100,19 @@ def test_no_single_sign_is_trusted(change: TunedRun, result: Result, kinds: list
     judged = judge(PROFILE, change)
     assert judged.result is result
     assert sorted(kind for kind, _ in said(judged)) == kinds
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "subject"),
+    [
+        (1, "exit-status", "1"),
+        (129, "killed", "SIGHUP"),
+        (137, "killed", "SIGKILL"),
+        (254, "killed", "signal 126"),
+    ],
+)
+def test_how_tuned_ended_is_told(status: int, kind: str, subject: str) -> None:
+    assert said(judge(PROFILE, run(APPLIED, status))) == [(kind, subject)]
 
 
 def test_a_hang_is_told_with_its_time_and_tuneds_last_step() -> None:
@@ -123,6 +137,7 @@ TRACEBACK = ("Traceback (most recent call last):", '  File "x.py", line 1', "Val
     [
         (record("ERROR", "tuned.new.thing", "never seen"), "error", "tuned.new.thing"),
         (record("CRITICAL", "tuned.new", "never seen"), "error", "tuned.new"),
+        (record("ERROR", "tuned.units.manager", "never seen"), "error", "tuned.units.manager"),
         # The words of a rule, but not from the part of TuneD that the rule is about.
         (record("ERROR", "tuned.new", "script '/p/s.sh' returned error code: 3"),
          "error", "tuned.new"),
@@ -206,6 +221,27 @@ def test_a_crash_is_told_by_the_last_line_of_its_traceback() -> None:
     judged = judge(PROFILE, run((*APPLIED[:5], last), 1))
     assert judged.result is Result.FAILED
     assert said(judged)[0] == ("crashed", "ValueError: no")
+    # It exits with 0 after all: then it is a part of TuneD that failed.
+    judged = judge(PROFILE, run((*APPLIED, record("INFO", "tuned.x", "", *TRACEBACK))))
+    assert (judged.result, said(judged)) == (Result.DEGRADED, [("traceback", "tuned.x")])
+
+
+def test_findings_of_two_things_are_two() -> None:
+    log = (
+        record("ERROR", "tuned.units.manager", "failed to initialize plugin new"),
+        record("ERROR", "tuned.new", "never seen"),
+        record("INFO", "tuned.plugins.plugin_sysctl", "Overriding sysctl parameter 'vm.x' from …"),
+        record("ERROR", "tuned.plugins.plugin_sysctl", "Failed to set sysctl parameter 'vm.x' …"),
+    )
+    assert said(judge(PROFILE, run((*log, *APPLIED)))) == [
+        ("plugin-failed", "new"), ("error", "tuned.new"),
+        ("overridden", "vm.x"), ("setting-refused", "vm.x"),
+    ]  # fmt: skip
+
+
+def test_a_subject_that_is_named_like_the_profile_is_not_taken_for_it() -> None:
+    judged = judge("sysctlx", run(real("unknown-plugin"), active="sysctlx"))
+    assert ("unknown-plugin", "sysctlx") in said(judged)
 
 
 def test_an_unknown_profile_in_the_words_of_an_older_tuned() -> None:
@@ -215,6 +251,12 @@ def test_an_unknown_profile_in_the_words_of_an_older_tuned() -> None:
     )
     judged = judge("x", run((record("ERROR", "tuned.daemon.daemon", words),), 1))
     assert said(judged) == [("unknown-profile", "x")]
+
+
+def test_a_profile_that_cannot_be_loaded_for_a_reason_never_seen() -> None:
+    words = "Cannot set initial profile. No tunings will be enabled: never seen"
+    judged = judge(PROFILE, run((record("ERROR", "tuned.daemon.daemon", words),), 1))
+    assert (judged.result, said(judged)) == (Result.FAILED, [("broken-profile", "daemon")])
 
 
 @pytest.mark.parametrize(
@@ -273,5 +315,12 @@ def test_what_is_fatal_or_was_never_seen_cannot_be_accepted(kind: str) -> None:
     assert outcome.conclude(accepted).result is not Result.APPLIED
 
 
+def test_nothing_fatal_is_acceptable_and_neither_is_what_is_not_understood() -> None:
+    assert not [kind for kind, it in KINDS.items() if it.fatal and it.acceptable]
+    vague = {kind for kind, it in KINDS.items() if not it.fatal and not it.acceptable}
+    assert vague == {"incomplete-log", "error", "traceback"}
+
+
 def test_a_kind_that_is_not_in_the_table_is_fatal() -> None:
-    assert outcome.conclude([Finding("new", "x", "…")]).result is Result.FAILED
+    accepted = findings.accept([Finding("new", "x", "…")], [("new", "x")])
+    assert outcome.conclude(accepted).result is Result.FAILED

@@ -79,6 +79,16 @@ def test_systemd_is_told_each_step_and_asked_for_all_the_time_it_may_take(
     assert progress.steps == [Step("pull", 5), Step("tuned", 2)]
 
 
+def test_another_attempt_is_announced_and_time_is_left_for_it(
+    manager: socket.socket, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    Progress(Deadline(0.25, clock), Notifier()).again(3600, "no socket")
+    assert "no socket; trying again in 3600.0 s" in caplog.text
+    assert manager.recv(999).decode() == (
+        f"STATUS=Trying again: no socket\nEXTEND_TIMEOUT_USEC={int((0.25 + GRACE) * 1e6)}"
+    )
+
+
 def test_a_step_that_fails_is_measured_too(clock: Clock) -> None:
     progress = Progress(Deadline(90, clock), Notifier())
     with pytest.raises(PodmanError), progress.step("create", "…"):  # noqa: PT012

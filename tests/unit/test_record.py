@@ -39,6 +39,7 @@ RECORDS = st.builds(
     steps=st.lists(st.builds(Step, TEXT, st.floats(0, 1e6))).map(tuple),
     seconds=st.floats(0, 1e6),
     units=st.dictionaries(TEXT, TEXT),
+    values=st.sampled_from([None, (), FULL.values]),
     in_force=st.sampled_from([None, IN_FORCE]),
 )
 
@@ -123,6 +124,7 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
         (replace(FULL, findings=(FINDING,) * 3), "Degraded: site in 0.30 s: no… (and 2 more)"),
         (replace(FULL, result=Result.FAILED), "Failed: no…"),
         (replace(FULL, action="keep"), "Degraded: site, kept as it is since 12:00: no…"),
+        (replace(FULL, action="keep", in_force=None), "Degraded: site in 0.30 s: no…"),
         (replace(FULL, result=Result.APPLYING, findings=()),
          "Unfinished: TuneD is applying site, or was cut off in doing so"),
     ],

@@ -64,7 +64,8 @@ def test_a_status_shows_what_was_recorded_and_the_units() -> None:
     for words in (
         "12:00", "apply: because", "localhost/a", "tuned: 0.250 s", "kubelet.service: active",
         "failed after 0.5 s, podman: no socket", "values       1 unchecked, 2 verified",
-        "setting-refused vm.x: no", "do this", "(accepted) no-such-setting vm.y: none",
+        "  finding      setting-refused vm.x: no\n", "do this",
+        "  finding      (accepted) no-such-setting vm.y: none",
     ):  # fmt: skip
         assert words in text
     # Accepted is accepted: no advice.

@@ -34,12 +34,14 @@ def test_lines_are_whole_wherever_the_bytes_are_cut() -> None:
         reader = LineReader()
         lines = reader.feed(WRITTEN[:at]) + reader.feed(WRITTEN[at:]) + reader.finish()
         assert lines == LINES, f"cut at {at}"
+        assert reader.finish() == []
 
 
 def test_a_line_is_given_as_soon_as_it_is_whole() -> None:
     reader = LineReader()
     assert reader.feed(b"t stderr F one\nt stderr F tw") == ["one"]
     assert reader.feed(b"o\n") == ["two"]
+    assert reader.feed(b"t stderr X not podman's\n") == ["t stderr X not podman's"]
     assert reader.finish() == []
 
 
