@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from re import Pattern
 
+from ocp_tuned_boot.paths import sysctl_key
 from ocp_tuned_boot.tunedlog import LogRecord
 
 
@@ -186,10 +187,8 @@ def _of(record: LogRecord, previous: str) -> Finding | None:
 
 def _subject(record: LogRecord, match: re.Match[str]) -> str:
     plugin = record.logger.rpartition(".")[2]
-    subject = match[1] if match.re.groups else ""
-    if subject.startswith("/proc/sys/"):
-        # As the profile names it (sysctl(8)).
-        return subject[len("/proc/sys/") :].translate(str.maketrans("/.", "./"))
+    # A setting is called what the profile calls it.
+    subject = sysctl_key(match[1]) if match.re.groups else ""
     return subject or _LOST.get(plugin, plugin)
 
 

@@ -5,6 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+_SYSCTLS = "/proc/sys/"
+# Dots are slashes, and a slash in a name is a dot (sysctl(8)): the same swap both ways.
+_SWAPPED = str.maketrans("./", "/.")
+
+
+def sysctl_file(key: str) -> str:
+    """The file of a sysctl: `net.ipv4.ip_forward` → `/proc/sys/net/ipv4/ip_forward`."""
+    return _SYSCTLS + key.translate(_SWAPPED)
+
+
+def sysctl_key(path: str) -> str:
+    """The other way; a path that is no sysctl's stays as it is."""
+    return path[len(_SYSCTLS) :].translate(_SWAPPED) if path.startswith(_SYSCTLS) else path
+
 
 @dataclass(frozen=True)
 class Paths:

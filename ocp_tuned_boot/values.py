@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ocp_tuned_boot.paths import sysctl_file
 from ocp_tuned_boot.profiles import Setting
 
 _THP = "/sys/kernel/mm/transparent_hugepage"
@@ -85,8 +86,7 @@ def _targets(root: Path, setting: Setting) -> tuple[list[str], str]:
     if "\0" in key:
         return [], value
     if setting.plugin == "sysctl":
-        # As sysctl(8): dots are slashes, and a slash in a name is a dot.
-        return ["/proc/sys/" + key.translate(str.maketrans("./", "/."))], value
+        return [sysctl_file(key)], value
     if setting.plugin == "sysfs":
         prefix = str(root).rstrip("/")
         found = glob.glob(f"{glob.escape(prefix)}/{key.lstrip('/')}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.lab.node import Node
 
-# What the operator's image does to TuneD's files, and a stand-in for its wrapper: the real one is
-# not to be had here. It logs in the wrapper's form and, as that does, exits 0 after every failure.
 NAME = "localhost/operator:lab"
+# What the operator's image does to TuneD's files, and a wrapper that logs in the form of the real
+# one and, as that does, exits 0 after every failure.
 _FILES = r"""
 set -e
 rm -rf /etc/tuned/recommend.d /var/lib/tuned
