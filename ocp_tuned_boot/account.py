@@ -4,34 +4,51 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ocp_tuned_boot import record
 from ocp_tuned_boot.errors import HostError
-from ocp_tuned_boot.findings import Finding
+from ocp_tuned_boot.findings import Finding, make
+from ocp_tuned_boot.handover import Handed
 from ocp_tuned_boot.inputs import Inputs
 from ocp_tuned_boot.outcome import Outcome, Result
 from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.plan import Decision
-from ocp_tuned_boot.podman import Image
+from ocp_tuned_boot.plan import Decision, Waits, Why
 from ocp_tuned_boot.progress import Step
-from ocp_tuned_boot.record import Attempt, InForce, Record
+from ocp_tuned_boot.record import Attempt, Deferred, InForce, Record
 from ocp_tuned_boot.retry import Passing
+from ocp_tuned_boot.settings import Residue
+from ocp_tuned_boot.systemd import Notifier
 from ocp_tuned_boot.values import Value
 
+if TYPE_CHECKING:
+    from ocp_tuned_boot.podman import Image
+
 log = logging.getLogger(__name__)
+
+
+# What TuneD finds out before it sets anything (tuned/daemon/daemon.py, set_all_profiles).
+_BEFORE_TUNING = ("unknown-profile", "missing-include", "broken-profile")
 
 
 class Account:
     """Takes down what happens, in the order of the boot flow; `write` puts it on disk.
 
-    `started` is monotonic seconds; `steps` is filled while they are done.
+    `started` is monotonic seconds; `steps` is filled while they are done. A reload that fails
+    does not unmake what is in force: that stays on record, with the failure as a finding.
     """
 
-    def __init__(self, paths: Paths, started: float) -> None:
+    def __init__(self, paths: Paths, started: float, why: Why = Why.START) -> None:
         self._paths = paths
         self._started = started
-        self._record = Record(Result.FAILED, record.now(), in_force=last_in_force(paths))
+        self._why = why
+        self._last = last(paths)
+        #: What was in force before this run.
+        self._before = self._last.in_force if self._last else None
+        self._doubts: tuple[Finding, ...] = ()
+        self._record = Record(Result.FAILED, record.now(), in_force=self._before)
         self.steps: list[Step] = []
         self.concluded = False
 
@@ -40,8 +57,9 @@ class Account:
         """What earlier runs have put in force."""
         return self._record.in_force
 
-    def decided(self, asked: Inputs, decision: Decision) -> None:
-        """What is asked for, and what is to be done about it."""
+    def decided(self, asked: Inputs, decision: Decision, late: Sequence[str] = ()) -> None:
+        """What is asked for, and what is to be done about it; `late`: what runs already."""
+        self._doubts = asked.doubts
         self._record = replace(
             self._record,
             boot_id=asked.boot_id,
@@ -51,14 +69,35 @@ class Account:
             image=asked.image,
             contract=asked.contract,
             fingerprint=asked.fingerprint,
+            late=tuple(late),
+            deferred=self._deferred(asked, decision.waits),
         )
 
+    def _deferred(self, asked: Inputs, waits: Waits) -> Deferred | None:
+        if waits is Waits.NOTHING:
+            return None
+        new = Deferred(waits.value, asked.fingerprint, asked.profile, asked.image, record.now())
+        known = self._last.deferred if self._last else None
+        same = known is not None and replace(known, since=new.since) == new
+        return known if same else new
+
     def kept(self) -> None:
-        """Nothing was touched: what is in force stays so."""
+        """Nothing was touched: what is in force stays so, and what was told of it."""
         in_force = self._record.in_force
-        assert in_force is not None  # noqa: S101  # plan.decide keeps nothing else
+        if in_force is None:
+            self._conclude(Result.DEFERRED, ())
+            return
         self._conclude(in_force.result, in_force.findings)
         self._record = replace(self._record, image=in_force.image, image_id=in_force.image_id)
+        if self._last is not None:
+            self._record = replace(
+                self._record,
+                values=self._last.values,
+                kernel_arguments=self._last.kernel_arguments,
+                handover=self._last.handover,
+                residue=self._last.residue,
+                late=self._last.late,
+            )
 
     def begins(self, image: Image) -> None:
         """TuneD is about to run: from here on nothing is known to be in force, and a run that
@@ -68,6 +107,9 @@ class Account:
 
     def judged(self, outcome: Outcome) -> None:
         """TuneD has run."""
+        if outcome.result is Result.FAILED and self._may_fall_back():
+            self._fell_back(outcome.findings)
+            return
         self._conclude(outcome.result, outcome.findings)
         if outcome.result is Result.FAILED:
             return
@@ -88,21 +130,55 @@ class Account:
         """The kernel arguments that the profile asks for, for whoever sets them (bootcmdline)."""
         self._record = replace(self._record, kernel_arguments=arguments)
 
+    def handed_over(self, handed: tuple[Handed, ...]) -> None:
+        """What others own by now, and what this run had to do with it."""
+        self._record = replace(self._record, handover=(*self._record.handover, *handed))
+
+    def took_back(self, residue: tuple[Residue, ...]) -> None:
+        """What became of the settings that the profile before had set and this one does not."""
+        self._record = replace(self._record, residue=residue)
+
     def checked(self, values: tuple[Value, ...], outcome: Outcome) -> None:
         """What was found on the host afterwards, and what that makes of the result."""
         in_force = self._record.in_force
         if in_force is not None:
             in_force = replace(in_force, result=outcome.result, findings=outcome.findings)
-        self._record = replace(
-            self._record, values=values, in_force=in_force,
-            result=outcome.result, findings=outcome.findings,
-        )  # fmt: skip
+        self._record = replace(self._record, values=values, in_force=in_force)
+        self._judge(outcome.result, outcome.findings)
 
     def failed(self, kind: str, message: str) -> None:
         """The run ended before TuneD was judged. What was in force may still be."""
-        self._record = replace(
-            self._record, result=Result.FAILED, findings=(Finding(kind, "", message),)
+        found = (Finding(kind, "", message),)
+        if self._may_fall_back():
+            self._fell_back(found)
+        else:
+            self._record = replace(self._record, result=Result.FAILED, findings=found)
+
+    def _may_fall_back(self) -> bool:
+        boot_id = self._record.boot_id or (self._last.boot_id if self._last else "")
+        return (
+            self._why is not Why.START
+            and self._before is not None
+            and self._before.boot_id == boot_id
         )
+
+    def _fell_back(self, found: tuple[Finding, ...]) -> None:
+        """A change has failed: what was in force is on record again, and this finding with it."""
+        assert self._before is not None  # noqa: S101  # _may_fall_back
+        words = f"what was asked for is not in force: {found[0].message}"
+        in_force = replace(self._before, findings=_other(self._before.findings))
+        begun = self._record.in_force is None and found[0].kind not in _BEFORE_TUNING
+        if begun:
+            # TuneD sets one thing after the other, and where it ended nobody knows.
+            words += f"; some settings may be those of {self._record.profile!r} already"
+        finding = make("change-failed", found[0].kind, words)
+        told = (finding, *in_force.findings)
+        if begun:
+            in_force = replace(in_force, result=Result.DEGRADED, findings=told)
+        self._record = replace(
+            self._record, action="change-failed", in_force=in_force, image_id=in_force.image_id
+        )
+        self._conclude(Result.DEGRADED, told)
 
     def met(self, units: dict[str, str]) -> None:
         """The states in which other units were found after the run."""
@@ -119,6 +195,14 @@ class Account:
         record.write(self._paths, current)
         return current
 
+    def ready(self, notifier: Notifier) -> None:
+        """Puts the result on disk, then tells systemd: in this order. Raises `HostError`."""
+        done = self.write()
+        if done.result is Result.FAILED:
+            notifier.status(done.summary())
+        else:
+            notifier.ready(done.summary())
+
     def write_if_possible(self) -> None:
         """Puts the record of a run that has failed on disk; its own error is what counts."""
         try:
@@ -127,20 +211,26 @@ class Account:
             log.error("%s", error)
 
     def _conclude(self, result: Result, findings: tuple[Finding, ...]) -> None:
-        self._record = replace(
-            self._record,
-            result=result,
-            findings=findings,
-            seconds=time.monotonic() - self._started,
-        )
+        self._record = replace(self._record, seconds=time.monotonic() - self._started)
+        self._judge(result, findings)
         self.concluded = True
 
+    def _judge(self, result: Result, findings: tuple[Finding, ...]) -> None:
+        """With what is doubtful about the inputs: it degrades this run, not what it has done."""
+        if self._doubts and result is Result.APPLIED:
+            result = Result.DEGRADED
+        self._record = replace(self._record, result=result, findings=(*self._doubts, *findings))
 
-def last_in_force(paths: Paths) -> InForce | None:
-    """What is on record as being in force. A record that cannot be read says nothing."""
+
+def _other(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Without an earlier failure of that kind."""
+    return tuple(finding for finding in found if finding.kind != "change-failed")
+
+
+def last(paths: Paths) -> Record | None:
+    """The last run on record. One that cannot be read says nothing."""
     try:
-        last = record.read(paths)
+        return record.read(paths)
     except HostError as error:
         log.warning("%s", error)
         return None
-    return last.in_force if last is not None else None

@@ -2,6 +2,8 @@
 
 boot.conf, image.env, recommend file, profiles → inputs → decision → prepared directories
 → TuneD in its container → outcome → record → readiness
+
+What is started only when TuneD is to run is imported only then: most runs touch nothing.
 """
 
 from __future__ import annotations
@@ -10,41 +12,45 @@ import fcntl
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ocp_tuned_boot import config as boot_conf
 from ocp_tuned_boot import (
-    container,
     files,
+    handover,
+    history,
     inputs,
-    layout,
+    lastgood,
     plan,
     prepare,
-    profiles,
     retry,
+    settings,
     systemd,
-    tunedlog,
-    values,
 )
-from ocp_tuned_boot.account import Account, last_in_force
+from ocp_tuned_boot.account import Account, last
 from ocp_tuned_boot.config import Config
-from ocp_tuned_boot.container import ContainerSpec
 from ocp_tuned_boot.deadline import Deadline
-from ocp_tuned_boot.errors import BootError, Busy, ImageError, Interrupted
+from ocp_tuned_boot.errors import BootError, Busy, HostError, Interrupted
 from ocp_tuned_boot.gate import Gate
 from ocp_tuned_boot.inputs import Inputs
-from ocp_tuned_boot.outcome import Outcome, Result, TunedRun, amend, judge, parse_bootcmdline
+from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.plan import Decision
-from ocp_tuned_boot.podman import ContainerState, Image, Podman
+from ocp_tuned_boot.plan import Action, Decision, Situation, Why
 from ocp_tuned_boot.progress import GRACE, Progress
-from ocp_tuned_boot.record import Record
-from ocp_tuned_boot.retry import Passing
+from ocp_tuned_boot.record import InForce, Record
 from ocp_tuned_boot.systemd import Notifier
 
+if TYPE_CHECKING:
+    from ocp_tuned_boot.container import ContainerSpec
+
 log = logging.getLogger(__name__)
+
+#: How long a run waits for another one to end (seconds): the path unit's looks are that short.
+PATIENCE = 2.0
+_TICK = 0.02
 
 
 def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
@@ -57,7 +63,7 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
     gate = Gate(paths, config_file, notifier)
     while True:
         try:
-            done = _run(paths, config_file, notifier)
+            done = _run(paths, config_file, notifier, Why.START)
         except Busy:
             raise
         except BootError as error:
@@ -70,167 +76,108 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
                 return done
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run: what it is to do, under which deadline, and what is taken down of it."""
+def reload(paths: Paths, config_file: Path | None, notifier: Notifier, *, force: bool) -> Record:
+    """Puts in force what is asked for now, if that has changed or by `force`.
 
-    paths: Paths
-    config: Config
-    asked: Inputs
-    account: Account
-    progress: Progress
+    When that fails, what was in force stays on record, and the record says so; the unit stays
+    active. Raises `BootError` as `apply` does.
+    """
+    notifier.reloading()
+    try:
+        return _run(paths, config_file, notifier, Why.FORCE if force else Why.RELOAD)
+    finally:
+        # Whatever has become of it: the unit is as it was. The last status stands.
+        notifier.reloaded()
 
 
-def _run(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
+def notice(paths: Paths, config_file: Path | None) -> Record | None:
+    """For the path unit: sees whether what is asked for has changed, and puts on record that it
+    waits (or applies it, guarded, with `on_change = apply`).
+
+    None where nothing is in force in this boot: then the unit has been started by now. Raises
+    `BootError`.
+    """
+    if _in_force(paths) is None:
+        return None
+    return _run(paths, config_file, Notifier(), Why.NOTICE)
+
+
+def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -> Record:
     """Everything that is done within one deadline, from what is asked for to what is recorded."""
     started = time.monotonic()
     prepare.run_directory(paths)
-    with locked(paths), _accounted(paths, notifier, started) as account:
+    with locked(paths), _accounted(paths, notifier, started, why) as account:
         config = boot_conf.load(paths, config_file)
         progress = Progress(Deadline(config.timeout, started=started), notifier, account.steps)
 
         with progress.step("inputs", "Reading what is asked for…"):
-            asked = inputs.read(paths, config.contract, config.image, config.profile)
-            decision = plan.decide(asked, account.in_force)
-        account.decided(asked, decision)
-        log.info("%s: %s", decision.action.value, decision.reason)
-        if decision.action is plan.Action.KEEP:
+            asked = inputs.settled(paths, config.contract, config.image, config.profile)
+            account.handed_over(handover.recover(paths, asked.boot_id))
+            now = _situation(paths, config, asked, account.in_force, why)
+            decision = plan.decide(asked, account.in_force, now)
+        account.decided(asked, decision, now.workloads)
+        _tell(asked, decision)
+        if decision.action is Action.APPLY:
+            _tune(paths, config, asked, decision, account, progress)
+        else:
             account.kept()
-            _ready(account, notifier)
-            return account.record()
-
-        run = Run(paths, config, asked, account, progress)
-        for pause in retry.pauses():
-            passing = _attempt(run)
-            if passing is None:
-                break
-            account.attempted(passing)
-            progress.again(pause, passing.message)
-        account.met(systemd.unit_states(systemd.NEIGHBOURS))
-        account.write()
-    return account.record()
+            account.ready(notifier)
+        done = account.record()
+        if decision.action is not Action.KEEP:
+            _remember(paths, done)
+        return done
 
 
-def _attempt(run: Run) -> Passing | None:
-    """From a connection to Podman to a profile that is in force, or is known not to be.
+def _situation(
+    paths: Paths, config: Config, asked: Inputs, in_force: InForce | None, why: Why
+) -> Situation:
+    """What the decision depends on besides the inputs. Who runs is asked only for the first
+    profile of a boot: after that somebody always does."""
+    first = in_force is None or in_force.boot_id != asked.boot_id
+    workloads = systemd.running(paths, systemd.WORKLOADS) if first else ()
+    tuned = bool(settings.load(paths, asked.boot_id).applied_at) if first else True
+    return Situation(why, config.on_change, config.late, workloads, tuned)
 
-    Returns why another attempt may do better, or None if this was the last one. Raises
-    `BootError` for what will fail again.
-    """
-    progress, account = run.progress, run.account
+
+def _tell(asked: Inputs, decision: Decision) -> None:
+    for doubt in asked.doubts:
+        log.error("%s", doubt.message)
+    level = logging.WARNING if decision.action is Action.DEFER else logging.INFO
+    log.log(level, "%s: %s", decision.action.value, decision.reason)
+
+
+def _tune(
+    paths: Paths, config: Config, asked: Inputs, decision: Decision,
+    account: Account, progress: Progress,
+) -> None:  # fmt: skip
+    """Runs TuneD, again as long as that may help and there is time."""
+    from ocp_tuned_boot.attempt import Run, attempt  # noqa: PLC0415
+
+    run = Run(paths, config, asked, decision, account, progress)
+    for pause in retry.pauses():
+        passing = attempt(run)
+        if passing is None:
+            break
+        account.attempted(passing)
+        progress.again(pause, passing.message)
+    account.met(systemd.unit_states(systemd.NEIGHBOURS))
+    account.write()
+
+
+def _remember(paths: Paths, done: Record) -> None:
+    """For the boots to come. The profile is in force without it, so it is no failure."""
     try:
-        with progress.step("podman", "Connecting to Podman…"):
-            podman = Podman(run.config.socket, progress.deadline)
-        with podman:
-            image = _image(run, podman)
-            with container.sole(podman, run.paths):
-                with progress.step("prepare", "Preparing the container…"):
-                    spec = _prepare(run, podman, image)
-                account.begins(image)
-                with progress.step("create", "Creating the container…"):
-                    created = container.create(podman, spec)
-                outcome = _tune(run, podman, created)
-                if outcome.may_pass and progress.has_time():
-                    return Passing(outcome.findings[0].kind, outcome.findings[0].message)
-                account.judged(outcome)
-                _ready(account, progress.notifier)
-                # Now nobody waits any more, and the container can still be looked into.
-                if outcome.result is not Result.FAILED:
-                    _read_back(run, podman, created, image, outcome)
-    except BootError as error:
-        if account.concluded or not (error.may_pass and progress.has_time()):
-            raise
-        return Passing(error.kind, error.message)
-    return None
-
-
-def _image(run: Run, podman: Podman) -> Image:
-    """The image, from Podman's store or else pulled."""
-    reference = run.asked.image
-    with run.progress.step("image", f"Looking for the image {reference}…"):
-        image = podman.image(reference)
-    if image is not None:
-        return image
-    with run.progress.step("pull", f"Pulling the image {reference}…"):
-        podman.pull(reference)
-        image = podman.image(reference)
-    if image is None:
-        raise ImageError(f"the image {reference} is not in the store, although it was pulled")
-    return image
-
-
-def _prepare(run: Run, podman: Podman, image: Image) -> ContainerSpec:
-    """Everything on the host that the container needs, and the container's description."""
-    prepare.directories(run.paths)
-    seen = layout.Layout()
-    if run.asked.contract == "tuned":
-        seen = layout.of(run.paths, podman, image.id)
-    prepare.etc_tuned(run.paths, run.asked, seen.variables)
-    return container.specify(run.paths, run.asked.contract, image.id, seen)
-
-
-def _tune(run: Run, podman: Podman, created: ContainerState) -> Outcome:
-    """Runs TuneD in the container and judges what it left behind."""
-    with run.progress.step("tuned", f"TuneD is applying {run.asked.profile}…"):
-        # Room to stop a TuneD that hangs, before the deadline.
-        left = max(0.0, run.progress.deadline.left() - container.TERM_GRACE)
-        allowed = min(run.config.tuned_timeout, left)
-        ended = container.run(podman, created, run.paths, Deadline(allowed))
-    with run.progress.step("judge", "Judging the result…"):
-        active_profile, bootcmdline = _written(run, podman, created)
-        tuned = TunedRun(
-            ended.status, tuple(tunedlog.parse(ended.log)), active_profile, allowed,
-            parse_bootcmdline(bootcmdline), inputs.kernel_arguments(run.paths),
-        )  # fmt: skip
-        run.account.asks_of_the_kernel(tuned.asked_arguments)
-        return judge(run.asked.profile, tuned, run.config.accept)
-
-
-def _written(run: Run, podman: Podman, created: ContainerState) -> tuple[str, str]:
-    """What TuneD itself has left in /etc/tuned: the profile it says it has applied, and the kernel
-    arguments it asks for. Empty where it says nothing."""
-    names = ("active_profile", "bootcmdline")
-    if run.asked.contract == "operand":
-        found = podman.files(created.id, "/etc/tuned")
-    else:
-        found = {}
-        for name in names:
-            with suppress(FileNotFoundError):
-                found[name] = files.read(run.paths.etc_tuned / name)
-    active_profile, bootcmdline = (found.get(name, b"").strip() for name in names)
-    return tunedlog.printable(active_profile), bootcmdline.decode(errors="replace")
-
-
-def _read_back(
-    run: Run, podman: Podman, created: ContainerState, image: Image, outcome: Outcome
-) -> None:
-    """Compares what the profile asks for with what the host has now, and amends the record."""
-    seen = layout.cached(run.paths, image.id) or layout.Layout()
-    try:
-        texts = layout.stock_profiles(run.paths, podman, image.id, created.id)
-    except BootError as error:
-        log.warning("the values were not read back: %s", error)
-        return
-    texts.update((f"{profiles.CUSTOM}/{name}", text) for name, text in seen.variables.items())
-    texts.update((f"{profiles.CUSTOM}/{file.path}", file.text) for file in run.asked.files)
-    found = values.read_back(run.paths.root, profiles.resolve(run.asked.profile, texts))
-    run.account.checked(found, amend(outcome, found, run.config.accept))
-    run.progress.notifier.status(run.account.write().summary())
-
-
-def _ready(account: Account, notifier: Notifier) -> None:
-    """Puts the result on record, then tells systemd: in this order."""
-    record = account.write()
-    if record.result is Result.FAILED:
-        notifier.status(record.summary())
-    else:
-        notifier.ready(record.summary())
+        history.add(paths, done)
+        if done.action == "apply" and done.result in (Result.APPLIED, Result.DEGRADED):
+            lastgood.remember(paths, done.image, done.image_id)
+    except HostError as error:
+        log.warning("%s", error)
 
 
 @contextmanager
-def _accounted(paths: Paths, notifier: Notifier, started: float) -> Iterator[Account]:
+def _accounted(paths: Paths, notifier: Notifier, started: float, why: Why) -> Iterator[Account]:
     """Whatever ends a run before it was judged goes on record, too."""
-    account = Account(paths, started)
+    account = Account(paths, started, why)
     try:
         yield account
     except BootError as error:
@@ -241,6 +188,7 @@ def _accounted(paths: Paths, notifier: Notifier, started: float) -> Iterator[Acc
         account.failed(error.kind, error.message)
         notifier.status(account.record().summary())
         account.write_if_possible()
+        _remember(paths, account.record())
         raise
     except Interrupted:
         if not account.concluded:
@@ -251,15 +199,27 @@ def _accounted(paths: Paths, notifier: Notifier, started: float) -> Iterator[Acc
 
 @contextmanager
 def locked(paths: Paths) -> Iterator[None]:
-    """One run at a time. Raises `Busy`."""
+    """One run at a time. Raises `Busy` when the other one does not end soon."""
     with files.explained("open", paths.lock):
         lock = paths.lock.open("a")
+    end = time.monotonic() + PATIENCE
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy(f"another run holds {paths.lock}", "Wait for it to end.") from None
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise Busy(f"another run holds {paths.lock}", "Wait for it to end.") from None
+                time.sleep(_TICK)
         yield
+
+
+def _in_force(paths: Paths) -> InForce | None:
+    """What is on record as being in force in this boot."""
+    done = last(paths)
+    in_force = done.in_force if done else None
+    return in_force if in_force and in_force.boot_id == inputs.boot_id(paths) else None
 
 
 @dataclass(frozen=True)
@@ -275,10 +235,13 @@ class Preview:
 def preview(paths: Paths, config_file: Path | None) -> Preview:
     """Finds out what `apply` would do, and touches nothing. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
-    asked = inputs.read(paths, config.contract, config.image, config.profile)
-    decision = plan.decide(asked, last_in_force(paths))
-    if decision.action is plan.Action.KEEP:
+    decision, asked = pending(paths, config)
+    if decision.action is not Action.APPLY:
         return Preview(decision, asked, "not needed", None)
+
+    from ocp_tuned_boot import container, layout  # noqa: PLC0415
+    from ocp_tuned_boot.podman import Podman  # noqa: PLC0415
+
     with Podman(config.socket, Deadline(config.timeout)) as podman:
         image = podman.image(asked.image)
     if image is None:
@@ -289,13 +252,28 @@ def preview(paths: Paths, config_file: Path | None) -> Preview:
     return Preview(decision, asked, state, container.specify(paths, asked.contract, image_id, seen))
 
 
+def pending(paths: Paths, config: Config) -> tuple[Decision, Inputs]:
+    """What `apply` would decide now, without asking Podman. Raises `BootError`."""
+    asked = inputs.read(paths, config.contract, config.image, config.profile)
+    in_force = _in_force(paths)
+    now = _situation(paths, config, asked, in_force, Why.START)
+    return plan.decide(asked, in_force, now), asked
+
+
 def cleanup(paths: Paths, config_file: Path | None) -> bool:
-    """Removes our container if a killed run has left it, and says whether there was one.
+    """Removes our container if a killed run has left it, puts back what that run has not, and says
+    whether there was a container.
 
     Raises `Busy` while a run is under way, `PodmanError` if the container is somebody else's.
     """
+    from ocp_tuned_boot import container  # noqa: PLC0415
+    from ocp_tuned_boot.podman import Podman  # noqa: PLC0415
+
     prepare.run_directory(paths)
     with locked(paths):
         config = boot_conf.load(paths, config_file)
         with Podman(config.socket, Deadline(GRACE)) as podman:
-            return container.remove_ours(podman, paths)
+            removed = container.remove_ours(podman, paths)
+        for each in handover.recover(paths, inputs.boot_id(paths)):
+            log.warning("%s: put back to %r from %r", each.key, each.after, each.tuned)
+        return removed

@@ -1,4 +1,7 @@
-"""The command line: arguments → a call → an exit status. Nothing else happens here."""
+"""The command line: arguments → a call → an exit status. Nothing else happens here.
+
+What only people ask for is imported when they do: a boot does not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from ocp_tuned_boot import __version__, boot, record, report, systemd
+from ocp_tuned_boot import __version__, boot, config, history, record, systemd
 from ocp_tuned_boot.errors import (
     BootError,
     Busy,
@@ -26,11 +30,16 @@ from ocp_tuned_boot.errors import (
 )
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
+from ocp_tuned_boot.plan import Action, Waits
 from ocp_tuned_boot.record import Record
 from ocp_tuned_boot.systemd import Notifier
 
+if TYPE_CHECKING:
+    from ocp_tuned_boot.drift import Drifted
+
 DONE = 0
 FAILED = 1
+DRIFTED = 7
 
 #: The exit statuses; ocp-tuned-boot(8) has the same table.
 STATUSES: dict[type[BootError], int] = {
@@ -74,16 +83,22 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, function, text in (
         ("apply", _apply, "put TuneD's profile in force, once in a boot"),
+        ("reload", _reload, "put in force what has changed since, for ExecReload="),
+        ("notice", _notice, "put on record what has changed since, for the path unit"),
         ("plan", _plan, "show what apply would do now; touches nothing"),
         ("cleanup", _cleanup, "remove the container that a killed run has left"),
         ("status", _status, "show what was done in this boot"),
+        ("drift", _drift, "show which settings are no longer as they were applied"),
+        ("history", _history, "show what was done in the last boots"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(command=function)
-        if name != "status":
+        if name != "history":
             command.add_argument("--config", type=Path, metavar="FILE",
                                  help="read this boot.conf and no other")  # fmt: skip
-        if name in ("plan", "status"):
+        if name == "reload":
+            command.add_argument("--force", action="store_true", help="also if nothing has changed")
+        if name in ("plan", "status", "drift", "history"):
             command.add_argument("--json", action="store_true", help="for programs")
     return parser
 
@@ -124,15 +139,36 @@ def _apply(options: argparse.Namespace) -> int:
     return exit_status(done)
 
 
+def _reload(options: argparse.Namespace) -> int:
+    _raise_on_signals()
+    paths, notifier = Paths(options.root), Notifier()
+    done = boot.reload(paths, options.config, notifier, force=options.force)
+    logging.getLogger(__name__).info("%s", done.summary())
+    return exit_status(done)
+
+
+def _notice(options: argparse.Namespace) -> int:
+    _raise_on_signals()
+    done = boot.notice(Paths(options.root), options.config)
+    if done is not None:
+        logging.getLogger(__name__).info("%s", done.summary())
+    return exit_status(done) if done is not None else DONE
+
+
 def exit_status(done: Record) -> int:
     """The exit status for a run that was judged, or for the record of one that was not."""
-    if done.result in (Result.APPLIED, Result.DEGRADED):
-        return DONE
     statuses = {error.kind: status for error, status in STATUSES.items()}
+    if done.action == "change-failed":
+        subjects = [each.subject for each in done.findings if each.kind == "change-failed"]
+        return next((statuses[each] for each in subjects if each in statuses), FAILED)
+    if done.result in (Result.APPLIED, Result.DEGRADED, Result.DEFERRED):
+        return DONE
     return next((statuses[each.kind] for each in done.findings if each.kind in statuses), FAILED)
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from ocp_tuned_boot import report  # noqa: PLC0415
+
     preview = boot.preview(Paths(options.root), options.config)
     print(report.plan_json(preview) if options.json else report.plan_text(preview))
     return DONE
@@ -146,14 +182,66 @@ def _cleanup(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from ocp_tuned_boot import report  # noqa: PLC0415
+
     paths = Paths(options.root)
     done = record.read(paths)
     units = systemd.unit_states(("ocp-tuned.service", *systemd.NEIGHBOURS))
+    drifted, waits = _now(paths, options.config, done)
     if options.json:
-        print(json.dumps({"record": asdict(done) if done else None, "units": units}, indent=2))
+        content = {
+            "record": asdict(done) if done else None, "units": units, "waits": waits,
+            "drift": [asdict(each) for each in drifted],
+        }  # fmt: skip
+        print(json.dumps(content, indent=2))
     else:
-        print(report.status_text(done, units))
+        print(report.status_text(done, units, drifted, waits))
     return exit_status(done) if done else FAILED
+
+
+def _now(
+    paths: Paths, config_file: Path | None, done: Record | None
+) -> tuple[tuple[Drifted, ...], str]:
+    """What has changed since: settings, and what is asked for. Without it the record is shown all
+    the same, also to somebody who may not read everything."""
+    from ocp_tuned_boot import drift  # noqa: PLC0415
+
+    if done is None or done.in_force is None:
+        return (), ""
+    try:
+        said = config.load(paths, config_file)
+        drifted = drift.look(paths, said.handover).drifted
+    except BootError as error:
+        return (), f"what has changed cannot be told: {error.message}"
+    try:
+        decision, _ = boot.pending(paths, said)
+    except BootError as error:
+        return drifted, f"what is asked for cannot be told: {error.message}"
+    changed = decision.waits is not Waits.NOTHING or decision.action is not Action.KEEP
+    return drifted, decision.reason if changed else ""
+
+
+def _drift(options: argparse.Namespace) -> int:
+    from ocp_tuned_boot import drift, report  # noqa: PLC0415
+
+    paths = Paths(options.root)
+    found = drift.look(paths, config.load(paths, options.config).handover)
+    if options.json:
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        print(report.drift_text(found))
+    return DRIFTED if found.unexpected else DONE
+
+
+def _history(options: argparse.Namespace) -> int:
+    from ocp_tuned_boot import report  # noqa: PLC0415
+
+    boots = history.read(Paths(options.root))
+    if options.json:
+        print(json.dumps([asdict(each) for each in boots], indent=2))
+    else:
+        print(report.history_text(boots))
+    return DONE
 
 
 def _raise_on_signals() -> None:

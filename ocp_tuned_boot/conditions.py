@@ -12,22 +12,29 @@ from ocp_tuned_boot.findings import Finding
 from ocp_tuned_boot.outcome import Result
 
 
-def conditions(result: Result, found: Sequence[Finding]) -> list[dict[str, str]]:
-    """`Applied` and `Degraded`."""
+def conditions(result: Result, found: Sequence[Finding], waits: str = "") -> list[dict[str, str]]:
+    """`Applied` and `Degraded`; `waits` says which profile waits for the next boot, if one does."""
     if result is Result.APPLYING:
         return [_condition("Applied", "Unknown", "", ""), _condition("Degraded", "Unknown", "", "")]
-    return [_applied(result), _degraded(found)]
+    return [_applied(result, waits), _degraded(found, waits)]
 
 
-def _applied(result: Result) -> dict[str, str]:
+def _applied(result: Result, waits: str) -> dict[str, str]:
+    if waits:
+        words = f"The TuneD daemon profile is waiting for the next node restart: {waits}"
+        return _condition("Applied", "False", "Deferred", words)
     if result is Result.FAILED:
         words = "The TuneD daemon profile not yet applied, or application failed."
         return _condition("Applied", "False", "Failed", words)
     return _condition("Applied", "True", "AsExpected", "TuneD profile applied.")
 
 
-def _degraded(found: Sequence[Finding]) -> dict[str, str]:
+def _degraded(found: Sequence[Finding], waits: str) -> dict[str, str]:
     degrading = [finding for finding in found if finding.degrades]
+    overrides = all(finding.kind == "overridden" for finding in degrading)
+    if waits and overrides:
+        words = f"Profile will be applied at the next node restart: {waits}"
+        return _condition("Degraded", "True", "TunedDeferredUpdate", words)
     words = "; ".join(f"{each.kind} {each.subject}: {each.message}" for each in degrading or found)
     if not found:
         words = "No warning or error messages observed applying the TuneD daemon profile."
@@ -35,7 +42,7 @@ def _degraded(found: Sequence[Finding]) -> dict[str, str]:
     if not degrading:
         words = f"Only accepted by this site: {words}"
         return _condition("Degraded", "False", "TunedWarning", words)
-    if all(finding.kind == "overridden" for finding in degrading):
+    if overrides:
         return _condition("Degraded", "True", "TunedSysctlOverride", words)
     return _condition("Degraded", "True", "TunedError", words)
 

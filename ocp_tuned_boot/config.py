@@ -24,7 +24,15 @@ from ocp_tuned_boot.findings import KINDS
 from ocp_tuned_boot.inputs import parse_image_reference, parse_profile_name
 from ocp_tuned_boot.paths import Paths
 
-SPEC = """
+# What irqbalance and the CNI own. To set ip_forward is also to set accept_redirects
+# (ip-sysctl in the kernel's networking documentation).
+_FILES = "/etc/sysconfig/irqbalance, /proc/irq/default_smp_affinity, /proc/irq/*/smp_affinity"
+_SYSCTLS = (
+    "net.ipv4.ip_forward, net.ipv4.conf.*.forwarding, net.ipv4.conf.*.accept_redirects, "
+    "net.ipv6.conf.*.forwarding"
+)
+
+SPEC = f"""
 [tuning]
 image = string(default='')
 profile = string(default='')
@@ -33,6 +41,13 @@ timeout = seconds(min=5, max=3600, default=90)
 tuned_timeout = seconds(min=1, max=3600, default=60)
 gate = option('open', 'closed', default='open')
 accept = string(default='')
+on_change = option('next-boot', 'apply', default='next-boot')
+late = option('apply', 'defer', default='apply')
+
+[handover]
+files = string(default='{_FILES}')
+sysctls = string(default='{_SYSCTLS}')
+sysctl_d = option('yes', 'no', default='yes')
 
 [podman]
 socket = string(min=1, default='/run/podman/podman.sock')
@@ -47,8 +62,30 @@ _EXPECTED = {
     "tuned_timeout": "a number of seconds from 1 to 3600",
     "gate": "'open' or 'closed'",
     "accept": "a list of <kind>:<subject>, …",
+    "on_change": "'next-boot' or 'apply'",
+    "late": "'apply' or 'defer'",
+    "files": "a list of absolute paths, …",
+    "sysctls": "a list of sysctl keys, …",
+    "sysctl_d": "'yes' or 'no'",
     "socket": "the absolute path of a unix socket",
 }
+
+
+#: What an item of the hand-over list looks like.
+_OWNED = {
+    "files": r"(?!.*/\.\.?(/|$))(/[^/]+)+",
+    "sysctls": r"[\w*?\[\]!-]+([./][\w*?\[\]!-]+)+",
+}
+
+
+@dataclass(frozen=True)
+class Owners:
+    """What others own once workloads run: files and sysctls, with wildcards; `sysctl_d`: and all
+    that the host's sysctl.d sets."""
+
+    files: tuple[str, ...] = ()
+    sysctls: tuple[str, ...] = ()
+    sysctl_d: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +100,11 @@ class Config:
     gate: str
     #: Findings that this site knows: kind, and subject with wildcards.
     accept: tuple[tuple[str, str], ...]
+    #: What becomes of changed profiles in a boot that has one in force, without a reload.
+    on_change: str
+    #: What becomes of a first run that finds workloads running.
+    late: str
+    handover: Owners
     socket: Path
 
 
@@ -72,7 +114,7 @@ def parse(layers: Iterable[tuple[str, str]]) -> Config:
     for name, text in layers:
         merged.merge(_layer(name, text))
     merged.validate(_validator())
-    tuning = merged["tuning"]
+    tuning, handover = merged["tuning"], merged["handover"]
     return Config(
         image=tuning["image"],
         profile=tuning["profile"],
@@ -81,6 +123,13 @@ def parse(layers: Iterable[tuple[str, str]]) -> Config:
         tuned_timeout=tuning["tuned_timeout"],
         gate=tuning["gate"],
         accept=parse_accept(tuning["accept"], "accept"),
+        on_change=tuning["on_change"],
+        late=tuning["late"],
+        handover=Owners(
+            tuple(_items(handover["files"])),
+            tuple(_items(handover["sysctls"])),
+            handover["sysctl_d"] == "yes",
+        ),
         socket=Path(merged["podman"]["socket"]),
     )
 
@@ -166,6 +215,12 @@ def _check_meaning(name: str, values: Mapping[str, Any]) -> None:
     if tuning.get("profile"):
         parse_profile_name(tuning["profile"], f"{name}: [tuning] profile")
     parse_accept(tuning.get("accept", ""), f"{name}: [tuning] accept")
+    for key, pattern in _OWNED.items():
+        for item in _items(values.get("handover", {}).get(key, "")):
+            if not re.fullmatch(pattern, item):
+                raise ConfigurationError(
+                    f"{name}: [handover] {key}: found {item!r}, expected {_EXPECTED[key]}"
+                )
     socket = values.get("podman", {}).get("socket", "/")
     if not socket.startswith("/"):
         raise ConfigurationError(
@@ -173,11 +228,16 @@ def _check_meaning(name: str, values: Mapping[str, Any]) -> None:
         )
 
 
+def _items(text: str) -> list[str]:
+    """The parts of a list with commas."""
+    return [item for item in (part.strip() for part in text.split(",")) if item]
+
+
 def parse_accept(text: str, where: str) -> tuple[tuple[str, str], ...]:
     """The pairs in `<kind>:<subject>, …`; `where` begins the error. A kind has to be one that may
     be accepted, and a subject more than wildcards: those would hide what nobody has seen yet."""
     pairs = []
-    for item in filter(None, (part.strip() for part in text.split(","))):
+    for item in _items(text):
         kind, colon, subject = item.partition(":")
         acceptable = sorted(name for name, it in KINDS.items() if it.acceptable)
         if not colon or kind not in acceptable:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,6 +127,8 @@ def _replace(folder: int, name: str, data: bytes, mode: int) -> None:
 
 def remove_tree(path: Path) -> None:
     """Removes a directory of ours and all in it; a link is removed, not followed."""
+    import shutil  # noqa: PLC0415  # half of what most runs would spend on this module
+
     with explained("remove", path):
         try:
             shutil.rmtree(path)

@@ -11,10 +11,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from re import Pattern
+from typing import TYPE_CHECKING
 
 from ocp_tuned_boot.paths import sysctl_key
-from ocp_tuned_boot.tunedlog import LogRecord
+
+if TYPE_CHECKING:
+    from ocp_tuned_boot.tunedlog import LogRecord
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,12 @@ KINDS = {
     "missing-kernel-argument": _degrading(
         "This boot's kernel has no such argument; it takes the argument and another boot."
     ),
+    "torn-image-env": Kind(
+        False, False, "Have image.env written again, whole: NTO_IMAGE=<image reference>"
+    ),
+    "change-failed": Kind(
+        False, False, "Mend the cause and reload again; until then see what is told to be in force."
+    ),
     "incomplete-log": Kind(False, False, "The log ends early; what came after is not known."),
     "error": Kind(False, False, "TuneD logged an error; some setting may not be in force."),
     "traceback": Kind(False, False, "A part of TuneD failed; what it sets may not be in force."),
@@ -100,55 +108,52 @@ class _Rule:
 
     kind: str
     logger: str
-    message: Pattern[str]
+    #: A pattern. Compiled when it is first needed: most runs read no log.
+    message: str
     #: Matches below ERROR, too.
     any_level: bool = False
-
-
-def _rule(kind: str, logger: str, message: str, any_level: bool = False) -> _Rule:
-    return _Rule(kind, logger, re.compile(message, re.DOTALL), any_level)
 
 
 _PLUGIN, _INITIAL = "tuned.plugins.", "Cannot set initial profile. No tunings will be enabled: "
 _SCHEDULER = _PLUGIN + "plugin_scheduler"
 _NO_FILE = r"'([^']*)'?:? (?:error: )?'?\[Errno 2\]"
 _RULES = (
-    _rule("unknown-profile", "tuned.daemon.daemon", _INITIAL + r"Requested profile '([^']*)'"),
-    _rule("missing-include", "tuned.daemon.daemon", _INITIAL + r".*Cannot find profile '([^']*)'"),
-    _rule("broken-profile", "tuned.daemon.daemon", _INITIAL + r".*Cannot parse '([^']*)'"),
-    _rule("broken-profile", "tuned.daemon.daemon", re.escape(_INITIAL)),
-    _rule("broken-recommend", "tuned.utils.profile_recommender", r"error processing '([^']*)'"),
-    _rule("plugin-failed", "tuned.units.manager", r"failed to initialize plugin (\S+)"),
-    _rule("plugin-failed", "tuned.units.manager", r"BUG: Unhandled exception in ([^:]+)"),
-    _rule("unknown-plugin", "tuned.units.manager",
+    _Rule("unknown-profile", "tuned.daemon.daemon", _INITIAL + r"Requested profile '([^']*)'"),
+    _Rule("missing-include", "tuned.daemon.daemon", _INITIAL + r".*Cannot find profile '([^']*)'"),
+    _Rule("broken-profile", "tuned.daemon.daemon", _INITIAL + r".*Cannot parse '([^']*)'"),
+    _Rule("broken-profile", "tuned.daemon.daemon", re.escape(_INITIAL)),
+    _Rule("broken-recommend", "tuned.utils.profile_recommender", r"error processing '([^']*)'"),
+    _Rule("plugin-failed", "tuned.units.manager", r"failed to initialize plugin (\S+)"),
+    _Rule("plugin-failed", "tuned.units.manager", r"BUG: Unhandled exception in ([^:]+)"),
+    _Rule("unknown-plugin", "tuned.units.manager",
           r"No module named 'tuned\.plugins\.plugin_(\w+)'"),
-    _rule("no-such-setting", "tuned.utils.commands", r"Error when reading file " + _NO_FILE),
-    _rule("setting-refused", "tuned.utils.commands", r"Error when reading file '([^']*)'"),
-    _rule("no-such-setting", "tuned.utils.commands", r"Writing to file " + _NO_FILE),
-    _rule("setting-refused", "tuned.utils.commands", r"Writing to file '([^']*)'"),
-    _rule("no-such-setting", _PLUGIN + "plugin_sysctl", r"sysctl option (\S+) will not be set"),
+    _Rule("no-such-setting", "tuned.utils.commands", r"Error when reading file " + _NO_FILE),
+    _Rule("setting-refused", "tuned.utils.commands", r"Error when reading file '([^']*)'"),
+    _Rule("no-such-setting", "tuned.utils.commands", r"Writing to file " + _NO_FILE),
+    _Rule("setting-refused", "tuned.utils.commands", r"Writing to file '([^']*)'"),
+    _Rule("no-such-setting", _PLUGIN + "plugin_sysctl", r"sysctl option (\S+) will not be set"),
     # TuneD before 2.24 has its own words for these.
-    _rule("no-such-setting", _PLUGIN + "plugin_sysctl",
+    _Rule("no-such-setting", _PLUGIN + "plugin_sysctl",
           r"Failed to \w+ sysctl parameter '([^']*)'.*the parameter does not exist"),
-    _rule("setting-refused", _PLUGIN + "plugin_sysctl",
+    _Rule("setting-refused", _PLUGIN + "plugin_sysctl",
           r"Failed to \w+ sysctl parameter '([^']*)'"),
-    _rule("setting-refused", _PLUGIN + "plugin_sysctl", r"Refusing to set deprecated .* (\S+)$"),
-    _rule("setting-refused", _PLUGIN + "plugin_sysfs", r"rejecting write to '([^']*)'"),
-    _rule("script-refused", _PLUGIN, r"Paths outside of the profile directories .*'([^']*)'"),
-    _rule("script-refused", _PLUGIN, r"Relative paths cannot be used in script.*'([^']*)'"),
-    _rule("script-failed", _PLUGIN, r"script '([^']*)'"),
-    _rule("overridden", _PLUGIN + "plugin_sysctl", r"Overriding sysctl parameter '([^']*)'", True),
-    _rule("rolled-back", "tuned.daemon.daemon", r"terminating TuneD, rolling back all()", True),
+    _Rule("setting-refused", _PLUGIN + "plugin_sysctl", r"Refusing to set deprecated .* (\S+)$"),
+    _Rule("setting-refused", _PLUGIN + "plugin_sysfs", r"rejecting write to '([^']*)'"),
+    _Rule("script-refused", _PLUGIN, r"Paths outside of the profile directories .*'([^']*)'"),
+    _Rule("script-refused", _PLUGIN, r"Relative paths cannot be used in script.*'([^']*)'"),
+    _Rule("script-failed", _PLUGIN, r"script '([^']*)'"),
+    _Rule("overridden", _PLUGIN + "plugin_sysctl", r"Overriding sysctl parameter '([^']*)'", True),
+    _Rule("rolled-back", "tuned.daemon.daemon", r"terminating TuneD, rolling back all()", True),
     # Both need a file that stays open; a one-shot TuneD closes it when it ends.
-    _rule("lost-after-exit", _PLUGIN + "plugin_cpu", r"setting new cpu latency()", True),
-    _rule("lost-after-exit", _PLUGIN + "plugin_rtentsk", r"opened SOF_TIMESTAMPING_\w+()", True),
-    _rule("no-such-setting", _SCHEDULER, r"Error reading '([^']*)'"),
-    _rule("setting-refused", _SCHEDULER, r"Error writing value '[^']*' to '([^']*)'"),
-    _rule("setting-refused", _SCHEDULER, r"Failed to set .*? of (IRQ \d+|PID \d+)"),
-    _rule("command-failed", "tuned.utils.commands", r"Executing '?([^\s']+)"),
+    _Rule("lost-after-exit", _PLUGIN + "plugin_cpu", r"setting new cpu latency()", True),
+    _Rule("lost-after-exit", _PLUGIN + "plugin_rtentsk", r"opened SOF_TIMESTAMPING_\w+()", True),
+    _Rule("no-such-setting", _SCHEDULER, r"Error reading '([^']*)'"),
+    _Rule("setting-refused", _SCHEDULER, r"Error writing value '[^']*' to '([^']*)'"),
+    _Rule("setting-refused", _SCHEDULER, r"Failed to set .*? of (IRQ \d+|PID \d+)"),
+    _Rule("command-failed", "tuned.utils.commands", r"Executing '?([^\s']+)"),
     # The wrapper of the operator's image, which itself exits with 0.
-    _rule("killed", "controller.go", r"failed to run TuneD.*signal: (\w+)"),
-    _rule("exit-status", "controller.go", r"failed to run TuneD.*exit status (\d+)"),
+    _Rule("killed", "controller.go", r"failed to run TuneD.*signal: (\w+)"),
+    _Rule("exit-status", "controller.go", r"failed to run TuneD.*exit status (\d+)"),
 )  # fmt: skip
 
 # Two lines about one thing: the kind that says more is kept.
@@ -173,7 +178,7 @@ def _of(record: LogRecord, previous: str) -> Finding | None:
     for rule in _RULES:
         if not (record.is_error or rule.any_level) or not record.logger.startswith(rule.logger):
             continue
-        match = rule.message.match(record.message)
+        match = re.match(rule.message, record.message, re.DOTALL)
         if match:
             return make(rule.kind, _subject(record, match), words)
     if not record.is_error:

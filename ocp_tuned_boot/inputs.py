@@ -10,18 +10,27 @@ import hashlib
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ocp_tuned_boot import envfile, files
-from ocp_tuned_boot.errors import ConfigurationError, HostError
+from ocp_tuned_boot import envfile, files, lastgood
+from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError
+from ocp_tuned_boot.findings import Finding, make
 from ocp_tuned_boot.paths import Paths
 
 #: All custom profile files together (bytes). Upstream's are a few KiB.
 PROFILES_LIMIT = 8 * 1024 * 1024
 #: Folders below a profile's own.
 DEPTH_LIMIT = 8
+
+#: What was written less than this ago may be half of it (seconds).
+QUIET = 0.5
+#: How long an agent that goes on writing is waited for (seconds).
+PATIENCE = 10.0
+_TICK = 0.05
 
 # TuneD itself ignores any other name (tuned/profiles/loader.py, safe_name).
 _PROFILE_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,255}\Z")
@@ -38,7 +47,8 @@ _REFERENCE = re.compile(
 
 # Names that stand in /etc/tuned already; a profile of that name would be hidden or hide them.
 _RESERVED = {"active_profile", "bootcmdline", "post_loaded_profile", "profile_mode", "profiles",
-             "recommend.conf", "recommend.d", "tuned-main.conf", ".", ".."}  # fmt: skip
+             "recommend.conf", "recommend.d", "tuned-main.conf", ".", "..",
+             "ocp-tuned-boot-guard"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,8 @@ class Inputs:
     boot_id: str
     provider: str = ""
     files: tuple[ProfileFile, ...] = ()
+    #: What stands in for something that could not be used.
+    doubts: tuple[Finding, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -151,21 +163,72 @@ def parse_recommend(text: str, where: str) -> str:
     return parse_profile_name(header[1:-1], f"{where}: line {number}")
 
 
+def settled(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inputs:
+    """`read`, as one state: an agent that is writing meanwhile is waited for.
+
+    What was written since shortly before the reading began may be half of what is to be written;
+    then it is read again. Raises what `read` raises, and `HostError` when there is no end to it.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        started = time.monotonic()
+        found: Inputs | BootError
+        try:
+            found = read(paths, contract, image, profile)
+        except (ConfigurationError, HostError) as error:
+            found = error
+        young = _younger(paths, QUIET + time.monotonic() - started)
+        if not young and isinstance(found, Inputs):
+            return found
+        if not young and isinstance(found, BootError):
+            raise found
+        if time.monotonic() > end:
+            raise HostError(
+                f"{young}: it has been written again and again for {PATIENCE:g} s",
+                "Whoever writes there has to come to an end.",
+            )
+        time.sleep(_TICK)
+
+
+def _younger(paths: Paths, seconds: float) -> Path | None:
+    """One of the agent's files or folders that was written in these last seconds."""
+    now = time.time()
+    for path in _watched(paths):
+        with suppress(OSError):
+            # In the future: the clock was set back, and says nothing.
+            if 0 <= now - path.lstat().st_ctime < seconds:
+                return path
+    return None
+
+
+def _watched(paths: Paths) -> Iterator[Path]:
+    # A folder is younger, too, when something in it was made, renamed or removed.
+    yield from (paths.agent, paths.image_env, paths.recommend.parent, paths.recommend)
+    yield from (paths.provider, paths.profiles)
+    for folder, folders, names in os.walk(paths.profiles):
+        yield from (Path(folder, name) for name in (*folders, *names))
+        if len(Path(folder).relative_to(paths.profiles).parts) > DEPTH_LIMIT:
+            folders.clear()
+
+
 def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inputs:
     """Reads what the host asks for; `image` and `profile` (from `boot.conf`) stand in.
 
-    `image.env` and the recommend file win where they exist. Raises `ConfigurationError` with
+    `image.env` and the recommend file win where they exist. An `image.env` that is torn is not
+    used: the last image that worked stands in, which is a doubt. Raises `ConfigurationError` with
     the file's name in it, `HostError`.
     """
     for folder in (paths.profiles, paths.recommend.parent):
         _not_linked(folder)
+    reference, doubts = _image(paths, image)
     return Inputs(
-        image=_image(paths, image),
+        image=reference,
         profile=_profile(paths, profile),
         contract=contract,
         boot_id=boot_id(paths),
         provider=_provider(paths),
         files=tuple(_profile_files(paths.profiles)),
+        doubts=doubts,
     )
 
 
@@ -200,16 +263,22 @@ def _text(path: Path) -> str:
         ) from error
 
 
-def _image(paths: Paths, stand_in: str) -> str:
+def _image(paths: Paths, stand_in: str) -> tuple[str, tuple[Finding, ...]]:
     try:
-        return parse_image_env(_text(paths.image_env), str(paths.image_env))
+        return parse_image_env(_text(paths.image_env), str(paths.image_env)), ()
     except FileNotFoundError:
         if stand_in:
-            return stand_in
+            return stand_in, ()
         raise ConfigurationError(
             f"{paths.image_env}: there is no such file, and boot.conf has no [tuning] image",
             "Write NTO_IMAGE=<image reference> there, or set image in boot.conf.",
         ) from None
+    except ConfigurationError as error:
+        worked = lastgood.read(paths)
+        if not worked:
+            raise
+        words = f"{error.message}; the last image that worked is used, {worked}"
+        return worked, (make("torn-image-env", str(paths.image_env), words),)
 
 
 def _profile(paths: Paths, stand_in: str) -> str:

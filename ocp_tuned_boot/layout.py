@@ -17,7 +17,7 @@ from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.podman import Podman
 
 #: Raised when what is looked at changes; an older file is looked up again.
-VERSION = 1
+VERSION = 2
 
 #: The name of our container, and the label by which we know it is ours.
 CONTAINER = "openshift-tuned"
@@ -36,10 +36,12 @@ _NOT_FOR_PROFILES = {"tuned-main.conf", "recommend.conf", "ppd.conf"}
 @dataclass(frozen=True)
 class Layout:
     """`links`: those of `HOST_LINKS` that are symbolic links in the image; `variables`: the
-    image's own files in `/etc/tuned` for profiles to include, by name."""
+    image's own files in `/etc/tuned` for profiles to include, by name; `profiles`: the `tuned.conf`
+    of each of its own profiles, by its path."""
 
     links: tuple[str, ...] = ()
     variables: dict[str, str] = field(default_factory=dict)
+    profiles: dict[str, str] = field(default_factory=dict)
 
 
 def of(paths: Paths, podman: Podman, image_id: str) -> Layout:
@@ -48,33 +50,10 @@ def of(paths: Paths, podman: Podman, image_id: str) -> Layout:
     if known is not None:
         return known
     layout = _look(podman, image_id)
-    _remember(paths, image_id, {"version": VERSION, **asdict(layout)})
-    return layout
-
-
-def stock_profiles(paths: Paths, podman: Podman, image_id: str, container: str) -> dict[str, str]:
-    """The `tuned.conf` of each of the image's own profiles, by its path in the container.
-
-    From the cache, or out of the container that is still there. Raises `PodmanError`.
-    """
-    name = f"{image_id}.profiles"
-    try:
-        known = json.loads(files.read(paths.layouts / f"{name}.json"))
-        return {str(path): str(text) for path, text in known["profiles"].items()}
-    except (FileNotFoundError, HostError, ValueError, KeyError, TypeError, AttributeError):
-        found = podman.files(container, STOCK_PROFILES)
-    profiles = {
-        f"{STOCK_PROFILES}/{path}": data.decode(errors="replace")
-        for path, data in found.items()
-        if path.endswith("/tuned.conf")
-    }
-    _remember(paths, name, {"profiles": profiles})
-    return profiles
-
-
-def _remember(paths: Paths, name: str, content: dict[str, Any]) -> None:
     files.directory(paths.layouts, paths.root)
-    files.write(paths.layouts / f"{name}.json", json.dumps(content, indent=2).encode())
+    content = {"version": VERSION, **asdict(layout)}
+    files.write(paths.layouts / f"{image_id}.json", json.dumps(content, indent=2).encode())
+    return layout
 
 
 def cached(paths: Paths, image_id: str) -> Layout | None:
@@ -88,12 +67,15 @@ def cached(paths: Paths, image_id: str) -> Layout | None:
 
 def _parse(content: dict[str, Any]) -> Layout:
     links, variables = tuple(content["links"]), dict(content["variables"])
-    sound = set(links) <= set(HOST_LINKS) and all(
-        isinstance(text, str) and "/" not in name for name, text in variables.items()
+    profiles = dict(content["profiles"])
+    sound = (
+        set(links) <= set(HOST_LINKS)
+        and all(isinstance(text, str) for text in (*variables.values(), *profiles.values()))
+        and not any("/" in name for name in variables)
     )
     if content["version"] != VERSION or not sound:
         raise ValueError("this version has not written that")
-    return Layout(links, variables)
+    return Layout(links, variables, profiles)
 
 
 def _look(podman: Podman, image_id: str) -> Layout:
@@ -108,5 +90,10 @@ def _look(podman: Podman, image_id: str) -> Layout:
             if "/" not in name and name.endswith(".conf") and name not in _NOT_FOR_PROFILES:
                 variables[name] = data.decode(errors="replace")
     links = tuple(path for path in HOST_LINKS if podman.is_link(created.id, path))
+    profiles = {
+        f"{STOCK_PROFILES}/{path}": data.decode(errors="replace")
+        for path, data in podman.files(created.id, STOCK_PROFILES).items()
+        if path.endswith("/tuned.conf")
+    }
     podman.remove(created.id)
-    return Layout(links, variables)
+    return Layout(links, variables, profiles)

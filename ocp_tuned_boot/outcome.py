@@ -11,11 +11,14 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from ocp_tuned_boot import findings
 from ocp_tuned_boot.findings import Finding, make
-from ocp_tuned_boot.tunedlog import LogRecord
-from ocp_tuned_boot.values import Value
+
+if TYPE_CHECKING:
+    from ocp_tuned_boot.tunedlog import LogRecord
+    from ocp_tuned_boot.values import Value
 
 _APPLIED = re.compile(r"static tuning from profile '([^']*)' applied\Z")
 # The last thing that every TuneD says before it ends (tuned/daemon/daemon.py).
@@ -25,12 +28,14 @@ _EFFECTS = {"exit-status", "not-applied", "incomplete-log"}
 
 
 class Result(str, Enum):
-    """What a run came to. `APPLYING` is a run that has not ended, or was killed."""
+    """What a run came to. `APPLYING` is a run that has not ended, or was killed; `DEFERRED` one
+    that had nothing in force before it and was told to leave it at that."""
 
     APPLYING = "applying"
     APPLIED = "applied"
     DEGRADED = "degraded"
     FAILED = "failed"
+    DEFERRED = "deferred"
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class TunedRun:
     log: tuple[LogRecord, ...]
     active_profile: str = ""
     seconds: float = 0.0
+    #: The profile of ours that was laid over the one asked for, if one was.
+    laid_over: str = ""
     #: The kernel arguments that the profile asks for, and those that this boot has.
     asked_arguments: tuple[str, ...] = ()
     kernel_arguments: tuple[str, ...] = ()
@@ -134,8 +141,9 @@ def _profile(expected: str, run: TunedRun) -> list[Finding]:
     applied = [match[1] for record in run.log if (match := _APPLIED.match(record.message))]
     if not applied:
         return [make("not-applied", expected, "TuneD did not report a profile applied")]
+    asked = f"{expected} {run.laid_over}".strip()
     for name, where in ((applied[-1], "its log says"), (run.active_profile, "active_profile says")):
-        if name != expected:
+        if name != asked:
             words = f"TuneD applied the profile {name!r} instead of {expected!r}, {where}"
             return [make("wrong-profile", name, words)]
     return []

@@ -59,6 +59,15 @@ class Paths:
         return self.root / "proc/cmdline"
 
     @property
+    def cgroups(self) -> Path:
+        return self.root / "sys/fs/cgroup"
+
+    @property
+    def sysctl_files(self) -> tuple[Path, ...]:
+        """What TuneD re-applies after its own sysctls: those that its container sees."""
+        return (*sorted((self.root / "etc/sysctl.d").glob("*.conf")), self.root / "etc/sysctl.conf")
+
+    @property
     def tuned_state(self) -> Path:
         return self.root / "var/lib/tuned"
 
@@ -108,6 +117,36 @@ class Paths:
         return self.run / "lock"
 
     @property
+    def settings(self) -> Path:
+        """What each setting was before TuneD first ran in this boot, and what we made of it."""
+        return self.run / "settings.json"
+
+    @property
+    def handover(self) -> Path:
+        """What has to be put back, while a guarded run is under way."""
+        return self.run / "handover.json"
+
+    @property
+    def drift(self) -> Path:
+        """When each setting was first seen to differ."""
+        return self.run / "drift.json"
+
+    @property
+    def state(self) -> Path:
+        """What survives reboots."""
+        return self.root / "var/lib/ocp-tuned-boot"
+
+    @property
     def layouts(self) -> Path:
-        """What was found inside each image, by image ID; survives reboots."""
-        return self.root / "var/lib/ocp-tuned-boot/layouts"
+        """What was found inside each image, by image ID."""
+        return self.state / "layouts"
+
+    @property
+    def history(self) -> Path:
+        """What was done in the last boots, a file for each."""
+        return self.state / "history"
+
+    @property
+    def last_good(self) -> Path:
+        """The last image that worked."""
+        return self.state / "last-good.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ocp_tuned_boot import files
@@ -16,7 +17,7 @@ _MAIN_CONF = """\
 daemon = 0
 dynamic_tuning = 0
 recommend_command = 1
-reapply_sysctl = 1
+reapply_sysctl = {reapply}
 rollback = not_on_exit
 profile_dirs = /usr/lib/tuned/profiles,/usr/lib/tuned,/etc/tuned
 """
@@ -58,7 +59,25 @@ def run_directory(paths: Paths) -> None:
     files.directory(paths.run, paths.root)
 
 
-def etc_tuned(paths: Paths, inputs: Inputs, variables: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class Overlay:
+    """A profile that is laid over the one asked for: its name and text; none if empty.
+
+    `reapply`: TuneD sets again what the host's sysctl.d sets, after its own sysctls.
+    """
+
+    name: str = ""
+    text: str = ""
+    reapply: bool = True
+
+
+#: Nothing is laid over.
+NOTHING = Overlay()
+
+
+def etc_tuned(
+    paths: Paths, inputs: Inputs, variables: Mapping[str, str], over: Overlay = NOTHING
+) -> None:
     """Generates the directory mounted at `/etc/tuned`, anew. Raises `HostError`.
 
     The custom profiles are copied there: what was fingerprinted is what TuneD reads, whatever
@@ -68,18 +87,25 @@ def etc_tuned(paths: Paths, inputs: Inputs, variables: Mapping[str, str]) -> Non
     files.remove_tree(paths.etc_tuned)
     content = {
         **variables,
-        "tuned-main.conf": _MAIN_CONF,
+        "tuned-main.conf": _MAIN_CONF.format(reapply=int(over.reapply)),
         "profile_mode": "auto\n",
         # Empty, so that what stands in them afterwards was written by TuneD.
         "active_profile": "",
         "bootcmdline": "",
         # Sorted by name before the stock files; the first that matches wins.
-        "recommend.d/00-ocp-tuned-boot.conf": f"[{inputs.profile}]\n",
+        "recommend.d/00-ocp-tuned-boot.conf": f"[{_recommended(inputs, over)}]\n",
     }
+    if over.text:
+        content[f"{over.name}/tuned.conf"] = over.text
     for name, text in content.items():
         _put(paths, name, text.encode(), 0o644)
     for file in inputs.files:
         _put(paths, file.path, file.data, 0o755 if file.executable else 0o644)
+
+
+def _recommended(inputs: Inputs, over: Overlay) -> str:
+    # TuneD takes several names and lays each over those before it (tuned/profiles/loader.py).
+    return f"{inputs.profile} {over.name}" if over.text else inputs.profile
 
 
 def _put(paths: Paths, name: str, data: bytes, mode: int) -> None:

@@ -39,6 +39,8 @@ class Setting:
     key: str
     value: str
     unknown: str = ""
+    #: The section that it stands in, which need not be named like its plugin.
+    section: str = ""
 
 
 @dataclass
@@ -59,8 +61,7 @@ def resolve(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
     `files`: the text of each `tuned.conf`, and of what `[variables]` may include, by its path in
     the container. What is not in it is taken for not there. Never raises: TuneD is the judge.
     """
-    merged = _Merged()
-    _load(profile, files, merged, [])
+    merged = _merged(profile, files)
     variables = _variables(merged.variables, files)
     settings = [
         Setting("include", name, "", "what it asks for is not known") for name in merged.unknown
@@ -71,6 +72,18 @@ def resolve(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
                 _setting(name, unit, key, value, variables) for key, value in unit.options.items()
             ]
     return tuple(settings)
+
+
+def sections(profile: str, files: Mapping[str, str]) -> dict[str, str]:
+    """The plugin of each section that is enabled in `profile`, by the section's name."""
+    units = _merged(profile, files).units
+    return {name: unit.type for name, unit in units.items() if unit.enabled}
+
+
+def _merged(profile: str, files: Mapping[str, str]) -> _Merged:
+    merged = _Merged()
+    _load(profile, files, merged, [])
+    return merged
 
 
 class _Merged:
@@ -183,4 +196,4 @@ def _setting(name: str, unit: _Unit, key: str, value: str, variables: Mapping[st
         unknown = f"[{name}] has {', '.join(unit.conditions)}, which TuneD decides on the machine"
     elif "${" in value:
         unknown = f"TuneD computes it: {value}"
-    return Setting(unit.type, key, value, unknown)
+    return Setting(unit.type, key, value, unknown, name)

@@ -11,9 +11,11 @@ from ocp_tuned_boot import __version__, files
 from ocp_tuned_boot.conditions import conditions
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.findings import Finding
+from ocp_tuned_boot.handover import Handed
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.progress import Step
+from ocp_tuned_boot.settings import Residue
 from ocp_tuned_boot.values import Value
 
 #: Raised when the meaning of a field changes; a newer file is refused, not guessed at.
@@ -44,6 +46,18 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Deferred:
+    """What is asked for and not in force: it waits for the next boot or a reload. `waits` is a
+    `plan.Waits`; `since` when it was first seen."""
+
+    waits: str
+    fingerprint: str
+    profile: str
+    image: str
+    since: str
+
+
+@dataclass(frozen=True)
 class Record:
     """The last run. Times are UTC (RFC 3339) or seconds; fields not reached are empty."""
 
@@ -68,6 +82,13 @@ class Record:
     #: What was read back from the host afterwards; None where that was not done.
     values: tuple[Value, ...] | None = None
     in_force: InForce | None = None
+    #: The workloads that already ran when a profile was first to be applied in this boot.
+    late: tuple[str, ...] = ()
+    deferred: Deferred | None = None
+    #: What others own by now, and what a guarded run had to do with it.
+    handover: tuple[Handed, ...] = ()
+    #: What the profile before had set and this one does not name.
+    residue: tuple[Residue, ...] = ()
 
     def summary(self) -> str:
         """One line for `systemctl status`."""
@@ -81,10 +102,21 @@ class Record:
             return f"Unfinished: TuneD is applying {self.profile}, or was cut off in doing so"
         if self.result is Result.FAILED:
             return f"Failed{worst}{more}"
+        if self.result is Result.DEFERRED:
+            return f"Deferred: {self.profile} waits for the next boot or a reload: {self.reason}"
         word = "Applied" if self.result is Result.APPLIED else "Degraded"
-        if self.action == "keep" and self.in_force is not None:
-            return f"{word}: {self.profile}, kept as it is since {self.in_force.since}{worst}{more}"
-        return f"{word}: {self.profile} in {self.seconds:.2f} s{worst}{more}"
+        if self.in_force is not None and self.action != "apply":
+            kept = f"{word}: {self.in_force.profile}, kept as it is since {self.in_force.since}"
+            return f"{kept}{worst}{more}{self._waiting()}"
+        late = f"; late: {', '.join(self.late)} already ran" if self.late else ""
+        return f"{word}: {self.profile} in {self.seconds:.2f} s{worst}{more}{late}"
+
+    def _waiting(self) -> str:
+        if self.deferred is None:
+            return ""
+        what = "image" if self.deferred.waits == "image" else "profile"
+        asked = getattr(self.deferred, what)
+        return f"; another {what} waits for the next boot or a reload: {asked}"
 
 
 def now() -> str:
@@ -97,10 +129,17 @@ def to_json(record: Record) -> str:
     content = {
         "version": VERSION,
         "program": __version__,
-        "conditions": conditions(record.result, record.findings),
+        "conditions": conditions(record.result, record.findings, _waits(record)),
         **asdict(record),
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _waits(record: Record) -> str:
+    """The profile that waits. A new image of the same profile is nothing to wait for."""
+    if record.deferred is None or record.deferred.waits == "image":
+        return ""
+    return record.deferred.profile
 
 
 def from_json(text: str, where: str) -> Record:
@@ -113,6 +152,9 @@ def from_json(text: str, where: str) -> Record:
         content.pop("program")
         content.pop("conditions")
         values, in_force = content.pop("values"), content.pop("in_force")
+        # What an earlier release did not know yet is not there: an upgrade must not make us forget
+        # what is in force.
+        late, deferred = content.pop("late", []), content.pop("deferred", None)
         return _built(
             Record,
             {
@@ -125,6 +167,10 @@ def from_json(text: str, where: str) -> Record:
                 "attempts": _many(Attempt, content.pop("attempts")),
                 "values": None if values is None else _many(Value, values),
                 "in_force": None if in_force is None else _built(InForce, _judged(in_force)),
+                "late": tuple(_typed(str, each) for each in _typed(list, late)),
+                "deferred": None if deferred is None else _built(Deferred, deferred),
+                "handover": _many(Handed, content.pop("handover", [])),
+                "residue": _many(Residue, content.pop("residue", [])),
             },
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

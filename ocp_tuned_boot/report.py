@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ocp_tuned_boot.drift import Drift, Drifted
+from ocp_tuned_boot.history import Boot
 from ocp_tuned_boot.record import Record
 
 if TYPE_CHECKING:
@@ -34,8 +36,9 @@ def plan_json(preview: Preview) -> str:
 def plan_text(preview: Preview) -> str:
     """What `apply` would do, for people."""
     asked = preview.asked
+    guarded = ", guarded" if preview.decision.guarded else ""
     lines = [
-        f"{preview.decision.action.value}: {preview.decision.reason}",
+        f"{preview.decision.action.value}{guarded}: {preview.decision.reason}",
         f"  profile      {asked.profile} ({len(asked.files)} custom profile files)",
         f"  image        {asked.image} ({preview.image})",
         f"  fingerprint  {asked.fingerprint}",
@@ -52,36 +55,97 @@ def plan_text(preview: Preview) -> str:
     return "\n".join(lines)
 
 
-def status_text(done: Record | None, units: Mapping[str, str]) -> str:
-    """What was done in this boot, for people."""
+def status_text(
+    done: Record | None,
+    units: Mapping[str, str],
+    drifted: Sequence[Drifted] = (),
+    waits: str = "",
+) -> str:
+    """What was done in this boot, and what has changed since, for people."""
     if done is None:
         lines = ["nothing was done in this boot yet (see: systemctl status ocp-tuned)"]
     else:
-        said = {
-            "started": done.started,
-            "decision": f"{done.action}: {done.reason}" if done.action else "",
-            "profile": done.profile,
-            "image": done.image,
-            "image ID": done.image_id,
-            "fingerprint": done.fingerprint,
-            "boot ID": done.boot_id,
-        }
-        lines = [done.summary()]
-        lines += [f"  {name:<12} {text}" for name, text in said.items() if text]
-        lines += [f"  step         {step.name}: {step.seconds:.3f} s" for step in done.steps]
-        lines += [
-            f"  attempt      failed after {each.at:.1f} s, {each.kind}: {each.message}"
-            for each in done.attempts
-        ]
-        if done.values is not None:
-            states = Counter(value.state for value in done.values)
-            counted = ", ".join(f"{states[state]} {state}" for state in sorted(states)) or "none"
-            lines.append(f"  values       {counted}")
-        for finding in done.findings:
-            accepted = "(accepted) " if finding.accepted else ""
-            about = f"{finding.kind} {finding.subject}".strip()
-            lines.append(f"  finding      {accepted}{about}: {finding.message}")
-            if finding.advice and not finding.accepted:
-                lines.append(f"               {finding.advice}")
+        lines = [done.summary(), *_done(done), *_owned(done), *_findings(done)]
+    if waits:
+        lines.append(f"  waits        {waits}")
+    lines += [f"  drift        {_drifted(each)}" for each in drifted]
     lines += [f"  unit         {name}: {state}" for name, state in units.items()]
     return "\n".join(lines)
+
+
+def _done(done: Record) -> Iterator[str]:
+    said = {
+        "started": done.started,
+        "decision": f"{done.action}: {done.reason}" if done.action else "",
+        "late": f"{', '.join(done.late)} already ran" if done.late else "",
+        "profile": done.profile,
+        "image": done.image,
+        "image ID": done.image_id,
+        "fingerprint": done.fingerprint,
+        "boot ID": done.boot_id,
+    }
+    yield from (f"  {name:<12} {text}" for name, text in said.items() if text)
+    if done.in_force is not None and done.in_force.profile != done.profile:
+        yield f"  in force     {done.in_force.profile}, since {done.in_force.since}"
+    if done.deferred is not None:
+        yield (
+            f"  deferred     {done.deferred.waits}: {done.deferred.profile}, "
+            f"{done.deferred.image}, since {done.deferred.since}"
+        )
+    yield from (f"  step         {step.name}: {step.seconds:.3f} s" for step in done.steps)
+    for each in done.attempts:
+        yield f"  attempt      failed after {each.at:.1f} s, {each.kind}: {each.message}"
+    if done.values is not None:
+        states = Counter(value.state for value in done.values)
+        counted = ", ".join(f"{states[state]} {state}" for state in sorted(states)) or "none"
+        yield f"  values       {counted}"
+
+
+def _owned(done: Record) -> Iterator[str]:
+    """What others own, and what is left of another profile."""
+    for handed in done.handover:
+        yield (
+            f"  handed over  {handed.key}: {handed.how}; before {handed.before!r}, "
+            f"TuneD's {handed.tuned!r}, now {handed.after!r}"
+        )
+    for left in done.residue:
+        yield (
+            f"  residue      {left.key}: {left.how}; first {left.first!r}, "
+            f"applied {left.applied!r}, now {left.after!r}"
+        )
+
+
+def _findings(done: Record) -> Iterator[str]:
+    for finding in done.findings:
+        accepted = "(accepted) " if finding.accepted else ""
+        about = f"{finding.kind} {finding.subject}".strip()
+        yield f"  finding      {accepted}{about}: {finding.message}"
+        if finding.advice and not finding.accepted:
+            yield f"               {finding.advice}"
+
+
+def _drifted(each: Drifted) -> str:
+    return (
+        f"{each.key}: applied {each.applied!r}, found {each.found!r}, "
+        f"changed between {each.known_good} and {each.seen}"
+        f"{' (handed over: its owner may)' * each.owned}"
+    )
+
+
+def drift_text(found: Drift) -> str:
+    """Which settings are no longer as they were applied, for people."""
+    if not found.compared:
+        return "nothing to compare: no setting was applied in this boot"
+    owned = len(found.drifted) - len(found.unexpected)
+    counted = f"{len(found.drifted)} of {found.compared} settings differ from what was applied"
+    lines = [f"{counted}, {owned} of them handed over" if owned else counted]
+    return "\n".join([*lines, *(f"  {_drifted(each)}" for each in found.drifted)])
+
+
+def history_text(boots: Sequence[Boot]) -> str:
+    """What was done in the last boots, for people."""
+    lines = []
+    for boot in boots:
+        lines.append(f"boot {boot.boot_id}")
+        lines += [f"  {run.started}  {run.action:<13} {run.summary}" for run in boot.runs]
+    return "\n".join(lines) or "nothing is known of any boot"

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from sdnotify import SystemdNotifier
 
+from ocp_tuned_boot.paths import Paths
+
 log = logging.getLogger(__name__)
 
+#: Units that run what the profile is for.
+WORKLOADS = ("kubelet.service", "crio.service", "containerd.service", "microshift.service")
 #: Units whose state tells whether the profile came in time, and who else tunes this node.
-NEIGHBOURS = (
-    "kubelet.service",
-    "crio.service",
-    "containerd.service",
-    "microshift.service",
-    "tuned.service",
-)
+NEIGHBOURS = (*WORKLOADS, "tuned.service")
 
 
 # systemd ignores a message of more than 4096 bytes, READY=1 in it included (NOTIFY_BUFFER_MAX).
@@ -45,6 +46,15 @@ class Notifier:
         """This text stays, whatever is done meanwhile, until READY=1; an empty one lets go."""
         self._held = text
 
+    def reloading(self) -> None:
+        """RELOADING=1, with the time that systemd 253 and later wants with it."""
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send(["RELOADING=1", f"MONOTONIC_USEC={now}"])
+
+    def reloaded(self) -> None:
+        """READY=1 for the end of a reload, however it ended; the status stays."""
+        self._send(["READY=1"])
+
     def ready(self, text: str) -> None:
         """READY=1: whoever waits for this unit may start now."""
         self._held = ""
@@ -62,6 +72,29 @@ def _one_line(text: str) -> str:
     if len(line) > _LONGEST:
         line = line[:_LONGEST] + "…".encode()
     return line.decode(errors="ignore")
+
+
+def running(paths: Paths, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the units that have processes, by their control groups (cgroups(7)).
+
+    The kernel answers this in no time, and a boot waits for the answer; to ask systemd over D-Bus
+    takes as long as a whole run that keeps everything.
+    """
+    found = []
+    for name in names:
+        groups = [*paths.cgroups.glob(f"*.slice/{name}")]
+        # Hosts with version 1 have systemd's own hierarchy beside the others.
+        groups += paths.cgroups.glob(f"systemd/*.slice/{name}")
+        if any(_populated(group) for group in groups):
+            found.append(name)
+    return tuple(found)
+
+
+def _populated(group: Path) -> bool:
+    for file, sign in (("cgroup.events", "populated 1"), ("cgroup.procs", "\n")):
+        with suppress(OSError):
+            return sign in (group / file).read_text()
+    return False
 
 
 def unit_states(names: Sequence[str]) -> dict[str, str]:

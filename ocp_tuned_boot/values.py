@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import glob
+import logging
+import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ocp_tuned_boot.paths import sysctl_file
-from ocp_tuned_boot.profiles import Setting
+
+if TYPE_CHECKING:
+    from ocp_tuned_boot.profiles import Setting
+
+log = logging.getLogger(__name__)
 
 _THP = "/sys/kernel/mm/transparent_hugepage"
 # Options of TuneD's vm plugin (tuned/plugins/plugin_vm.py), by the file that each is.
@@ -28,8 +35,9 @@ _VM = {
 class Value:
     """One value that was asked for, and what became of it.
 
-    `state` is `verified`, `different` or `unchecked`; `found` is what the host has, empty where
-    nothing can be read; `why` it was not compared.
+    `state` is `verified`, `different`, `unchecked` or `handed-over`: somebody else's by now;
+    `found` is what the host has, empty where nothing can be read; `why` it was not compared;
+    `path` the file, empty where it is not known.
     """
 
     key: str
@@ -37,34 +45,46 @@ class Value:
     expected: str
     found: str = ""
     why: str = ""
+    path: str = ""
 
 
 def _unchecked(key: str, expected: str, why: str) -> Value:
     return Value(key, "unchecked", expected, why=why)
 
 
-def read_back(root: Path, settings: Iterable[Setting]) -> tuple[Value, ...]:
-    """Each setting as the host has it now, one for each file that a wildcard stands for."""
+def read_back(
+    root: Path, settings: Iterable[Setting], handed_over: Collection[str] = ()
+) -> tuple[Value, ...]:
+    """Each setting as the host has it now, one for each file that a wildcard stands for.
+
+    `handed_over`: the files that somebody else owns by now, whatever the profile says.
+    """
     values: dict[str, Value] = {}
     for setting in settings:
         for path, value in _checked(root, setting):
-            values[path] = _unambiguous(values.get(path), value)
-    return tuple(values.values())
+            seen = value
+            if path in handed_over:
+                seen = replace(value, state="handed-over", found=read(root, path), why="")
+            values[path] = _unambiguous(values.get(path), seen)
+    return tuple(
+        replace(value, path=path if path.startswith("/") else "") for path, value in values.items()
+    )
 
 
 def _unambiguous(earlier: Value | None, value: Value) -> Value:
     """Of two sections about one file: which one comes last is TuneD's business."""
-    if earlier is None or _same(earlier.expected, value.expected):
+    if earlier is None or same(earlier.expected, value.expected):
         return value
-    if "unchecked" in (earlier.state, value.state):
-        return earlier if earlier.state == "unchecked" else value
+    for state in ("handed-over", "unchecked"):
+        if state in (earlier.state, value.state):
+            return earlier if earlier.state == state else value
     why = f"it is set twice, to {earlier.expected!r} and to {value.expected!r}"
     return _unchecked(value.key, value.expected, why)
 
 
 def _checked(root: Path, setting: Setting) -> Iterator[tuple[str, Value]]:
     """`(path, value)` for each file that the setting is about."""
-    paths, expected = _targets(root, setting)
+    paths, expected = targets(root, setting)
     if not paths:
         missing = "there is no such file" if setting.plugin == "sysfs" else "it is not known here"
         value = _unchecked(setting.key, expected, setting.unknown or missing)
@@ -75,12 +95,12 @@ def _checked(root: Path, setting: Setting) -> Iterator[tuple[str, Value]]:
         if setting.unknown:
             yield path, _unchecked(name, expected, setting.unknown)
             continue
-        found = _read(root / path.lstrip("/"))
-        state = "verified" if _same(expected, found) else "different"
+        found = read(root, path)
+        state = "verified" if same(expected, found) else "different"
         yield path, Value(name, state, expected, found)
 
 
-def _targets(root: Path, setting: Setting) -> tuple[list[str], str]:
+def targets(root: Path, setting: Setting) -> tuple[list[str], str]:
     """The files that a setting is about, and the text each should have."""
     key, value = setting.key, setting.value
     if "\0" in key:
@@ -96,17 +116,30 @@ def _targets(root: Path, setting: Setting) -> tuple[list[str], str]:
     return ([_VM[key]] if key in _VM else []), value
 
 
-def _read(path: Path) -> str:
+def read(root: Path, path: str) -> str:
+    """The value in one of the kernel's files; empty for one that cannot be read."""
     try:
-        text = path.read_text(errors="replace").strip()
-    except OSError:
+        text = (root / path.lstrip("/")).read_text(errors="replace").strip()
+    except (OSError, ValueError):
         return ""
     # `always [madvise] never`: the choice is the word in brackets.
     chosen = re.match(r".*\[([^\]]+)\]", text)
     return chosen[1] if chosen else text
 
 
-def _same(expected: str, found: str) -> bool:
+def write(root: Path, path: str, value: str) -> bool:
+    """Sets one of the kernel's files, and says whether the kernel took it."""
+    try:
+        # Neither created nor cut off: what is not there is not one of the kernel's files.
+        fd = os.open(root / path.lstrip("/"), os.O_WRONLY | os.O_CLOEXEC)
+        with open(fd, "wb", buffering=0) as file:
+            file.write(value.encode())
+    except (OSError, ValueError) as error:
+        log.warning("cannot write %r to %s: %s", value, path, error)
+    return same(value, read(root, path))
+
+
+def same(expected: str, found: str) -> bool:
     """As TuneD compares (tuned/plugins/base.py): white space and the way a number is written do
     not count; `>N` and `<N` ask for at least and at most N."""
     expected, found = " ".join(expected.split()), " ".join(found.split())

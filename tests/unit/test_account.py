@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ocp_tuned_boot import record
 from ocp_tuned_boot.account import Account
-from ocp_tuned_boot.findings import Finding
+from ocp_tuned_boot.findings import Finding, make
+from ocp_tuned_boot.handover import Handed
 from ocp_tuned_boot.inputs import Inputs
 from ocp_tuned_boot.outcome import Outcome, Result
 from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.plan import Action, Decision
+from ocp_tuned_boot.plan import Action, Decision, Waits, Why
 from ocp_tuned_boot.podman import Image
 from ocp_tuned_boot.progress import Step
 from ocp_tuned_boot.record import InForce, Record
 from ocp_tuned_boot.retry import Passing
+from ocp_tuned_boot.settings import Residue
 from ocp_tuned_boot.values import Value
 
 ASKED = Inputs("localhost/a", "site", "tuned", "boot")
@@ -150,6 +153,131 @@ def test_where_nothing_ran_yet_nothing_is_in_force(tmp_path: Path) -> None:
     account = Account(Paths(tmp_path), 0.0)
     account.checked((), Outcome(Result.DEGRADED))
     assert account.in_force is None
+
+
+CHANGE = (Why.RELOAD, Why.FORCE, Why.NOTICE)
+
+
+def changing(paths: Paths, why: Why) -> Account:
+    account = Account(paths, time.monotonic(), why)
+    account.decided(ASKED, Decision(Action.APPLY, "because", guarded=True))
+    return account
+
+
+@pytest.mark.parametrize("why", CHANGE)
+def test_a_change_that_fails_before_tuned_leaves_what_is_in_force(paths: Paths, why: Why) -> None:
+    account = changing(paths, why)
+    account.failed("podman", "no socket")
+    account.write()
+    found = on_disk(paths)
+    assert (found.action, found.result, found.in_force) == (
+        "change-failed", Result.DEGRADED, EARLIER,
+    )  # fmt: skip
+    assert [(each.kind, each.subject) for each in found.findings] == [("change-failed", "podman")]
+    assert "no socket" in found.findings[0].message
+    assert "already" not in found.findings[0].message
+    # Nobody has asked for a change by starting the unit.
+    account = changing(paths, Why.START)
+    account.failed("podman", "no socket")
+    assert account.record().result is Result.FAILED
+
+
+@pytest.mark.parametrize("why", CHANGE)
+def test_a_change_that_fails_in_tuned_degrades_what_is_in_force(paths: Paths, why: Why) -> None:
+    account = changing(paths, why)
+    account.begins(IMAGE)
+    account.judged(Outcome(Result.FAILED, (make("timeout", "x", "it hung"),)))
+    account.write()
+    found = on_disk(paths)
+    assert found.in_force is not None
+    assert (found.in_force.profile, found.in_force.result) == ("old", Result.DEGRADED)
+    assert "it hung; some settings may be those of 'site' already" in found.findings[0].message
+    assert found.in_force.findings == found.findings
+    # The next failure takes the place of this one.
+    account = changing(paths, why)
+    account.failed("podman", "no socket")
+    assert [each.subject for each in account.record().findings] == ["podman"]
+
+
+def test_a_profile_that_tuned_refuses_has_changed_nothing(paths: Paths) -> None:
+    account = changing(paths, Why.RELOAD)
+    account.begins(IMAGE)
+    account.judged(Outcome(Result.FAILED, (make("unknown-profile", "x", "no such"),)))
+    assert account.record().in_force == EARLIER
+
+
+def test_a_change_in_a_boot_with_nothing_in_force_has_nothing_to_fall_back_to(paths: Paths) -> None:
+    other = replace(EARLIER, boot_id="other")
+    record.write(paths, Record(Result.APPLIED, "11:00", boot_id="other", in_force=other))
+    account = changing(paths, Why.RELOAD)
+    account.failed("podman", "no socket")
+    assert account.record().result is Result.FAILED
+
+
+def test_what_waits_is_on_record_since_it_was_first_seen(paths: Paths) -> None:
+    def seen(waits: Waits, asked: Inputs = ASKED) -> Record:
+        account = Account(paths, time.monotonic())
+        account.decided(asked, Decision(Action.DEFER, "because", waits=waits))
+        account.kept()
+        return account.write()
+
+    first = seen(Waits.PROFILE)
+    assert first.deferred is not None
+    assert first.deferred.fingerprint == ASKED.fingerprint
+    assert (first.action, first.result, first.in_force) == ("defer", Result.APPLIED, EARLIER)
+    time.sleep(0.002)  # record.now() counts milliseconds
+    assert seen(Waits.PROFILE).deferred == first.deferred
+    other = seen(Waits.PROFILE, replace(ASKED, profile="other")).deferred
+    assert other is not None
+    assert other.since > first.deferred.since
+    assert seen(Waits.NOTHING).deferred is None
+
+
+def test_what_is_kept_is_still_told_of(paths: Paths) -> None:
+    earlier = Record(
+        Result.APPLIED, "11:00", in_force=EARLIER, values=(Value("vm.x", "verified", "1"),),
+        kernel_arguments=("a=1",), late=("crio.service",),
+        handover=(Handed("x", "left-out", "1", "0", "1"),),
+        residue=(Residue("y", "put-back", "1", "2", "1"),),
+    )  # fmt: skip
+    record.write(paths, earlier)
+    account = Account(paths, time.monotonic())
+    account.decided(ASKED, Decision(Action.KEEP, "because"))
+    account.kept()
+    found = account.record()
+    for name in ("values", "kernel_arguments", "late", "handover", "residue"):
+        assert getattr(found, name) == getattr(earlier, name)
+
+
+def test_a_first_one_that_waits_is_deferred_and_nothing_is_in_force(tmp_path: Path) -> None:
+    account = Account(Paths(tmp_path), time.monotonic())
+    account.decided(ASKED, Decision(Action.DEFER, "late", waits=Waits.FIRST), ["crio.service"])
+    account.kept()
+    found = account.record()
+    assert (found.result, found.in_force, found.late) == (
+        Result.DEFERRED, None, ("crio.service",),
+    )  # fmt: skip
+
+
+def test_a_doubt_about_the_inputs_degrades_each_run_and_not_what_is_in_force(paths: Paths) -> None:
+    doubt = make("torn-image-env", "image.env", "torn")
+    doubtful = replace(ASKED, doubts=(doubt,))
+    for _ in range(2):
+        account = Account(paths, time.monotonic())
+        account.decided(doubtful, Decision(Action.KEEP, "because"))
+        account.kept()
+        found = account.write()
+        assert (found.result, found.findings, found.in_force) == (
+            Result.DEGRADED, (doubt,), EARLIER,
+        )  # fmt: skip
+    account = Account(paths, time.monotonic())
+    account.decided(doubtful, Decision(Action.APPLY, "because"))
+    account.judged(Outcome(Result.APPLIED))
+    account.checked((), Outcome(Result.APPLIED))
+    found = account.record()
+    assert (found.result, found.findings) == (Result.DEGRADED, (doubt,))
+    assert found.in_force is not None
+    assert (found.in_force.result, found.in_force.findings) == (Result.APPLIED, ())
 
 
 def test_an_earlier_record_that_cannot_be_read_says_nothing_but_is_told_of(

@@ -240,7 +240,7 @@ def test_options_that_stand_before_the_command(root: Path, arguments: list[str])
         assert re.fullmatch(r"ocp-tuned-boot \d+\.\d+\.\d+\n", done.stdout)
 
 
-@pytest.mark.parametrize("arguments", [[], ["reload"], ["apply", "--jsno"], ["status", "--config"]])
+@pytest.mark.parametrize("arguments", [[], ["start"], ["apply", "--jsno"], ["status", "--config"]])
 def test_wrong_usage_is_status_2(root: Path, arguments: list[str]) -> None:
     done = run(root, *arguments)
     assert done.returncode == 2

@@ -41,3 +41,14 @@ def test_a_result_as_conditions(
 def test_the_message_names_what_degrades() -> None:
     degraded = conditions(Result.DEGRADED, [replace(OVERRIDDEN, accepted=True), REFUSED])[1]
     assert degraded["message"] == "setting-refused vm.y: no"
+
+
+@pytest.mark.parametrize(
+    ("findings", "degraded"),
+    [([], "TunedDeferredUpdate"), ([OVERRIDDEN], "TunedDeferredUpdate"), ([REFUSED], "TunedError")],
+)
+def test_a_profile_that_waits(findings: list[Finding], degraded: str) -> None:
+    found = {each["type"]: each for each in conditions(Result.APPLIED, findings, "new")}
+    assert (found["Applied"]["status"], found["Applied"]["reason"]) == ("False", "Deferred")
+    assert found["Applied"]["message"].endswith("waiting for the next node restart: new")
+    assert (found["Degraded"]["status"], found["Degraded"]["reason"]) == ("True", degraded)

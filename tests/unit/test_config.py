@@ -77,7 +77,7 @@ def test_a_key(text: str, key: str, value: object) -> None:
         ("[podman]\nsocket = x.sock\n", "[podman] socket: found 'x.sock', expected the absolute"),
         ("[podman]\nsocket = ''\n", "[podman] socket: found '', expected the absolute path"),
         ("[tuning]\ntimeuot = 1\n", "[tuning]: found the key 'timeuot', expected one of the keys"),
-        ("[other]\n", "found the section [other], expected one of [tuning], [podman]"),
+        ("[other]\n", "found the section [other], expected one of [tuning], [handover], [podman]"),
         ("timeout = 10\n", "found the key 'timeout' before any section, expected one of"),
         ("[tuning]\n[[deep]]\n", "[tuning]: found the section 'deep', expected one of"),
         ("[tuning]\n[[timeout]]\n", "[tuning]: found the section 'timeout', expected one of the"),

@@ -11,7 +11,8 @@ from ocp_tuned_boot import layout
 from ocp_tuned_boot.layout import Layout
 from ocp_tuned_boot.paths import Paths
 
-WHOLE = {"version": layout.VERSION, "links": ["/var/lib/tuned"], "variables": {"a.conf": "x=1\n"}}
+WHOLE = {"version": layout.VERSION, "links": ["/var/lib/tuned"], "variables": {"a.conf": "x=1\n"},
+         "profiles": {"/usr/lib/tuned/p/tuned.conf": "[main]\n"}}  # fmt: skip
 
 
 def cached(root: Path, text: str) -> Layout | None:
@@ -22,7 +23,9 @@ def cached(root: Path, text: str) -> Layout | None:
 
 
 def test_an_image_that_was_looked_into_is_known(tmp_path: Path) -> None:
-    assert cached(tmp_path, json.dumps(WHOLE)) == Layout(("/var/lib/tuned",), {"a.conf": "x=1\n"})
+    assert cached(tmp_path, json.dumps(WHOLE)) == Layout(
+        ("/var/lib/tuned",), {"a.conf": "x=1\n"}, {"/usr/lib/tuned/p/tuned.conf": "[main]\n"}
+    )
 
 
 def test_an_image_that_was_not_is_not(tmp_path: Path) -> None:
@@ -36,7 +39,8 @@ def test_an_image_that_was_not_is_not(tmp_path: Path) -> None:
         json.dumps({**WHOLE, "links": None}), json.dumps({**WHOLE, "variables": 1}),
         json.dumps({**WHOLE, "variables": {"a.conf": 1}}),
         json.dumps({**WHOLE, "variables": {"../../etc/passwd": "x"}}),
-        json.dumps({**WHOLE, "links": ["/etc"]}),
+        json.dumps({**WHOLE, "links": ["/etc"]}), json.dumps({**WHOLE, "profiles": None}),
+        json.dumps({**WHOLE, "profiles": {"x": 1}}),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_cache_of_ours_is_not_believed(tmp_path: Path, text: str) -> None:

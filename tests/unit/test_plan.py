@@ -2,37 +2,110 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import pytest
 
 from ocp_tuned_boot.inputs import Inputs
 from ocp_tuned_boot.outcome import Result
-from ocp_tuned_boot.plan import Action, decide
+from ocp_tuned_boot.plan import Action, Situation, Waits, Why, decide
 from ocp_tuned_boot.record import InForce
 
 ASKED = Inputs("localhost/a", "site", "tuned", "this-boot")
+IN_FORCE = InForce(
+    "this-boot", Result.APPLIED, "site", "localhost/a", "id", ASKED.fingerprint, "12:00"
+)
+NEW_IMAGE = replace(IN_FORCE, image="localhost/b")
+CHANGED = replace(IN_FORCE, fingerprint="other")
+ON_ITS_OWN = (Why.START, Why.NOTICE)
+NO_RECORD = (None, replace(IN_FORCE, boot_id="other-boot"), replace(IN_FORCE, boot_id=""))
 
 
-def in_force(boot: str, fingerprint: str, result: Result = Result.APPLIED) -> InForce:
-    return InForce(boot, result, "site", "localhost/b", "id", fingerprint, "12:00")
+def decided(
+    in_force: InForce | None, now: Situation = Situation()  # noqa: B008  # frozen
+) -> tuple[Action, bool, Waits]:  # fmt: skip
+    decision = decide(ASKED, in_force, now)
+    return decision.action, decision.guarded, decision.waits
 
 
-SAME = ASKED.fingerprint
+APPLY = (Action.APPLY, False, Waits.NOTHING)
+GUARDED = (Action.APPLY, True, Waits.NOTHING)
+KEEP = (Action.KEEP, False, Waits.NOTHING)
+KEEP_THE_IMAGE = (Action.KEEP, False, Waits.IMAGE)
+DEFER = (Action.DEFER, False, Waits.PROFILE)
+DEFER_THE_FIRST = (Action.DEFER, False, Waits.FIRST)
+
+
+@pytest.mark.parametrize("in_force", NO_RECORD)
+@pytest.mark.parametrize("why", Why)
+def test_the_first_of_a_boot_is_applied_whatever_started_it(
+    in_force: InForce | None, why: Why
+) -> None:
+    for on_change in ("next-boot", "apply"):
+        for late in ("apply", "defer"):
+            assert decided(in_force, Situation(why, on_change, late)) == APPLY
+
+
+@pytest.mark.parametrize("in_force", NO_RECORD)
+def test_a_late_first_one_is_guarded_or_waits(in_force: InForce | None) -> None:
+    for why in Why:
+        now = Situation(why, workloads=("crio.service",))
+        assert decided(in_force, now) == GUARDED
+        waits = DEFER_THE_FIRST if why in ON_ITS_OWN else GUARDED
+        assert decided(in_force, replace(now, late="defer")) == waits
+
+
+def test_a_boot_that_had_a_profile_and_lost_it_is_guarded() -> None:
+    # The run that was to put another one in force was killed.
+    for why in Why:
+        assert decided(None, Situation(why, tuned=True)) == GUARDED
+
+
+@pytest.mark.parametrize("result", [Result.APPLIED, Result.DEGRADED])
+def test_what_has_not_changed_is_kept_whatever_started_us(result: Result) -> None:
+    same = replace(IN_FORCE, result=result)
+    others = itertools.product(("next-boot", "apply"), ("apply", "defer"), ((), ("x",)), (0, 1))
+    for on_change, late, workloads, tuned in others:
+        for why in (*ON_ITS_OWN, Why.RELOAD):
+            now = Situation(why, on_change, late, workloads, bool(tuned))
+            assert decided(same, now) == KEEP
+        now = Situation(Why.FORCE, on_change, late, workloads, bool(tuned))
+        assert decided(same, now) == GUARDED
+
+
+def test_a_new_image_waits_for_a_reload() -> None:
+    for on_change in ("next-boot", "apply"):
+        for why in ON_ITS_OWN:
+            assert decided(NEW_IMAGE, Situation(why, on_change)) == KEEP_THE_IMAGE
+        for why in (Why.RELOAD, Why.FORCE):
+            assert decided(NEW_IMAGE, Situation(why, on_change)) == GUARDED
+
+
+@pytest.mark.parametrize("in_force", [CHANGED, replace(CHANGED, image="localhost/b")])
+def test_a_changed_profile_waits_or_is_applied(in_force: InForce) -> None:
+    for why in ON_ITS_OWN:
+        assert decided(in_force, Situation(why)) == DEFER
+        assert decided(in_force, Situation(why, "apply")) == GUARDED
+    for why, on_change in itertools.product((Why.RELOAD, Why.FORCE), ("next-boot", "apply")):
+        assert decided(in_force, Situation(why, on_change)) == GUARDED
 
 
 @pytest.mark.parametrize(
-    ("recorded", "action", "words"),
+    ("in_force", "now", "words"),
     [
-        (None, Action.APPLY, "nothing is in force in this boot yet"),
-        (in_force("other-boot", SAME), Action.APPLY, "nothing is in force in this boot yet"),
-        (in_force("", SAME), Action.APPLY, "nothing is in force in this boot yet"),
-        (in_force("this-boot", "other"), Action.APPLY, "has changed since 'site' was applied"),
-        (in_force("this-boot", ""), Action.APPLY, "has changed since 'site' was applied"),
-        # The image is another one: that alone changes nothing.
-        (in_force("this-boot", SAME), Action.KEEP, "'site' is in force since 12:00"),
-        (in_force("this-boot", SAME, Result.DEGRADED), Action.KEEP, "in force, degraded, since"),
+        (None, Situation(), "nothing is in force in this boot yet"),
+        (None, Situation(workloads=("a", "b")), "it is late: a, b already runs"),
+        (None, Situation(late="defer", workloads=("a",)), "a already runs (late = defer)"),
+        (None, Situation(tuned=True), "nothing is in force in this boot"),
+        (IN_FORCE, Situation(), "'site' is in force since 12:00 and nothing has changed"),
+        (replace(IN_FORCE, result=Result.DEGRADED), Situation(), "in force, degraded, since 12:00"),
+        (NEW_IMAGE, Situation(), "nothing has changed but the image, which waits"),
+        (NEW_IMAGE, Situation(Why.RELOAD), "the image has changed since 'site' was applied"),
+        (IN_FORCE, Situation(Why.FORCE), "it was asked for; 'site' was applied in this boot"),
+        (CHANGED, Situation(), "waits for the next boot or a reload (on_change = next-boot)"),
+        (CHANGED, Situation(Why.RELOAD), "what is asked for has changed since 'site' was applied"),
     ],
 )
-def test_the_decision(recorded: InForce | None, action: Action, words: str) -> None:
-    decision = decide(ASKED, recorded)
-    assert decision.action is action
-    assert words in decision.reason
+def test_the_reason_is_told(in_force: InForce | None, now: Situation, words: str) -> None:
+    assert words in decide(ASKED, in_force, now).reason

@@ -118,6 +118,25 @@ def test_tuned_is_told_to_run_once_and_to_leave_its_settings(tmp_path: Path) -> 
     assert said["profile_dirs"].split(",")[-1] == "/etc/tuned"
 
 
+def test_a_profile_is_laid_over_the_one_asked_for(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    over = prepare.Overlay("ours", "[main]\n", reapply=False)
+    prepare.etc_tuned(paths, inputs(), {}, over)
+    made = tree(paths.etc_tuned)
+    assert made["ours/tuned.conf"] == (0o644, "[main]\n")
+    assert made["recommend.d/00-ocp-tuned-boot.conf"][1] == "[site ours]\n"
+    assert "reapply_sysctl = 0\n" in made["tuned-main.conf"][1]
+
+
+def test_without_a_text_nothing_is_laid_over(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    prepare.etc_tuned(paths, inputs(), {}, prepare.Overlay("ours", ""))
+    made = tree(paths.etc_tuned)
+    assert "ours" not in made
+    assert made["recommend.d/00-ocp-tuned-boot.conf"][1] == "[site]\n"
+    assert "reapply_sysctl = 1\n" in made["tuned-main.conf"][1]
+
+
 def test_a_link_in_the_place_of_etc_tuned_is_replaced_not_followed(tmp_path: Path) -> None:
     paths = Paths(tmp_path / "root")
     target = tmp_path / "target"

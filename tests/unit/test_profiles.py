@@ -68,9 +68,9 @@ def test_what_a_computed_include_may_have_changed_is_not_known() -> None:
     }
     assert profiles.resolve("x", files) == (
         Setting("include", "${f:exec:uname}", "", "what it asks for is not known"),
-        Setting("sysctl", "a", "1", COMPUTED),
-        Setting("sysctl", "b", "9"),
-        Setting("sysctl", "c", "3"),
+        Setting("sysctl", "a", "1", COMPUTED, "sysctl"),
+        Setting("sysctl", "b", "9", section="sysctl"),
+        Setting("sysctl", "c", "3", section="sysctl"),
     )
 
 
@@ -108,3 +108,14 @@ def test_a_custom_profile_hides_a_stock_one_and_may_include_it() -> None:
 @given(st.text(alphabet=st.sampled_from("[]main=sysctl\n#${:}include,x-;'\" \\1"), max_size=80))
 def test_any_text_is_resolved_somehow(text: str) -> None:
     profiles.resolve("x", {"/etc/tuned/x/tuned.conf": text})
+
+
+def test_the_sections_that_are_enabled_and_what_they_are_for() -> None:
+    files = {
+        "/etc/tuned/x/tuned.conf": "[main]\ninclude=base\n[off]\ntype=cpu\nenabled=0\n",
+        "/etc/tuned/base/tuned.conf": "[more]\ntype=sysctl\na=1\n[off]\nb=1\n[irqbalance]\n",
+    }
+    found = profiles.sections("x", files)
+    assert found == {"more": "sysctl", "irqbalance": "irqbalance"}
+    (setting,) = profiles.resolve("x", files)
+    assert setting.section == "more"

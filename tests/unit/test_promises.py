@@ -51,7 +51,7 @@ def test_the_workloads_that_are_waited_for_are_those_that_are_looked_at() -> Non
 
 def test_the_unit_runs_commands_that_exist() -> None:
     commands = [line.split()[1] for line in re.findall(r"(?m)^Exec\w+=(.*)$", UNIT)]
-    assert commands == ["apply", "cleanup"]
+    assert commands == ["apply", "reload", "cleanup"]
     assert set(commands) <= set(subcommands())
 
 
@@ -84,13 +84,13 @@ def test_the_man_page_has_every_command_and_every_option() -> None:
 
 
 def test_the_man_page_and_the_readme_have_every_exit_status() -> None:
-    statuses = {0, *cli.STATUSES.values(), cli.FAILED}
+    statuses = {0, *cli.STATUSES.values(), cli.FAILED, cli.DRIFTED}
     part = MAN_PROGRAM.split(".SH EXIT STATUS")[1].split(".SH FILES")[0]
     assert {int(number) for number in re.findall(r"(?m)^\.B (\d+)$", part)} == statuses
     assert {int(number) for number in re.findall(r"(?m)^\| (\d+) \|", README)} == statuses - {0}
 
 
-@pytest.mark.parametrize("section", ["tuning", "podman"])
+@pytest.mark.parametrize("section", list(SPEC))
 def test_the_man_page_has_every_key_with_its_range_and_default(section: str) -> None:
     part = MAN_CONF.split(f".SH [{section.upper()}]")[1].split("\n.SH ")[0]
     entries = dict(re.findall(r"(?ms)^\.TP\n\.B (\w+)\n(.*?)(?=^\.TP|\Z)", part))

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from ocp_tuned_boot import __version__, record
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.findings import Finding
+from ocp_tuned_boot.handover import Handed
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.progress import Step
-from ocp_tuned_boot.record import Attempt, InForce, Record
+from ocp_tuned_boot.record import Attempt, Deferred, InForce, Record
+from ocp_tuned_boot.settings import Residue
 from ocp_tuned_boot.values import Value
 
 FINDING = Finding("setting-refused", "vm.x", "no…", "do this")
@@ -27,8 +29,12 @@ FULL = Record(
     "f" * 64, (FINDING,), (Step("inputs", 0.1), Step("tuned", 0.2)), seconds=0.3,
     units={"kubelet.service": "active"}, kernel_arguments=("a=1",),
     attempts=(Attempt(0.2, "podman", "no socket"),),
-    values=(Value("vm.x", "verified", "1", "1"),), in_force=IN_FORCE,
+    values=(Value("vm.x", "verified", "1", "1"),), in_force=IN_FORCE, late=("crio.service",),
+    deferred=Deferred("profile", "g", "new", "localhost/b", "13:00"),
+    handover=(Handed("net.x", "left-out", "1", "0", "1"),),
+    residue=(Residue("vm.y", "put-back", "1", "5", "1"),),
 )  # fmt: skip
+PLAIN = replace(FULL, late=(), deferred=None)
 TEXT = st.text(max_size=20)
 RECORDS = st.builds(
     replace,
@@ -57,6 +63,27 @@ def test_it_is_json_for_agents() -> None:
     assert content["steps"][0] == {"name": "inputs", "seconds": 0.1}
     assert content["findings"][0]["kind"] == "setting-refused"
     assert content["in_force"]["image_id"] == "id"
+
+
+def test_what_an_earlier_release_has_written_is_read() -> None:
+    # An upgrade in mid-boot must not make us forget what is in force.
+    content = json.loads(record.to_json(FULL))
+    for new in ("late", "deferred", "handover", "residue"):
+        del content[new]
+    for value in content["values"]:
+        del value["path"]
+    found = record.from_json(json.dumps(content), "x")
+    assert found == replace(FULL, late=(), deferred=None, handover=(), residue=())
+
+
+@pytest.mark.parametrize(("waits", "reason"), [("profile", "Deferred"), ("image", "AsExpected")])
+def test_a_profile_that_waits_is_in_the_conditions_and_an_image_is_not(
+    waits: str, reason: str
+) -> None:
+    assert FULL.deferred is not None
+    done = replace(FULL, deferred=replace(FULL.deferred, waits=waits))
+    applied = json.loads(record.to_json(done))["conditions"][0]
+    assert applied["reason"] == reason
 
 
 def test_a_record_that_is_torn_is_none() -> None:
@@ -118,13 +145,23 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("done", "line"),
     [
-        (replace(FULL, result=Result.APPLIED, findings=()), "Applied: site in 0.30 s"),
-        (FULL, "Degraded: site in 0.30 s: no…"),
-        (replace(FULL, findings=(FINDING,) * 2), "Degraded: site in 0.30 s: no… (and 1 more)"),
-        (replace(FULL, findings=(FINDING,) * 3), "Degraded: site in 0.30 s: no… (and 2 more)"),
+        (replace(FULL, result=Result.APPLIED, findings=()),
+         "Applied: site in 0.30 s; late: crio.service already ran"),
+        (replace(FULL, result=Result.APPLIED, findings=(), late=()), "Applied: site in 0.30 s"),
+        (PLAIN, "Degraded: site in 0.30 s: no…"),
+        (replace(PLAIN, findings=(FINDING,) * 2), "Degraded: site in 0.30 s: no… (and 1 more)"),
+        (replace(PLAIN, findings=(FINDING,) * 3), "Degraded: site in 0.30 s: no… (and 2 more)"),
         (replace(FULL, result=Result.FAILED), "Failed: no…"),
-        (replace(FULL, action="keep"), "Degraded: site, kept as it is since 12:00: no…"),
-        (replace(FULL, action="keep", in_force=None), "Degraded: site in 0.30 s: no…"),
+        (replace(PLAIN, action="keep"), "Degraded: site, kept as it is since 12:00: no…"),
+        (replace(PLAIN, action="keep", in_force=None), "Degraded: site in 0.30 s: no…"),
+        (replace(FULL, action="defer"),
+         ("Degraded: site, kept as it is since 12:00: no…; "
+         "another profile waits for the next boot or a reload: new")),
+        (replace(FULL, action="keep", deferred=Deferred("image", "f", "site", "new", "13:00")),
+         ("Degraded: site, kept as it is since 12:00: no…; "
+         "another image waits for the next boot or a reload: new")),
+        (replace(FULL, result=Result.DEFERRED),
+         "Deferred: site waits for the next boot or a reload: because"),
         (replace(FULL, result=Result.APPLYING, findings=()),
          "Unfinished: TuneD is applying site, or was cut off in doing so"),
     ],

@@ -7,14 +7,18 @@ from pathlib import Path
 
 from ocp_tuned_boot import container, report
 from ocp_tuned_boot.boot import Preview
+from ocp_tuned_boot.drift import Drift, Drifted
 from ocp_tuned_boot.findings import Finding
+from ocp_tuned_boot.handover import Handed
+from ocp_tuned_boot.history import Boot, Run
 from ocp_tuned_boot.inputs import Inputs, ProfileFile
 from ocp_tuned_boot.layout import Layout
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Action, Decision
 from ocp_tuned_boot.progress import Step
-from ocp_tuned_boot.record import Attempt, Record
+from ocp_tuned_boot.record import Attempt, Deferred, InForce, Record
+from ocp_tuned_boot.settings import Residue
 from ocp_tuned_boot.values import Value
 
 ASKED = Inputs("localhost/a", "site", "tuned", "boot", files=(ProfileFile("site/f", b""),))
@@ -38,7 +42,9 @@ def test_a_plan_shows_the_decision_and_the_whole_container(tmp_path: Path) -> No
     ):  # fmt: skip
         assert words in text
     content = json.loads(report.plan_json(shown))
-    assert content["decision"] == {"action": "apply", "reason": "because"}
+    assert content["decision"] == {
+        "action": "apply", "reason": "because", "guarded": False, "waits": "",
+    }  # fmt: skip
     assert content["files"] == ["site/f"]
     assert len(content["container"]["mounts"]) == text.count("\n  mount ")
 
@@ -83,3 +89,44 @@ def test_a_status_without_a_record() -> None:
     text = report.status_text(None, {"ocp-tuned.service": "inactive"})
     assert text.startswith("nothing was done in this boot yet")
     assert "ocp-tuned.service: inactive" in text
+
+
+MINE = Drifted("vm.x", "/proc/sys/vm/x", "5", "9", "10:00", "11:00")
+THEIRS = Drifted("vm.y", "/proc/sys/vm/y", "5", "9", "10:00", "11:00", owned=True)
+
+
+def test_a_status_shows_what_others_own_and_what_waits() -> None:
+    in_force = InForce("boot", Result.APPLIED, "old", "localhost/a", "id", "f", "11:00")
+    done = Record(
+        Result.APPLIED, "12:00", "boot", "defer", "because", "site", in_force=in_force,
+        late=("crio.service",), deferred=Deferred("profile", "f", "site", "localhost/a", "12:00"),
+        handover=(Handed("net.x", "left-out", "1", "0", "1"),),
+        residue=(Residue("vm.x", "put-back", "1", "5", "1"),),
+    )  # fmt: skip
+    lines = report.status_text(done, {}, [MINE, THEIRS], "it has changed").splitlines()
+    for line in (
+        "  late         crio.service already ran",
+        "  in force     old, since 11:00",
+        "  deferred     profile: site, localhost/a, since 12:00",
+        "  handed over  net.x: left-out; before '1', TuneD's '0', now '1'",
+        "  residue      vm.x: put-back; first '1', applied '5', now '1'",
+        "  waits        it has changed",
+        "  drift        vm.x: applied '5', found '9', changed between 10:00 and 11:00",
+    ):
+        assert line in lines
+    assert any("vm.y" in line and "(handed over" in line for line in lines)
+
+
+def test_drift_as_text() -> None:
+    assert report.drift_text(Drift(0, ())).startswith("nothing to compare")
+    assert report.drift_text(Drift(3, ())) == "0 of 3 settings differ from what was applied"
+    lines = report.drift_text(Drift(3, (MINE, THEIRS))).splitlines()
+    assert lines[0] == "2 of 3 settings differ from what was applied, 1 of them handed over"
+    assert len(lines) == 3
+
+
+def test_history_as_text() -> None:
+    assert report.history_text(()) == "nothing is known of any boot"
+    run = Run("12:00", "apply", "because", "applied", "site", "i", "id", "f", 0.5, "Applied: site")
+    text = report.history_text((Boot("b0", (run,)), Boot("b1", ())))
+    assert text == "boot b0\n  12:00  apply         Applied: site\nboot b1"

@@ -69,10 +69,27 @@ def test_one_setting(root: Path, plugin: str, key: str, value: str, state: str) 
 
 def test_a_wildcard_is_one_value_for_each_file(root: Path) -> None:
     setting = Setting("sysfs", "/sys/block/sd*/queue/read_ahead_kb", "128")
+    sda, sdb = (f"/sys/block/{disk}/queue/read_ahead_kb" for disk in ("sda", "sdb"))
     assert values.read_back(root, [setting]) == (
-        Value("/sys/block/sda/queue/read_ahead_kb", "verified", "128", "128"),
-        Value("/sys/block/sdb/queue/read_ahead_kb", "different", "128", "256"),
+        Value(sda, "verified", "128", "128", path=sda),
+        Value(sdb, "different", "128", "256", path=sdb),
     )
+
+
+@pytest.mark.parametrize("value", ["20", "21"])
+def test_what_somebody_else_owns_is_neither_right_nor_wrong(root: Path, value: str) -> None:
+    path = "/proc/sys/vm/dirty_ratio"
+    asked = [Setting("sysctl", "vm.dirty_ratio", value), Setting("vm", "dirty_ratio", "30")]
+    (found,) = values.read_back(root, asked, {path})
+    assert (found.state, found.found, found.path) == ("handed-over", "20", path)
+    assert outcome.amend(Outcome(Result.APPLIED), [found]).result is Result.APPLIED
+
+
+def test_a_value_is_written_and_it_is_told_whether_it_was_taken(root: Path) -> None:
+    assert values.write(root, "/proc/sys/vm/dirty_ratio", "33")
+    assert values.read(root, "/proc/sys/vm/dirty_ratio") == "33"
+    assert not values.write(root, "/proc/sys/vm/nowhere", "1")
+    assert not (root / "proc/sys/vm/nowhere").exists()
 
 
 def test_the_host_itself() -> None:
@@ -101,7 +118,8 @@ def test_whatever_a_profile_has_in_it_can_be_looked_for(plugin: str, key: str, v
 
 def test_what_cannot_be_told_is_not_compared(root: Path) -> None:
     (found,) = values.read_back(root, [Setting("sysctl", "vm.dirty_ratio", "1", "computed")])
-    assert found == Value("vm.dirty_ratio", "unchecked", "1", why="computed")
+    path = "/proc/sys/vm/dirty_ratio"
+    assert found == Value("vm.dirty_ratio", "unchecked", "1", why="computed", path=path)
 
 
 def test_what_two_sections_set_differently_is_not_compared(root: Path) -> None:

@@ -1,0 +1,201 @@
+"""One attempt at putting the profile in force: image, container, TuneD, judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+from ocp_tuned_boot import (
+    container,
+    files,
+    handover,
+    inputs,
+    layout,
+    prepare,
+    profiles,
+    record,
+    settings,
+    tunedlog,
+    values,
+)
+from ocp_tuned_boot.account import Account
+from ocp_tuned_boot.config import Config
+from ocp_tuned_boot.container import ContainerSpec
+from ocp_tuned_boot.deadline import Deadline
+from ocp_tuned_boot.errors import BootError, ImageError
+from ocp_tuned_boot.handover import Guard
+from ocp_tuned_boot.inputs import Inputs
+from ocp_tuned_boot.layout import Layout
+from ocp_tuned_boot.outcome import Outcome, Result, TunedRun, amend, judge, parse_bootcmdline
+from ocp_tuned_boot.paths import Paths
+from ocp_tuned_boot.plan import Decision
+from ocp_tuned_boot.podman import ContainerState, Image, Podman
+from ocp_tuned_boot.prepare import Overlay
+from ocp_tuned_boot.profiles import Setting
+from ocp_tuned_boot.progress import Progress
+from ocp_tuned_boot.retry import Passing
+from ocp_tuned_boot.settings import Settings
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: what it is to do, under which deadline, and what is taken down of it."""
+
+    paths: Paths
+    config: Config
+    asked: Inputs
+    decision: Decision
+    account: Account
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class _Tuning:
+    """What is prepared for one run of TuneD. `known` are the settings of this boot, those that
+    the profile asks for included; `guard` is None where nobody owns anything yet."""
+
+    spec: ContainerSpec
+    asked: tuple[Setting, ...]
+    known: Settings
+    guard: Guard | None
+    over: Overlay
+
+
+def attempt(run: Run) -> Passing | None:
+    """From a connection to Podman to a profile that is in force, or is known not to be.
+
+    Returns why another attempt may do better, or None if this was the last one. Raises
+    `BootError` for what will fail again.
+    """
+    progress, account = run.progress, run.account
+    try:
+        with progress.step("podman", "Connecting to Podman…"):
+            podman = Podman(run.config.socket, progress.deadline)
+        with podman:
+            image = _image(run, podman)
+            with ExitStack() as without_tuned, container.sole(podman, run.paths):
+                with progress.step("prepare", "Preparing the container…"):
+                    tuning = _prepare(run, podman, image)
+                account.begins(image)
+                with progress.step("create", "Creating the container…"):
+                    created = container.create(podman, tuning.spec)
+                without_tuned.enter_context(_guarded(run, tuning.guard))
+                outcome = _tune(run, podman, created, tuning)
+                if outcome.may_pass and progress.has_time():
+                    return Passing(outcome.findings[0].kind, outcome.findings[0].message)
+                account.judged(outcome)
+                account.ready(progress.notifier)
+                # Now nobody waits any more.
+                if outcome.result is not Result.FAILED:
+                    _settle(run, tuning, outcome)
+    except BootError as error:
+        if account.concluded or not (error.may_pass and progress.has_time()):
+            raise
+        return Passing(error.kind, error.message)
+    return None
+
+
+def _image(run: Run, podman: Podman) -> Image:
+    """The image, from Podman's store or else pulled."""
+    reference = run.asked.image
+    with run.progress.step("image", f"Looking for the image {reference}…"):
+        image = podman.image(reference)
+    if image is not None:
+        return image
+    with run.progress.step("pull", f"Pulling the image {reference}…"):
+        podman.pull(reference)
+        image = podman.image(reference)
+    if image is None:
+        raise ImageError(f"the image {reference} is not in the store, although it was pulled")
+    return image
+
+
+def _prepare(run: Run, podman: Podman, image: Image) -> _Tuning:
+    """Everything on the host that the container needs, and the container's description."""
+    paths, asked = run.paths, run.asked
+    prepare.directories(paths)
+    seen = layout.of(paths, podman, image.id)
+    texts = _texts(asked, seen)
+    wanted = profiles.resolve(asked.profile, texts)
+    known = settings.before(paths.root, settings.load(paths, asked.boot_id), wanted)
+    settings.store(paths, known)
+    guard, over = None, prepare.NOTHING
+    if run.decision.guarded:
+        owners, obedient = run.config.handover, asked.contract == "tuned"
+        sections = profiles.sections(asked.profile, texts)
+        guard = Guard(paths, owners, wanted, sections, obedient=obedient)
+        over = Overlay(handover.PROFILE, guard.profile(), reapply=not owners.sysctl_d)
+    prepare.etc_tuned(paths, asked, seen.variables, over)
+    spec = container.specify(paths, asked.contract, image.id, seen)
+    return _Tuning(spec, wanted, known, guard, over)
+
+
+def _texts(asked: Inputs, seen: Layout) -> dict[str, str]:
+    """Every text that a profile may be made of, by its path in the container."""
+    texts = dict(seen.profiles)
+    texts.update((f"{profiles.CUSTOM}/{name}", text) for name, text in seen.variables.items())
+    texts.update((f"{profiles.CUSTOM}/{file.path}", file.text) for file in asked.files)
+    return texts
+
+
+@contextmanager
+def _guarded(run: Run, guard: Guard | None) -> Iterator[None]:
+    """Around a run of TuneD: what others own is as it was, whatever has ended it."""
+    if guard is None:
+        yield
+        return
+    guard.save(run.asked.boot_id)
+    try:
+        yield
+    finally:
+        run.account.handed_over(guard.put_back())
+
+
+def _tune(run: Run, podman: Podman, created: ContainerState, tuning: _Tuning) -> Outcome:
+    """Runs TuneD in the container and judges what it left behind."""
+    with run.progress.step("tuned", f"TuneD is applying {run.asked.profile}…"):
+        # Room to stop a TuneD that hangs, before the deadline.
+        left = max(0.0, run.progress.deadline.left() - container.TERM_GRACE)
+        allowed = min(run.config.tuned_timeout, left)
+        ended = container.run(podman, created, run.paths, Deadline(allowed))
+    if tuning.guard is not None:
+        run.account.handed_over(tuning.guard.put_back())
+    with run.progress.step("judge", "Judging the result…"):
+        active_profile, bootcmdline = _written(run, podman, created)
+        tuned = TunedRun(
+            ended.status, tuple(tunedlog.parse(ended.log)), active_profile, allowed,
+            tuning.over.name if tuning.over.text else "",
+            parse_bootcmdline(bootcmdline), inputs.kernel_arguments(run.paths),
+        )  # fmt: skip
+        run.account.asks_of_the_kernel(tuned.asked_arguments)
+        return judge(run.asked.profile, tuned, run.config.accept)
+
+
+def _written(run: Run, podman: Podman, created: ContainerState) -> tuple[str, str]:
+    """What TuneD itself has left in /etc/tuned: the profile it says it has applied, and the kernel
+    arguments it asks for. Empty where it says nothing."""
+    names = ("active_profile", "bootcmdline")
+    if run.asked.contract == "operand":
+        found = podman.files(created.id, "/etc/tuned")
+    else:
+        found = {}
+        for name in names:
+            with suppress(FileNotFoundError):
+                found[name] = files.read(run.paths.etc_tuned / name)
+    active_profile, bootcmdline = (found.get(name, b"").strip() for name in names)
+    return tunedlog.printable(active_profile), bootcmdline.decode(errors="replace")
+
+
+def _settle(run: Run, tuning: _Tuning, outcome: Outcome) -> None:
+    """Takes back what the profile before has left, and compares what this one asks for with what
+    the host has now."""
+    root, account = run.paths.root, run.account
+    owned = tuning.guard.owned if tuning.guard else frozenset()
+    known, residue = settings.put_back(root, tuning.known, tuning.asked, owned)
+    account.took_back(residue)
+    found = values.read_back(root, tuning.asked, owned)
+    known = settings.after(root, known, found, tuning.asked, record.now())
+    settings.store(run.paths, known)
+    account.checked(found, amend(outcome, found, run.config.accept))
+    run.progress.notifier.status(account.write().summary())
