@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ocp_tuned_boot import record
-from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot import inputs, record
+from ocp_tuned_boot.errors import BootError, HostError
 from ocp_tuned_boot.findings import Finding, make
 from ocp_tuned_boot.handover import Handed
 from ocp_tuned_boot.inputs import Inputs
@@ -48,7 +48,9 @@ class Account:
         #: What was in force before this run.
         self._before = self._last.in_force if self._last else None
         self._doubts: tuple[Finding, ...] = ()
-        self._record = Record(Result.FAILED, record.now(), in_force=self._before)
+        self._record = Record(
+            Result.FAILED, record.now(), boot_id=_boot_id(paths), in_force=self._before
+        )
         self.steps: list[Step] = []
         self.concluded = False
 
@@ -155,11 +157,10 @@ class Account:
             self._record = replace(self._record, result=Result.FAILED, findings=found)
 
     def _may_fall_back(self) -> bool:
-        boot_id = self._record.boot_id or (self._last.boot_id if self._last else "")
         return (
             self._why is not Why.START
             and self._before is not None
-            and self._before.boot_id == boot_id
+            and self._before.boot_id == self._record.boot_id
         )
 
     def _fell_back(self, found: tuple[Finding, ...]) -> None:
@@ -225,6 +226,14 @@ class Account:
 def _other(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """Without an earlier failure of that kind."""
     return tuple(finding for finding in found if finding.kind != "change-failed")
+
+
+def _boot_id(paths: Paths) -> str:
+    """Empty where it cannot be read: then reading what is asked for fails, and says so."""
+    try:
+        return inputs.boot_id(paths)
+    except BootError:
+        return ""
 
 
 def last(paths: Paths) -> Record | None:

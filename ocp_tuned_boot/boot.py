@@ -167,7 +167,8 @@ def _tune(
 def _remember(paths: Paths, done: Record) -> None:
     """For the boots to come. The profile is in force without it, so it is no failure."""
     try:
-        history.add(paths, done)
+        if done.boot_id:
+            history.add(paths, done)
         if done.action == "apply" and done.result in (Result.APPLIED, Result.DEGRADED):
             lastgood.remember(paths, done.image, done.image_id)
     except HostError as error:

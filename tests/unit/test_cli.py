@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot import cli, inputs, record
+from ocp_tuned_boot import cli, inputs, lastgood, record, settings
 from ocp_tuned_boot.errors import BootError
 from ocp_tuned_boot.findings import Finding
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.record import InForce, Record
+from ocp_tuned_boot.settings import Saved, Settings
 from tests.unit.fake_podman import socket_path
 
 BOOT_ID = "11111111-2222-4333-8444-555555555555"
@@ -172,6 +173,111 @@ def test_plan_of_what_is_kept_starts_no_container_and_touches_nothing(root: Path
     assert shown["decision"]["action"] == "keep"
     assert shown["container"] is None
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+def test_a_reload_with_nothing_changed_says_so_and_touches_nothing(root: Path) -> None:
+    before = in_force(root)
+    done = run(root, "reload")
+    assert done.returncode == 0
+    assert "nothing has changed" in done.stdout
+    recorded = record.read(Paths(root))
+    assert recorded is not None
+    assert (recorded.action, recorded.in_force) == ("keep", before)
+    assert not (root / "run/tuned").exists()
+
+
+def test_a_reload_that_fails_has_its_status_and_leaves_what_is_in_force(root: Path) -> None:
+    before = in_force(root)
+    (root / RECOMMEND).write_text("")
+    for command, status in ((["reload"], 2), (["status"], 2), (["notice"], 2)):
+        done = run(root, *command)
+        assert done.returncode == status
+        assert "the file is empty, expected a line '[<profile>]'" in done.stdout + done.stderr
+        recorded = record.read(Paths(root))
+        assert recorded is not None
+        assert (recorded.action, recorded.in_force) == ("change-failed", before)
+
+
+def test_a_changed_profile_waits_and_is_on_record(root: Path) -> None:
+    before = in_force(root)
+    (root / PROFILE).write_text("[main]\nsummary=new\n")
+    for command in ("notice", "apply"):
+        done = run(root, command)
+        assert done.returncode == 0
+        assert "defer: what is asked for has changed" in done.stdout
+        recorded = record.read(Paths(root))
+        assert recorded is not None
+        assert recorded.in_force == before
+        assert recorded.deferred is not None
+        assert recorded.deferred.fingerprint == inputs.read(Paths(root), "tuned").fingerprint
+    conditions = json.loads((root / "run/ocp-tuned-boot/status.json").read_text())["conditions"]
+    assert conditions[0]["reason"] == "Deferred"
+    assert "  waits        what is asked for has changed" in run(root, "status").stdout
+    # It is in the history, what was kept is not.
+    (boot,) = json.loads(run(root, "history", "--json").stdout)
+    assert (boot["boot_id"], [each["action"] for each in boot["runs"]]) == (
+        BOOT_ID, ["defer", "defer"],
+    )  # fmt: skip
+    assert f"boot {BOOT_ID}\n" in run(root, "history").stdout
+
+
+def test_where_nothing_is_in_force_there_is_nothing_to_take_notice_of(root: Path) -> None:
+    assert run(root, "notice").returncode == 0
+    assert not (root / "run/ocp-tuned-boot/status.json").exists()
+
+
+def test_late_is_deferred_if_the_admin_wants_it_so(root: Path) -> None:
+    group = root / "sys/fs/cgroup/system.slice/crio.service"
+    group.mkdir(parents=True)
+    (group / "cgroup.events").write_text("populated 1\n")
+    (root / CONF).parent.mkdir(parents=True)
+    (root / CONF).write_text("[tuning]\nlate = defer\n")
+    done = run(root, "apply")
+    assert done.returncode == 0
+    assert "defer: it is late, crio.service already runs (late = defer)" in done.stdout
+    recorded = record.read(Paths(root))
+    assert recorded is not None
+    assert (recorded.result, recorded.late, recorded.in_force) == (
+        Result.DEFERRED, ("crio.service",), None,
+    )  # fmt: skip
+    assert run(root, "status").returncode == 0
+
+
+def test_drift_is_told_by_its_status(root: Path) -> None:
+    assert run(root, "drift").stdout.startswith("nothing to compare")
+    in_force(root)
+    paths, key = Paths(root), "/proc/sys/vm/x"
+    settings.store(paths, Settings(BOOT_ID, {key: Saved("1", "5")}, "2026-01-01T00:00:00.000Z"))
+    (root / "proc/sys/vm").mkdir()
+    (root / "proc/sys/vm/x").write_text("5\n")
+    assert run(root, "drift").returncode == 0
+    assert "drift" not in run(root, "status").stdout
+    (root / "proc/sys/vm/x").write_text("6\n")
+    done = run(root, "drift")
+    assert done.returncode == 7
+    assert "  vm.x: applied '5', found '6', changed between " in done.stdout
+    (drifted,) = json.loads(run(root, "drift", "--json").stdout)["drifted"]
+    assert (drifted["key"], drifted["applied"], drifted["found"]) == ("vm.x", "5", "6")
+    assert "  drift        vm.x: applied '5', found '6'" in run(root, "status").stdout
+    assert json.loads(run(root, "status", "--json").stdout)["drift"] == [drifted]
+    # What the admin has put on the list may change.
+    (root / CONF).parent.mkdir(parents=True)
+    (root / CONF).write_text("[handover]\nsysctls = vm.x\n")
+    assert run(root, "drift").returncode == 0
+
+
+def test_a_torn_image_env_is_told_loudly_and_what_is_in_force_is_kept(root: Path) -> None:
+    before = in_force(root)
+    lastgood.remember(Paths(root), before.image, before.image_id)
+    (root / IMAGE).write_text("NTO_IM")
+    done = run(root, "apply")
+    assert done.returncode == 0
+    assert f"{root / IMAGE}: line 1: found no newline at the end" in done.stdout
+    recorded = record.read(Paths(root))
+    assert recorded is not None
+    assert (recorded.action, recorded.result, recorded.in_force) == (
+        "keep", Result.DEGRADED, before,
+    )  # fmt: skip
 
 
 def test_a_second_run_at_the_same_time(root: Path) -> None:

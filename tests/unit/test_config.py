@@ -77,6 +77,16 @@ def test_a_key(text: str, key: str, value: object) -> None:
         ("[podman]\nsocket = x.sock\n", "[podman] socket: found 'x.sock', expected the absolute"),
         ("[podman]\nsocket = ''\n", "[podman] socket: found '', expected the absolute path"),
         ("[tuning]\ntimeuot = 1\n", "[tuning]: found the key 'timeuot', expected one of the keys"),
+        (
+            "[tuning]\non_change = never\n",
+            "[tuning] on_change: found 'never', expected 'next-boot' or 'apply'",
+        ),
+        ("[tuning]\nlate = never\n", "[tuning] late: found 'never', expected 'apply' or 'defer'"),
+        ("[handover]\nfiles = /a, b\n", "[handover] files: found 'b', expected a list of absolute"),
+        ("[handover]\nfiles = /a/../b\n", "[handover] files: found '/a/../b', expected a list"),
+        ("[handover]\nsysctls = /proc/x\n", "[handover] sysctls: found '/proc/x', expected a list"),
+        ("[handover]\nsysctls = a\n", "[handover] sysctls: found 'a', expected a list of sysctl"),
+        ("[handover]\nsysctl_d = 1\n", "[handover] sysctl_d: found '1', expected 'yes' or 'no'"),
         ("[other]\n", "found the section [other], expected one of [tuning], [handover], [podman]"),
         ("timeout = 10\n", "found the key 'timeout' before any section, expected one of"),
         ("[tuning]\n[[deep]]\n", "[tuning]: found the section 'deep', expected one of"),
@@ -199,3 +209,15 @@ def test_a_file_that_is_no_text_is_named_with_its_line(paths: Paths) -> None:
         config.load(paths)
     words = f"{paths.admin_conf}: line 2: found a byte that is not UTF-8, expected text"
     assert caught.value.message == words
+
+
+def test_the_hand_over_list() -> None:
+    said = "[handover]\nfiles = /a/*, /b.c\nsysctls = net.ipv4.conf.*.x, a/b\nsysctl_d = no\n"
+    found = config.parse([("x", said)]).handover
+    assert found == config.Owners(("/a/*", "/b.c"), ("net.ipv4.conf.*.x", "a/b"), False)
+    nothing = config.parse([("x", "[handover]\nfiles =\nsysctls = \nsysctl_d = no\n")]).handover
+    assert nothing == config.Owners()
+    default = config.parse([]).handover
+    assert "/etc/sysconfig/irqbalance" in default.files
+    assert "net.ipv4.ip_forward" in default.sysctls
+    assert default.sysctl_d

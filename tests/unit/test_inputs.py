@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Callable
@@ -11,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ocp_tuned_boot import inputs
+from ocp_tuned_boot import inputs, lastgood
 from ocp_tuned_boot.errors import ConfigurationError, HostError
 from ocp_tuned_boot.inputs import Inputs, ProfileFile
 from ocp_tuned_boot.paths import Paths
@@ -285,3 +288,74 @@ def test_what_is_no_text_is_named_with_its_line(paths: Paths, name: str) -> None
         inputs.read(paths, "tuned")
     words = f"{path}: line 2: found a byte that is not UTF-8, expected text"
     assert caught.value.message == words
+
+
+def written(paths: Paths, word: str, pause: float) -> None:
+    """One state of the agent's: three files that belong together, written in their time."""
+    for path in (paths.profiles / "site/tuned.conf", paths.profiles / "site/x.conf",
+                 paths.recommend):  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"[{word}]\n")
+        time.sleep(pause)
+
+
+def words(found: Inputs) -> set[str]:
+    return {found.profile, *(file.text.strip("[]\n") for file in found.files)}
+
+
+def test_what_is_being_rewritten_is_taken_as_one_state(paths: Paths) -> None:
+    shutil.rmtree(paths.profiles)
+    written(paths, "first", 0)
+    seen: list[set[str]] = []
+
+    def agent() -> None:
+        for word in ("second", "third", "fourth"):
+            written(paths, word, inputs.QUIET / 5)
+
+    thread = threading.Thread(target=agent)
+    thread.start()
+    while thread.is_alive():
+        seen.append(words(inputs.settled(paths, "tuned")))
+    seen.append(words(inputs.settled(paths, "tuned")))
+    assert all(len(each) == 1 for each in seen), seen
+    assert seen[-1] == {"fourth"}
+
+
+def test_a_file_that_is_gone_for_a_moment_is_waited_for(paths: Paths) -> None:
+    paths.recommend.unlink()
+    later = threading.Timer(inputs.QUIET / 3, paths.recommend.write_text, ["[later]\n"])
+    later.start()
+    assert inputs.settled(paths, "tuned").profile == "later"
+    later.join()
+
+
+def test_old_files_are_read_at_once(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "QUIET", 0.0)
+    time.sleep(0.01)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waited"))
+    assert inputs.settled(paths, "tuned") == inputs.read(paths, "tuned")
+
+
+def test_an_agent_that_never_ends_is_told_of(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "PATIENCE", 0.2)
+    started = time.monotonic()
+    with pytest.raises(HostError, match=r"it has been written again and again for 0.2 s"):
+        # The fixture has just written everything.
+        inputs.settled(paths, "tuned")
+    assert time.monotonic() - started < inputs.QUIET
+
+
+def test_a_torn_image_env_gives_way_to_the_last_image_that_worked(paths: Paths) -> None:
+    paths.image_env.write_text("NTO_IM")
+    with pytest.raises(ConfigurationError, match="the file is torn"):
+        inputs.read(paths, "tuned")
+    lastgood.remember(paths, "localhost/worked", "id")
+    found = inputs.read(paths, "tuned")
+    assert found.image == "localhost/worked"
+    (doubt,) = found.doubts
+    assert (doubt.kind, doubt.subject) == ("torn-image-env", str(paths.image_env))
+    assert "the file is torn; the last image that worked is used" in doubt.message
+    # A file that is not there is not torn.
+    paths.image_env.unlink()
+    with pytest.raises(ConfigurationError, match="there is no such file"):
+        inputs.read(paths, "tuned")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ocp_tuned_boot import systemd
+from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.systemd import Notifier
 
 
@@ -112,3 +114,39 @@ def test_without_a_systemd_to_ask_no_unit_has_a_state(
 ) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
     assert systemd.unit_states(systemd.NEIGHBOURS) == {}
+
+
+def test_a_reload_begins_with_the_time_and_ends_with_ready(manager: socket.socket) -> None:
+    notifier = Notifier()
+    before = time.monotonic_ns() // 1000
+    notifier.reloading()
+    first, second = received(manager)
+    assert first == "RELOADING=1"
+    name, _, microseconds = second.partition("=")
+    assert name == "MONOTONIC_USEC"
+    assert before <= int(microseconds) <= time.monotonic_ns() // 1000
+    notifier.reloaded()
+    assert received(manager) == ["READY=1"]
+
+
+@pytest.mark.parametrize(
+    ("group", "file", "text", "runs"),
+    [
+        ("system.slice/crio.service", "cgroup.events", "populated 1\nfrozen 0\n", True),
+        ("kubelet.slice/crio.service", "cgroup.events", "populated 1\n", True),
+        ("system.slice/crio.service", "cgroup.events", "populated 0\nfrozen 0\n", False),
+        ("system.slice/crio.service", "other", "populated 1\n", False),
+        ("system.slice/other.service", "cgroup.events", "populated 1\n", False),
+        # Version 1 has no events.
+        ("systemd/system.slice/crio.service", "cgroup.procs", "17\n", True),
+        ("systemd/system.slice/crio.service", "cgroup.procs", "", False),
+    ],
+)
+def test_a_unit_runs_if_its_control_group_has_processes(
+    tmp_path: Path, group: str, file: str, text: str, runs: bool
+) -> None:
+    paths = Paths(tmp_path)
+    (paths.cgroups / group).mkdir(parents=True)
+    (paths.cgroups / group / file).write_text(text)
+    found = systemd.running(paths, ("kubelet.service", "crio.service"))
+    assert found == (("crio.service",) if runs else ())

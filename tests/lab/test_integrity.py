@@ -1,0 +1,167 @@
+"""The reason for it all: whatever is restarted, reloaded or rewritten, nothing is taken from those
+who tune after us. The same script is played against upstream's unit, for comparison."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.lab import upstream
+from tests.lab.knobs import KernelKnobs
+from tests.lab.node import Node
+from tests.lab.watch import Change, Watch
+from tests.lab.workload import RESET, furnish, has_ended
+
+pytestmark = pytest.mark.lab
+
+# Every knob of the profiles, the hand-over list, and their neighbours.
+WATCHED = (
+    "/proc/sys/net/ipv4/*", "/proc/sys/net/ipv4/conf/*/*", "/proc/sys/net/ipv6/conf/*/*",
+    "/proc/sys/net/core/*", "/proc/sys/vm/*", "/proc/sys/kernel/shm*",
+    "/sys/kernel/mm/transparent_hugepage/*", "/sys/kernel/mm/transparent_hugepage/khugepaged/*",
+    "/proc/irq/default_smp_affinity", "/proc/irq/*/smp_affinity", "/etc/sysconfig/irqbalance",
+)  # fmt: skip
+
+_BASE = """\
+[main]
+include=throughput-performance
+[sysctl]
+net.ipv4.ip_forward=0
+net.ipv4.conf.all.rp_filter=1
+vm.stat_interval=7
+"""
+SHM, ALIVE = "/proc/sys/kernel/shmmni", "/proc/sys/net/ipv4/tcp_keepalive_time"
+FIN = "/proc/sys/net/ipv4/tcp_fin_timeout"
+#: Two profiles: each names something that the other does not.
+FIRST = _BASE + "net.ipv4.tcp_fin_timeout=37\nkernel.shmmni=4097\n"
+SECOND = _BASE + "net.ipv4.tcp_fin_timeout=38\nnet.ipv4.tcp_keepalive_time=600\n"
+#: What a switch to one may change, by the rules.
+MAY = {
+    FIRST: {FIN: "37", SHM: "4097", ALIVE: "7200"},
+    SECOND: {FIN: "38", SHM: "4096", ALIVE: "600"},
+}
+
+PROFILE = "/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf"
+TIMES = 20
+
+
+@dataclass
+class Played:
+    """What came of it."""
+
+    events: int = 0
+    files: int = 0
+    sweeps: int = 0
+    #: Event and change.
+    taken: list[tuple[str, Change]] = field(default_factory=list)
+
+
+def others_tune(node: Node, turn: int) -> None:
+    """CRI-O, irqbalance, the CNI and an admin set what is theirs, each turn another way."""
+    mask, port = ("1", "3")[turn % 2], 32768 + turn
+    node.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.lo.forwarding=1",
+             f"net.ipv4.conf.all.rp_filter={2 * (turn % 2)}", f"net.core.somaxconn={4000 + turn}",
+             f"net.ipv4.ip_local_port_range={port} 60999",
+             f"net.ipv4.tcp_fin_timeout={40 + turn}")  # fmt: skip
+    node.write("/etc/sysconfig/irqbalance", f"IRQBALANCE_BANNED_CPULIST={turn % 2}\n")
+    node.run("sh", "-c", f"echo {mask} > /proc/irq/default_smp_affinity")
+
+
+@contextmanager
+def node_with(product: bool) -> Iterator[Node]:
+    """A node that is up, on which others own settings; this machine's interrupts are restored."""
+    with KernelKnobs(RESET), Node("trixie", image="trixie", product=product) as node:
+        node.write("/etc/sysctl.d/50-host.conf", "net.ipv4.ip_forward=0\nnet.core.somaxconn=4096\n")
+        if product:
+            furnish(node, FIRST)
+        else:
+            upstream.furnish(node, FIRST)
+        node.write("/etc/sysconfig/irqbalance", "")
+        node.boot()
+        mask = node.read("/proc/irq/default_smp_affinity").strip()
+        try:
+            yield node
+        finally:
+            node.run("sh", "-c", f"echo {mask} > /proc/irq/default_smp_affinity")
+
+
+def play(node: Node, events: Iterator[tuple[str, list[str], dict[str, str]]]) -> Played:
+    """Each event: its name, a command, and the changes that it may make by the rules."""
+    played = Played()
+    with Watch(node, *WATCHED) as watch:
+        played.files = watch.files
+        for turn, (name, command, may) in enumerate(events):
+            others_tune(node, turn)
+            watch.changes()
+            node.run(*command, check=False)
+            changes = watch.changes()
+            played.taken += [(name, each) for each in changes if may.get(each[0]) != each[2]]
+            played.events += 1
+        played.sweeps = watch.sweeps
+    return played
+
+
+def restarts(unit: str) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+    for _ in range(TIMES):
+        yield f"restart {unit}", ["systemctl", "restart", unit], {}
+        yield "restart podman", ["systemctl", "restart", "podman.socket", "podman.service"], {}
+        yield "reload", ["systemctl", "reload", unit], {}
+    for _ in range(5):
+        yield "daemon-reload", ["systemctl", "daemon-reload"], {}
+        yield "daemon-reexec", ["systemctl", "daemon-reexec"], {}
+
+
+def ours(node: Node) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+    """The whole script."""
+    yield from restarts("ocp-tuned.service")
+    node.run("podman", "tag", "localhost/tuned:trixie", "localhost/tuned:new")
+    for tag in ("trixie", "new") * 5:
+        # Until the path unit has led to its end.
+        text = f"NTO_IMAGE=localhost/tuned:{tag}"
+        yield f"image.env {tag}", ["sh", "-c", f"""
+            before=$(systemctl show --value -p InvocationID ocp-tuned-notice)
+            echo {text} > /var/lib/ocp-tuned/image.env
+            until [ "$(systemctl show --value -p InvocationID ocp-tuned-notice)" != "$before" ] &&
+                  [ "$(systemctl is-active ocp-tuned-notice)" = inactive ]; do sleep 0.05; done
+        """], {}  # fmt: skip
+    for profile in itertools.islice(itertools.cycle((SECOND, FIRST)), 6):
+        node.write(PROFILE, profile)
+        yield "deferred change", ["systemctl", "restart", "ocp-tuned.service"], {}
+        yield "change", ["systemctl", "reload", "ocp-tuned.service"], MAY[profile]
+
+
+def upstreams(node: Node) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+    """As much of it as there is something to restart or to rewrite."""
+    yield from restarts(upstream.UNIT)
+    for profile in itertools.islice(itertools.cycle((SECOND, FIRST)), 6):
+        upstream.write_profile(node, profile)
+        yield "change", ["systemctl", "restart", upstream.UNIT], MAY[profile]
+
+
+def test_nothing_is_taken_from_those_who_tune_after_us() -> None:
+    with node_with(product=True) as node:
+        has_ended(node)
+        played = play(node, ours(node))
+        status = node.run("ocp-tuned-boot", "status").stdout
+    print(f"ours: {played.events} events, {played.files} files watched, "
+          f"{played.sweeps} sweeps, {len(played.taken)} changed against the rules")  # fmt: skip
+    assert played.files >= 200
+    assert played.events >= 90
+    assert played.taken == []
+    # The last reload was one, and the rules were made use of.
+    assert "decision     apply: what is asked for has changed" in status
+    assert "net.ipv4.ip_forward: left-out; before '1', TuneD's '0', now '1'" in status
+    assert "net.ipv4.tcp_keepalive_time: put-back; first '7200', applied '600'" in status
+
+
+def test_the_script_sees_what_upstreams_unit_takes() -> None:
+    with node_with(product=False) as node:
+        played = play(node, upstreams(node))
+    print(f"upstream's: {played.events} events, {played.files} files watched, "
+          f"{played.sweeps} sweeps, {len(played.taken)} changed against the rules")  # fmt: skip
+    taken = {change[0] for _, change in played.taken}
+    assert {"/proc/sys/net/ipv4/ip_forward", FIN} <= taken

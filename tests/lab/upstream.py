@@ -1,0 +1,43 @@
+"""Upstream's unit, rebuilt from its description, around the lab's TuneD image: to compare with.
+
+One-shot TuneD by way of `podman run`, whose failure is ignored, then `true`; no RemainAfterExit=.
+"""
+
+from __future__ import annotations
+
+from tests.lab.node import Node
+
+UNIT = "ocp-tuned-one-shot.service"
+_TEXT = """\
+[Unit]
+Before=kubelet-dependencies.target
+After=network.target
+[Service]
+Type=oneshot
+ExecStart=-/usr/bin/podman run --rm --name openshift-tuned --privileged --network host --pid host \\
+  --ipc host --uts host --security-opt label=disable \\
+  -v /etc/lab/tuned:/etc/tuned:rslave -v /etc/sysctl.d:/etc/sysctl.d:rslave,ro \\
+  -v /etc/sysconfig:/etc/sysconfig:rslave -v /run/tuned:/run/tuned:rslave -v /sys:/sys:rslave \\
+  {image} /usr/sbin/tuned --no-dbus
+ExecStart=/usr/bin/true
+ExecReload=/bin/sh -c 'kill -HUP $(cat /run/tuned/tuned.pid)'
+[Install]
+RequiredBy=kubelet-dependencies.target
+"""
+
+
+def furnish(node: Node, profile: str) -> None:
+    """The unit, and what its image is configured with."""
+    node.write(f"/etc/systemd/system/{UNIT}", _TEXT.format(image=f"localhost/tuned:{node.suite}"))
+    node.write("/etc/lab/tuned/tuned-main.conf", "daemon = 0\nrollback = not_on_exit\n")
+    node.write("/etc/lab/tuned/profile_mode", "auto\n")
+    node.write("/etc/lab/tuned/active_profile", "")
+    node.write("/etc/lab/tuned/recommend.d/00.conf", "[openshift-node-lab]\n")
+    write_profile(node, profile)
+    node.write("/usr/lib/tmpfiles.d/lab.conf", "d /run/tuned\n")
+    node.enable(UNIT)
+
+
+def write_profile(node: Node, profile: str) -> None:
+    """What the operator's agent writes when the profile changes."""
+    node.write("/etc/lab/tuned/openshift-node-lab/tuned.conf", profile)
