@@ -35,14 +35,15 @@ net.ipv4.conf.all.rp_filter=1
 vm.stat_interval=7
 """
 SHM, ALIVE = "/proc/sys/kernel/shmmni", "/proc/sys/net/ipv4/tcp_keepalive_time"
-FIN = "/proc/sys/net/ipv4/tcp_fin_timeout"
+FIN, PATHS = "/proc/sys/net/ipv4/tcp_fin_timeout", "/proc/sys/net/ipv4/conf/all/rp_filter"
 #: Two profiles: each names something that the other does not.
 FIRST = _BASE + "net.ipv4.tcp_fin_timeout=37\nkernel.shmmni=4097\n"
 SECOND = _BASE + "net.ipv4.tcp_fin_timeout=38\nnet.ipv4.tcp_keepalive_time=600\n"
-#: What a switch to one may change, by the rules.
+#: What a switch to one may change, by the rules: what it names and nobody else owns, and what the
+#: other one has left.
 MAY = {
-    FIRST: {FIN: "37", SHM: "4097", ALIVE: "7200"},
-    SECOND: {FIN: "38", SHM: "4096", ALIVE: "600"},
+    FIRST: {PATHS: "1", FIN: "37", SHM: "4097", ALIVE: "7200"},
+    SECOND: {PATHS: "1", FIN: "38", SHM: "4096", ALIVE: "600"},
 }
 
 PROFILE = "/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf"

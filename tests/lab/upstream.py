@@ -24,12 +24,18 @@ ExecReload=/bin/sh -c 'kill -HUP $(cat /run/tuned/tuned.pid)'
 [Install]
 RequiredBy=kubelet-dependencies.target
 """
+_MAIN = """\
+daemon = 0
+rollback = not_on_exit
+reapply_sysctl = 1
+profile_dirs = /usr/lib/tuned/profiles,/usr/lib/tuned,/etc/tuned
+"""
 
 
 def furnish(node: Node, profile: str) -> None:
     """The unit, and what its image is configured with."""
     node.write(f"/etc/systemd/system/{UNIT}", _TEXT.format(image=f"localhost/tuned:{node.suite}"))
-    node.write("/etc/lab/tuned/tuned-main.conf", "daemon = 0\nrollback = not_on_exit\n")
+    node.write("/etc/lab/tuned/tuned-main.conf", _MAIN)
     node.write("/etc/lab/tuned/profile_mode", "auto\n")
     node.write("/etc/lab/tuned/active_profile", "")
     node.write("/etc/lab/tuned/recommend.d/00.conf", "[openshift-node-lab]\n")
