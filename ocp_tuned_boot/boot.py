@@ -81,13 +81,12 @@ def reload(paths: Paths, config_file: Path | None, notifier: Notifier, *, force:
 
     When that fails, what was in force stays on record, and the record says so; the unit stays
     active. Raises `BootError` as `apply` does.
+
+    No RELOADING=1 is sent: systemd says `reloading` by itself for as long as ExecReload= runs
+    (systemd.service(5)), and after that message it would wait for ever for the READY=1 of a run
+    that was killed.
     """
-    notifier.reloading()
-    try:
-        return _run(paths, config_file, notifier, Why.FORCE if force else Why.RELOAD)
-    finally:
-        # Whatever has become of it: the unit is as it was. The last status stands.
-        notifier.reloaded()
+    return _run(paths, config_file, notifier, Why.FORCE if force else Why.RELOAD)
 
 
 def notice(paths: Paths, config_file: Path | None) -> Record | None:

@@ -38,6 +38,14 @@ VERSION = 1
 # Plugins that move interrupts (tuned/plugins/plugin_scheduler.py, plugin_irq.py), and one that may.
 _IRQ_PLUGINS = {"scheduler", "irq", "script"}
 
+# What the kernel hands on to all files that begin so.
+_V4, _V6 = "/proc/sys/net/ipv4/", "/proc/sys/net/ipv6/conf/"
+_HANDED_ON = {
+    f"{_V4}ip_forward": f"{_V4}conf/",
+    f"{_V4}conf/all/forwarding": _V4,
+    f"{_V6}all/forwarding": _V6,
+}
+
 # TuneD splits drop= at commas that follow a word (tuned/profiles/unit.py).
 _DROPPABLE = re.compile(r"[^,;]*\w\Z")
 
@@ -141,9 +149,8 @@ class Guard:
             return False
         if path.startswith("/proc/irq/"):
             return bool(plugins & _IRQ_PLUGINS)
-        # A script may do anything, and so may a TuneD that was not told what to leave out; and
-        # the kernel hands on what is set, see _restore.
-        return "script" in plugins or not self._obedient or bool(made)
+        # A script may do anything, and so may a TuneD that was not told what to leave out.
+        return "script" in plugins or not self._obedient or _follows(path, made)
 
     def _irqbalance(self) -> list[str]:
         """The sections that are left out whole: their plugin restarts irqbalance, too."""
@@ -199,8 +206,8 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
 def recover(paths: Paths, boot_id: str) -> tuple[Handed, ...]:
     """Finishes what a killed run has left undone. Raises `HostError`.
 
-    Time has gone by: only what still has the very value that the profile wanted is put back; all
-    else may be its owner's by now.
+    Time has gone by: only what still has the very value that the profile wanted is put back, and
+    what the kernel changed with it; all else may be its owner's by now.
     """
     try:
         content = json.loads(files.read(paths.handover))
@@ -213,22 +220,28 @@ def recover(paths: Paths, boot_id: str) -> tuple[Handed, ...]:
         log.warning("%s: found nothing to put back, expected it: %s", paths.handover, error)
         sound, before, wanted = False, {}, {}
     now = {path: _read(paths.root, path) for path in before}
-    ours = {
-        path: before[path]
+    made = {
+        path
         for path, value in wanted.items()
         if sound and path in before and values.same(value, now[path])
     }
+    ours = {path: old for path, old in before.items() if path in made or _follows(path, made)}
     handed = _restore(paths.root, now, ours)
     with files.explained("remove", paths.handover):
         paths.handover.unlink(missing_ok=True)
     return tuple(handed)
 
 
+def _follows(path: str, made: Collection[str]) -> bool:
+    """Whether the kernel has changed this file with one of those (ip-sysctl in its documentation
+    of networking: ip_forward is conf/all/forwarding, and is handed on to every interface)."""
+    return any(path.startswith(_HANDED_ON.get(each, "//")) for each in made)
+
+
 def _restore(root: Path, now: Mapping[str, str], before: Mapping[str, str]) -> list[Handed]:
     """Writes the values `before`, and lets all others stay as they are `now`."""
     target = {**now, **before}
-    # The kernel hands a value on, from ip_forward and from `all` to every interface: those first,
-    # and then what that has changed.
+    # What is handed on comes first, and then what that has changed.
     order = sorted(target, key=lambda path: ("/conf/" in path, "/conf/all/" not in path, path))
     for _ in range(2 if before else 0):
         for path in order:

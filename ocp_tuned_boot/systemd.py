@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -45,15 +44,6 @@ class Notifier:
     def hold(self, text: str) -> None:
         """This text stays, whatever is done meanwhile, until READY=1; an empty one lets go."""
         self._held = text
-
-    def reloading(self) -> None:
-        """RELOADING=1, with the time that systemd 253 and later wants with it."""
-        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._send(["RELOADING=1", f"MONOTONIC_USEC={now}"])
-
-    def reloaded(self) -> None:
-        """READY=1 for the end of a reload, however it ended; the status stays."""
-        self._send(["READY=1"])
 
     def ready(self, text: str) -> None:
         """READY=1: whoever waits for this unit may start now."""

@@ -246,6 +246,8 @@ def held(node: Node) -> Iterator[None]:
     """The unit is starting, and TuneD has got as far as the profile's script."""
     node.write("/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf", HELD)
     node.write("/var/lib/ocp-tuned/profiles/openshift-node-lab/script.sh", HELD_SCRIPT, 0o755)
+    # Else a changed profile would wait.
+    node.write("/etc/ocp-tuned-boot/boot.conf", "[tuning]\non_change = apply\n")
     node.run("mkfifo", "/run/tuned/held", "/run/tuned/go")
     node.run("systemctl", "restart", "--no-block", "ocp-tuned.service")
     assert node.run("cat", "/run/tuned/held").stdout == "held\n"

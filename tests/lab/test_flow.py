@@ -81,11 +81,13 @@ def test_a_second_apply_touches_nothing(host: Host) -> None:
     assert host.status()["action"] == "keep"
 
 
-def test_a_changed_profile_is_applied_anew(host: Host) -> None:
+def test_a_changed_profile_waits_for_a_reload(host: Host) -> None:
     assert host.run("apply").returncode == 0
     host.profile(TUNED_CONF.replace("33", "34"))
     assert host.run("apply").returncode == 0
-    assert host.knob() == "34"
+    assert (host.knob(), host.status()["action"]) == ("33", "defer")
+    assert host.run("reload").returncode == 0
+    assert (host.knob(), host.status()["action"]) == ("34", "apply")
 
 
 def test_the_next_boot_applies_again(host: Host) -> None:
@@ -349,9 +351,11 @@ def test_a_run_folder_that_cannot_be_written(host: Host, options: str, words: st
 def test_what_an_earlier_run_said_does_not_count(host: Host) -> None:
     assert host.run("apply").returncode == 0
     host.profile(TUNED_CONF + "kernel.this_does_not_exist=1\n")
-    assert host.run("apply").returncode == 0
+    assert host.run("reload").returncode == 0
     assert host.status()["result"] == "degraded"
     host.write("var/lib/ocp-tuned/recommend.d/50-openshift.conf", "[nowhere]\n")
-    assert host.run("apply").returncode == 1
+    assert host.run("reload").returncode == 1
     assert "applied" not in host.read("run/ocp-tuned-boot/tuned.log")
-    assert "this_does_not_exist" not in host.messages()
+    first = host.status()["findings"][0]
+    assert first["kind"] == "change-failed"
+    assert "this_does_not_exist" not in first["message"]

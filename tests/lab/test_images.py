@@ -67,13 +67,13 @@ def test_an_image_that_is_not_there_is_pulled(host: Host) -> None:
         # What the registry does not have will not be there the next time either.
         host.write("var/lib/ocp-tuned/image.env", f"NTO_IMAGE={registry.IMAGE}-not\n")
         host.profile(TUNED_CONF.replace("33", "34"))
-        assert host.run("apply").returncode == 5
+        assert host.run("reload").returncode == 5
         assert "manifest unknown" in host.messages()
         assert host.status()["attempts"] == []
         registry.stop(host.node)
         registry.lock(host.node)
         registry.start(host.node)
-        assert host.run("apply").returncode == 5
+        assert host.run("reload").returncode == 5
         assert "authentication required" in host.messages()
         assert host.status()["attempts"] == []
     finally:
@@ -89,5 +89,5 @@ def test_the_image_is_looked_into_once(host: Host) -> None:
     seen["variables"]["lab.conf"] = "from the cache\n"
     host.write(f"var/lib/ocp-tuned-boot/layouts/{image}.json", json.dumps(seen))
     host.profile(TUNED_CONF.replace("33", "34"))
-    assert host.run("apply").returncode == 0
+    assert host.run("reload").returncode == 0
     assert host.read("run/ocp-tuned-boot/etc-tuned/lab.conf") == "from the cache\n"

@@ -145,12 +145,15 @@ def test_what_a_killed_run_has_left_is_put_back_if_it_is_still_tuneds(paths: Pat
     guarded(paths, ASK_FORWARD, ASK_HOST, obedient=False)
     put(paths, FORWARD, "0\n")
     put(paths, HOST, "7\n")
+    put(paths, IRQ, "3\n")
+    # The kernel does this with ip_forward.
     put(paths, ETH, "0\n")
-    assert handover.recover(paths, "boot") == (
-        Handed("net.ipv4.ip_forward", "put-back", "1", "0", "1"),
-    )
+    assert [(each.key, each.how) for each in handover.recover(paths, "boot")] == [
+        ("net.ipv4.conf.eth0/1.forwarding", "put-back"), ("net.ipv4.ip_forward", "put-back"),
+    ]  # fmt: skip
+    assert (found(paths, FORWARD), found(paths, ETH)) == ("1", "1")
     # Time has gone by: these may be their owners'.
-    assert (found(paths, HOST), found(paths, ETH)) == ("7", "0")
+    assert (found(paths, HOST), found(paths, IRQ)) == ("7", "3")
     assert not paths.handover.exists()
     assert handover.recover(paths, "boot") == ()
 

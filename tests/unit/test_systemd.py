@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,19 +113,6 @@ def test_without_a_systemd_to_ask_no_unit_has_a_state(
 ) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
     assert systemd.unit_states(systemd.NEIGHBOURS) == {}
-
-
-def test_a_reload_begins_with_the_time_and_ends_with_ready(manager: socket.socket) -> None:
-    notifier = Notifier()
-    before = time.monotonic_ns() // 1000
-    notifier.reloading()
-    first, second = received(manager)
-    assert first == "RELOADING=1"
-    name, _, microseconds = second.partition("=")
-    assert name == "MONOTONIC_USEC"
-    assert before <= int(microseconds) <= time.monotonic_ns() // 1000
-    notifier.reloaded()
-    assert received(manager) == ["READY=1"]
 
 
 @pytest.mark.parametrize(
