@@ -1,5 +1,6 @@
 # make demo     a node boots here; the timeline and the status are shown
-# make test     everything
+# make test     everything but what takes an emulated machine
+# make slow     that: reboots and power cuts
 # make install  everything, as an RPM or an image layer has it (DESTDIR=); install-data: all but
 #               the Python package
 #
@@ -21,7 +22,12 @@ demo: $(VENV)/done
 test: $(VENV)/done
 	$(PYTEST) tests
 	$(VENV)/bin/python -m tests.on_every_python
-	$(PYTEST) -m lab tests
+	$(PYTEST) -m "lab and not slow" tests
+
+slow: $(VENV)/done
+	apt-get update -q
+	grep -v '^#' tests/lab/packages-vm.txt | xargs apt-get install -qy --no-install-recommends
+	$(PYTEST) -m slow -s tests
 
 $(VENV)/done: tests/lab/packages.txt
 	apt-get update -q
@@ -45,4 +51,4 @@ install-data:
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man5 man/*.5
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man8 man/*.8
 
-.PHONY: demo test install install-python install-data
+.PHONY: demo test slow install install-python install-data

@@ -44,13 +44,12 @@ class Account:
         self._paths = paths
         self._started = started
         self._why = why
-        self._last = last(paths)
+        boot_id = _boot_id(paths)
+        self._last = of_this_boot(paths, boot_id)
         #: What was in force before this run.
         self._before = self._last.in_force if self._last else None
         self._doubts: tuple[Finding, ...] = ()
-        self._record = Record(
-            Result.FAILED, record.now(), boot_id=_boot_id(paths), in_force=self._before
-        )
+        self._record = Record(Result.FAILED, record.now(), boot_id=boot_id, in_force=self._before)
         self.steps: list[Step] = []
         self.concluded = False
 
@@ -157,11 +156,7 @@ class Account:
             self._record = replace(self._record, result=Result.FAILED, findings=found)
 
     def _may_fall_back(self) -> bool:
-        return (
-            self._why is not Why.START
-            and self._before is not None
-            and self._before.boot_id == self._record.boot_id
-        )
+        return self._why is not Why.START and self._before is not None
 
     def _fell_back(self, found: tuple[Finding, ...]) -> None:
         """A change has failed: what was in force is on record again, and this finding with it."""
@@ -236,10 +231,17 @@ def _boot_id(paths: Paths) -> str:
         return ""
 
 
-def last(paths: Paths) -> Record | None:
-    """The last run on record. One that cannot be read says nothing."""
+def of_this_boot(paths: Paths, boot_id: str) -> Record | None:
+    """The last run on record. One that cannot be read, or is of another boot, says nothing: the
+    kernel has forgotten all of its settings."""
     try:
-        return record.read(paths)
+        last = record.read(paths)
     except HostError as error:
         log.warning("%s", error)
         return None
+    if last is None:
+        return None
+    in_force = last.in_force
+    if in_force is not None and in_force.boot_id != boot_id:
+        return None
+    return last if in_force is not None or last.boot_id == boot_id else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ from ocp_tuned_boot import (
     settings,
     systemd,
 )
-from ocp_tuned_boot.account import Account, last
+from ocp_tuned_boot.account import Account, of_this_boot
 from ocp_tuned_boot.config import Config
 from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import BootError, Busy, HostError, Interrupted
@@ -93,9 +94,12 @@ def notice(paths: Paths, config_file: Path | None) -> Record | None:
     """For the path unit: sees whether what is asked for has changed, and puts on record that it
     waits (or applies it, guarded, with `on_change = apply`).
 
-    None where nothing is in force in this boot: then the unit has been started by now. Raises
-    `BootError`.
+    None where nothing is in force in this boot: then the unit has been started by now. A run that
+    is under way is waited for: it may have read what was there before. Raises `BootError`.
     """
+    prepare.run_directory(paths)
+    with locked(paths, math.inf):
+        pass
     if _in_force(paths) is None:
         return None
     return _run(paths, config_file, Notifier(), Why.NOTICE)
@@ -198,11 +202,11 @@ def _accounted(paths: Paths, notifier: Notifier, started: float, why: Why) -> It
 
 
 @contextmanager
-def locked(paths: Paths) -> Iterator[None]:
-    """One run at a time. Raises `Busy` when the other one does not end soon."""
+def locked(paths: Paths, patience: float = PATIENCE) -> Iterator[None]:
+    """One run at a time. Raises `Busy` when the other one does not end in so many seconds."""
     with files.explained("open", paths.lock):
         lock = paths.lock.open("a")
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     with lock:
         while True:
             try:
@@ -217,9 +221,8 @@ def locked(paths: Paths) -> Iterator[None]:
 
 def _in_force(paths: Paths) -> InForce | None:
     """What is on record as being in force in this boot."""
-    done = last(paths)
-    in_force = done.in_force if done else None
-    return in_force if in_force and in_force.boot_id == inputs.boot_id(paths) else None
+    done = of_this_boot(paths, inputs.boot_id(paths))
+    return done.in_force if done else None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.lab import cache, debian
@@ -29,7 +30,8 @@ _PACKAGES = (
 _PODMAN_PY = "podman==5.4.0.1"  # where Debian has no python3-podman; it needs tomli only on 3.10
 _DIST_PACKAGES = "usr/lib/python3/dist-packages"
 
-_FILES = {
+#: What every node is configured with.
+FILES = {
     # There are no cgroup controllers in here: no limit can be set.
     "etc/containers/containers.conf.d/lab.conf": (
         '[containers]\npids_limit = 0\n[network]\nnetwork_backend = "netavark"\n'
@@ -89,12 +91,12 @@ _HOOKS = (
 def base_root(suite: str) -> Path:
     """A root filesystem to mount a node on. Never write to it."""
     recipe = debian.Recipe(suite, "minbase", _packages(suite), _HOOKS)
-    ingredients = [dataclasses.asdict(recipe), _FILES, _MASKED, _wheels(suite)]
+    ingredients = [dataclasses.asdict(recipe), FILES, _MASKED, _wheels(suite)]
 
     def build(target: Path) -> None:
         debian.bootstrap(recipe, target, "directory")
         _install_wheels(target, _wheels(suite))
-        _configure(target)
+        configure(target, FILES, _MASKED)
 
     return cache.entry(f"root-{suite}", ingredients, build)
 
@@ -125,12 +127,13 @@ def _install_wheels(root: Path, wheels: tuple[str, ...]) -> None:
         )
 
 
-def _configure(root: Path) -> None:
-    for name, content in _FILES.items():
+def configure(root: Path, files: Mapping[str, str], masked: Sequence[str]) -> None:
+    """Writes the files, and masks the units."""
+    for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    for unit in _MASKED:
+    for unit in masked:
         path = root / "etc/systemd/system" / unit
         path.unlink(missing_ok=True)
         path.symlink_to("/dev/null")

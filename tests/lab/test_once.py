@@ -87,9 +87,12 @@ def test_a_reload_applies_what_has_changed_and_says_so_when_nothing_has(suite: s
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_while_it_reloads_systemd_knows(suite: str) -> None:
+def test_while_it_reloads_systemd_knows_and_its_time_is_extended(suite: str) -> None:
     with booted(suite) as node:
         has_ended(node)
+        # Less than the script takes.
+        node.write(f"/etc/systemd/system/{UNIT}.d/short.conf", "[Service]\nTimeoutStartSec=2\n")
+        node.run("systemctl", "daemon-reload")
         node.write(f"{FOLDER}/tuned.conf", PROFILE + "[script]\nscript=${i:PROFILE_DIR}/s.sh\n")
         script = "#!/bin/sh\necho held > /run/tuned/held\nread line < /run/tuned/go\n"
         node.write(f"{FOLDER}/s.sh", script, 0o755)
@@ -97,7 +100,7 @@ def test_while_it_reloads_systemd_knows(suite: str) -> None:
         node.run("systemctl", "reload", "--no-block", UNIT)
         assert node.run("cat", "/run/tuned/held").stdout == "held\n"
         assert shown(node, "ActiveState") == "reloading"
-        node.run("sh", "-c", "echo go > /run/tuned/go")
+        node.run("sh", "-c", "sleep 4; echo go > /run/tuned/go")
         until(node, "active")
         assert record(node)["result"] == "applied"
 

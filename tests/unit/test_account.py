@@ -35,6 +35,8 @@ def paths(tmp_path: Path) -> Paths:
     """Where an earlier run in this boot has put `old` in force."""
     paths = Paths(tmp_path)
     paths.run.mkdir(parents=True)
+    paths.boot_id.parent.mkdir(parents=True)
+    paths.boot_id.write_text("boot\n")
     record.write(paths, Record(Result.APPLIED, "11:00", profile="old", in_force=EARLIER))
     return paths
 
@@ -206,12 +208,18 @@ def test_a_profile_that_tuned_refuses_has_changed_nothing(paths: Paths) -> None:
     assert account.record().in_force == EARLIER
 
 
-def test_a_change_in_a_boot_with_nothing_in_force_has_nothing_to_fall_back_to(paths: Paths) -> None:
+def test_what_another_boot_has_left_says_nothing(paths: Paths) -> None:
     other = replace(EARLIER, boot_id="other")
     record.write(paths, Record(Result.APPLIED, "11:00", boot_id="other", in_force=other))
+    assert Account(paths, 0.0).in_force is None
     account = changing(paths, Why.RELOAD)
     account.failed("podman", "no socket")
-    assert account.record().result is Result.FAILED
+    assert (account.record().result, account.record().in_force) == (Result.FAILED, None)
+    # Nothing is in force, and what is deferred for being late does not make it so.
+    account = Account(paths, 0.0)
+    account.decided(ASKED, Decision(Action.DEFER, "late", waits=Waits.FIRST))
+    account.kept()
+    assert (account.record().result, account.record().in_force) == (Result.DEFERRED, None)
 
 
 def test_what_waits_is_on_record_since_it_was_first_seen(paths: Paths) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot import cli, inputs, lastgood, record, settings
+from ocp_tuned_boot import boot, cli, inputs, lastgood, record, settings
 from ocp_tuned_boot.errors import BootError
 from ocp_tuned_boot.findings import Finding
 from ocp_tuned_boot.outcome import Result
@@ -224,6 +224,22 @@ def test_a_changed_profile_waits_and_is_on_record(root: Path) -> None:
 def test_where_nothing_is_in_force_there_is_nothing_to_take_notice_of(root: Path) -> None:
     assert run(root, "notice").returncode == 0
     assert not (root / "run/ocp-tuned-boot/status.json").exists()
+
+
+def test_notice_waits_for_a_run_that_is_under_way(root: Path) -> None:
+    in_force(root)
+    (root / PROFILE).write_text("[main]\nsummary=new\n")
+    command = [sys.executable, "-m", "ocp_tuned_boot", "--root", str(root), "notice"]
+    with (root / "run/ocp-tuned-boot/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as notice:
+            with pytest.raises(subprocess.TimeoutExpired):
+                notice.wait(boot.PATIENCE + 1)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            assert notice.wait(30) == 0
+    recorded = record.read(Paths(root))
+    assert recorded is not None
+    assert recorded.action == "defer"
 
 
 def test_late_is_deferred_if_the_admin_wants_it_so(root: Path) -> None:
