@@ -243,10 +243,9 @@ def _restore(root: Path, now: Mapping[str, str], before: Mapping[str, str]) -> l
     target = {**now, **before}
     # What is handed on comes first, and then what that has changed.
     order = sorted(target, key=lambda path: ("/conf/" in path, "/conf/all/" not in path, path))
-    for _ in range(2 if before else 0):
-        for path in order:
-            if _read(root, path) != target[path]:
-                _write(root, path, target[path])
+    for path in order if before else ():
+        if _read(root, path) != target[path]:
+            _write(root, path, target[path])
     handed = []
     for path in sorted(path for path in before if before[path] != now[path]):
         after = _read(root, path)

@@ -90,7 +90,7 @@ def test_a_reboot_resets_every_setting_and_it_is_applied_again() -> None:
         assert tuned_or_says_why(node) == "applied"
         assert status(node)["action"] == "apply"
         boots = json.loads(node.run("ocp-tuned-boot", "history", "--json").stdout)
-        assert [boot["boot_id"] for boot in boots] == [first, node.boot_id]
+        assert [boot["boot_id"] for boot in boots][-2:] == [first, node.boot_id]
 
 
 def test_power_cuts_at_any_moment() -> None:
@@ -116,7 +116,9 @@ def test_power_cuts_at_any_moment() -> None:
             node.power_cut()
             node.start()
             results.append((f"defer cut at {moment:.1f} s", tuned_or_says_why(node)))
+            node.power_cut()
         print(results)
+        node.start()
         # What the cut left of the agent's own files is the agent's; mended, it is applied.
         furnish(node)
         node.reboot()

@@ -70,6 +70,7 @@ class VirtualNode:
 
     def start_only(self) -> None:
         """Switches it on, and does not wait for anything."""
+        assert self._qemu is None, "it is on"
         self._port = _free_port()
         with (self._place / "console").open("ab") as console:
             self._qemu = subprocess.Popen(
