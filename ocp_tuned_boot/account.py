@@ -133,7 +133,9 @@ class Account:
 
     def handed_over(self, handed: tuple[Handed, ...]) -> None:
         """What others own by now, and what this run had to do with it."""
-        self._record = replace(self._record, handover=(*self._record.handover, *handed))
+        # Of several attempts the last one counts.
+        told = {each.key: each for each in (*self._record.handover, *handed)}
+        self._record = replace(self._record, handover=tuple(told.values()))
 
     def took_back(self, residue: tuple[Residue, ...]) -> None:
         """What became of the settings that the profile before had set and this one does not."""

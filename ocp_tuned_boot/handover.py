@@ -79,7 +79,7 @@ class Guard:
         self._paths = paths
         #: Every file that somebody else owns.
         self.owned = owned(paths, owners)
-        self._before = {path: _read(paths.root, path) for path in self.owned}
+        self._before: dict[str, str] = {}
         self._sections = sections
         self._obedient = obedient
         self._left_out = [each for each in asked if obedient and self._covered(each)]
@@ -103,7 +103,9 @@ class Guard:
         return "\n".join([*head, *lines]) + "\n" if lines else ""
 
     def save(self, boot_id: str) -> None:
-        """Puts on disk what may have to be put back. Raises `HostError`."""
+        """Reads what may have to be put back, and puts it on disk; as late as can be, for its
+        owners go on tuning. Raises `HostError`."""
+        self._before = {path: _read(self._paths.root, path) for path in self.owned}
         content = {
             "version": VERSION, "boot_id": boot_id,
             "before": self._before, "wanted": self._wanted,

@@ -241,6 +241,15 @@ def test_what_waits_is_on_record_since_it_was_first_seen(paths: Paths) -> None:
     assert seen(Waits.NOTHING).deferred is None
 
 
+def test_of_what_others_own_the_last_attempt_is_told(paths: Paths) -> None:
+    account = opened(paths)
+    account.handed_over((Handed("a", "lost", "1", "0", "0"), Handed("b", "lost", "1", "0", "0")))
+    account.handed_over((Handed("a", "put-back", "1", "0", "1"),))
+    assert [(each.key, each.how) for each in account.record().handover] == [
+        ("a", "put-back"), ("b", "lost"),
+    ]  # fmt: skip
+
+
 def test_what_is_kept_is_still_told_of(paths: Paths) -> None:
     earlier = Record(
         Result.APPLIED, "11:00", in_force=EARLIER, values=(Value("vm.x", "verified", "1"),),

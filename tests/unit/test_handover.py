@@ -123,6 +123,15 @@ def test_what_tuned_changed_all_the_same_is_put_back(paths: Paths) -> None:
     assert found(paths, IRQBALANCE) == "# mine\nIRQBALANCE_BANNED_CPULIST=3"
 
 
+def test_what_is_set_before_tuned_starts_is_what_is_put_back(paths: Paths) -> None:
+    guard = Guard(paths, OWNERS, [ASK_FORWARD], {}, obedient=False)
+    put(paths, ETH, "3\n")
+    guard.save("boot")
+    put(paths, ETH, "0\n")
+    guard.put_back()
+    assert found(paths, ETH) == "3"
+
+
 @pytest.mark.parametrize(("plugin", "now"), [("scheduler", "f"), ("script", "f"), ("vm", "3")])
 def test_interrupts_are_put_back_where_a_plugin_may_have_moved_them(
     paths: Paths, plugin: str, now: str
