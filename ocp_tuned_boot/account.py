@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING
 from ocp_tuned_boot import inputs, record
 from ocp_tuned_boot.errors import BootError, HostError
 from ocp_tuned_boot.findings import Finding, make
-from ocp_tuned_boot.handover import Handed
 from ocp_tuned_boot.inputs import Inputs
 from ocp_tuned_boot.outcome import Outcome, Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Decision, Waits, Why
 from ocp_tuned_boot.progress import Step
-from ocp_tuned_boot.record import Attempt, Deferred, InForce, Record
-from ocp_tuned_boot.retry import Passing
-from ocp_tuned_boot.settings import Residue
+from ocp_tuned_boot.record import Attempt, Deferred, Handed, InForce, Record, Residue
 from ocp_tuned_boot.systemd import Notifier
 from ocp_tuned_boot.values import Value
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.podman import Image
+    from ocp_tuned_boot.retry import Passing
 
 log = logging.getLogger(__name__)
 

@@ -19,18 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocp_tuned_boot import config as boot_conf
-from ocp_tuned_boot import (
-    files,
-    handover,
-    history,
-    inputs,
-    lastgood,
-    plan,
-    prepare,
-    retry,
-    settings,
-    systemd,
-)
+from ocp_tuned_boot import files, inputs, plan, prepare, systemd
 from ocp_tuned_boot.account import Account, of_this_boot
 from ocp_tuned_boot.config import Config
 from ocp_tuned_boot.deadline import Deadline
@@ -41,7 +30,7 @@ from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Action, Decision, Situation, Why
 from ocp_tuned_boot.progress import GRACE, Progress
-from ocp_tuned_boot.record import InForce, Record
+from ocp_tuned_boot.record import Handed, InForce, Record
 from ocp_tuned_boot.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -115,7 +104,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
 
         with progress.step("inputs", "Reading what is asked for…"):
             asked = inputs.settled(paths, config.contract, config.image, config.profile)
-            account.handed_over(handover.recover(paths, asked.boot_id))
+            account.handed_over(_recovered(paths, asked.boot_id))
             now = _situation(paths, config, asked, account.in_force, why)
             decision = plan.decide(asked, account.in_force, now)
         account.decided(asked, decision, now.workloads)
@@ -138,8 +127,26 @@ def _situation(
     profile of a boot: after that somebody always does."""
     first = in_force is None or in_force.boot_id != asked.boot_id
     workloads = systemd.running(paths, systemd.WORKLOADS) if first else ()
-    tuned = bool(settings.load(paths, asked.boot_id).applied_at) if first else True
-    return Situation(why, config.on_change, config.late, workloads, tuned)
+    return Situation(
+        why, config.on_change, config.late, workloads, tuned=not first or _was_tuned(paths, asked)
+    )
+
+
+def _was_tuned(paths: Paths, asked: Inputs) -> bool:
+    """Whether a profile was in force in this boot, and is on record no more."""
+    from ocp_tuned_boot import settings  # noqa: PLC0415
+
+    return bool(settings.load(paths, asked.boot_id).applied_at)
+
+
+def _recovered(paths: Paths, boot_id: str) -> tuple[Handed, ...]:
+    """What a killed run has left undone is done first. Raises `HostError`."""
+    if not paths.handover.exists():
+        return ()
+
+    from ocp_tuned_boot import handover  # noqa: PLC0415
+
+    return handover.recover(paths, boot_id)
 
 
 def _tell(asked: Inputs, decision: Decision) -> None:
@@ -154,6 +161,7 @@ def _tune(
     account: Account, progress: Progress,
 ) -> None:  # fmt: skip
     """Runs TuneD, again as long as that may help and there is time."""
+    from ocp_tuned_boot import retry  # noqa: PLC0415
     from ocp_tuned_boot.attempt import Run, attempt  # noqa: PLC0415
 
     run = Run(paths, config, asked, decision, account, progress)
@@ -169,6 +177,8 @@ def _tune(
 
 def _remember(paths: Paths, done: Record) -> None:
     """For the boots to come. The profile is in force without it, so it is no failure."""
+    from ocp_tuned_boot import history, lastgood  # noqa: PLC0415
+
     try:
         if done.boot_id:
             history.add(paths, done)
@@ -277,6 +287,6 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
         config = boot_conf.load(paths, config_file)
         with Podman(config.socket, Deadline(GRACE)) as podman:
             removed = container.remove_ours(podman, paths)
-        for each in handover.recover(paths, inputs.boot_id(paths)):
+        for each in _recovered(paths, inputs.boot_id(paths)):
             log.warning("%s: put back to %r from %r", each.key, each.after, each.tuned)
         return removed

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from ocp_tuned_boot import __version__, boot, config, history, record, systemd
+from ocp_tuned_boot import __version__, boot, config, record, systemd
 from ocp_tuned_boot.errors import (
     BootError,
     Busy,
@@ -234,7 +234,7 @@ def _drift(options: argparse.Namespace) -> int:
 
 
 def _history(options: argparse.Namespace) -> int:
-    from ocp_tuned_boot import report  # noqa: PLC0415
+    from ocp_tuned_boot import history, report  # noqa: PLC0415
 
     boots = history.read(Paths(options.root))
     if options.json:

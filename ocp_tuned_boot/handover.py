@@ -14,7 +14,6 @@ import logging
 import re
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from ocp_tuned_boot import files, values
 from ocp_tuned_boot.config import Owners
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.paths import Paths, sysctl_file, sysctl_key
+from ocp_tuned_boot.record import Handed
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.profiles import Setting
@@ -48,21 +48,6 @@ _HANDED_ON = {
 
 # TuneD splits drop= at commas that follow a word (tuned/profiles/unit.py).
 _DROPPABLE = re.compile(r"[^,;]*\w\Z")
-
-
-@dataclass(frozen=True)
-class Handed:
-    """One file of the hand-over list that this run had to do with.
-
-    `how`: `left-out` of the run; `put-back` after it; `lost`: it could not be put back. `before`
-    the run, what `tuned` has or would have made of it, and `after`, as it is now.
-    """
-
-    key: str
-    how: str
-    before: str
-    tuned: str
-    after: str
 
 
 class Guard:

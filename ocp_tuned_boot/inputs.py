@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ocp_tuned_boot import envfile, files, lastgood
+from ocp_tuned_boot import envfile, files
 from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError
 from ocp_tuned_boot.findings import Finding, make
 from ocp_tuned_boot.paths import Paths
@@ -274,6 +274,8 @@ def _image(paths: Paths, stand_in: str) -> tuple[str, tuple[Finding, ...]]:
             "Write NTO_IMAGE=<image reference> there, or set image in boot.conf.",
         ) from None
     except ConfigurationError as error:
+        from ocp_tuned_boot import lastgood  # noqa: PLC0415
+
         worked = lastgood.read(paths)
         if not worked:
             raise

@@ -11,11 +11,9 @@ from ocp_tuned_boot import __version__, files
 from ocp_tuned_boot.conditions import conditions
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.findings import Finding
-from ocp_tuned_boot.handover import Handed
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.progress import Step
-from ocp_tuned_boot.settings import Residue
 from ocp_tuned_boot.values import Value
 
 #: Raised when the meaning of a field changes; a newer file is refused, not guessed at.
@@ -55,6 +53,36 @@ class Deferred:
     profile: str
     image: str
     since: str
+
+
+@dataclass(frozen=True)
+class Handed:
+    """One file of the hand-over list that this run had to do with.
+
+    `how`: `left-out` of the run; `put-back` after it; `lost`: it could not be put back. `before`
+    the run, what `tuned` has or would have made of it, and `after`, as it is now.
+    """
+
+    key: str
+    how: str
+    before: str
+    tuned: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Residue:
+    """A setting that the profile before named and this one does not.
+
+    `how`: `put-back` to its first value; `theirs`: somebody else has changed it since, or owns it
+    by the hand-over list; `refused`: the kernel does not take the first value back.
+    """
+
+    key: str
+    how: str
+    first: str
+    applied: str
+    after: str
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ocp_tuned_boot import files, values
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.paths import Paths, sysctl_key
+from ocp_tuned_boot.record import Residue
 from ocp_tuned_boot.values import Value
 
 if TYPE_CHECKING:
@@ -52,21 +53,6 @@ class Settings:
     boot_id: str
     saved: Mapping[str, Saved] = field(default_factory=dict)
     applied_at: str = ""
-
-
-@dataclass(frozen=True)
-class Residue:
-    """A setting that the profile before named and this one does not.
-
-    `how`: `put-back` to its first value; `theirs`: somebody else has changed it since, or owns it
-    by the hand-over list; `refused`: the kernel does not take the first value back.
-    """
-
-    key: str
-    how: str
-    first: str
-    applied: str
-    after: str
 
 
 def load(paths: Paths, boot_id: str) -> Settings:

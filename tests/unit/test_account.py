@@ -12,16 +12,14 @@ import pytest
 from ocp_tuned_boot import record
 from ocp_tuned_boot.account import Account
 from ocp_tuned_boot.findings import Finding, make
-from ocp_tuned_boot.handover import Handed
 from ocp_tuned_boot.inputs import Inputs
 from ocp_tuned_boot.outcome import Outcome, Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Action, Decision, Waits, Why
 from ocp_tuned_boot.podman import Image
 from ocp_tuned_boot.progress import Step
-from ocp_tuned_boot.record import InForce, Record
+from ocp_tuned_boot.record import Handed, InForce, Record, Residue
 from ocp_tuned_boot.retry import Passing
-from ocp_tuned_boot.settings import Residue
 from ocp_tuned_boot.values import Value
 
 ASKED = Inputs("localhost/a", "site", "tuned", "boot")

@@ -9,9 +9,10 @@ import pytest
 
 from ocp_tuned_boot import handover
 from ocp_tuned_boot.config import Owners
-from ocp_tuned_boot.handover import IRQBALANCE, Guard, Handed
+from ocp_tuned_boot.handover import IRQBALANCE, Guard
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.profiles import Setting
+from ocp_tuned_boot.record import Handed
 
 FORWARD = "/proc/sys/net/ipv4/ip_forward"
 ETH = "/proc/sys/net/ipv4/conf/eth0.1/forwarding"

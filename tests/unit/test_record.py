@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 from ocp_tuned_boot import __version__, record
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.findings import Finding
-from ocp_tuned_boot.handover import Handed
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.progress import Step
-from ocp_tuned_boot.record import Attempt, Deferred, InForce, Record
-from ocp_tuned_boot.settings import Residue
+from ocp_tuned_boot.record import Attempt, Deferred, Handed, InForce, Record, Residue
 from ocp_tuned_boot.values import Value
 
 FINDING = Finding("setting-refused", "vm.x", "no…", "do this")

@@ -9,7 +9,6 @@ from ocp_tuned_boot import container, report
 from ocp_tuned_boot.boot import Preview
 from ocp_tuned_boot.drift import Drift, Drifted
 from ocp_tuned_boot.findings import Finding
-from ocp_tuned_boot.handover import Handed
 from ocp_tuned_boot.history import Boot, Run
 from ocp_tuned_boot.inputs import Inputs, ProfileFile
 from ocp_tuned_boot.layout import Layout
@@ -17,8 +16,7 @@ from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Action, Decision
 from ocp_tuned_boot.progress import Step
-from ocp_tuned_boot.record import Attempt, Deferred, InForce, Record
-from ocp_tuned_boot.settings import Residue
+from ocp_tuned_boot.record import Attempt, Deferred, Handed, InForce, Record, Residue
 from ocp_tuned_boot.values import Value
 
 ASKED = Inputs("localhost/a", "site", "tuned", "boot", files=(ProfileFile("site/f", b""),))

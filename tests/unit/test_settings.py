@@ -9,7 +9,8 @@ import pytest
 from ocp_tuned_boot import settings, values
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.profiles import Setting
-from ocp_tuned_boot.settings import Residue, Saved, Settings
+from ocp_tuned_boot.record import Residue
+from ocp_tuned_boot.settings import Saved, Settings
 
 A, B = "/proc/sys/vm/a", "/proc/sys/vm/b"
 ASK_A, ASK_B = Setting("sysctl", "vm.a", "5"), Setting("sysctl", "vm.b", "6")
