@@ -16,7 +16,7 @@ from ocp_tuned_boot.outcome import Outcome, Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Decision, Waits, Why
 from ocp_tuned_boot.progress import Step
-from ocp_tuned_boot.record import Attempt, Deferred, Handed, InForce, Record, Residue
+from ocp_tuned_boot.record import Attempt, Deferred, Handed, Hold, InForce, Record, Residue
 from ocp_tuned_boot.systemd import Notifier
 from ocp_tuned_boot.values import Value
 
@@ -104,8 +104,8 @@ class Account:
         self._record = replace(self._record, image_id=image.id, in_force=None)
         record.write(self._paths, replace(self._record, result=Result.APPLYING))
 
-    def judged(self, outcome: Outcome) -> None:
-        """TuneD has run."""
+    def judged(self, outcome: Outcome, holds: tuple[Hold, ...] = ()) -> None:
+        """TuneD has run. `holds`: what systemd is to keep open for it."""
         if outcome.result is Result.FAILED and self._may_fall_back():
             self._fell_back(outcome.findings)
             return
@@ -115,7 +115,7 @@ class Account:
         done = self._record
         in_force = InForce(
             done.boot_id, outcome.result, done.profile, done.image, done.image_id,
-            done.fingerprint, record.now(), outcome.findings,
+            done.fingerprint, record.now(), outcome.findings, holds,
         )  # fmt: skip
         self._record = replace(done, in_force=in_force)
 
@@ -141,10 +141,22 @@ class Account:
 
     def checked(self, values: tuple[Value, ...], outcome: Outcome) -> None:
         """What was found on the host afterwards, and what that makes of the result."""
+        self._record = replace(self._record, values=values)
+        self._amend(outcome)
+
+    def held(self, outcome: Outcome, holds: tuple[Hold, ...]) -> None:
+        """What systemd is to keep open for what is in force, and what the result is with that."""
+        if self._record.in_force is not None:
+            self._record = replace(
+                self._record, in_force=replace(self._record.in_force, holds=holds)
+            )
+        self._amend(outcome)
+
+    def _amend(self, outcome: Outcome) -> None:
         in_force = self._record.in_force
         if in_force is not None:
             in_force = replace(in_force, result=outcome.result, findings=outcome.findings)
-        self._record = replace(self._record, values=values, in_force=in_force)
+        self._record = replace(self._record, in_force=in_force)
         self._judge(outcome.result, outcome.findings)
 
     def failed(self, kind: str, message: str) -> None:

@@ -10,12 +10,14 @@ from ocp_tuned_boot import (
     container,
     files,
     handover,
+    holds,
     inputs,
     layout,
     prepare,
     profiles,
     record,
     settings,
+    systemd,
     tunedlog,
     values,
 )
@@ -25,15 +27,25 @@ from ocp_tuned_boot.container import ContainerSpec
 from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import BootError, ImageError
 from ocp_tuned_boot.handover import Guard
+from ocp_tuned_boot.holds import State
 from ocp_tuned_boot.inputs import Inputs
 from ocp_tuned_boot.layout import Layout
-from ocp_tuned_boot.outcome import Outcome, Result, TunedRun, amend, judge, parse_bootcmdline
+from ocp_tuned_boot.outcome import (
+    Outcome,
+    Result,
+    TunedRun,
+    amend,
+    judge,
+    parse_bootcmdline,
+    with_holds,
+)
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Decision
 from ocp_tuned_boot.podman import ContainerState, Image, Podman
 from ocp_tuned_boot.prepare import Overlay
 from ocp_tuned_boot.profiles import Setting
 from ocp_tuned_boot.progress import Progress
+from ocp_tuned_boot.record import InForce
 from ocp_tuned_boot.retry import Passing
 from ocp_tuned_boot.settings import Settings
 
@@ -52,11 +64,13 @@ class Run:
 
 @dataclass(frozen=True)
 class _Tuning:
-    """What is prepared for one run of TuneD. `known` are the settings of this boot, those that
-    the profile asks for included; `guard` is None where nobody owns anything yet."""
+    """What is prepared for one run of TuneD. `open_files` are the settings that need one; `known`
+    are the settings of this boot, those that the profile asks for included; `guard` is None where
+    nobody owns anything yet."""
 
     spec: ContainerSpec
     asked: tuple[Setting, ...]
+    open_files: tuple[Setting, ...]
     known: Settings
     guard: Guard | None
     over: Overlay
@@ -77,18 +91,24 @@ def attempt(run: Run) -> Passing | None:
             with ExitStack() as without_tuned, container.sole(podman, run.paths):
                 with progress.step("prepare", "Preparing the container…"):
                     tuning = _prepare(run, podman, image)
+                before = account.in_force
                 account.begins(image)
                 with progress.step("create", "Creating the container…"):
                     created = container.create(podman, tuning.spec)
                 without_tuned.enter_context(_guarded(run, tuning.guard))
-                outcome = _tune(run, podman, created, tuning)
+                tuned = _tune(run, podman, created, tuning)
+                outcome = judge(run.asked.profile, tuned, run.config.accept)
                 if outcome.may_pass and progress.has_time():
                     return Passing(outcome.findings[0].kind, outcome.findings[0].message)
-                account.judged(outcome)
+                held: tuple[State, ...] = ()
+                if outcome.result is not Result.FAILED:
+                    held = _hold(run, tuning, tuned, before)
+                    outcome = with_holds(outcome, held, run.config.accept)
+                account.judged(outcome, tuple(state.hold for state in held))
                 account.ready(progress.notifier)
                 # Now nobody waits any more.
                 if outcome.result is not Result.FAILED:
-                    _settle(run, tuning, outcome)
+                    _settle(run, tuning, outcome, held)
     except BootError as error:
         if account.concluded or not (error.may_pass and progress.has_time()):
             raise
@@ -128,7 +148,8 @@ def _prepare(run: Run, podman: Podman, image: Image) -> _Tuning:
         over = Overlay(handover.PROFILE, guard.profile(), reapply=not owners.sysctl_d)
     prepare.etc_tuned(paths, asked, seen.variables, over)
     spec = container.specify(paths, asked.contract, image.id, seen)
-    return _Tuning(spec, wanted, known, guard, over)
+    opened = profiles.open_files(asked.profile, texts)
+    return _Tuning(spec, wanted, opened, known, guard, over)
 
 
 def _texts(asked: Inputs, seen: Layout) -> dict[str, str]:
@@ -152,8 +173,8 @@ def _guarded(run: Run, guard: Guard | None) -> Iterator[None]:
         run.account.handed_over(guard.put_back())
 
 
-def _tune(run: Run, podman: Podman, created: ContainerState, tuning: _Tuning) -> Outcome:
-    """Runs TuneD in the container and judges what it left behind."""
+def _tune(run: Run, podman: Podman, created: ContainerState, tuning: _Tuning) -> TunedRun:
+    """Runs TuneD in the container and collects what it left behind."""
     with run.progress.step("tuned", f"TuneD is applying {run.asked.profile}…"):
         # Room to stop a TuneD that hangs, before the deadline.
         left = max(0.0, run.progress.deadline.left() - container.TERM_GRACE)
@@ -161,7 +182,7 @@ def _tune(run: Run, podman: Podman, created: ContainerState, tuning: _Tuning) ->
         ended = container.run(podman, created, run.paths, Deadline(allowed))
     if tuning.guard is not None:
         run.account.handed_over(tuning.guard.put_back())
-    with run.progress.step("judge", "Judging the result…"):
+    with run.progress.step("collect", "Collecting what TuneD has left…"):
         active_profile, bootcmdline = _written(run, podman, created)
         tuned = TunedRun(
             ended.status, tuple(tunedlog.parse(ended.log)), active_profile, allowed,
@@ -169,7 +190,7 @@ def _tune(run: Run, podman: Podman, created: ContainerState, tuning: _Tuning) ->
             parse_bootcmdline(bootcmdline), inputs.kernel_arguments(run.paths),
         )  # fmt: skip
         run.account.asks_of_the_kernel(tuned.asked_arguments)
-        return judge(run.asked.profile, tuned, run.config.accept)
+        return tuned
 
 
 def _written(run: Run, podman: Podman, created: ContainerState) -> tuple[str, str]:
@@ -187,10 +208,25 @@ def _written(run: Run, podman: Podman, created: ContainerState) -> tuple[str, st
     return tunedlog.printable(active_profile), bootcmdline.decode(errors="replace")
 
 
-def _settle(run: Run, tuning: _Tuning, outcome: Outcome) -> None:
+def _hold(run: Run, tuning: _Tuning, tuned: TunedRun, before: InForce | None) -> tuple[State, ...]:
+    """Has systemd keep open what TuneD has closed when it ended."""
+    with run.progress.step("hold", "Having systemd hold what has to stay open…"):
+        known: tuple[State, ...] = ()
+        if before is not None and before.holds:
+            known = holds.look(run.paths, before.holds, systemd.stored(systemd.UNIT))
+        asked = holds.wanted(run.paths, tuning.open_files, tuned.log)
+        return holds.take(run.paths, run.progress.notifier, asked, known)
+
+
+def _settle(run: Run, tuning: _Tuning, outcome: Outcome, held: tuple[State, ...]) -> None:
     """Takes back what the profile before has left, and compares what this one asks for with what
     the host has now."""
     root, account = run.paths.root, run.account
+    if held:
+        now = holds.look(run.paths, [state.hold for state in held], systemd.stored(systemd.UNIT))
+        # Why one was not given to systemd is known already.
+        states = [new if new.hold.since else old for old, new in zip(held, now)]
+        outcome = with_holds(outcome, states, run.config.accept)
     owned = tuning.guard.owned if tuning.guard else frozenset()
     known, residue = settings.put_back(root, tuning.known, tuning.asked, owned)
     account.took_back(residue)

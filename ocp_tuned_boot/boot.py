@@ -26,9 +26,9 @@ from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import BootError, Busy, HostError, Interrupted
 from ocp_tuned_boot.gate import Gate
 from ocp_tuned_boot.inputs import Inputs
-from ocp_tuned_boot.outcome import Result
+from ocp_tuned_boot.outcome import Outcome, Result, with_holds
 from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.plan import Action, Decision, Situation, Why
+from ocp_tuned_boot.plan import Action, Decision, Situation, Waits, Why
 from ocp_tuned_boot.progress import GRACE, Progress
 from ocp_tuned_boot.record import Handed, InForce, Record
 from ocp_tuned_boot.systemd import Notifier
@@ -81,7 +81,8 @@ def reload(paths: Paths, config_file: Path | None, notifier: Notifier, *, force:
 
 def notice(paths: Paths, config_file: Path | None) -> Record | None:
     """For the path unit: sees whether what is asked for has changed, and puts on record that it
-    waits (or applies it, guarded, with `on_change = apply`).
+    waits. With `on_change = apply` it waits for a reload of the unit, which is asked for here: a
+    run of TuneD is always one of the unit's own.
 
     None where nothing is in force in this boot: then the unit has been started by now. A run that
     is under way is waited for: it may have read what was there before. Raises `BootError`.
@@ -91,7 +92,11 @@ def notice(paths: Paths, config_file: Path | None) -> Record | None:
         pass
     if _in_force(paths) is None:
         return None
-    return _run(paths, config_file, Notifier(), Why.NOTICE)
+    done = _run(paths, config_file, Notifier(), Why.NOTICE)
+    waits = done.deferred is not None and done.deferred.waits == Waits.PROFILE.value
+    if waits and boot_conf.load(paths, config_file).on_change == "apply":
+        systemd.reload(systemd.UNIT)
+    return done
 
 
 def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -> Record:
@@ -113,6 +118,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
             _tune(paths, config, asked, decision, account, progress)
         else:
             account.kept()
+            _hold_on(paths, config, account, notifier)
             account.ready(notifier)
         done = account.record()
         if decision.action is not Action.KEEP:
@@ -173,6 +179,20 @@ def _tune(
         progress.again(pause, passing.message)
     account.met(systemd.unit_states(systemd.NEIGHBOURS))
     account.write()
+
+
+def _hold_on(paths: Paths, config: Config, account: Account, notifier: Notifier) -> None:
+    """What systemd is to hold for what is in force is held again if it was lost. That is for the
+    unit's own processes: systemd takes open files from nobody else."""
+    in_force = account.in_force
+    if in_force is None or not notifier.connected:
+        return
+
+    from ocp_tuned_boot import holds  # noqa: PLC0415
+
+    states = holds.hold_on(paths, notifier, in_force.holds)
+    outcome = with_holds(Outcome(in_force.result, in_force.findings), states, config.accept)
+    account.held(outcome, tuple(state.hold for state in states))
 
 
 def _remember(paths: Paths, done: Record) -> None:

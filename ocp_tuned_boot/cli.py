@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
-from ocp_tuned_boot import __version__, boot, config, record, systemd
+from ocp_tuned_boot import __version__, boot, config, record
 from ocp_tuned_boot.errors import (
     BootError,
     Busy,
@@ -30,12 +29,8 @@ from ocp_tuned_boot.errors import (
 )
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.plan import Action, Waits
 from ocp_tuned_boot.record import Record
 from ocp_tuned_boot.systemd import Notifier
-
-if TYPE_CHECKING:
-    from ocp_tuned_boot.drift import Drifted
 
 DONE = 0
 FAILED = 1
@@ -182,43 +177,17 @@ def _cleanup(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from ocp_tuned_boot import report  # noqa: PLC0415
+    from ocp_tuned_boot import report, status  # noqa: PLC0415
 
     paths = Paths(options.root)
     done = record.read(paths)
-    units = systemd.unit_states(("ocp-tuned.service", *systemd.NEIGHBOURS))
-    drifted, waits = _now(paths, options.config, done)
+    told, now = status.look(paths, options.config, done)
     if options.json:
-        content = {
-            "record": asdict(done) if done else None, "units": units, "waits": waits,
-            "drift": [asdict(each) for each in drifted],
-        }  # fmt: skip
+        content = {"record": asdict(done) if done else None, **now.content()}
         print(json.dumps(content, indent=2))
     else:
-        print(report.status_text(done, units, drifted, waits))
+        print(report.status_text(told, now))
     return exit_status(done) if done else FAILED
-
-
-def _now(
-    paths: Paths, config_file: Path | None, done: Record | None
-) -> tuple[tuple[Drifted, ...], str]:
-    """What has changed since: settings, and what is asked for. Without it the record is shown all
-    the same, also to somebody who may not read everything."""
-    from ocp_tuned_boot import drift  # noqa: PLC0415
-
-    if done is None or done.in_force is None:
-        return (), ""
-    try:
-        said = config.load(paths, config_file)
-        drifted = drift.look(paths, said.handover).drifted
-    except BootError as error:
-        return (), f"what has changed cannot be told: {error.message}"
-    try:
-        decision, _ = boot.pending(paths, said)
-    except BootError as error:
-        return drifted, f"what is asked for cannot be told: {error.message}"
-    changed = decision.waits is not Waits.NOTHING or decision.action is not Action.KEEP
-    return drifted, decision.reason if changed else ""
 
 
 def _drift(options: argparse.Namespace) -> int:

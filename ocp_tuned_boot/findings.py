@@ -57,7 +57,9 @@ KINDS = {
     "script-failed": _degrading("The profile's script reported an error; what it sets may not be."),
     "command-failed": _degrading("A command that TuneD runs is not in the image, or it failed."),
     "overridden": _degrading("A file of the host's sysctl.d sets another value, and it wins."),
-    "lost-after-exit": _degrading("The setting lasts only while TuneD runs, and TuneD has ended."),
+    "lost-after-exit": _degrading(
+        "It lasts only as long as a file is open; `systemctl reload ocp-tuned` has systemd hold it."
+    ),
     "value-differs": _degrading("The value found afterwards is not the one the profile asks for."),
     "missing-kernel-argument": _degrading(
         "This boot's kernel has no such argument; it takes the argument and another boot."
@@ -144,7 +146,8 @@ _RULES = (
     _Rule("script-failed", _PLUGIN, r"script '([^']*)'"),
     _Rule("overridden", _PLUGIN + "plugin_sysctl", r"Overriding sysctl parameter '([^']*)'", True),
     _Rule("rolled-back", "tuned.daemon.daemon", r"terminating TuneD, rolling back all()", True),
-    # Both need a file that stays open; a one-shot TuneD closes it when it ends.
+    _Rule("no-such-setting", _PLUGIN + "plugin_cpu", r"unable to evaluate latency value()"),
+    # Both need a file that stays open; a one-shot TuneD closes it when it ends. See holds.py.
     _Rule("lost-after-exit", _PLUGIN + "plugin_cpu", r"setting new cpu latency()", True),
     _Rule("lost-after-exit", _PLUGIN + "plugin_rtentsk", r"opened SOF_TIMESTAMPING_\w+()", True),
     _Rule("no-such-setting", _SCHEDULER, r"Error reading '([^']*)'"),

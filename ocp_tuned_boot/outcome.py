@@ -17,6 +17,7 @@ from ocp_tuned_boot import findings
 from ocp_tuned_boot.findings import Finding, make
 
 if TYPE_CHECKING:
+    from ocp_tuned_boot.holds import State
     from ocp_tuned_boot.tunedlog import LogRecord
     from ocp_tuned_boot.values import Value
 
@@ -109,6 +110,25 @@ def amend(
         if each.state == "different" and each.key not in told
     ]
     return conclude([*outcome.findings, *findings.accept(found, accepted)])
+
+
+def with_holds(
+    outcome: Outcome, states: Sequence[State], accepted: Sequence[tuple[str, str]] = ()
+) -> Outcome:
+    """The outcome with what has become of the open files: what is held is not lost, and what
+    should be and is not is."""
+    kinds = {state.hold.kind for state in states}
+    others = [
+        each
+        for each in outcome.findings
+        if each.kind != "lost-after-exit" or each.subject not in kinds
+    ]
+    lost = [
+        make("lost-after-exit", state.hold.kind, state.words)
+        for state in states
+        if not state.in_force
+    ]
+    return conclude([*others, *findings.accept(lost, accepted)])
 
 
 def _named(finding: Finding, expected: str) -> Finding:

@@ -63,6 +63,15 @@ class Paths:
         return self.root / "sys/fs/cgroup"
 
     @property
+    def cpu_dma_latency(self) -> Path:
+        return self.root / "dev/cpu_dma_latency"
+
+    @property
+    def cpuidle(self) -> Path:
+        """The idle states of the first CPU, as TuneD takes them for all."""
+        return self.root / "sys/devices/system/cpu/cpu0/cpuidle"
+
+    @property
     def sysctl_files(self) -> tuple[Path, ...]:
         """What TuneD re-applies after its own sysctls: those that its container sees."""
         return (*sorted((self.root / "etc/sysctl.d").glob("*.conf")), self.root / "etc/sysctl.conf")

@@ -99,7 +99,9 @@ def _first(now: Situation) -> Decision:
 
 
 def _changed(now: Situation, reason: str) -> Decision:
-    if now.why is Why.RELOAD or now.on_change == "apply":
+    eager = now.on_change == "apply"
+    if now.why is Why.RELOAD or (eager and now.why is not Why.NOTICE):
         return Decision(Action.APPLY, reason, guarded=True)
-    words = f"{reason}, and waits for the next boot or a reload (on_change = next-boot)"
+    until = "a reload, which follows" if eager else "the next boot or a reload"
+    words = f"{reason}, and waits for {until} (on_change = {now.on_change})"
     return Decision(Action.DEFER, words, waits=Waits.PROFILE)

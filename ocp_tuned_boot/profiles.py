@@ -53,6 +53,9 @@ class _Unit:
     options: dict[str, str]
     #: What was set before something whose content is not known could have changed it.
     doubtful: set[str] = field(default_factory=set)
+    #: With another value than `*` TuneD looks whether the machine has such a device.
+    devices: str = "*"
+    priority: str = ""
 
 
 def resolve(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
@@ -72,6 +75,39 @@ def resolve(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
                 _setting(name, unit, key, value, variables) for key, value in unit.options.items()
             ]
     return tuple(settings)
+
+
+def open_files(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
+    """What `profile` asks for that lasts only as long as a file is open: `force_latency` of the
+    cpu plugin (its first section alone counts, by TuneD's plugin_cpu.py) and the rtentsk plugin.
+    At most one setting of each."""
+    merged = _merged(profile, files)
+    variables = _variables(merged.variables, files)
+    found = []
+    for name, unit in _instances(merged, "cpu")[:1]:
+        if unit.devices != "*":
+            unit.conditions["devices"] = unit.devices
+        if "force_latency" in unit.options:
+            asked = unit.options["force_latency"]
+            found.append(_setting(name, unit, "force_latency", asked, variables))
+    sockets = [
+        _setting(name, unit, "rtentsk", "", variables)
+        for name, unit in _instances(merged, "rtentsk")
+    ]
+    # One of them is enough.
+    return (*found, *sorted(sockets, key=lambda each: bool(each.unknown))[:1])
+
+
+def _instances(merged: _Merged, plugin: str) -> list[tuple[str, _Unit]]:
+    """The sections of a plugin in the order in which TuneD makes instances of them
+    (tuned/units/manager.py)."""
+    found = [(n, unit) for n, unit in merged.units.items() if unit.enabled and unit.type == plugin]
+    return sorted(found, key=lambda each: _priority(each[1].priority))
+
+
+def _priority(text: str) -> int:
+    # What is no number ends TuneD itself.
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,9}", text) else 0
 
 
 def sections(profile: str, files: Mapping[str, str]) -> dict[str, str]:
@@ -114,13 +150,15 @@ class _Merged:
             return
         conditions = {key: section[key] for key in _CONDITIONS if key in section}
         fresh = _Unit(
-            section.get("type", name), section.get("enabled", "1") in _TRUE, conditions, options
-        )
+            section.get("type", name), section.get("enabled", "1") in _TRUE, conditions, options,
+            devices=section.get("devices", "*"), priority=section.get("priority", ""),
+        )  # fmt: skip
         known = self.units.get(name)
         if known is None or replace:
             self.units[name] = fresh
             return
-        known.type, known.enabled = fresh.type, fresh.enabled
+        known.type, known.enabled, known.devices = fresh.type, fresh.enabled, fresh.devices
+        known.priority = fresh.priority or known.priority
         known.conditions.update(conditions)
         for dropped in re.split(r"\b\s*[,;]\s*", section.get("drop", "")):
             known.options.pop(dropped, None)

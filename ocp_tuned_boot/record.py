@@ -21,8 +21,23 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
+class Hold:
+    """What systemd is to keep open: for `force_latency`, `value` is in microseconds and `asked` as
+    the profile has it; for `rtentsk`, `value` is the link in /proc/1/fd. `since` (UTC) it was given
+    to systemd; empty if it was not."""
+
+    kind: str
+    asked: str = ""
+    value: str = ""
+    since: str = ""
+
+
+@dataclass(frozen=True)
 class InForce:
-    """What TuneD has put in force; written after it was judged, dropped before it runs again."""
+    """What TuneD has put in force; written after it was judged, dropped before it runs again.
+
+    `holds`: what is to be held for it. Whether it is, only systemd and the kernel can tell.
+    """
 
     boot_id: str
     result: Result
@@ -32,6 +47,7 @@ class InForce:
     fingerprint: str
     since: str
     findings: tuple[Finding, ...] = ()
+    holds: tuple[Hold, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,7 +210,7 @@ def from_json(text: str, where: str) -> Record:
                 "steps": _many(Step, content.pop("steps")),
                 "attempts": _many(Attempt, content.pop("attempts")),
                 "values": None if values is None else _many(Value, values),
-                "in_force": None if in_force is None else _built(InForce, _judged(in_force)),
+                "in_force": None if in_force is None else _in_force(in_force),
                 "late": tuple(_typed(str, each) for each in _typed(list, late)),
                 "deferred": None if deferred is None else _built(Deferred, deferred),
                 "handover": _many(Handed, content.pop("handover", [])),
@@ -234,6 +250,11 @@ def _judged(content: dict[str, Any]) -> dict[str, Any]:
     """Result and findings brought back, which a record and what is in force both have."""
     result, found = Result(content["result"]), _many(Finding, content["findings"])
     return {**content, "result": result, "findings": found}
+
+
+def _in_force(content: dict[str, Any]) -> InForce:
+    holds = _many(Hold, content.pop("holds", []))
+    return _built(InForce, {**_judged(content), "holds": holds})
 
 
 def write(paths: Paths, record: Record) -> None:

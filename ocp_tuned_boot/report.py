@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from ocp_tuned_boot.record import Record
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.boot import Preview
+    from ocp_tuned_boot.status import Now
 
 
 def plan_json(preview: Preview) -> str:
@@ -55,22 +56,29 @@ def plan_text(preview: Preview) -> str:
     return "\n".join(lines)
 
 
-def status_text(
-    done: Record | None,
-    units: Mapping[str, str],
-    drifted: Sequence[Drifted] = (),
-    waits: str = "",
-) -> str:
+def status_text(done: Record | None, now: Now) -> str:
     """What was done in this boot, and what has changed since, for people."""
     if done is None:
         lines = ["nothing was done in this boot yet (see: systemctl status ocp-tuned)"]
     else:
         lines = [done.summary(), *_done(done), *_owned(done), *_findings(done)]
-    if waits:
-        lines.append(f"  waits        {waits}")
-    lines += [f"  drift        {_drifted(each)}" for each in drifted]
-    lines += [f"  unit         {name}: {state}" for name, state in units.items()]
+    if now.waits:
+        lines.append(f"  waits        {now.waits}")
+    lines += [f"  drift        {_drifted(each)}" for each in now.drifted]
+    lines += _held(now)
+    lines += [f"  unit         {name}: {state}" for name, state in now.units.items()]
     return "\n".join(lines)
+
+
+def _held(now: Now) -> Iterator[str]:
+    for state in now.holds:
+        since = f", since {state.hold.since}" if state.hold.since else ""
+        yield f"  hold         {state.words}{since}"
+    if now.superfluous:
+        yield (
+            f"  hold         systemd holds {now.stored}, {now.superfluous} more than it should; "
+            "`systemctl reload ocp-tuned` lets go of the rest"
+        )
 
 
 def _done(done: Record) -> Iterator[str]:

@@ -1,19 +1,30 @@
-"""The one door to systemd: readiness and status (sdnotify), states of units (pystemd)."""
+"""The one door to systemd: readiness and status (sdnotify), stored descriptors, and what is asked
+over D-Bus (pystemd)."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+import select
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sdnotify import SystemdNotifier
 
+from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.paths import Paths
+
+if TYPE_CHECKING:
+    from pystemd.dbuslib import DBus
 
 log = logging.getLogger(__name__)
 
+#: Our own.
+UNIT = "ocp-tuned.service"
 #: Units that run what the profile is for.
 WORKLOADS = ("kubelet.service", "crio.service", "containerd.service", "microshift.service")
 #: Units whose state tells whether the profile came in time, and who else tunes this node.
@@ -32,7 +43,13 @@ class Notifier:
 
     def __init__(self) -> None:
         self._held = ""
-        self._notifier = SystemdNotifier() if os.environ.get("NOTIFY_SOCKET") else None
+        self._address = os.environ.get("NOTIFY_SOCKET", "")
+        self._notifier = SystemdNotifier() if self._address else None
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a notification socket: this process is one of the unit's."""
+        return self._notifier is not None
 
     def status(self, text: str, extend: float | None = None) -> None:
         """Sets the text in `systemctl status`; `extend` asks for that many more seconds."""
@@ -49,6 +66,44 @@ class Notifier:
         """READY=1: whoever waits for this unit may start now."""
         self._held = ""
         self._send(["READY=1", f"STATUS={_one_line(text)}"])
+
+    def store(self, name: str, opened: int) -> None:
+        """Gives an open file to the unit's descriptor store, under this name. The caller's own
+        descriptor is the caller's to close."""
+        # FDPOLL=0: systemd drops what its poll reports an error of, a socket among it.
+        self._pass(["FDSTORE=1", f"FDNAME={name}", "FDPOLL=0"], opened)
+
+    def discard(self, name: str) -> None:
+        """Has systemd close what it stores under this name, if it stores anything."""
+        self._pass(["FDSTOREREMOVE=1", f"FDNAME={name}"])
+
+    def barrier(self, seconds: float) -> bool:
+        """Waits until systemd has taken notice of all that was sent before (sd_notify_barrier(3)),
+        and says whether it has, in this time."""
+        ours, theirs = os.pipe()
+        try:
+            try:
+                sent = self._pass(["BARRIER=1"], theirs)
+            finally:
+                os.close(theirs)
+            poll = select.poll()
+            poll.register(ours, 0)  # the end is always reported
+            return sent and bool(poll.poll(seconds * 1000))
+        finally:
+            os.close(ours)
+
+    def _pass(self, lines: Sequence[str], *opened: int) -> bool:
+        """What sdnotify cannot: a message with descriptors. Says whether it was sent."""
+        if not self.connected:
+            return False
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+                manager.connect(self._address.replace("@", "\0", 1))
+                socket.send_fds(manager, ["\n".join(lines).encode()], list(opened))
+        except OSError as error:
+            log.warning("systemd cannot be told %s: %s", lines[0], error)
+            return False
+        return True
 
     def _send(self, lines: Sequence[str]) -> None:
         if self._notifier is not None:
@@ -92,18 +147,66 @@ def unit_states(names: Sequence[str]) -> dict[str, str]:
 
     Empty where there is no systemd to ask: this informs people, nothing is decided by it.
     """
+    states = {}
+    with suppress(HostError), _bus() as bus:
+        from pystemd.systemd1 import Unit  # noqa: PLC0415
+
+        for name in names:
+            with Unit(name.encode(), bus=bus) as unit:
+                if unit.Unit.LoadState == b"loaded":
+                    states[name] = unit.Unit.ActiveState.decode()
+    return states
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The open files that systemd holds for a unit; their `names` are None where it does not tell
+    them (before version 254)."""
+
+    count: int
+    names: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        counted = f"{self.count} open file{'s' * (self.count != 1)}"
+        return f"{counted} ({', '.join(self.names)})" if self.names else counted
+
+
+def stored(name: str) -> Stored | None:
+    """What systemd holds for a unit, or None where it cannot be asked."""
+    with suppress(HostError), _bus() as bus:
+        from pystemd.systemd1 import Manager, Unit  # noqa: PLC0415
+
+        with Unit(name.encode(), bus=bus) as unit:
+            count = int(unit.Service.NFileDescriptorStore)
+        if not count:
+            return Stored(0)
+        with Manager(bus=bus) as manager:
+            if "DumpUnitFileDescriptorStore" not in manager.Manager.methods:
+                return Stored(count)
+            found = manager.Manager.DumpUnitFileDescriptorStore(name.encode())
+            return Stored(count, tuple(sorted(each[0].decode() for each in found)))
+    return None
+
+
+def reload(name: str) -> None:
+    """Queues the reload of a unit. Raises `HostError`."""
+    with _bus() as bus:
+        from pystemd.systemd1 import Manager  # noqa: PLC0415
+
+        with Manager(bus=bus) as manager:
+            manager.Manager.ReloadUnit(name.encode(), b"replace")
+
+
+@contextmanager
+def _bus() -> Iterator[DBus]:
+    """The system's bus. Raises `HostError` for whatever goes wrong with it."""
     # Imported here: it takes as long as a whole kept run.
     from pystemd.dbusexc import DBusBaseError  # noqa: PLC0415
     from pystemd.dbuslib import DBus  # noqa: PLC0415
-    from pystemd.systemd1 import Unit  # noqa: PLC0415
 
-    states = {}
     try:
         with DBus() as bus:
-            for name in names:
-                with Unit(name.encode(), bus=bus) as unit:
-                    if unit.Unit.LoadState == b"loaded":
-                        states[name] = unit.Unit.ActiveState.decode()
+            yield bus
     except DBusBaseError as error:
         log.debug("systemd cannot be asked: %s", error)
-    return states
+        raise HostError(f"systemd cannot be asked: {error}") from error

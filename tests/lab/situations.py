@@ -66,12 +66,16 @@ SITUATIONS = {
     "overridden by the host's sysctl.d": Situation(
         "degraded", (("overridden", KNOB),), files={"etc/sysctl.d/50-site.conf": f"{KNOB} = 44\n"}
     ),
-    "lost after exit: force_latency": Situation(
+    "force_latency, and no systemd to hold it": Situation(
         "degraded", (("lost-after-exit", "force_latency"),),
         TUNED_CONF + "[cpu]\nforce_latency=7\n",
     ),
-    "lost after exit: rtentsk": Situation(
+    "rtentsk, and no systemd to hold it": Situation(
         "degraded", (("lost-after-exit", "rtentsk"),), TUNED_CONF + "[rtentsk]\n"
+    ),
+    "force_latency of a C-state that is not there": Situation(
+        "degraded", (("no-such-setting", "force_latency"),),
+        TUNED_CONF + "[cpu]\nforce_latency=cstate.id:99\n",
     ),
     "value differs afterwards": Situation(
         "degraded", (("value-differs", KNOB),), SCRIPT_CONF, f"echo 44 > {KNOB_FILE}\n",
@@ -95,6 +99,12 @@ SITUATIONS = {
         boot_conf=HANGING, operand=(("killed", "killed"),),
     ),
 }  # fmt: skip
+
+#: What it takes a unit for; booted in tests/lab/test_holds.py.
+HELD = {
+    "force_latency": Situation("applied", conf=TUNED_CONF + "[cpu]\nforce_latency=7\n"),
+    "rtentsk": Situation("applied", conf=TUNED_CONF + "[rtentsk]\n"),
+}
 
 IMAGE_ENV = "var/lib/ocp-tuned/image.env"
 

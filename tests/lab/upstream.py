@@ -40,7 +40,7 @@ def furnish(node: Node, profile: str) -> None:
     node.write("/etc/lab/tuned/active_profile", "")
     node.write("/etc/lab/tuned/recommend.d/00.conf", "[openshift-node-lab]\n")
     write_profile(node, profile)
-    node.write("/usr/lib/tmpfiles.d/lab.conf", "d /run/tuned\n")
+    node.write("/usr/lib/tmpfiles.d/lab.conf", "d /run/tuned\nd /etc/sysconfig\n")
     node.enable(UNIT)
 
 

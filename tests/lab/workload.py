@@ -45,6 +45,12 @@ def furnish(node: Node, profile: str = PROFILE) -> None:
     node.write("/etc/lab/watch", "".join(f"{path}\n" for path in WANTED))
 
 
+def reloaded(node: Node, profile: str) -> None:
+    """The agent writes another profile, and the unit is reloaded."""
+    node.write("/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf", profile)
+    node.run("systemctl", "reload", "ocp-tuned")
+
+
 # Ready is not yet ended: values are read back and the container is removed after that.
 _ENDED = 'until [ "$(systemctl show --value -p SubState ocp-tuned)" = exited ]; do sleep 0.05; done'
 

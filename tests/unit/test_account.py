@@ -18,7 +18,7 @@ from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Action, Decision, Waits, Why
 from ocp_tuned_boot.podman import Image
 from ocp_tuned_boot.progress import Step
-from ocp_tuned_boot.record import Handed, InForce, Record, Residue
+from ocp_tuned_boot.record import Handed, Hold, InForce, Record, Residue
 from ocp_tuned_boot.retry import Passing
 from ocp_tuned_boot.values import Value
 
@@ -115,6 +115,37 @@ def test_a_run_that_was_not_judged_has_the_time_it_took_too(paths: Paths) -> Non
     account = Account(paths, time.monotonic() - 5)
     account.failed("podman", "no socket")
     assert 5 <= account.record().seconds < 60
+
+
+LATENCY = Hold("force_latency", "7", "7", "12:00")
+
+
+def test_what_is_held_is_on_record_and_a_failed_reload_leaves_it(paths: Paths) -> None:
+    account = opened(paths)
+    account.begins(IMAGE)
+    account.judged(Outcome(Result.APPLIED), (LATENCY,))
+    account.write()
+    again = Account(paths, time.monotonic(), Why.RELOAD)
+    again.decided(ASKED, Decision(Action.APPLY, "because"))
+    again.begins(IMAGE)
+    again.failed("podman", "no socket")
+    again.write()
+    found = on_disk(paths).in_force
+    assert found is not None
+    assert found.holds == (LATENCY,)
+
+
+def test_what_is_held_again_changes_what_is_in_force_and_its_result(paths: Paths) -> None:
+    account = Account(paths, time.monotonic())
+    account.decided(ASKED, Decision(Action.KEEP, "because"))
+    account.kept()
+    lost = make("lost-after-exit", "force_latency", "no")
+    account.held(Outcome(Result.DEGRADED, (lost,)), (LATENCY,))
+    done = account.record()
+    assert (done.result, done.findings) == (Result.DEGRADED, (lost,))
+    assert done.in_force == replace(
+        EARLIER, result=Result.DEGRADED, findings=(lost,), holds=(LATENCY,)
+    )
 
 
 @pytest.mark.parametrize("result", [Result.APPLIED, Result.DEGRADED])

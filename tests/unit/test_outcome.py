@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from ocp_tuned_boot import findings, outcome, tunedlog
 from ocp_tuned_boot.findings import KINDS, Finding
-from ocp_tuned_boot.outcome import Outcome, Result, TunedRun, judge
+from ocp_tuned_boot.holds import State
+from ocp_tuned_boot.outcome import Outcome, Result, TunedRun, judge, with_holds
+from ocp_tuned_boot.record import Hold
 from ocp_tuned_boot.tunedlog import LogRecord
 
 LOGS = Path(__file__).with_name("tuned-logs")
@@ -326,3 +328,46 @@ def test_nothing_fatal_is_acceptable_and_neither_is_what_is_not_understood() -> 
 def test_a_kind_that_is_not_in_the_table_is_fatal() -> None:
     accepted = findings.accept([Finding("new", "x", "…")], [("new", "x")])
     assert outcome.conclude(accepted).result is Result.FAILED
+
+
+LATENCY = Hold("force_latency", "7", "7", "12:00")
+SOCKET = Hold("rtentsk", "", "socket:[17]", "12:00")
+
+
+def test_what_is_held_is_not_lost_and_only_that() -> None:
+    judged = judge(PROFILE, run(real("performance-profile")))
+    lost = [each.subject for each in judged.findings if each.kind == "lost-after-exit"]
+    assert lost == ["rtentsk", "force_latency"]
+    others = [each for each in judged.findings if each.kind != "lost-after-exit"]
+    held = with_holds(judged, [State(LATENCY), State(SOCKET)])
+    assert list(held.findings) == others
+    one = with_holds(judged, [State(LATENCY), State(SOCKET, "systemd holds nothing")])
+    assert [(each.subject, each.message) for each in one.findings[len(others) :]] == [
+        ("rtentsk", "rtentsk (socket:[17]): systemd holds nothing")
+    ]
+    # And what nobody could make out is lost.
+    assert [each.subject for each in with_holds(judged, [State(LATENCY)]).findings].count(
+        "rtentsk"
+    ) == 1
+    assert with_holds(judged, []) == judged
+
+
+@pytest.mark.parametrize("name", ["force-latency", "rtentsk"])
+def test_a_profile_of_which_all_is_held_is_applied(name: str) -> None:
+    judged = judge(PROFILE, run(real(name)))
+    assert judged.result is Result.DEGRADED
+    hold = LATENCY if name == "force-latency" else SOCKET
+    assert with_holds(judged, [State(hold)]) == outcome.Outcome(Result.APPLIED)
+    lost = with_holds(outcome.Outcome(Result.APPLIED), [State(hold, "no")])
+    assert (lost.result, [each.kind for each in lost.findings]) == (
+        Result.DEGRADED, ["lost-after-exit"],
+    )  # fmt: skip
+    accepted = with_holds(judged, [State(hold, "no")], [("lost-after-exit", hold.kind)])
+    assert accepted.result is Result.APPLIED
+
+
+def test_a_latency_that_tuned_could_not_make_out_is_a_setting_that_does_not_exist() -> None:
+    words = "unable to evaluate latency value (probably wrong settings in the 'cpu' section of x)"
+    line = f"2026-11-23 22:28:17,872 ERROR    tuned.plugins.plugin_cpu: {words}"
+    (found,) = findings.read(tunedlog.parse([line]))
+    assert (found.kind, found.subject) == ("no-such-setting", "force_latency")

@@ -86,7 +86,9 @@ def test_a_new_image_waits_for_a_reload() -> None:
 def test_a_changed_profile_waits_or_is_applied(in_force: InForce) -> None:
     for why in ON_ITS_OWN:
         assert decided(in_force, Situation(why)) == DEFER
-        assert decided(in_force, Situation(why, "apply")) == GUARDED
+    assert decided(in_force, Situation(Why.START, "apply")) == GUARDED
+    # The path unit's own process is none of the unit's: it asks for a reload, see boot.notice.
+    assert decided(in_force, Situation(Why.NOTICE, "apply")) == DEFER
     for why, on_change in itertools.product((Why.RELOAD, Why.FORCE), ("next-boot", "apply")):
         assert decided(in_force, Situation(why, on_change)) == GUARDED
 
@@ -104,6 +106,7 @@ def test_a_changed_profile_waits_or_is_applied(in_force: InForce) -> None:
         (NEW_IMAGE, Situation(Why.RELOAD), "the image has changed since 'site' was applied"),
         (IN_FORCE, Situation(Why.FORCE), "it was asked for; 'site' was applied in this boot"),
         (CHANGED, Situation(), "waits for the next boot or a reload (on_change = next-boot)"),
+        (CHANGED, Situation(Why.NOTICE, "apply"), "waits for a reload, which follows"),
         (CHANGED, Situation(Why.RELOAD), "what is asked for has changed since 'site' was applied"),
     ],
 )

@@ -119,3 +119,48 @@ def test_the_sections_that_are_enabled_and_what_they_are_for() -> None:
     assert found == {"more": "sysctl", "irqbalance": "irqbalance"}
     (setting,) = profiles.resolve("x", files)
     assert setting.section == "more"
+
+
+HELD = "[cpu]\nforce_latency=cstate.id:1|10\n[rtentsk]\n"
+
+
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        ("", []),
+        (HELD, [("force_latency", "cstate.id:1|10"), ("rtentsk", "")]),
+        ("[main]\ninclude=base\n", [("force_latency", "5"), ("rtentsk", "")]),
+        ("[main]\ninclude=base\n[cpu]\nforce_latency=7\n",
+         [("force_latency", "7"), ("rtentsk", "")]),
+        ("[main]\ninclude=base\n[cpu]\nenabled=0\n[rtentsk]\nenabled=false\n", []),
+        ("[main]\ninclude=base\n[cpu]\nreplace=1\ngovernor=x\n[rtentsk]\ntype=net\n", []),
+        ("[main]\ninclude=base\n[cpu]\ndrop=force_latency\n", [("rtentsk", "")]),
+        ("[lat]\ntype=cpu\nforce_latency=7\n[sock]\ntype=rtentsk\n[sock2]\ntype=rtentsk\n",
+         [("force_latency", "7"), ("rtentsk", "")]),
+        # Only the first instance of the plugin is heard, and a priority makes one the first.
+        ("[cpu]\ngovernor=x\n[more]\ntype=cpu\nforce_latency=7\n", []),
+        ("[a]\ntype=cpu\nforce_latency=7\n[b]\ntype=cpu\nforce_latency=8\n",
+         [("force_latency", "7")]),
+        ("[a]\ntype=cpu\nforce_latency=7\n[b]\ntype=cpu\npriority=-1\nforce_latency=8\n",
+         [("force_latency", "8")]),
+        ("[main]\ninclude=base\n[b]\ntype=cpu\nforce_latency=8\n[cpu]\npriority=x\n",
+         [("force_latency", "5"), ("rtentsk", "")]),
+        ("[main]\ninclude=base\n[b]\ntype=cpu\nforce_latency=8\n[cpu]\npriority=3\n",
+         [("force_latency", "8"), ("rtentsk", "")]),
+        ("[variables]\na=9\n[cpu]\nforce_latency=${a}\n", [("force_latency", "9")]),
+        ("[cpu]\nforce_latency=${f:x}\n", [("force_latency", "TuneD computes it: ${f:x}")]),
+        ("[cpu]\ndevices=cpu1\nforce_latency=7\n",
+         [("force_latency", "[cpu] has devices, which TuneD decides on the machine")]),
+        ("[a]\ntype=rtentsk\nuname_regex=x\n",
+         [("rtentsk", "[a] has uname_regex, which TuneD decides on the machine")]),
+        ("[a]\ntype=rtentsk\nuname_regex=x\n[b]\ntype=rtentsk\n", [("rtentsk", "")]),
+        ("[broken\n", []),
+    ],
+)  # fmt: skip
+def test_what_lasts_only_as_long_as_a_file_is_open(
+    profile: str, expected: list[tuple[str, str]]
+) -> None:
+    base = "[cpu]\nforce_latency=5\n[rtentsk]\n"
+    known = {"/etc/tuned/x/tuned.conf": profile, "/etc/tuned/base/tuned.conf": base}
+    found = profiles.open_files("x", known)
+    assert [(setting.key, setting.unknown or setting.value) for setting in found] == expected

@@ -16,12 +16,12 @@ from ocp_tuned_boot.findings import Finding
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.progress import Step
-from ocp_tuned_boot.record import Attempt, Deferred, Handed, InForce, Record, Residue
+from ocp_tuned_boot.record import Attempt, Deferred, Handed, Hold, InForce, Record, Residue
 from ocp_tuned_boot.values import Value
 
 FINDING = Finding("setting-refused", "vm.x", "no…", "do this")
 IN_FORCE = InForce("boot", Result.DEGRADED, "site", "localhost/a", "id", "f" * 64, "12:00",
-                   (FINDING,))  # fmt: skip
+                   (FINDING,), (Hold("force_latency", "cstate.id:1", "2", "12:00"),))  # fmt: skip
 FULL = Record(
     Result.DEGRADED, "12:00", "boot", "apply", "because", "site", "localhost/a", "id", "tuned",
     "f" * 64, (FINDING,), (Step("inputs", 0.1), Step("tuned", 0.2)), seconds=0.3,
@@ -68,10 +68,15 @@ def test_what_an_earlier_release_has_written_is_read() -> None:
     content = json.loads(record.to_json(FULL))
     for new in ("late", "deferred", "handover", "residue"):
         del content[new]
+    del content["in_force"]["holds"]
     for value in content["values"]:
         del value["path"]
     found = record.from_json(json.dumps(content), "x")
-    assert found == replace(FULL, late=(), deferred=None, handover=(), residue=())
+    assert FULL.in_force is not None
+    in_force = replace(FULL.in_force, holds=())
+    assert found == replace(
+        FULL, late=(), deferred=None, handover=(), residue=(), in_force=in_force
+    )
 
 
 @pytest.mark.parametrize(("waits", "reason"), [("profile", "Deferred"), ("image", "AsExpected")])

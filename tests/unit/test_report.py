@@ -10,13 +10,16 @@ from ocp_tuned_boot.boot import Preview
 from ocp_tuned_boot.drift import Drift, Drifted
 from ocp_tuned_boot.findings import Finding
 from ocp_tuned_boot.history import Boot, Run
+from ocp_tuned_boot.holds import State
 from ocp_tuned_boot.inputs import Inputs, ProfileFile
 from ocp_tuned_boot.layout import Layout
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Action, Decision
 from ocp_tuned_boot.progress import Step
-from ocp_tuned_boot.record import Attempt, Deferred, Handed, InForce, Record, Residue
+from ocp_tuned_boot.record import Attempt, Deferred, Handed, Hold, InForce, Record, Residue
+from ocp_tuned_boot.status import Now
+from ocp_tuned_boot.systemd import Stored
 from ocp_tuned_boot.values import Value
 
 ASKED = Inputs("localhost/a", "site", "tuned", "boot", files=(ProfileFile("site/f", b""),))
@@ -63,7 +66,7 @@ def test_a_status_shows_what_was_recorded_and_the_units() -> None:
         values=(Value("vm.x", "verified", "1"), Value("vm.y", "unchecked", "1"),
                 Value("vm.z", "verified", "1")),
     )  # fmt: skip
-    text = report.status_text(done, {"kubelet.service": "active"})
+    text = report.status_text(done, Now({"kubelet.service": "active"}))
     assert text.splitlines()[0] == done.summary()
     for words in (
         "12:00", "apply: because", "localhost/a", "tuned: 0.250 s", "kubelet.service: active",
@@ -77,14 +80,14 @@ def test_a_status_shows_what_was_recorded_and_the_units() -> None:
 
 
 def test_a_status_leaves_out_what_a_run_did_not_reach() -> None:
-    text = report.status_text(Record(Result.FAILED, "12:00"), {})
+    text = report.status_text(Record(Result.FAILED, "12:00"), Now())
     assert text.splitlines() == ["Failed", "  started      12:00"]
-    shown = report.status_text(Record(Result.APPLIED, "12:00", values=()), {})
+    shown = report.status_text(Record(Result.APPLIED, "12:00", values=()), Now())
     assert shown.splitlines()[2:] == ["  values       none"]
 
 
 def test_a_status_without_a_record() -> None:
-    text = report.status_text(None, {"ocp-tuned.service": "inactive"})
+    text = report.status_text(None, Now({"ocp-tuned.service": "inactive"}))
     assert text.startswith("nothing was done in this boot yet")
     assert "ocp-tuned.service: inactive" in text
 
@@ -101,7 +104,7 @@ def test_a_status_shows_what_others_own_and_what_waits() -> None:
         handover=(Handed("net.x", "left-out", "1", "0", "1"),),
         residue=(Residue("vm.x", "put-back", "1", "5", "1"),),
     )  # fmt: skip
-    lines = report.status_text(done, {}, [MINE, THEIRS], "it has changed").splitlines()
+    lines = report.status_text(done, Now({}, (MINE, THEIRS), "it has changed")).splitlines()
     for line in (
         "  late         crio.service already ran",
         "  in force     old, since 11:00",
@@ -113,6 +116,19 @@ def test_a_status_shows_what_others_own_and_what_waits() -> None:
     ):
         assert line in lines
     assert any("vm.y" in line and "(handed over" in line for line in lines)
+
+
+def test_a_status_tells_of_each_hold_and_of_what_is_held_beyond() -> None:
+    kept = State(Hold("force_latency", "cstate.id:1|10", "2", "12:00"))
+    lost = State(Hold("rtentsk", "", "socket:[17]", "12:00"), "systemd holds nothing")
+    now = Now(holds=(kept, lost), stored=Stored(3, ("a", "b", "c")))
+    lines = report.status_text(Record(Result.APPLIED, "12:00"), now).splitlines()
+    assert lines[-3:] == [
+        "  hold         force_latency = 2 µs (cstate.id:1|10): in force, since 12:00",
+        "  hold         rtentsk (socket:[17]): systemd holds nothing, since 12:00",
+        ("  hold         systemd holds 3 open files (a, b, c), 1 more than it should; "
+         "`systemctl reload ocp-tuned` lets go of the rest"),
+    ]  # fmt: skip
 
 
 def test_drift_as_text() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot import systemd
+from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.systemd import Notifier
 
@@ -136,3 +138,54 @@ def test_a_unit_runs_if_its_control_group_has_processes(
     (paths.cgroups / group / file).write_text(text)
     found = systemd.running(paths, ("kubelet.service", "crio.service"))
     assert found == (("crio.service",) if runs else ())
+
+
+def test_a_bus_that_is_not_there_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
+    assert systemd.stored(systemd.UNIT) is None
+    with pytest.raises(HostError, match="systemd cannot be asked: "):
+        systemd.reload(systemd.UNIT)
+
+
+def test_a_barrier_is_passed_when_systemd_has_closed_what_came_with_it(
+    manager: socket.socket,
+) -> None:
+    notifier = Notifier()
+    notifier.status("before")
+    # Nobody closes it.
+    assert not notifier.barrier(0.05)
+    assert manager.recv(100) == b"STATUS=before"
+    # The one that was not read is thrown away, and with it what came along.
+    data, opened, _, _ = socket.recv_fds(manager, 100, 1)
+    assert (data, len(opened)) == (b"BARRIER=1", 1)
+    os.close(opened[0])
+
+
+def test_an_open_file_arrives_with_its_name(manager: socket.socket, tmp_path: Path) -> None:
+    notifier = Notifier()
+    assert notifier.connected
+    with (tmp_path / "file").open("w") as file:
+        notifier.store("a-name", file.fileno())
+        notifier.discard("a-name")
+        data, (opened,), _, _ = socket.recv_fds(manager, 100, 1)
+        assert data.decode().split("\n") == ["FDSTORE=1", "FDNAME=a-name", "FDPOLL=0"]
+        assert os.path.sameopenfile(opened, file.fileno())
+        os.close(opened)
+    assert received(manager) == ["FDSTOREREMOVE=1", "FDNAME=a-name"]
+
+
+def test_without_a_manager_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    notifier = Notifier()
+    assert not notifier.connected
+    notifier.store("name", 0)
+    notifier.discard("name")
+    assert not notifier.barrier(5)
+
+
+def test_what_is_stored_as_text() -> None:
+    assert str(systemd.Stored(0)) == "0 open files"
+    assert str(systemd.Stored(1, ("a",))) == "1 open file (a)"
+    assert str(systemd.Stored(2, ("a", "b"))) == "2 open files (a, b)"
