@@ -49,6 +49,8 @@ class Account:
         self._doubts: tuple[Finding, ...] = ()
         self._record = Record(Result.FAILED, record.now(), boot_id=boot_id, in_force=self._before)
         self.steps: list[Step] = []
+        self._seconds: float | None = None
+        #: The result is on disk, and whoever waits for it has been told: from here on it stands.
         self.concluded = False
 
     @property
@@ -194,7 +196,9 @@ class Account:
 
     def record(self) -> Record:
         """The record as it stands."""
-        seconds = self._record.seconds if self.concluded else time.monotonic() - self._started
+        seconds = self._seconds
+        if seconds is None:
+            seconds = time.monotonic() - self._started
         return replace(self._record, steps=tuple(self.steps), seconds=seconds)
 
     def write(self) -> Record:
@@ -210,6 +214,7 @@ class Account:
             notifier.status(done.summary())
         else:
             notifier.ready(done.summary())
+        self.concluded = True
 
     def write_if_possible(self) -> None:
         """Puts the record of a run that has failed on disk; its own error is what counts."""
@@ -219,9 +224,8 @@ class Account:
             log.error("%s", error)
 
     def _conclude(self, result: Result, findings: tuple[Finding, ...]) -> None:
-        self._record = replace(self._record, seconds=time.monotonic() - self._started)
+        self._seconds = time.monotonic() - self._started
         self._judge(result, findings)
-        self.concluded = True
 
     def _judge(self, result: Result, findings: tuple[Finding, ...]) -> None:
         """With what is doubtful about the inputs: it degrades this run, not what it has done."""

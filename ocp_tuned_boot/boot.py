@@ -23,7 +23,15 @@ from ocp_tuned_boot import files, inputs, plan, prepare, systemd
 from ocp_tuned_boot.account import Account, of_this_boot
 from ocp_tuned_boot.config import Config
 from ocp_tuned_boot.deadline import Deadline
-from ocp_tuned_boot.errors import BootError, Busy, HostError, Interrupted
+from ocp_tuned_boot.errors import (
+    BootError,
+    Busy,
+    ConfigurationError,
+    HostError,
+    Interrupted,
+    PodmanError,
+    Unasked,
+)
 from ocp_tuned_boot.gate import Gate
 from ocp_tuned_boot.inputs import Inputs
 from ocp_tuned_boot.outcome import Outcome, Result, with_holds
@@ -54,7 +62,8 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
     while True:
         try:
             done = _run(paths, config_file, notifier, Why.START)
-        except Busy:
+        except Unasked:
+            # Whoever is to say what is wanted may be one of those who would wait.
             raise
         except BootError as error:
             if not gate.holds(error.message, error.hint):
@@ -103,23 +112,24 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
     """Everything that is done within one deadline, from what is asked for to what is recorded."""
     started = time.monotonic()
     prepare.run_directory(paths)
-    with locked(paths), _accounted(paths, notifier, started, why) as account:
-        config = boot_conf.load(paths, config_file)
-        progress = Progress(Deadline(config.timeout, started=started), notifier, account.steps)
+    with locked(paths):
+        with _accounted(paths, notifier, started, why) as account:
+            config = boot_conf.load(paths, config_file)
+            progress = Progress(Deadline(config.timeout, started=started), notifier, account.steps)
 
-        with progress.step("inputs", "Reading what is asked for…"):
-            asked = inputs.settled(paths, config.contract, config.image, config.profile)
-            account.handed_over(_recovered(paths, asked.boot_id))
-            now = _situation(paths, config, asked, account.in_force, why)
-            decision = plan.decide(asked, account.in_force, now)
-        account.decided(asked, decision, now.workloads)
-        _tell(asked, decision)
-        if decision.action is Action.APPLY:
-            _tune(paths, config, asked, decision, account, progress)
-        else:
-            account.kept()
-            _hold_on(paths, config, account, notifier)
-            account.ready(notifier)
+            with progress.step("inputs", "Reading what is asked for…"):
+                asked = inputs.settled(paths, config.contract, config.image, config.profile)
+                account.handed_over(_recovered(paths, asked.boot_id))
+                now = _situation(paths, config, asked, account.in_force, why)
+                decision = plan.decide(asked, account.in_force, now)
+            account.decided(asked, decision, now.workloads)
+            _tell(asked, decision)
+            if decision.action is Action.APPLY:
+                _tune(paths, config, asked, decision, account, progress)
+            else:
+                account.kept()
+                _hold_on(paths, config, account, notifier)
+                account.ready(notifier)
         done = account.record()
         if decision.action is not Action.KEEP:
             _remember(paths, done)
@@ -304,9 +314,25 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
 
     prepare.run_directory(paths)
     with locked(paths):
-        config = boot_conf.load(paths, config_file)
-        with Podman(config.socket, Deadline(GRACE)) as podman:
-            removed = container.remove_ours(podman, paths)
         for each in _recovered(paths, inputs.boot_id(paths)):
             log.warning("%s: put back to %r from %r", each.key, each.after, each.tuned)
-        return removed
+        try:
+            socket = boot_conf.load(paths, config_file).socket
+        except ConfigurationError as error:
+            log.warning("%s; the default socket is used", error)
+            socket = boot_conf.parse(()).socket
+        try:
+            with Podman(socket, Deadline(GRACE)) as podman:
+                return container.remove_ours(podman, paths)
+        except PodmanError as error:
+            # At a shutdown Podman's socket is closed by now, and with the machine all ends.
+            if not error.may_pass or _is_unfinished(paths):
+                raise
+            log.info("%s", error)
+            return False
+
+
+def _is_unfinished(paths: Paths) -> bool:
+    """Whether the last run on record has not come to its end."""
+    last = of_this_boot(paths, inputs.boot_id(paths))
+    return last is not None and last.result is Result.APPLYING

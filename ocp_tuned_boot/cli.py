@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from ocp_tuned_boot import __version__, boot, config, record
 from ocp_tuned_boot.errors import (
@@ -26,6 +27,7 @@ from ocp_tuned_boot.errors import (
     ImageError,
     Interrupted,
     PodmanError,
+    Unasked,
 )
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
@@ -40,6 +42,7 @@ DRIFTED = 7
 STATUSES: dict[type[BootError], int] = {
     HostError: FAILED,
     ConfigurationError: 2,
+    Unasked: 2,
     DeadlineExceeded: 3,
     PodmanError: 4,
     ImageError: 5,
@@ -50,7 +53,9 @@ STATUSES: dict[type[BootError], int] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     options = _parser().parse_args(arguments)
-    _set_up_logging(options.verbose)
+    # What a command prints is for programs, too: what is logged beside it is not in it.
+    reports = options.command in (_plan, _status, _drift, _history)
+    _set_up_logging(options.verbose, sys.stderr if reports else sys.stdout)
     try:
         return int(options.command(options))
     except BootError as error:
@@ -119,9 +124,9 @@ def _in_journal() -> bool:
     return "JOURNAL_STREAM" in os.environ
 
 
-def _set_up_logging(verbose: bool) -> None:
+def _set_up_logging(verbose: bool, stream: TextIO) -> None:
     # Lines keep their own form: the journal adds time and unit by itself.
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(_Priorities() if _in_journal() else logging.Formatter())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
     logging.getLogger("urllib3").setLevel(logging.WARNING)

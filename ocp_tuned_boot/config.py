@@ -266,7 +266,7 @@ def gate(paths: Paths, override: Path | None = None) -> str:
 
 def _gates(path: Path) -> list[str]:
     try:
-        text = files.read(path.resolve()).decode(errors="replace")
+        text = files.read(files.resolved(path)).decode(errors="replace")
     except (HostError, OSError):
         return []
     return re.findall(r"(?m)^[ \t]*gate[ \t]*=[ \t]*['\"]?(open|closed)\b", text)
@@ -294,7 +294,7 @@ def _names(paths: Paths, override: Path | None) -> list[Path]:
 def _text(path: Path) -> str:
     # An admin may well have linked boot.conf to where it is managed: follow it.
     with files.explained("read", path):
-        data = files.read(path.resolve())
+        data = files.read(files.resolved(path))
     try:
         return data.decode()
     except UnicodeDecodeError as error:

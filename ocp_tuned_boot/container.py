@@ -13,11 +13,10 @@ from typing import Any
 
 from ocp_tuned_boot import files, prepare, tunedlog
 from ocp_tuned_boot.deadline import Deadline
-from ocp_tuned_boot.errors import BootError, PodmanError
+from ocp_tuned_boot.errors import BootError, HostError, PodmanError
 from ocp_tuned_boot.layout import CONTAINER, HOST_LINKS, LABEL, Layout
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.podman import ContainerState, Podman
-from ocp_tuned_boot.progress import GRACE
 from ocp_tuned_boot.tunedlog import LineReader
 
 log = logging.getLogger(__name__)
@@ -41,6 +40,12 @@ _LEVELS = {
 
 #: How long TuneD may take to end itself after SIGTERM (seconds).
 TERM_GRACE = 3.0
+#: How long Podman may take to clear up (seconds), once when TuneD was stopped and once at the end.
+CLEARING = 7.0
+#: As much TuneD may say (bytes); its log is kept in memory, and in /run.
+LOG_LIMIT = 16 * 1024 * 1024
+# Read at a time (bytes): between two reads somebody looks at the clock.
+_CHUNK = 64 * 1024
 # How long to wait before looking at the log again (seconds). TuneD's exit does not wait for it.
 _TICK = 0.05
 
@@ -195,7 +200,7 @@ def sole(podman: Podman, paths: Paths) -> Iterator[None]:
 
 def _patient(podman: Podman) -> Podman:
     """For clearing up, which has time of its own: what ended a run may have been the deadline."""
-    return podman.until(Deadline(GRACE - TERM_GRACE))
+    return podman.until(Deadline(CLEARING))
 
 
 def create(podman: Podman, spec: ContainerSpec) -> ContainerState:
@@ -236,7 +241,8 @@ class Exit:
 def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadline) -> Exit:
     """Starts the container, follows its log and waits for its end, at most until `deadline`.
 
-    Past it the container is stopped: SIGTERM, then SIGKILL. Raises `PodmanError`.
+    Past it the container is stopped: SIGTERM, then SIGKILL. Raises `PodmanError`, and `HostError`
+    when TuneD does not stop talking.
     """
     podman.start(container.id)
     with _Follower(paths) as follower:
@@ -256,8 +262,7 @@ def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadl
 def _follow(podman: Podman, container: str, follower: _Follower, deadline: Deadline) -> bool:
     """True when the container's process ended by itself before the deadline."""
     with _process(podman, container) as process:
-        while not process.ended(_TICK):
-            follower.read()
+        while not process.ended(0 if follower.read() else _TICK):
             if deadline.passed():
                 process.terminate()
                 process.ended(TERM_GRACE)
@@ -307,6 +312,8 @@ class _Follower:
     plain lines, into `tuned.log`."""
 
     def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._size = 0
         self._reader = LineReader()
         self._lines: list[str] = []
         with files.explained("read", paths.container_log):
@@ -319,20 +326,34 @@ class _Follower:
 
     def __exit__(self, *_: object) -> None:
         self._source.close()
-        self._copy.close()
+        # What could not be written was told of.
+        with suppress(OSError):
+            self._copy.close()
 
-    def read(self) -> None:
-        self._take(self._reader.feed(self._source.read()))
+    def read(self) -> bool:
+        """Takes in a part of what there is, and says whether there was any. Raises `HostError`."""
+        with files.explained("read", self._paths.container_log):
+            data = self._source.read(_CHUNK)
+        self._size += len(data)
+        if self._size > LOG_LIMIT:
+            raise HostError(
+                f"TuneD has said more than {LOG_LIMIT} bytes and goes on",
+                f"See {self._paths.tuned_log}: a script of the profile, perhaps.",
+            )
+        self._take(self._reader.feed(data))
+        return bool(data)
 
     def finish(self) -> tuple[str, ...]:
-        """Everything that was said, when nothing more will come."""
-        self.read()
+        """Everything that was said, when nothing more will come. Raises `HostError`."""
+        while self.read():
+            pass
         self._take(self._reader.finish())
         return tuple(self._lines)
 
     def _take(self, lines: list[str]) -> None:
         for line in lines:
             tuned_output.log(_LEVELS.get(tunedlog.level(line), logging.INFO), "%s", line)
-            self._copy.write(line + "\n")
-        self._copy.flush()
+        with files.explained("write", self._paths.tuned_log):
+            self._copy.writelines(line + "\n" for line in lines)
+            self._copy.flush()
         self._lines += lines

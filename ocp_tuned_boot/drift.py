@@ -48,7 +48,7 @@ class Drift:
 def look(paths: Paths, owners: Owners) -> Drift:
     """Compares, and remembers when it saw what. Raises `HostError`."""
     owned = handover.owned(paths, owners)
-    known = settings.load(paths, inputs.boot_id(paths))
+    known = settings.read(paths, inputs.boot_id(paths))
     now = record.now()
     looked, earlier = _earlier(paths, known.boot_id)
     applied = {path: each.applied for path, each in known.saved.items() if each.applied is not None}

@@ -6,6 +6,18 @@ defect and is allowed to show its traceback.
 
 from __future__ import annotations
 
+import re
+
+# C0 and C1 control characters, which a terminal would obey; a line may end.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def escaped(text: str) -> str:
+    """Text in which neither control characters nor bytes that are no text can do harm: names and
+    contents of files that a pod has written are told of in errors."""
+    whole = text.encode(errors="backslashreplace").decode()
+    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", whole)
+
 
 class BootError(Exception):
     """Base of every expected failure.
@@ -18,6 +30,7 @@ class BootError(Exception):
     kind = "failed"
 
     def __init__(self, message: str, hint: str = "", *, may_pass: bool = False) -> None:
+        message = escaped(message)
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -31,6 +44,10 @@ class ConfigurationError(BootError):
     """`boot.conf` or one of the agent's files does not say what it has to."""
 
     kind = "configuration"
+
+
+class Unasked(ConfigurationError):
+    """Nobody has said which image, or which profile: there is nothing to wait for."""
 
 
 class HostError(BootError):

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ocp_tuned_boot.errors import HostError
@@ -56,6 +56,12 @@ def read(path: Path, limit: int = LIMIT) -> bytes:
     if len(data) > limit:
         raise HostError(f"cannot read {path}: it is larger than {limit} bytes")
     return data
+
+
+def resolved(path: Path) -> Path:
+    """Where links lead, for a file that its owner may well have linked. Of links that lead in a
+    circle one is left, which `read` refuses (`Path.resolve` raises `RuntimeError` before 3.13)."""
+    return Path(os.path.realpath(path))
 
 
 def _opener(path: str, flags: int) -> int:
@@ -120,7 +126,9 @@ def _replace(folder: int, name: str, data: bytes, mode: int) -> None:
             os.fsync(fd)
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
-        os.unlink(temporary, dir_fd=folder)
+        # A signal may arrive when it has been renamed.
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=folder)
         raise
     os.fsync(folder)
 

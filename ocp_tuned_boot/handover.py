@@ -178,7 +178,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Key and value of each line in a file of sysctl.d, as TuneD reads it
     (tuned/plugins/plugin_sysctl.py)."""
     try:
-        text = files.read(path.resolve()).decode(errors="replace")
+        text = files.read(files.resolved(path)).decode(errors="replace")
     except FileNotFoundError:
         return
     except HostError as error:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ocp_tuned_boot import envfile, files
-from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError
+from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, Unasked
 from ocp_tuned_boot.findings import Finding, make
 from ocp_tuned_boot.paths import Paths
 
@@ -269,7 +269,7 @@ def _image(paths: Paths, stand_in: str) -> tuple[str, tuple[Finding, ...]]:
     except FileNotFoundError:
         if stand_in:
             return stand_in, ()
-        raise ConfigurationError(
+        raise Unasked(
             f"{paths.image_env}: there is no such file, and boot.conf has no [tuning] image",
             "Write NTO_IMAGE=<image reference> there, or set image in boot.conf.",
         ) from None
@@ -289,7 +289,7 @@ def _profile(paths: Paths, stand_in: str) -> str:
     except FileNotFoundError:
         if stand_in:
             return stand_in
-        raise ConfigurationError(
+        raise Unasked(
             f"{paths.recommend}: there is no such file, and boot.conf has no [tuning] profile",
             "Write [<profile>] there, or set profile in boot.conf.",
         ) from None
@@ -311,6 +311,7 @@ def _profile_files(profiles: Path) -> Iterator[ProfileFile]:
         if len(name.parts) == 1:
             _not_linked(path)
             continue  # a file beside the profiles is none of them
+        _check_name(path, name)
         with files.explained("read", path):
             executable = bool(path.lstat().st_mode & stat.S_IXUSR)
             data = files.read(path)
@@ -320,6 +321,21 @@ def _profile_files(profiles: Path) -> Iterator[ProfileFile]:
         if name.name == "tuned.conf":
             _check_utf8(path, data)
         yield ProfileFile(str(name), data, executable)
+
+
+def _check_name(path: Path, name: Path) -> None:
+    """Of a file in a profile; `name` is relative to the profiles."""
+    if name.parts[0] in _RESERVED:
+        raise ConfigurationError(
+            f"{path}: found a profile named {name.parts[0]!r}, which is a name that TuneD or this "
+            "program uses itself", "Give the profile another name."
+        )  # fmt: skip
+    try:
+        str(name).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"{path}: found a file name that is not UTF-8, expected text"
+        ) from error
 
 
 def _check_utf8(path: Path, data: bytes) -> None:

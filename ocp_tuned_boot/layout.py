@@ -8,6 +8,7 @@ And `/etc/tuned`, over which ours is mounted, holds files that stock profiles in
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,8 +17,13 @@ from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.podman import Podman
 
+log = logging.getLogger(__name__)
+
 #: Raised when what is looked at changes; an older file is looked up again.
 VERSION = 2
+
+#: So many images are remembered: the current one, the one before, and one that is tried.
+KEPT = 3
 
 #: The name of our container, and the label by which we know it is ours.
 CONTAINER = "openshift-tuned"
@@ -50,10 +56,23 @@ def of(paths: Paths, podman: Podman, image_id: str) -> Layout:
     if known is not None:
         return known
     layout = _look(podman, image_id)
+    try:
+        _remember(paths, image_id, layout)
+    except HostError as error:
+        # It costs the next boot some time, no more.
+        log.warning("%s", error)
+    return layout
+
+
+def _remember(paths: Paths, image_id: str, layout: Layout) -> None:
+    """In the place of those of other images: they are seldom asked for again."""
     files.directory(paths.layouts, paths.root)
     content = {"version": VERSION, **asdict(layout)}
     files.write(paths.layouts / f"{image_id}.json", json.dumps(content, indent=2).encode())
-    return layout
+    with files.explained("clear up", paths.layouts):
+        known = sorted(paths.layouts.iterdir(), key=lambda path: path.stat().st_mtime)
+        for old in known[:-KEPT]:
+            old.unlink()
 
 
 def cached(paths: Paths, image_id: str) -> Layout | None:

@@ -35,7 +35,7 @@ _ARCHIVE_TRIES = 5
 # What a registry says when asking again is of no use (containers/image, docker/distribution).
 _FOR_GOOD = re.compile(
     r"unauthorized|denied|authentication required|invalid username/password"
-    r"|no such image|manifest unknown|name unknown|not known|not found|404",
+    r"|no such image|manifest unknown|name unknown|not known|not found|\b404\b",
     re.IGNORECASE,
 )
 
@@ -130,7 +130,8 @@ class Podman:
                 said = json.loads(line)
                 progress, error = str(said.get("stream", "")), said.get("error")
             if error:
-                for_good = _FOR_GOOD.search(str(error))
+                # The reference is part of it, and may have any of these words in its name.
+                for_good = _FOR_GOOD.search(str(error).replace(reference, ""))
                 raise ImageError(f"cannot pull {reference}: {error}", may_pass=not for_good)
             if progress:
                 log.info("%s", progress.strip())

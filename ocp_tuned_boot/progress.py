@@ -14,8 +14,9 @@ from ocp_tuned_boot.systemd import Notifier
 
 log = logging.getLogger(__name__)
 
-#: What a run may take beyond its deadline to stop and remove the container (seconds).
-GRACE = 10.0
+#: What a run may take beyond its deadline to stop and remove the container (seconds): TuneD's
+#: time to end itself, and twice Podman's to clear up (container.py).
+GRACE = 20.0
 #: With less than this left, another attempt would only be cut off (seconds).
 WORTHWHILE = 4.0
 

@@ -259,7 +259,7 @@ def _in_force(content: dict[str, Any]) -> InForce:
 
 def write(paths: Paths, record: Record) -> None:
     """Replaces `status.json` atomically. Raises `HostError`."""
-    files.write(paths.status, to_json(record).encode())
+    files.write(paths.status, to_json(record).encode(errors="backslashreplace"))
 
 
 def read(paths: Paths) -> Record | None:

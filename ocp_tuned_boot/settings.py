@@ -59,6 +59,15 @@ def load(paths: Paths, boot_id: str) -> Settings:
     """What is known of this boot; nothing if the file is another boot's, or broken (which is told
     in the journal)."""
     try:
+        return read(paths, boot_id)
+    except HostError as error:
+        log.warning("%s", error)
+        return Settings(boot_id)
+
+
+def read(paths: Paths, boot_id: str) -> Settings:
+    """As `load`, but raises `HostError` for a file that cannot be read, or is broken."""
+    try:
         content = json.loads(files.read(paths.settings))
         if (content["version"], content["boot_id"]) != (VERSION, boot_id):
             return Settings(boot_id)
@@ -66,9 +75,10 @@ def load(paths: Paths, boot_id: str) -> Settings:
         return Settings(boot_id, saved, str(content["applied_at"]))
     except FileNotFoundError:
         return Settings(boot_id)
-    except (HostError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s: found no settings of a boot, expected them: %s", paths.settings, error)
-        return Settings(boot_id)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HostError(
+            f"{paths.settings}: found no settings of a boot, expected them: {error!r}"
+        ) from error
 
 
 def _saved(content: Mapping[str, str | None]) -> Saved:

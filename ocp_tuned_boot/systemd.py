@@ -113,7 +113,7 @@ class Notifier:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split()).encode()
+    line = " ".join(text.split()).encode(errors="backslashreplace")
     if len(line) > _LONGEST:
         line = line[:_LONGEST] + "…".encode()
     return line.decode(errors="ignore")

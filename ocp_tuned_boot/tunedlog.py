@@ -6,14 +6,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ocp_tuned_boot.errors import escaped
+
 # `2026-11-23 22:23:29,443 ERROR    tuned.daemon.daemon: …` (tuned/logs.py)
 _TUNED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) +([\w.-]+): (.*)\Z", re.DOTALL)
 # `E1123 22:23:31.171888    4615 controller.go:1784] …`: the operator's wrapper (klog)
 _KLOG = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ ([^\]]+)\] (.*)\Z", re.DOTALL)
 _KLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL"}
-
-# C0 and C1 control characters, which a terminal would obey.
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -76,10 +75,8 @@ class LineReader:
 
 
 def printable(text: bytes) -> str:
-    """Text in which neither broken UTF-8 nor control characters can do harm."""
-    return _CONTROL.sub(
-        lambda match: f"\\x{ord(match.group()):02x}", text.decode(errors="backslashreplace")
-    )
+    """One line of text in which neither broken UTF-8 nor control characters can do harm."""
+    return escaped(text.decode(errors="backslashreplace")).replace("\n", "\\x0a")
 
 
 def level(line: str) -> str:

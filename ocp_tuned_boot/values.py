@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ocp_tuned_boot import files
+from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.paths import sysctl_file
 
 if TYPE_CHECKING:
@@ -106,21 +108,28 @@ def targets(root: Path, setting: Setting) -> tuple[list[str], str]:
     if "\0" in key:
         return [], value
     if setting.plugin == "sysctl":
-        return [sysctl_file(key)], value
+        return _below("/proc/sys", [sysctl_file(key)]), value
     if setting.plugin == "sysfs":
         prefix = str(root).rstrip("/")
         found = glob.glob(f"{glob.escape(prefix)}/{key.lstrip('/')}")
-        return sorted(path[len(prefix) :] for path in found), value
+        return _below("/sys", [path[len(prefix) :] for path in found]), value
     if key.endswith("_bytes") and value.strip().endswith("%"):
         key, value = key.replace("_bytes", "_ratio"), value.strip()[:-1]
     return ([_VM[key]] if key in _VM else []), value
 
 
+def _below(folder: str, paths: Iterable[str]) -> list[str]:
+    """Those in this folder: a profile is not to have any other file of the host's read, and TuneD
+    writes to none (tuned/plugins/plugin_sysfs.py)."""
+    normal = {os.path.normpath(path) for path in paths}
+    return sorted(path for path in normal if path.startswith(f"{folder}/"))
+
+
 def read(root: Path, path: str) -> str:
     """The value in one of the kernel's files; empty for one that cannot be read."""
     try:
-        text = (root / path.lstrip("/")).read_text(errors="replace").strip()
-    except (OSError, ValueError):
+        text = files.read(files.resolved(root / path.lstrip("/"))).decode(errors="replace").strip()
+    except (OSError, HostError, ValueError):
         return ""
     # `always [madvise] never`: the choice is the word in brackets.
     chosen = re.match(r".*\[([^\]]+)\]", text)

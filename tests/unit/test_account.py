@@ -11,6 +11,7 @@ import pytest
 
 from ocp_tuned_boot import record
 from ocp_tuned_boot.account import Account
+from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.findings import Finding, make
 from ocp_tuned_boot.inputs import Inputs
 from ocp_tuned_boot.outcome import Outcome, Result
@@ -20,6 +21,7 @@ from ocp_tuned_boot.podman import Image
 from ocp_tuned_boot.progress import Step
 from ocp_tuned_boot.record import Handed, Hold, InForce, Record, Residue
 from ocp_tuned_boot.retry import Passing
+from ocp_tuned_boot.systemd import Notifier
 from ocp_tuned_boot.values import Value
 
 ASKED = Inputs("localhost/a", "site", "tuned", "boot")
@@ -103,12 +105,23 @@ def test_what_is_kept_has_the_result_and_the_image_it_was_applied_with(paths: Pa
 
 def test_the_time_it_took_stands_when_it_is_judged(paths: Paths) -> None:
     account = opened(paths)
-    assert not account.concluded
     account.judged(Outcome(Result.APPLIED))
-    assert account.concluded
     first = account.record().seconds
     assert 0 < first < 60
     assert account.record().seconds == first
+
+
+def test_a_result_stands_when_it_is_on_disk_and_not_before(paths: Paths) -> None:
+    account = opened(paths)
+    account.judged(Outcome(Result.APPLIED))
+    paths.status.unlink()
+    paths.status.mkdir()
+    with pytest.raises(HostError):
+        account.ready(Notifier())
+    assert not account.concluded
+    paths.status.rmdir()
+    account.ready(Notifier())
+    assert account.concluded
 
 
 def test_a_run_that_was_not_judged_has_the_time_it_took_too(paths: Paths) -> None:

@@ -340,7 +340,10 @@ def test_the_status_of_a_judged_run(result: Result, status: int) -> None:
 
 
 def test_every_expected_failure_has_a_status() -> None:
-    assert set(cli.STATUSES) == set(BootError.__subclasses__())
+    kinds = {BootError}
+    while more := {each for kind in kinds for each in kind.__subclasses__()} - kinds:
+        kinds |= more
+    assert set(cli.STATUSES) == kinds - {BootError}
 
 
 def test_lines_for_the_journal_carry_their_priority(root: Path) -> None:
@@ -367,3 +370,118 @@ def test_wrong_usage_is_status_2(root: Path, arguments: list[str]) -> None:
     done = run(root, *arguments)
     assert done.returncode == 2
     assert "usage: ocp-tuned-boot" in done.stderr
+
+
+FULL = """
+import errno, os, sys
+from ocp_tuned_boot import cli
+rename = os.rename
+def full(source, target, **more):
+    if target == "status.json":
+        raise OSError(errno.ENOSPC, "No space left on device")
+    rename(source, target, **more)
+os.rename = full
+sys.exit(cli.main(["--root", sys.argv[1], "apply"]))
+"""
+
+
+def test_a_record_that_cannot_be_written_is_a_failure_with_words(root: Path) -> None:
+    in_force(root)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(root)], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "status.json: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+CLOSED = "[tuning]\ngate = closed\ntimeout = 5\n[podman]\nsocket = /run/none\n"
+
+
+def held(root: Path) -> str:
+    """What the console says of a run under a closed gate, which is ended then."""
+    (root / "dev").mkdir()
+    os.mkfifo(root / "dev/console")
+    command = [sys.executable, "-m", "ocp_tuned_boot", "--root", str(root), "apply"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as waiting:
+        with (root / "dev/console").open() as console:
+            said = console.readline()
+        waiting.terminate()
+    return said
+
+
+def test_a_closed_gate_holds_while_another_run_is_under_way(root: Path) -> None:
+    (root / CONF).parent.mkdir(parents=True)
+    (root / CONF).write_text(CLOSED)
+    (root / "run/ocp-tuned-boot").mkdir(parents=True)
+    with (root / "run/ocp-tuned-boot/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "(gate = closed): another run holds" in held(root)
+
+
+def test_a_closed_gate_holds_whatever_a_pod_names_its_files(root: Path) -> None:
+    (root / CONF).parent.mkdir(parents=True)
+    (root / CONF).write_text(CLOSED)
+    (root / os.fsdecode(b"var/lib/ocp-tuned/profiles/site/caf\xe9\x1b[31m")).touch()
+    said = held(root)
+    assert "site/caf\\udce9\\x1b[31m: found a file name that is not UTF-8" in said
+
+
+@pytest.mark.parametrize("name", [IMAGE, RECOMMEND])
+def test_a_closed_gate_does_not_wait_for_somebody_to_say_what_is_wanted(
+    root: Path, name: str
+) -> None:
+    # On OpenShift that is a pod, which would wait for the kubelet, which would wait for it.
+    (root / CONF).parent.mkdir(parents=True)
+    (root / CONF).write_text(CLOSED)
+    (root / name).unlink()
+    done = run(root, "apply")
+    assert done.returncode == 2
+    assert "there is no such file, and boot.conf has no" in done.stderr
+
+
+def test_a_boot_conf_that_is_a_circle_of_links_is_told(root: Path) -> None:
+    (root / CONF).parent.mkdir(parents=True)
+    (root / CONF).symlink_to("boot.conf")
+    done = run(root, "apply")
+    assert done.returncode == 1
+    assert re.search(r"cannot read .*boot.conf: Too many levels", done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_what_a_killed_run_has_left_is_put_back_without_boot_conf_and_podman(root: Path) -> None:
+    knob = root / "proc/sys/net/ipv4/ip_forward"
+    knob.parent.mkdir(parents=True)
+    knob.write_text("0\n")
+    (root / CONF).parent.mkdir(parents=True)
+    (root / CONF).write_text("[tuning\n")
+    (root / "run/ocp-tuned-boot").mkdir(parents=True)
+    path = "/proc/sys/net/ipv4/ip_forward"
+    (root / "run/ocp-tuned-boot/handover.json").write_text(json.dumps(
+        {"version": 1, "boot_id": BOOT_ID, "before": {path: "1"}, "wanted": {path: "0"}}
+    ))  # fmt: skip
+    run(root, "cleanup")
+    assert knob.read_text().strip() == "1"
+
+
+@pytest.mark.parametrize(("result", "status"), [(Result.APPLIED, 0), (Result.APPLYING, 4)])
+def test_a_podman_that_is_gone_matters_only_to_a_run_that_is_unfinished(
+    root: Path, result: Result, status: int
+) -> None:
+    (root / CONF).parent.mkdir(parents=True)
+    (root / CONF).write_text("[podman]\nsocket = /run/none\n")
+    (root / "run/ocp-tuned-boot").mkdir(parents=True)
+    record.write(Paths(root), Record(result, "now", BOOT_ID))
+    assert run(root, "cleanup").returncode == status
+
+
+def test_settings_that_cannot_be_read_are_no_reason_to_say_that_nothing_has_changed(
+    root: Path,
+) -> None:
+    in_force(root)
+    (root / "run/ocp-tuned-boot/settings.json").write_text("torn {")
+    done = run(root, "drift")
+    assert done.returncode == 1
+    assert "found no settings of a boot, expected them" in done.stderr
+    for command in ("status", "history"):
+        json.loads(run(root, command, "--json").stdout)

@@ -10,8 +10,10 @@ import pytest
 
 from ocp_tuned_boot import container
 from ocp_tuned_boot.container import ContainerSpec, Mount
+from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.layout import Layout
 from ocp_tuned_boot.paths import Paths
+from ocp_tuned_boot.progress import GRACE
 
 LINKED = Layout(links=("/var/lib/ocp-tuned", "/var/lib/tuned"))
 
@@ -124,3 +126,42 @@ def test_each_difference_is_named(name: str, change: Callable[[dict[str, Any]], 
     change(seen)
     (said,) = container.differences(SPEC, seen)
     assert said.startswith(f"{name}: asked for ")
+
+
+def follower(root: Path, said: bytes) -> container._Follower:
+    paths = Paths(root)
+    paths.run.mkdir(parents=True)
+    paths.container_log.write_bytes(said)
+    return container._Follower(paths)
+
+
+LINE = b"2026-11-23T22:28:17+00:00 stderr F " + b"x" * 1000 + b"\n"
+
+
+def test_between_two_parts_of_a_long_log_somebody_looks_at_the_clock(tmp_path: Path) -> None:
+    with follower(tmp_path, LINE * 1000) as following:
+        assert following.read()
+        assert len(following._lines) < 100
+        assert following.finish() == ("x" * 1000,) * 1000
+        assert not following.read()
+    assert Paths(tmp_path).tuned_log.read_text() == ("x" * 1000 + "\n") * 1000
+
+
+def test_a_tuned_that_does_not_stop_talking_is_an_error(tmp_path: Path) -> None:
+    with follower(tmp_path, LINE * 20_000) as following:
+        with pytest.raises(HostError, match="TuneD has said more than 16777216 bytes"):
+            following.finish()
+
+
+def test_a_run_directory_that_is_full_is_an_error_with_words(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    paths.run.mkdir(parents=True)
+    paths.tuned_log.symlink_to("/dev/full")
+    paths.container_log.write_bytes(LINE)
+    with container._Follower(paths) as following:
+        with pytest.raises(HostError, match=r"cannot write .*tuned.log: No space left"):
+            following.finish()
+
+
+def test_all_that_clearing_up_may_take_is_asked_of_systemd() -> None:
+    assert container.TERM_GRACE + 2 * container.CLEARING < GRACE

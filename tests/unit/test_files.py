@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ocp_tuned_boot import files
-from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.errors import HostError, Interrupted
 
 
 def test_a_regular_file_is_read(tmp_path: Path) -> None:
@@ -153,3 +154,18 @@ def test_a_tree_is_removed_and_a_link_in_its_place_is_not_followed(tmp_path: Pat
     files.remove_tree(tree)
     assert not tree.exists()
     assert (target / "folder").is_dir()
+
+
+def test_a_signal_that_comes_when_a_file_was_replaced_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def interrupted(*arguments: Any, **more: Any) -> None:
+        rename(*arguments, **more)
+        raise Interrupted(15)
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises(Interrupted):
+        files.write(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"

@@ -359,3 +359,11 @@ def test_a_torn_image_env_gives_way_to_the_last_image_that_worked(paths: Paths) 
     paths.image_env.unlink()
     with pytest.raises(ConfigurationError, match="there is no such file"):
         inputs.read(paths, "tuned")
+
+
+@pytest.mark.parametrize("name", ["recommend.d", "ocp-tuned-boot-guard", "tuned-main.conf"])
+def test_a_profile_of_a_name_that_is_used_already_is_refused(paths: Paths, name: str) -> None:
+    (paths.profiles / name).mkdir()
+    (paths.profiles / name / "tuned.conf").touch()
+    with pytest.raises(ConfigurationError, match=f"found a profile named '{name}'"):
+        inputs.read(paths, "tuned")

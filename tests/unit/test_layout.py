@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,13 @@ def test_an_image_that_was_not_is_not(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_file_that_is_no_cache_of_ours_is_not_believed(tmp_path: Path, text: str) -> None:
     assert cached(tmp_path, text) is None
+
+
+def test_some_images_are_remembered_and_no_more(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    for number, name in enumerate(("one", "two", "three", "four")):
+        layout._remember(paths, name, Layout())
+        os.utime(paths.layouts / f"{name}.json", (number, number))
+    layout._remember(paths, "five", Layout())
+    known = {path.stem for path in paths.layouts.iterdir()}
+    assert known == {"three", "four", "five"}

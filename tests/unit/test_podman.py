@@ -25,9 +25,9 @@ def image(answer: Answer, reference: str = "localhost/x") -> Image | None:
         return podman.image(reference)
 
 
-def pull(said: bytes) -> None:
+def pull(said: bytes, reference: str = "localhost/x") -> None:
     with listening(lambda _: said) as path, Podman(path, Deadline(SHORT)) as podman:
-        podman.pull("localhost/x")
+        podman.pull(reference)
 
 
 def test_a_socket_that_is_missing() -> None:
@@ -145,11 +145,15 @@ def test_a_pull_that_fails_after_it_began() -> None:
         ("reading manifest x in a/b: manifest unknown", False),
         ("reading manifest x in a/b: name unknown: repository name not known to registry", False),
         ("no such image", False),
+        ("StatusCode: 404, Not here", False),
+        # The reference is in it, whatever is in the reference.
+        ("initializing source docker://localhost/x: dial tcp: i/o timeout", True),
+        ("initializing source docker://localhost/denied@sha256:4040: i/o timeout", True),
     ],
 )
 def test_a_pull_that_may_do_better_and_one_that_will_not(words: str, may_pass: bool) -> None:
     with pytest.raises(ImageError) as caught:
-        pull(reply(200, json.dumps({"error": words})))
+        pull(reply(200, json.dumps({"error": words})), "localhost/denied@sha256:4040")
     assert caught.value.may_pass is may_pass
 
 

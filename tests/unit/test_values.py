@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,32 @@ def test_a_difference_that_a_site_accepts_does_not_degrade() -> None:
 def test_what_was_not_compared_does_not_degrade() -> None:
     unchecked = Value("vm.x", "unchecked", "1", why="…")
     assert outcome.amend(Outcome(Result.APPLIED), [unchecked]).result is Result.APPLIED
+
+
+@pytest.mark.parametrize(
+    ("plugin", "key"),
+    [
+        ("sysfs", "/etc/shadow"), ("sysfs", "/sys/../etc/shadow"), ("sysfs", "/sys/*/../../etc/*"),
+        ("sysctl", "//.etc.shadow"), ("sysctl", "//.//.etc.shadow"), ("sysfs", "/proc/sys/vm/x"),
+    ],
+)  # fmt: skip
+def test_no_other_file_of_the_host_is_read(root: Path, plugin: str, key: str) -> None:
+    (root / "etc").mkdir()
+    (root / "etc/shadow").write_text("secret")
+    (root / "sys/kernel").mkdir(exist_ok=True, parents=True)
+    assert values.targets(root, Setting(plugin, key, "x"))[0] == []
+    (found,) = values.read_back(root, [Setting(plugin, key, "x")])
+    assert (found.state, found.found) == ("unchecked", "")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "large", "zero"])
+def test_what_is_no_file_of_the_kernels_is_not_waited_for(root: Path, kind: str) -> None:
+    path = root / "sys/odd"
+    path.parent.mkdir(exist_ok=True)
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "large":
+        path.write_bytes(b"x" * 2_000_000)
+    else:
+        path.symlink_to("/dev/zero")
+    assert values.read(root, "/sys/odd") == ""
