@@ -180,6 +180,9 @@ def _tune(
     from ocp_tuned_boot import retry  # noqa: PLC0415
     from ocp_tuned_boot.attempt import Run, attempt  # noqa: PLC0415
 
+    if systemd.running(paths, (systemd.HOST_TUNED,)):
+        with progress.step("host-tuned", "Stopping the host's own TuneD…"):
+            _displace_host_tuned(progress.deadline)
     run = Run(paths, config, asked, decision, account, progress)
     for pause in retry.pauses():
         passing = attempt(run)
@@ -189,6 +192,20 @@ def _tune(
         progress.again(pause, passing.message)
     account.met(systemd.unit_states(systemd.NEIGHBOURS))
     account.write()
+
+
+_NOT_STOPPED = ("active", "activating", "deactivating", "reloading")
+
+
+def _displace_host_tuned(deadline: Deadline) -> None:
+    """It would tune against us; and when it ends it takes back what it has set, which may be what
+    we set. Raises `HostError`, `DeadlineExceeded`."""
+    log.warning("%s runs and would tune against this; it is stopped", systemd.HOST_TUNED)
+    systemd.stop(systemd.HOST_TUNED)
+    # Not its processes: between the last one and what it does after that there may be none.
+    while systemd.unit_states((systemd.HOST_TUNED,)).get(systemd.HOST_TUNED) in _NOT_STOPPED:
+        deadline.left()
+        time.sleep(_TICK)
 
 
 def _hold_on(paths: Paths, config: Config, account: Account, notifier: Notifier) -> None:

@@ -28,7 +28,9 @@ UNIT = "ocp-tuned.service"
 #: Units that run what the profile is for.
 WORKLOADS = ("kubelet.service", "crio.service", "containerd.service", "microshift.service")
 #: Units whose state tells whether the profile came in time, and who else tunes this node.
-NEIGHBOURS = (*WORKLOADS, "tuned.service")
+#: The host's own TuneD.
+HOST_TUNED = "tuned.service"
+NEIGHBOURS = (*WORKLOADS, HOST_TUNED)
 
 
 # systemd ignores a message of more than 4096 bytes, READY=1 in it included (NOTIFY_BUFFER_MAX).
@@ -195,6 +197,15 @@ def reload(name: str) -> None:
 
         with Manager(bus=bus) as manager:
             manager.Manager.ReloadUnit(name.encode(), b"replace")
+
+
+def stop(name: str) -> None:
+    """Queues the stop of a unit. Raises `HostError`."""
+    with _bus() as bus:
+        from pystemd.systemd1 import Manager  # noqa: PLC0415
+
+        with Manager(bus=bus) as manager:
+            manager.Manager.StopUnit(name.encode(), b"replace")
 
 
 @contextmanager

@@ -119,6 +119,38 @@ def test_a_node_that_nobody_told_what_to_apply_is_left_alone() -> None:
         assert node.witness("kubelet") is not None
 
 
+@pytest.mark.parametrize("suite", SUITES)
+def test_an_orderly_shutdown_is_no_failure(suite: str) -> None:
+    # Podman is gone by the time that cleanup asks it whether a container is left.
+    def with_a_lasting_journal(node: Node) -> None:
+        furnish(node)
+        node.write("/etc/systemd/journald.conf.d/lab.conf", "[Journal]\nStorage=persistent\n")
+
+    with booted(suite, with_a_lasting_journal) as node:
+        has_ended(node)
+        node.reboot()
+        before = node.run("journalctl", "-b", "-1", "-u", "ocp-tuned.service").stdout
+        assert "ocp-tuned.service: Deactivated successfully" in before
+        assert "Failed with result" not in before
+
+
+def has_host_tuned(node: Node) -> None:
+    """A daemon which takes back at its end what it has set, as TuneD does."""
+    node.write(
+        "/etc/systemd/system/tuned.service",
+        "[Service]\nType=exec\nExecStart=/usr/bin/sleep infinity\n"
+        "ExecStopPost=/usr/sbin/sysctl -q vm.stat_interval=1\n"
+        "[Install]\nWantedBy=multi-user.target\n",
+    )
+    node.enable("tuned.service")
+
+
+def test_on_a_node_that_nobody_told_anything_tuned_of_the_host_stays() -> None:
+    with booted("trixie", has_host_tuned) as node:
+        assert property_of(node, "ocp-tuned.service", "ConditionResult") == "no"
+        assert property_of(node, "tuned.service", "ActiveState") == "active"
+
+
 def test_a_boot_conf_of_the_admin_stands_in_for_an_agent() -> None:
     def admin(node: Node) -> None:
         node.write(
@@ -136,14 +168,11 @@ def test_a_boot_conf_of_the_admin_stands_in_for_an_agent() -> None:
 def test_tuned_of_the_host_gives_way(suite: str) -> None:
     def with_host_tuned(node: Node) -> None:
         furnish(node)
-        node.write(
-            "/etc/systemd/system/tuned.service",
-            "[Service]\nType=exec\nExecStart=/usr/bin/sleep infinity\n"
-            "[Install]\nWantedBy=multi-user.target\n",
-        )
-        node.enable("tuned.service")
+        has_host_tuned(node)
 
     with booted(suite, with_host_tuned) as node:
+        has_ended(node)
+        assert "tuned.service runs and would tune against this" in node.journal("ocp-tuned")
         assert property_of(node, "tuned.service", "ActiveState") == "inactive"
         assert property_of(node, "ocp-tuned.service", "ActiveState") == "active"
         assert found_by(node, "kubelet") == WANTED

@@ -46,7 +46,10 @@ def test_the_unit_gates_the_workload_and_never_blocks_it() -> None:
 
 
 def test_the_workloads_that_are_waited_for_are_those_that_are_looked_at() -> None:
-    assert set(systemd.NEIGHBOURS) <= {*directives("Before"), *directives("Conflicts")}
+    assert set(systemd.WORKLOADS) <= set(directives("Before"))
+    # It has to be up when we look whether it is.
+    assert systemd.HOST_TUNED in directives("After")
+    assert directives("Conflicts") == []
 
 
 def test_the_unit_runs_commands_that_exist() -> None:
