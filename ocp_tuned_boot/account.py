@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ocp_tuned_boot import inputs, record
-from ocp_tuned_boot.errors import BootError, HostError
+from ocp_tuned_boot.errors import BootError, DeadlineExceeded, HostError
 from ocp_tuned_boot.findings import Finding, make
 from ocp_tuned_boot.inputs import Inputs
 from ocp_tuned_boot.outcome import Outcome, Result
@@ -21,7 +21,7 @@ from ocp_tuned_boot.systemd import Notifier
 from ocp_tuned_boot.values import Value
 
 if TYPE_CHECKING:
-    from ocp_tuned_boot.podman import Image
+    from ocp_tuned_boot.images import Had
     from ocp_tuned_boot.retry import Passing
 
 log = logging.getLogger(__name__)
@@ -45,9 +45,9 @@ class Account:
         boot_id = _boot_id(paths)
         self._last = of_this_boot(paths, boot_id)
         #: What was in force before this run.
-        self._before = self._last.in_force if self._last else None
+        self.before = self._last.in_force if self._last else None
         self._doubts: tuple[Finding, ...] = ()
-        self._record = Record(Result.FAILED, record.now(), boot_id=boot_id, in_force=self._before)
+        self._record = Record(Result.FAILED, record.now(), boot_id=boot_id, in_force=self.before)
         self.steps: list[Step] = []
         self._seconds: float | None = None
         #: The result is on disk, and whoever waits for it has been told: from here on it stands.
@@ -100,10 +100,18 @@ class Account:
                 late=self._last.late,
             )
 
-    def begins(self, image: Image) -> None:
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Those of this run that have failed."""
+        return self._record.attempts
+
+    def begins(self, had: Had) -> None:
         """TuneD is about to run: from here on nothing is known to be in force, and a run that
         is killed must not leave a record that says so."""
-        self._record = replace(self._record, image_id=image.id, in_force=None)
+        self._record = replace(
+            self._record, image=had.image.reference, image_id=had.image.id,
+            image_source=had.source, in_force=None,
+        )  # fmt: skip
         record.write(self._paths, replace(self._record, result=Result.APPLYING))
 
     def judged(self, outcome: Outcome, holds: tuple[Hold, ...] = ()) -> None:
@@ -161,22 +169,33 @@ class Account:
         self._record = replace(self._record, in_force=in_force)
         self._judge(outcome.result, outcome.findings)
 
-    def failed(self, kind: str, message: str) -> None:
+    def failed(self, kind: str, message: str, advice: str = "") -> None:
         """The run ended before TuneD was judged. What was in force may still be."""
-        found = (Finding(kind, "", message),)
+        attempts = self._record.attempts
+        if kind == DeadlineExceeded.kind and attempts:
+            # That the time is over says nothing of what it went into.
+            message += f"; the attempt before failed: {attempts[-1].message}"
+        found = (Finding(kind, "", message, advice),)
         if self._may_fall_back():
             self._fell_back(found)
         else:
             self._record = replace(self._record, result=Result.FAILED, findings=found)
 
+    def earlier(self) -> str:
+        """Why the run before has failed, for one that did not get as far."""
+        last = self._last
+        if last is None or last.result is not Result.FAILED or not last.findings:
+            return ""
+        return f"; the one before had failed: {last.findings[0].message}"
+
     def _may_fall_back(self) -> bool:
-        return self._why is not Why.START and self._before is not None
+        return self._why is not Why.START and self.before is not None
 
     def _fell_back(self, found: tuple[Finding, ...]) -> None:
         """A change has failed: what was in force is on record again, and this finding with it."""
-        assert self._before is not None  # noqa: S101  # _may_fall_back
+        assert self.before is not None  # noqa: S101  # _may_fall_back
         words = f"what was asked for is not in force: {found[0].message}"
-        in_force = replace(self._before, findings=_other(self._before.findings))
+        in_force = replace(self.before, findings=_other(self.before.findings))
         begun = self._record.in_force is None and found[0].kind not in _BEFORE_TUNING
         if begun:
             # TuneD sets one thing after the other, and where it ended nobody knows.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ from ocp_tuned_boot import (
     files,
     handover,
     holds,
+    images,
     inputs,
+    lastgood,
     layout,
+    pins,
     prepare,
     profiles,
     record,
@@ -25,9 +29,10 @@ from ocp_tuned_boot.account import Account
 from ocp_tuned_boot.config import Config
 from ocp_tuned_boot.container import ContainerSpec
 from ocp_tuned_boot.deadline import Deadline
-from ocp_tuned_boot.errors import BootError, ImageError
+from ocp_tuned_boot.errors import BootError, PodmanError
 from ocp_tuned_boot.handover import Guard
-from ocp_tuned_boot.holds import State
+from ocp_tuned_boot.holds import Standing, State
+from ocp_tuned_boot.images import Had
 from ocp_tuned_boot.inputs import Inputs
 from ocp_tuned_boot.layout import Layout
 from ocp_tuned_boot.outcome import (
@@ -38,6 +43,8 @@ from ocp_tuned_boot.outcome import (
     judge,
     parse_bootcmdline,
     with_holds,
+    with_stand_in,
+    with_values_asked,
 )
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Decision
@@ -45,9 +52,14 @@ from ocp_tuned_boot.podman import ContainerState, Image, Podman
 from ocp_tuned_boot.prepare import Overlay
 from ocp_tuned_boot.profiles import Setting
 from ocp_tuned_boot.progress import Progress
-from ocp_tuned_boot.record import InForce
 from ocp_tuned_boot.retry import Passing
 from ocp_tuned_boot.settings import Settings
+
+log = logging.getLogger(__name__)
+
+UNASKED = Standing.UNASKED
+#: An attempt that found its image broken.
+DAMAGED = "damaged-image"
 
 
 @dataclass(frozen=True)
@@ -87,48 +99,64 @@ def attempt(run: Run) -> Passing | None:
         with progress.step("podman", "Connecting to Podman…"):
             podman = Podman(run.config.socket, progress.deadline)
         with podman:
-            image = _image(run, podman)
-            with ExitStack() as without_tuned, container.sole(podman, run.paths):
-                with progress.step("prepare", "Preparing the container…"):
-                    tuning = _prepare(run, podman, image)
-                before = account.in_force
-                account.begins(image)
-                with progress.step("create", "Creating the container…"):
-                    created = container.create(podman, tuning.spec)
-                without_tuned.enter_context(_guarded(run, tuning.guard))
-                tuned = _tune(run, podman, created, tuning)
-                outcome = judge(run.asked.profile, tuned, run.config.accept)
-                if outcome.may_pass and progress.has_time():
-                    return Passing(outcome.findings[0].kind, outcome.findings[0].message)
-                held: tuple[State, ...] = ()
-                if outcome.result is not Result.FAILED:
-                    held = _hold(run, tuning, tuned, before)
-                    outcome = with_holds(outcome, held, run.config.accept)
-                account.judged(outcome, tuple(state.hold for state in held))
-                account.ready(progress.notifier)
-                # Now nobody waits any more.
-                if outcome.result is not Result.FAILED:
-                    _settle(run, tuning, outcome, held)
+            before = account.attempts[-1].message if account.attempts else ""
+            rules = run.config.images
+            had = images.have(run.paths, podman, run.asked.image, rules, progress, before)
+            try:
+                return _attempt_with(run, podman, had)
+            except PodmanError as error:
+                # Once: what is still broken when it was had anew is broken otherwise.
+                again = any(each.kind == DAMAGED for each in account.attempts)
+                if account.concluded or again or not images.is_damage(error):
+                    raise
+                images.discard(podman, had.image.id, error)
+                return Passing(DAMAGED, error.message)
     except BootError as error:
         if account.concluded or not (error.may_pass and progress.has_time()):
             raise
         return Passing(error.kind, error.message)
+
+
+def _attempt_with(run: Run, podman: Podman, had: Had) -> Passing | None:
+    """With an image that is on the node."""
+    progress, account = run.progress, run.account
+    with ExitStack() as without_tuned, container.sole(podman, run.paths):
+        with progress.step("prepare", "Preparing the container…"):
+            tuning = _prepare(run, podman, had.image)
+        account.begins(had)
+        with progress.step("create", "Creating the container…"):
+            created = container.create(podman, tuning.spec)
+        without_tuned.enter_context(_guarded(run, tuning.guard))
+        tuned = _tune(run, podman, created, tuning)
+        outcome = judge(run.asked.profile, tuned, run.config.accept)
+        outcome = with_values_asked(outcome, {it.key: it.value for it in tuning.open_files})
+        outcome = with_stand_in(outcome, run.asked.image, had.stand_in, run.config.accept)
+        if outcome.may_pass and progress.has_time():
+            return Passing(outcome.findings[0].kind, outcome.findings[0].message)
+        held: tuple[State, ...] = ()
+        if outcome.result is not Result.FAILED:
+            held = _hold(run, tuning, tuned)
+            outcome = with_holds(outcome, held, run.config.accept)
+        account.judged(outcome, tuple(it.hold for it in held if it.standing is not UNASKED))
+        account.ready(progress.notifier)
+        # Now nobody waits any more.
+        if outcome.result is not Result.FAILED:
+            _settle(run, tuning, outcome, held)
+    if outcome.result is not Result.FAILED:
+        _tidy(run, podman, had)
     return None
 
 
-def _image(run: Run, podman: Podman) -> Image:
-    """The image, from Podman's store or else pulled."""
-    reference = run.asked.image
-    with run.progress.step("image", f"Looking for the image {reference}…"):
-        image = podman.image(reference)
-    if image is not None:
-        return image
-    with run.progress.step("pull", f"Pulling the image {reference}…"):
-        podman.pull(reference)
-        image = podman.image(reference)
-    if image is None:
-        raise ImageError(f"the image {reference} is not in the store, although it was pulled")
-    return image
+def _tidy(run: Run, podman: Podman, had: Had) -> None:
+    """Images that are not needed any more go, those that are are not to be collected. The profile
+    is in force without it."""
+    try:
+        lastgood.remember(run.paths, had.image.reference, had.image.id)
+        pins.keep(run.paths, run.config.images.store, [run.asked.image, had.image.reference])
+        for gone in images.prune(run.paths, podman, had.image.id, run.config.images.keep):
+            log.info("the image %s is not needed any more and was removed", gone)
+    except BootError as error:
+        log.warning("%s", error)
 
 
 def _prepare(run: Run, podman: Podman, image: Image) -> _Tuning:
@@ -208,8 +236,9 @@ def _written(run: Run, podman: Podman, created: ContainerState) -> tuple[str, st
     return tunedlog.printable(active_profile), bootcmdline.decode(errors="replace")
 
 
-def _hold(run: Run, tuning: _Tuning, tuned: TunedRun, before: InForce | None) -> tuple[State, ...]:
+def _hold(run: Run, tuning: _Tuning, tuned: TunedRun) -> tuple[State, ...]:
     """Has systemd keep open what TuneD has closed when it ended."""
+    before = run.account.before
     with run.progress.step("hold", "Having systemd hold what has to stay open…"):
         known: tuple[State, ...] = ()
         if before is not None and before.holds:
@@ -222,11 +251,12 @@ def _settle(run: Run, tuning: _Tuning, outcome: Outcome, held: tuple[State, ...]
     """Takes back what the profile before has left, and compares what this one asks for with what
     the host has now."""
     root, account = run.paths.root, run.account
-    if held:
-        now = holds.look(run.paths, [state.hold for state in held], systemd.stored(systemd.UNIT))
-        # Why one was not given to systemd is known already.
-        states = [new if new.hold.since else old for old, new in zip(held, now)]
-        outcome = with_holds(outcome, states, run.config.accept)
+    # Why one was not given to systemd is known already.
+    given = [state for state in held if state.hold.since and state.standing is not UNASKED]
+    if given:
+        now = holds.look(run.paths, [it.hold for it in given], systemd.stored(systemd.UNIT))
+        others = [state for state in held if state not in given]
+        outcome = with_holds(outcome, [*now, *others], run.config.accept)
     owned = tuning.guard.owned if tuning.guard else frozenset()
     known, residue = settings.put_back(root, tuning.known, tuning.asked, owned)
     account.took_back(residue)

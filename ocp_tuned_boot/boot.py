@@ -43,6 +43,7 @@ from ocp_tuned_boot.systemd import Notifier
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.container import ContainerSpec
+    from ocp_tuned_boot.holds import State
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
             done = _run(paths, config_file, notifier, Why.START)
         except Unasked:
             # Whoever is to say what is wanted may be one of those who would wait.
+            gate.lets_go()
             raise
         except BootError as error:
             if not gate.holds(error.message, error.hint):
@@ -71,7 +73,7 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
         else:
             if done.result is not Result.FAILED:
                 return done
-            if not gate.holds(done.summary(), done.findings[0].advice):
+            if not gate.holds(done.summary()):
                 return done
 
 
@@ -209,28 +211,27 @@ def _displace_host_tuned(deadline: Deadline) -> None:
 
 
 def _hold_on(paths: Paths, config: Config, account: Account, notifier: Notifier) -> None:
-    """What systemd is to hold for what is in force is held again if it was lost. That is for the
-    unit's own processes: systemd takes open files from nobody else."""
+    """What systemd is to hold for what is in force is held again if it was lost."""
     in_force = account.in_force
-    if in_force is None or not notifier.connected:
+    if in_force is None:
         return
 
     from ocp_tuned_boot import holds  # noqa: PLC0415
 
-    states = holds.hold_on(paths, notifier, in_force.holds)
-    outcome = with_holds(Outcome(in_force.result, in_force.findings), states, config.accept)
+    states = holds.hold_on(paths, notifier, in_force)
+    # What the unit should not hold any more it has let go of by now.
+    found = [it for it in in_force.findings if not (notifier.in_unit and it.kind == "still-held")]
+    outcome = with_holds(Outcome(in_force.result, tuple(found)), states, config.accept)
     account.held(outcome, tuple(state.hold for state in states))
 
 
 def _remember(paths: Paths, done: Record) -> None:
     """For the boots to come. The profile is in force without it, so it is no failure."""
-    from ocp_tuned_boot import history, lastgood  # noqa: PLC0415
+    from ocp_tuned_boot import history  # noqa: PLC0415
 
     try:
         if done.boot_id:
             history.add(paths, done)
-        if done.action == "apply" and done.result in (Result.APPLIED, Result.DEGRADED):
-            lastgood.remember(paths, done.image, done.image_id)
     except HostError as error:
         log.warning("%s", error)
 
@@ -246,14 +247,14 @@ def _accounted(paths: Paths, notifier: Notifier, started: float, why: Why) -> It
             # What is on record stands: clearing up afterwards went wrong, not the tuning.
             log.warning("%s", error)
             return
-        account.failed(error.kind, error.message)
+        account.failed(error.kind, error.message, error.hint)
         notifier.status(account.record().summary())
         account.write_if_possible()
         _remember(paths, account.record())
         raise
     except Interrupted:
         if not account.concluded:
-            account.failed("interrupted", "the run was interrupted by a signal")
+            account.failed("interrupted", f"the run was interrupted by a signal{account.earlier()}")
             account.write_if_possible()
         raise
 
@@ -284,12 +285,14 @@ def _in_force(paths: Paths) -> InForce | None:
 
 @dataclass(frozen=True)
 class Preview:
-    """What `apply` would do now. `container` is None when it would start none."""
+    """What `apply` would do now. `container` is None when it would start none; `lost` is what it
+    would have systemd hold again."""
 
     decision: Decision
     asked: Inputs
     image: str
     container: ContainerSpec | None
+    lost: tuple[State, ...] = ()
 
 
 def preview(paths: Paths, config_file: Path | None) -> Preview:
@@ -297,7 +300,7 @@ def preview(paths: Paths, config_file: Path | None) -> Preview:
     config = boot_conf.load(paths, config_file)
     decision, asked = pending(paths, config)
     if decision.action is not Action.APPLY:
-        return Preview(decision, asked, "not needed", None)
+        return Preview(decision, asked, "not needed", None, _lost(paths))
 
     from ocp_tuned_boot import container, layout  # noqa: PLC0415
     from ocp_tuned_boot.podman import Podman  # noqa: PLC0415
@@ -310,6 +313,16 @@ def preview(paths: Paths, config_file: Path | None) -> Preview:
         state, image_id = "in Podman's store", image.id
     seen = layout.cached(paths, image_id) or layout.Layout()
     return Preview(decision, asked, state, container.specify(paths, asked.contract, image_id, seen))
+
+
+def _lost(paths: Paths) -> tuple[State, ...]:
+    from ocp_tuned_boot import holds  # noqa: PLC0415
+
+    in_force = _in_force(paths)
+    if in_force is None or not in_force.holds:
+        return ()
+    states = holds.look(paths, in_force.holds, systemd.stored(systemd.UNIT))
+    return tuple(state for state in states if state.standing is holds.Standing.LOST)
 
 
 def pending(paths: Paths, config: Config) -> tuple[Decision, Inputs]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from ocp_tuned_boot import __version__, boot, config, record
+from ocp_tuned_boot import __version__, boot, config, record, systemd
 from ocp_tuned_boot.errors import (
     BootError,
     Busy,
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     options = _parser().parse_args(arguments)
     # What a command prints is for programs, too: what is logged beside it is not in it.
-    reports = options.command in (_plan, _status, _drift, _history)
+    reports = options.command in (_plan, _status, _drift, _history, _image_list)
     _set_up_logging(options.verbose, sys.stderr if reports else sys.stdout)
     try:
         return int(options.command(options))
@@ -100,7 +100,32 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--force", action="store_true", help="also if nothing has changed")
         if name in ("plan", "status", "drift", "history"):
             command.add_argument("--json", action="store_true", help="for programs")
+    _image_parser(commands.add_parser("image", help=_IMAGES, description=_IMAGES))
     return parser
+
+
+_IMAGES = "images on this node, while workloads run; applies nothing"
+
+
+def _image_parser(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+    for name, function, text in (
+        ("list", _image_list, "show the images that this program knows of"),
+        ("fetch", _image_fetch, "bring in the image that is asked for"),
+        ("stage", _image_stage, "bring in an image, try it, and ask for it in image.env"),
+        ("prune", _image_prune, "remove the images brought here that are not needed any more"),
+        ("export", _image_export, "write the image that is asked for to an archive"),
+    ):
+        action = actions.add_parser(name, help=text, description=text)
+        action.set_defaults(command=function)
+        action.add_argument("--config", type=Path, metavar="FILE",
+                            help="read this boot.conf and no other")  # fmt: skip
+        if name == "list":
+            action.add_argument("--json", action="store_true", help="for programs")
+        if name == "stage":
+            action.add_argument("reference", metavar="REFERENCE")
+        if name == "export":
+            action.add_argument("archive", type=Path, metavar="ARCHIVE")
 
 
 _PRIORITIES = {
@@ -134,15 +159,20 @@ def _set_up_logging(verbose: bool, stream: TextIO) -> None:
 
 def _apply(options: argparse.Namespace) -> int:
     _raise_on_signals()
-    done = boot.apply(Paths(options.root), options.config, Notifier())
+    paths = Paths(options.root)
+    done = boot.apply(paths, options.config, _notifier(paths))
     logging.getLogger(__name__).info("%s", done.summary())
     return exit_status(done)
 
 
+def _notifier(paths: Paths) -> Notifier:
+    return Notifier(in_unit=systemd.is_own_process(paths))
+
+
 def _reload(options: argparse.Namespace) -> int:
     _raise_on_signals()
-    paths, notifier = Paths(options.root), Notifier()
-    done = boot.reload(paths, options.config, notifier, force=options.force)
+    paths = Paths(options.root)
+    done = boot.reload(paths, options.config, _notifier(paths), force=options.force)
     logging.getLogger(__name__).info("%s", done.summary())
     return exit_status(done)
 
@@ -188,7 +218,7 @@ def _status(options: argparse.Namespace) -> int:
     done = record.read(paths)
     told, now = status.look(paths, options.config, done)
     if options.json:
-        content = {"record": asdict(done) if done else None, **now.content()}
+        content = {"record": asdict(told) if told else None, **now.content()}
         print(json.dumps(content, indent=2))
     else:
         print(report.status_text(told, now))
@@ -215,6 +245,53 @@ def _history(options: argparse.Namespace) -> int:
         print(json.dumps([asdict(each) for each in boots], indent=2))
     else:
         print(report.history_text(boots))
+    return DONE
+
+
+def _image_list(options: argparse.Namespace) -> int:
+    from ocp_tuned_boot import report, staging  # noqa: PLC0415
+
+    rows = staging.listing(Paths(options.root), options.config)
+    if options.json:
+        print(json.dumps([asdict(each) for each in rows], indent=2))
+    else:
+        print(report.images_text(rows))
+    return DONE
+
+
+def _image_fetch(options: argparse.Namespace) -> int:
+    from ocp_tuned_boot import staging  # noqa: PLC0415
+
+    _raise_on_signals()
+    image = staging.fetch(Paths(options.root), options.config)
+    print(f"{image.reference} is on the node" if image else "pull = never: nothing was brought in")
+    return DONE
+
+
+def _image_stage(options: argparse.Namespace) -> int:
+    from ocp_tuned_boot import staging  # noqa: PLC0415
+
+    _raise_on_signals()
+    image = staging.stage(Paths(options.root), options.config, options.reference)
+    print(f"{image.reference} is on the node and asked for; "
+          "it is taken at the next boot or on a reload")  # fmt: skip
+    return DONE
+
+
+def _image_prune(options: argparse.Namespace) -> int:
+    from ocp_tuned_boot import staging  # noqa: PLC0415
+
+    _raise_on_signals()
+    for gone in staging.prune(Paths(options.root), options.config):
+        print(f"removed {gone}")
+    return DONE
+
+
+def _image_export(options: argparse.Namespace) -> int:
+    from ocp_tuned_boot import staging  # noqa: PLC0415
+
+    _raise_on_signals()
+    print(staging.export(Paths(options.root), options.config, options.archive))
     return DONE
 
 

@@ -49,9 +49,22 @@ files = string(default='{_FILES}')
 sysctls = string(default='{_SYSCTLS}')
 sysctl_d = option('yes', 'no', default='yes')
 
+[image]
+pull = option('missing', 'newer', 'never', default='missing')
+fallback = option('last-good', 'none', default='last-good')
+keep = integer(min=1, max=20, default=2)
+require_digest = option('yes', 'no', default='no')
+store = option('shared', 'own', default='shared')
+
 [podman]
-socket = string(min=1, default='/run/podman/podman.sock')
+socket = string(default='')
 """
+
+#: Where our own Podman services listen (units/ocp-tuned-podman*.socket), by the store they have.
+SOCKETS = {
+    "shared": Path("/run/ocp-tuned-boot/podman.sock"),
+    "own": Path("/run/ocp-tuned-boot/podman-own.sock"),
+}
 
 #: The spec's types, in the words an admin reads in an error.
 _EXPECTED = {
@@ -67,6 +80,11 @@ _EXPECTED = {
     "files": "a list of absolute paths, …",
     "sysctls": "a list of sysctl keys, …",
     "sysctl_d": "'yes' or 'no'",
+    "pull": "'missing', 'newer' or 'never'",
+    "fallback": "'last-good' or 'none'",
+    "keep": "a number of images from 1 to 20",
+    "require_digest": "'yes' or 'no'",
+    "store": "'shared' or 'own'",
     "socket": "the absolute path of a unix socket",
 }
 
@@ -89,6 +107,17 @@ class Owners:
 
 
 @dataclass(frozen=True)
+class Images:
+    """How the image is had. `keep`: so many of those that this program has brought stay."""
+
+    pull: str = "missing"
+    fallback: str = "last-good"
+    keep: int = 2
+    require_digest: bool = False
+    store: str = "shared"
+
+
+@dataclass(frozen=True)
 class Config:
     """What `boot.conf` says, checked. Times are seconds; boot.conf(5) has the meanings."""
 
@@ -105,6 +134,7 @@ class Config:
     #: What becomes of a first run that finds workloads running.
     late: str
     handover: Owners
+    images: Images
     socket: Path
 
 
@@ -114,7 +144,7 @@ def parse(layers: Iterable[tuple[str, str]]) -> Config:
     for name, text in layers:
         merged.merge(_layer(name, text))
     merged.validate(_validator())
-    tuning, handover = merged["tuning"], merged["handover"]
+    tuning, handover, image = merged["tuning"], merged["handover"], merged["image"]
     return Config(
         image=tuning["image"],
         profile=tuning["profile"],
@@ -130,7 +160,14 @@ def parse(layers: Iterable[tuple[str, str]]) -> Config:
             tuple(_items(handover["sysctls"])),
             handover["sysctl_d"] == "yes",
         ),
-        socket=Path(merged["podman"]["socket"]),
+        images=Images(
+            image["pull"],
+            image["fallback"],
+            image["keep"],
+            image["require_digest"] == "yes",
+            image["store"],
+        ),
+        socket=Path(merged["podman"]["socket"] or SOCKETS[image["store"]]),
     )
 
 
@@ -221,8 +258,8 @@ def _check_meaning(name: str, values: Mapping[str, Any]) -> None:
                 raise ConfigurationError(
                     f"{name}: [handover] {key}: found {item!r}, expected {_EXPECTED[key]}"
                 )
-    socket = values.get("podman", {}).get("socket", "/")
-    if not socket.startswith("/"):
+    socket = values.get("podman", {}).get("socket", "")
+    if socket and not socket.startswith("/"):
         raise ConfigurationError(
             f"{name}: [podman] socket: found {socket!r}, expected {_EXPECTED['socket']}"
         )

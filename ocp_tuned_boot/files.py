@@ -44,7 +44,7 @@ def read(path: Path, limit: int = LIMIT) -> bytes:
     A missing file is for the caller to judge: `FileNotFoundError` passes through.
     """
     try:
-        with open(path, "rb", opener=_opener) as file:
+        with open(path, "rb", opener=opener) as file:
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             data = file.read(limit + 1) if regular else b""
     except FileNotFoundError:
@@ -64,7 +64,8 @@ def resolved(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _opener(path: str, flags: int) -> int:
+def opener(path: str, flags: int) -> int:
+    """For `open`: follows no link, and waits for no writer of a FIFO."""
     # O_NONBLOCK: opening a FIFO must not wait for its writer.
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 

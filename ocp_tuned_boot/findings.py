@@ -58,12 +58,15 @@ KINDS = {
     "command-failed": _degrading("A command that TuneD runs is not in the image, or it failed."),
     "overridden": _degrading("A file of the host's sysctl.d sets another value, and it wins."),
     "lost-after-exit": _degrading(
-        "It lasts only as long as a file is open; `systemctl reload ocp-tuned` has systemd hold it."
+        "It takes an open file; `systemctl reload-or-restart ocp-tuned` has systemd hold it again."
     ),
+    "still-held": _degrading("`systemctl reload-or-restart ocp-tuned` lets go of it."),
+    "bad-value": _degrading("TuneD cannot make out the value; correct it in the profile."),
     "value-differs": _degrading("The value found afterwards is not the one the profile asks for."),
     "missing-kernel-argument": _degrading(
         "This boot's kernel has no such argument; it takes the argument and another boot."
     ),
+    "image-stand-in": _degrading("Make the image that is asked for available, and reload."),
     "torn-image-env": Kind(
         False, False, "Have image.env written again, whole: NTO_IMAGE=<image reference>"
     ),
@@ -146,7 +149,7 @@ _RULES = (
     _Rule("script-failed", _PLUGIN, r"script '([^']*)'"),
     _Rule("overridden", _PLUGIN + "plugin_sysctl", r"Overriding sysctl parameter '([^']*)'", True),
     _Rule("rolled-back", "tuned.daemon.daemon", r"terminating TuneD, rolling back all()", True),
-    _Rule("no-such-setting", _PLUGIN + "plugin_cpu", r"unable to evaluate latency value()"),
+    _Rule("bad-value", _PLUGIN + "plugin_cpu", r"unable to evaluate latency value()"),
     # Both need a file that stays open; a one-shot TuneD closes it when it ends. See holds.py.
     _Rule("lost-after-exit", _PLUGIN + "plugin_cpu", r"setting new cpu latency()", True),
     _Rule("lost-after-exit", _PLUGIN + "plugin_rtentsk", r"opened SOF_TIMESTAMPING_\w+()", True),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ocp_tuned_boot import config as boot_conf
 from ocp_tuned_boot import record, retry
+from ocp_tuned_boot.errors import Interrupted
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.progress import GRACE
 from ocp_tuned_boot.systemd import Notifier
@@ -34,21 +35,33 @@ class Gate:
         self._pauses = retry.pauses(LONGEST)
         self._since = record.now()
 
-    def holds(self, why: str, advice: str) -> bool:
-        """False when the gate is open. Else says why it holds, waits a while, and is True."""
+    def holds(self, why: str, advice: str = "") -> bool:
+        """False when the gate is open, or this is a run by hand: nobody waits for that. Else says
+        why it holds, waits a while, and is True."""
+        if not self._notifier.in_unit:
+            return False
         if boot_conf.gate(self._paths, self._config_file) != "closed":
-            self._notifier.hold("")
-            self._notifier.status(why)
+            self.lets_go()
+            self._notifier.status(f"{why} {advice}".strip())
             return False
         pause = next(self._pauses)
-        words = f"Held since {self._since} (gate = closed): {why} {advice}".strip()
+        words = f"Held since {self._since} (gate = closed): {why.rstrip('.')}. {advice}".strip()
         log.error("%s", words)
         _tell_console(self._paths, words)
         # It stays through the next run: who looks in the middle of it wants to know why it waits.
         self._notifier.hold(words)
         self._notifier.status(words, extend=pause + GRACE)
-        time.sleep(pause)
+        try:
+            time.sleep(pause)
+        except Interrupted:
+            self.lets_go()
+            self._notifier.status(f"Stopped; the kubelet starts without the profile: {why}")
+            raise
         return True
+
+    def lets_go(self) -> None:
+        """Who waits starts now, whatever was said before."""
+        self._notifier.hold("")
 
 
 def _tell_console(paths: Paths, words: str) -> None:

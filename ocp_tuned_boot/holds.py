@@ -15,11 +15,12 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from ocp_tuned_boot import record
 from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.record import Hold
+from ocp_tuned_boot.record import Hold, InForce
 from ocp_tuned_boot.systemd import UNIT, Notifier, Stored, stored
 
 if TYPE_CHECKING:
@@ -41,25 +42,42 @@ PATIENCE = 5.0
 _SO_TIMESTAMP = 29
 _OPT_TX_SWHW = 1 << 14
 
+#: PM_QOS_DEFAULT_VALUE (include/linux/pm_qos.h): a request for nothing.
+_NO_CONSTRAINT = -1
+
 #: A request, and what is in force, as the device has them: microseconds.
 _REQUEST = struct.Struct("=i")
 
 
+class Standing(str, Enum):
+    """What has become of a hold. `UNKNOWN`: it cannot be told, by whoever asks; `UNASKED`: it is
+    in force, and no profile asks for it any more."""
+
+    IN_FORCE = "in force"
+    LOST = "lost"
+    UNKNOWN = "unknown"
+    UNASKED = "unasked"
+
+
 @dataclass(frozen=True)
 class State:
-    """A hold as it is now; `why` it is not in force, empty where it is."""
+    """A hold as it is now, and why it is so."""
 
     hold: Hold
+    standing: Standing = Standing.IN_FORCE
     why: str = ""
 
     @property
     def in_force(self) -> bool:
-        return not self.why
+        return self.standing is Standing.IN_FORCE
 
     @property
     def words(self) -> str:
         """For people."""
-        return f"{described(self.hold)}: {self.why or 'in force'}"
+        if self.in_force:
+            return f"{described(self.hold)}: in force, held by systemd since {self.hold.since}"
+        loud = {Standing.LOST: "NOT in force", Standing.UNASKED: "STILL in force"}
+        return f"{described(self.hold)}: {loud.get(self.standing, 'not known')}: {self.why}"
 
 
 def wanted(
@@ -70,29 +88,48 @@ def wanted(
     What TuneD itself `said` that it had set wins: it has computed what this program does not
     evaluate, and it knows the machine.
     """
-    told = _told(said)
+    told = _told((each.logger, each.message) for each in said)
     holds = []
     settings = {setting.key: setting for setting in asked}
-    if LATENCY in settings or LATENCY in told:
-        setting = settings.get(LATENCY)
-        value = told.get(LATENCY)
-        if value is None and setting is not None and not setting.unknown:
-            value = latency(setting.value, cstates(paths))
-        if value is not None:
-            holds.append(Hold(LATENCY, setting.value if setting else "", str(value)))
+    setting = settings.get(LATENCY)
+    value = told.get(LATENCY)
+    if LATENCY not in told and setting is not None and not setting.unknown:
+        value = latency(setting.value, cstates(paths))
+    if value not in (None, _NO_CONSTRAINT):
+        holds.append(Hold(LATENCY, setting.value if setting else "", str(value)))
     if TIMESTAMPS in told or (TIMESTAMPS in settings and not settings[TIMESTAMPS].unknown):
         holds.append(Hold(TIMESTAMPS))
     return tuple(holds)
 
 
-def _told(said: Iterable[LogRecord]) -> dict[str, int]:
-    """What TuneD's log has of it (tuned/plugins/plugin_cpu.py, plugin_rtentsk.py)."""
-    told = {}
-    for each in said:
-        if each.logger.endswith(".plugin_cpu"):
-            if match := re.match(r"setting new cpu latency (-?\d+)", each.message):
+def lost_before(in_force: InForce) -> tuple[Hold, ...]:
+    """What an earlier release has put on record as lost, and had nothing to hold it with."""
+    known = {hold.kind for hold in in_force.holds}
+    plugins = {LATENCY: ".plugin_cpu", TIMESTAMPS: ".plugin_rtentsk"}
+    told = _told(
+        (plugins[each.subject], each.message)
+        for each in in_force.findings
+        if each.kind == "lost-after-exit" and each.subject in plugins
+    )
+    values = {kind: value for kind, value in told.items() if value is not None}
+    return tuple(
+        Hold(kind, "", str(value) if kind == LATENCY else "")
+        for kind, value in values.items()
+        if kind not in known
+    )
+
+
+def _told(said: Iterable[tuple[str, str]]) -> dict[str, int | None]:
+    """What TuneD's log has of it, loggers and messages (tuned/plugins/plugin_cpu.py,
+    plugin_rtentsk.py); None for what TuneD could not make out."""
+    told: dict[str, int | None] = {}
+    for logger, message in said:
+        if logger.endswith(".plugin_cpu"):
+            if match := re.match(r"setting new cpu latency (-?\d+)", message):
                 told[LATENCY] = int(match[1])
-        elif each.logger.endswith(".plugin_rtentsk") and "opened SOF_TIMESTAMPING" in each.message:
+            elif message.startswith("unable to evaluate latency value"):
+                told[LATENCY] = None
+        elif logger.endswith(".plugin_rtentsk") and "opened SOF_TIMESTAMPING" in message:
             told[TIMESTAMPS] = 1
     return told
 
@@ -161,45 +198,60 @@ def take(
     for kind in NAMES:
         hold = next((each for each in asked if each.kind == kind), None)
         old = kept.get(kind)
-        if hold is None:
-            _let_go(notifier, kind)
-        elif old is not None and (kind == TIMESTAMPS or hold.value == old.value):
+        if hold is not None and old is not None and hold.value in ("", old.value):
             states[kind] = State(replace(old, asked=hold.asked))
-        else:
-            states[kind] = _replaced(paths, notifier, hold)
+        elif hold is not None:
+            states[kind] = _replaced(paths, notifier, hold, old)
             new.append(kind)
+        elif old is not None and not notifier.in_unit:
+            states[kind] = State(old, Standing.UNASKED, "no profile asks for it, and " + _BY_HAND)
+        else:
+            _let_go(notifier, kind, old)
     taken = not new or notifier.barrier(PATIENCE)
     for kind in new:
-        hold, why = states[kind].hold, states[kind].why
-        if not why and not taken:
-            why = f"systemd has not said in {PATIENCE:g} s that it has taken it"
-        given = hold if why else replace(hold, since=record.now())
-        states[kind] = State(given, why or _ineffective(paths, hold))
+        states[kind] = _seen(paths, states[kind], taken)
     return tuple(states.values())
 
 
-def _let_go(notifier: Notifier, kind: str) -> None:
+def _seen(paths: Paths, state: State, taken: bool) -> State:
+    """What can be told of one that was just given to systemd."""
+    if not state.in_force:
+        return state
+    if not taken:
+        why = f"systemd has not said in {PATIENCE:g} s that it has taken it"
+        return replace(state, standing=Standing.LOST, why=why)
+    return _by_the_kernel(paths, state.hold)
+
+
+_BY_HAND = "this run was started by hand, not by the unit"
+
+
+def _let_go(notifier: Notifier, kind: str, old: Hold | None = None) -> None:
     for name in (NAMES[kind], NAMES[kind] + _NEXT):
         notifier.discard(name)
+    if old is not None:
+        log.info("systemd lets go of %s", described(old))
 
 
-def _replaced(paths: Paths, notifier: Notifier, hold: Hold) -> State:
+def _replaced(paths: Paths, notifier: Notifier, hold: Hold, old: Hold | None) -> State:
     """Opened twice: systemd keeps one open file under one name only, and names cannot be changed.
 
     Whatever ends this in between, the next time sets it right without having to know.
     """
     name = NAMES[hold.kind]
-    if not notifier.connected:
-        return State(hold, "this run has no systemd to hold it (see: systemctl reload ocp-tuned)")
+    if not notifier.in_unit:
+        return State(hold, Standing.LOST, _BY_HAND)
     try:
         _give(paths, notifier, hold, name + _NEXT)
         notifier.discard(name)
         hold = _give(paths, notifier, hold, name)
         notifier.discard(name + _NEXT)
     except OSError as error:
-        _let_go(notifier, hold.kind)
-        return State(hold, f"it cannot be opened: {error}")
-    return State(hold)
+        _let_go(notifier, hold.kind, old)
+        return State(hold, Standing.LOST, f"it cannot be opened: {error}")
+    before = f", in the place of {described(old)}" if old is not None else ""
+    log.info("systemd holds %s%s", described(hold), before)
+    return State(replace(hold, since=record.now()))
 
 
 def _give(paths: Paths, notifier: Notifier, hold: Hold, name: str) -> Hold:
@@ -243,37 +295,40 @@ def look(paths: Paths, holds: Sequence[Hold], stored: Stored | None) -> tuple[St
     states = []
     for hold in holds:
         if not hold.since:
-            why = "systemd has not been given it"
+            state = State(hold, Standing.LOST, "systemd has not been given it")
         elif stored is None:
-            why = "systemd cannot be asked what it holds"
-        elif not _is_stored(stored, NAMES[hold.kind], names):
+            state = State(hold, Standing.UNKNOWN, "systemd cannot be asked what it holds")
+        elif not _is_stored(stored, NAMES[hold.kind], len(names)):
             why = f"systemd holds {stored}, expected {', '.join(names)}"
+            state = State(hold, Standing.LOST, why)
         else:
-            why = _ineffective(paths, hold)
-        states.append(State(hold, why))
+            state = _by_the_kernel(paths, hold)
+        states.append(state)
     return tuple(states)
 
 
-def _is_stored(stored: Stored, name: str, all_names: Sequence[str]) -> bool:
+def _is_stored(stored: Stored, name: str, expected: int) -> bool:
     """Whether it is there, and no successor that a killed run has left. Before version 254 systemd
     tells only how many there are."""
     if stored.names is None:
-        return stored.count == len(all_names)
+        return stored.count >= expected
     return stored.names.count(name) == 1 and name + _NEXT not in stored.names
 
 
-def _ineffective(paths: Paths, hold: Hold) -> str:
-    """Why the kernel does not do as the hold asks; empty if it does, or cannot be asked."""
+def _by_the_kernel(paths: Paths, hold: Hold) -> State:
+    """Whether the kernel does as the hold asks, where that can be seen."""
     if hold.kind != LATENCY:
-        return ""
+        return State(hold)
     try:
         found = effective_latency(paths)
     except (OSError, struct.error) as error:
-        return f"{paths.cpu_dma_latency} cannot be read: {error}"
+        why = f"{paths.cpu_dma_latency} cannot be read: {error}"
+        return State(hold, Standing.UNKNOWN, why)
     # Of all requests the least is in force: somebody else may well have a smaller one.
     if found > int(hold.value):
-        return f"the latency in force is {found} µs, expected at most {hold.value}"
-    return ""
+        why = f"the latency in force is {found} µs, expected at most {hold.value}"
+        return State(hold, Standing.LOST, why)
+    return State(hold)
 
 
 def effective_latency(paths: Paths) -> int:
@@ -282,15 +337,22 @@ def effective_latency(paths: Paths) -> int:
         return int(_REQUEST.unpack(device.read(_REQUEST.size))[0])
 
 
-def hold_on(paths: Paths, notifier: Notifier, holds: Sequence[Hold]) -> tuple[State, ...]:
-    """Has what is lost held again; what is not asked any more is let go."""
+def hold_on(paths: Paths, notifier: Notifier, in_force: InForce) -> tuple[State, ...]:
+    """Has what is lost held again; what is not asked any more is let go. By hand it is only looked
+    at: systemd takes open files from nobody but the unit's own processes."""
+    holds = (*in_force.holds, *lost_before(in_force))
     known = look(paths, holds, stored(UNIT)) if holds else ()
+    if not notifier.in_unit:
+        return known
     for state in known:
-        if not state.in_force:
+        if state.standing is Standing.LOST:
             log.warning("%s; it is opened again", state.words)
-    states = take(paths, notifier, holds, known)
-    if states == known:
-        return states
+    # What cannot be told is left alone.
+    sure = [replace(it, standing=Standing.IN_FORCE) if it.standing is Standing.UNKNOWN else it
+            for it in known]  # fmt: skip
+    states = take(paths, notifier, holds, sure)
+    if states == tuple(sure):
+        return known
     return look(paths, [state.hold for state in states], stored(UNIT))
 
 

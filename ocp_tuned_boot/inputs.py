@@ -279,8 +279,8 @@ def _image(paths: Paths, stand_in: str) -> tuple[str, tuple[Finding, ...]]:
         worked = lastgood.read(paths)
         if not worked:
             raise
-        words = f"{error.message}; the last image that worked is used, {worked}"
-        return worked, (make("torn-image-env", str(paths.image_env), words),)
+        words = f"{error.message}; the last image that worked is used, {worked.image}"
+        return worked.image, (make("torn-image-env", str(paths.image_env), words),)
 
 
 def _profile(paths: Paths, stand_in: str) -> str:

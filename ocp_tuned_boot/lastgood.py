@@ -1,9 +1,11 @@
-"""The last image that worked, for the boot in which `image.env` cannot be read."""
+"""The last image that worked: for the boot in which `image.env` cannot be read, or what it asks for
+cannot be had."""
 
 from __future__ import annotations
 
 import json
 import logging
+from dataclasses import asdict, dataclass
 
 from ocp_tuned_boot import files
 from ocp_tuned_boot.errors import HostError
@@ -14,22 +16,33 @@ log = logging.getLogger(__name__)
 VERSION = 1
 
 
-def read(paths: Paths) -> str:
-    """Its reference; empty where none is known."""
+@dataclass(frozen=True)
+class LastGood:
+    """What it was asked for as, and its ID in Podman's store."""
+
+    image: str
+    image_id: str
+
+
+def read(paths: Paths) -> LastGood | None:
+    """None where none is known."""
     try:
         content = json.loads(files.read(paths.last_good))
-        image = content["image"] if content["version"] == VERSION else ""
+        image, image_id = content["image"], content["image_id"]
+        if content["version"] != VERSION or not isinstance(image, str) or not image:
+            return None
     except FileNotFoundError:
-        return ""
+        return None
     except (HostError, ValueError, KeyError, TypeError) as error:
         log.warning("%s: found no image that worked, expected one: %s", paths.last_good, error)
-        return ""
-    return image if isinstance(image, str) else ""
+        return None
+    return LastGood(image, str(image_id))
 
 
 def remember(paths: Paths, image: str, image_id: str) -> None:
     """Takes down that this image has put a profile in force. Raises `HostError`."""
-    data = json.dumps({"version": VERSION, "image": image, "image_id": image_id}).encode() + b"\n"
+    content = {"version": VERSION, **asdict(LastGood(image, image_id))}
+    data = json.dumps(content).encode() + b"\n"
     try:
         same = files.read(paths.last_good) == data
     except (FileNotFoundError, HostError):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -117,18 +117,44 @@ def with_holds(
 ) -> Outcome:
     """The outcome with what has become of the open files: what is held is not lost, and what
     should be and is not is."""
-    kinds = {state.hold.kind for state in states}
+    # Of what cannot be told nothing is said that was not said before.
+    known = {state.hold.kind for state in states if state.standing.value != "unknown"}
     others = [
         each
         for each in outcome.findings
-        if each.kind != "lost-after-exit" or each.subject not in kinds
+        if each.kind not in _OF_HOLDS.values() or each.subject not in known
     ]
-    lost = [
-        make("lost-after-exit", state.hold.kind, state.words)
+    told = [
+        make(_OF_HOLDS[state.standing.value], state.hold.kind, state.words)
         for state in states
-        if not state.in_force
+        if state.standing.value in _OF_HOLDS
     ]
-    return conclude([*others, *findings.accept(lost, accepted)])
+    return conclude([*others, *findings.accept(told, accepted)])
+
+
+# The finding by what has become of a hold (holds.Standing).
+_OF_HOLDS = {"lost": "lost-after-exit", "unasked": "still-held"}
+
+
+def with_values_asked(outcome: Outcome, asked: Mapping[str, str]) -> Outcome:
+    """What TuneD could not make out, with the value that the profile has: its log does not say."""
+    found = [
+        replace(each, message=f"{each.subject} = {asked[each.subject]!r}: {each.message}")
+        if each.kind == "bad-value" and each.subject in asked
+        else each
+        for each in outcome.findings
+    ]
+    return replace(outcome, findings=tuple(found))
+
+
+def with_stand_in(
+    outcome: Outcome, asked: str, why: str, accepted: Sequence[tuple[str, str]] = ()
+) -> Outcome:
+    """The outcome of a run with another image than the one that was asked for, if `why` says so."""
+    if not why:
+        return outcome
+    found = [make("image-stand-in", asked, why)]
+    return conclude([*outcome.findings, *findings.accept(found, accepted)])
 
 
 def _named(finding: Finding, expected: str) -> Finding:

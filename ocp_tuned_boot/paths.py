@@ -51,12 +51,21 @@ class Paths:
     # The host's own.
 
     @property
+    def kubelet_config(self) -> Path:
+        """Credentials for registries."""
+        return self.root / "var/lib/kubelet/config.json"
+
+    @property
     def boot_id(self) -> Path:
         return self.root / "proc/sys/kernel/random/boot_id"
 
     @property
     def kernel_cmdline(self) -> Path:
         return self.root / "proc/cmdline"
+
+    @property
+    def own_cgroup(self) -> Path:
+        return self.root / "proc/self/cgroup"
 
     @property
     def cgroups(self) -> Path:
@@ -154,6 +163,21 @@ class Paths:
     def history(self) -> Path:
         """What was done in the last boots, a file for each."""
         return self.state / "history"
+
+    @property
+    def brought(self) -> Path:
+        """The images that we have brought onto the node."""
+        return self.state / "images.json"
+
+    @property
+    def archives(self) -> tuple[Path, ...]:
+        """Folders of image archives: the admin's, and what came with the operating system."""
+        return (self.state / "images", self.root / "usr/share/ocp-tuned-boot/images")
+
+    @property
+    def crio_conf(self) -> Path:
+        """CRI-O's drop-ins; the folder is there where CRI-O is (crio.conf.d(5))."""
+        return self.root / "etc/crio/crio.conf.d"
 
     @property
     def last_good(self) -> Path:

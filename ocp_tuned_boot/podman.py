@@ -12,14 +12,15 @@ import json
 import logging
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Callable
 from urllib.parse import quote
 
+from ocp_tuned_boot import files
 from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, PodmanError
 
@@ -35,17 +36,35 @@ _ARCHIVE_TRIES = 5
 # What a registry says when asking again is of no use (containers/image, docker/distribution).
 _FOR_GOOD = re.compile(
     r"unauthorized|denied|authentication required|invalid username/password"
-    r"|no such image|manifest unknown|name unknown|not known|not found|\b404\b",
+    r"|no such image|manifest unknown|name unknown|not known|not found|\b404\b"
+    r"|x509|certificate|no space left",
     re.IGNORECASE,
 )
+# What mends it, by what it says; the first that fits.
+_MENDS = (
+    (r"unauthorized|denied|authentication required|invalid username",
+     "See whether /var/lib/kubelet/config.json has credentials for this registry and repository."),
+    (r"x509|certificate",
+     "Put the registry's CA under /etc/containers/certs.d/<host:port>/ (containers-certs.d(5))."),
+    (r"no space left", "Free some space on the node, or give the store more."),
+    (r"manifest unknown|name unknown|not known|not found|\b404\b",
+     "The registry has no such image: correct its name in image.env, or push it there."),
+    (r"digest|corrupt", "The registry serves something else than it says: push the image again."),
+    (r"", "Is the registry up, and reachable from here? The proxy is in /etc/mco/proxy.env."),
+)  # fmt: skip
+
+
+# An answer that says why not.
+_ERRORS = tuple(range(400, 600))
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image in Podman's store."""
+    """An image in Podman's store; `digests` are those of its manifest, `sha256:…`."""
 
     reference: str
     id: str
+    digests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +120,7 @@ class Podman:
         except OSError as error:
             raise PodmanError(
                 f"cannot reach Podman at {self._path}: {error.strerror or error}",
-                "Is podman.socket running (systemctl status podman.socket)? "
+                "Is its socket there (systemctl status 'ocp-tuned-podman*.socket')? "
                 "Another socket can be named in boot.conf, [podman] socket.",
                 may_pass=True,
             ) from error
@@ -115,26 +134,74 @@ class Podman:
         if response.status_code == 404:
             return None
         with self._understood(what):
-            return Image(reference, str(response.json()["Id"]))
+            found = response.json()
+            told = [str(each).partition("@")[2] for each in found.get("RepoDigests") or ()]
+            digests = dict.fromkeys([str(found.get("Digest") or ""), *told])
+            return Image(reference, str(found["Id"]), tuple(filter(None, digests)))
 
-    def pull(self, reference: str) -> None:
-        """Pulls `reference`. Raises `ImageError` with Podman's words.
+    def pull(
+        self,
+        reference: str,
+        policy: str = "missing",
+        headers: Mapping[str, str] | None = None,
+        tell: Callable[[str], None] = log.debug,
+    ) -> None:
+        """Pulls `reference` by this policy (podman-pull(1)); `headers` have the credentials, `tell`
+        hears how far it has got. Raises `ImageError` with Podman's words.
 
         Podman answers 200 before it knows how the pull ends: errors are lines of the answer.
         """
-        parameters = {"reference": reference, "policy": "missing"}
+        # With compatMode it tells how many bytes there are; Podman 4.3 does not know that yet.
+        parameters = {"reference": reference, "policy": policy, "compatMode": "true"}
         what = f"pull {reference}"
-        response = self._send("post", "/images/pull", what, params=parameters, stream=True)
+        response = self._send(
+            "post", "/images/pull", what,
+            params=parameters, headers=dict(headers or {}), stream=True, fine=_ERRORS,
+        )  # fmt: skip
+        refused = response.status_code in _ERRORS
         for line in self._lines(response, what):
             with self._understood(what):
                 said = json.loads(line)
-                progress, error = str(said.get("stream", "")), said.get("error")
+                progress, error = _pull_progress(said), said.get("error")
+                if refused:
+                    error = said.get("message") or said["cause"]
             if error:
-                # The reference is part of it, and may have any of these words in its name.
-                for_good = _FOR_GOOD.search(str(error).replace(reference, ""))
-                raise ImageError(f"cannot pull {reference}: {error}", may_pass=not for_good)
+                raise _not_pulled(reference, str(error))
             if progress:
-                log.info("%s", progress.strip())
+                tell(f"Pulling the image {reference}: {progress}")
+                log.info("%s: %s", reference, progress)
+
+    def load(self, archive: Path) -> tuple[str, ...]:
+        """Loads an image archive, and returns the names of what was in it. Raises `ImageError`."""
+        what = f"load {archive}"
+        try:
+            with open(archive, "rb", opener=files.opener) as content:
+                response = self._send("post", "/images/load", what, data=content)
+        except OSError as error:
+            raise ImageError(f"cannot read {archive}: {error.strerror}") from error
+        with self._understood(what):
+            return tuple(str(name) for name in response.json()["Names"])
+
+    def export(self, reference: str, target: BinaryIO) -> None:
+        """Writes an image to an archive in the OCI layout. Raises `OSError` for the file."""
+        what = f"export {reference}"
+        where = f"/images/{quote(reference, safe='')}/get"
+        parameters = {"format": "oci-archive"}
+        response = self._send("get", where, what, params=parameters, stream=True)
+        try:
+            for chunk in response.iter_content(chunk_size=1024 * 1024):
+                target.write(chunk)
+        except self._errors as error:
+            raise self._translated(error, what) from error
+
+    def remove_image(self, reference: str, *, force: bool = False) -> bool:
+        """Removes an image, or one name of it; says whether it is gone. Without `force` one that
+        is in use stays. One that is not there is fine."""
+        response = self._send(
+            "delete", f"/images/{quote(reference, safe='')}", f"remove image {reference}",
+            params={"force": force}, fine=(404, 409),
+        )  # fmt: skip
+        return bool(response.status_code != 409)
 
     def create(self, arguments: dict[str, Any]) -> ContainerState:
         """Creates a container from podman-py's `containers.create` arguments."""
@@ -270,6 +337,26 @@ class Podman:
         # 5xx: storage that is busy, a container that did not start; 4xx: wrong as it was asked.
         may_pass = int(error.status_code) >= 500  # type: ignore[attr-defined]
         return PodmanError(f"Podman refuses to {what}: {explanation}", may_pass=may_pass)
+
+
+def _not_pulled(reference: str, words: str) -> ImageError:
+    # The reference is part of it, and may have any of these words in its name.
+    said = words.replace(reference, "")
+    hint = next(mends for pattern, mends in _MENDS if re.search(pattern, said, re.IGNORECASE))
+    message = f"cannot pull {reference}: {words}"
+    return ImageError(message, hint, may_pass=not _FOR_GOOD.search(said))
+
+
+def _pull_progress(said: dict[str, Any]) -> str:
+    """One line of a pull's answer, in either of Podman's two forms."""
+    detail = said.get("progressDetail") or {}
+    parts = [str(said.get("stream") or said.get("status") or "").strip()]
+    if said.get("id") and "status" in said:
+        parts.append(str(said["id"]))
+    if detail.get("total"):
+        megabytes = [f"{int(detail[key]) / 1e6:.1f}" for key in ("current", "total")]
+        parts.append(f"{megabytes[0]} of {megabytes[1]} MB")
+    return " ".join(filter(None, parts))
 
 
 def _state(inspect: dict[str, Any]) -> ContainerState:

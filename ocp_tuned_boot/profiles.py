@@ -11,7 +11,7 @@ import configparser
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 #: Where TuneD looks for a profile, first match wins: the custom profiles, then the image's own.
 CUSTOM, STOCK = "/etc/tuned", ("/usr/lib/tuned", "/usr/lib/tuned/profiles")
@@ -89,7 +89,10 @@ def open_files(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
             unit.conditions["devices"] = unit.devices
         if "force_latency" in unit.options:
             asked = unit.options["force_latency"]
-            found.append(_setting(name, unit, "force_latency", asked, variables))
+            setting = _setting(name, unit, "force_latency", asked, variables)
+            # The cpu plugin takes quotes for a part of the value.
+            quoted = asked.startswith('"') and not setting.unknown
+            found.append(replace(setting, value=_expanded(asked, variables)) if quoted else setting)
     sockets = [
         _setting(name, unit, "rtentsk", "", variables)
         for name, unit in _instances(merged, "rtentsk")
@@ -142,9 +145,9 @@ class _Merged:
 
     def add(self, name: str, section: dict[str, str]) -> None:
         options = {key: value for key, value in section.items() if key not in _CONTROLS}
-        replace = section.get("replace") in _TRUE
+        replaces = section.get("replace") in _TRUE
         if name == "variables":
-            if replace:
+            if replaces:
                 self.variables.clear()
             self.variables.update(options)
             return
@@ -154,7 +157,7 @@ class _Merged:
             devices=section.get("devices", "*"), priority=section.get("priority", ""),
         )  # fmt: skip
         known = self.units.get(name)
-        if known is None or replace:
+        if known is None or replaces:
             self.units[name] = fresh
             return
         known.type, known.enabled, known.devices = fresh.type, fresh.enabled, fresh.devices

@@ -53,6 +53,10 @@ class Progress:
         finally:
             self.steps.append(Step(name, self.deadline.clock() - started))
 
+    def tell(self, status: str) -> None:
+        """How far a step has got."""
+        self.notifier.status(status, extend=self.deadline.left() + GRACE)
+
     def has_time(self) -> bool:
         """Whether another attempt is worth it."""
         return self.deadline.within(WORTHWHILE).seconds >= WORTHWHILE

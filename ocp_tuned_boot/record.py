@@ -133,6 +133,8 @@ class Record:
     handover: tuple[Handed, ...] = ()
     #: What the profile before had set and this one does not name.
     residue: tuple[Residue, ...] = ()
+    #: Where the image was had: store, registry, archive or last-good.
+    image_source: str = ""
 
     def summary(self) -> str:
         """One line for `systemctl status`."""
@@ -145,7 +147,8 @@ class Record:
         if self.result is Result.APPLYING:
             return f"Unfinished: TuneD is applying {self.profile}, or was cut off in doing so"
         if self.result is Result.FAILED:
-            return f"Failed{worst}{more}"
+            advice = f"; {told[0].advice}" if told and told[0].advice else ""
+            return f"Failed{worst}{more}{advice}"
         if self.result is Result.DEFERRED:
             return f"Deferred: {self.profile} waits for the next boot or a reload: {self.reason}"
         word = "Applied" if self.result is Result.APPLIED else "Degraded"
@@ -160,6 +163,10 @@ class Record:
             return ""
         what = "image" if self.deferred.waits == "image" else "profile"
         asked = getattr(self.deferred, what)
+        if self.in_force is not None and getattr(self.in_force, what) == asked:
+            return (
+                f"; the {what} {asked} has other contents, which wait for the next boot or a reload"
+            )
         return f"; another {what} waits for the next boot or a reload: {asked}"
 
 

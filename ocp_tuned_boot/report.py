@@ -14,6 +14,7 @@ from ocp_tuned_boot.record import Record
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.boot import Preview
+    from ocp_tuned_boot.staging import Listed
     from ocp_tuned_boot.status import Now
 
 
@@ -44,6 +45,7 @@ def plan_text(preview: Preview) -> str:
         f"  image        {asked.image} ({preview.image})",
         f"  fingerprint  {asked.fingerprint}",
     ]
+    lines += [f"  hold         {it.words}; it would be held again" for it in preview.lost]
     if preview.container:
         lines += [
             f"  container    {preview.container.name}: {' '.join(preview.container.entrypoint)}",
@@ -62,6 +64,11 @@ def status_text(done: Record | None, now: Now) -> str:
         lines = ["nothing was done in this boot yet (see: systemctl status ocp-tuned)"]
     else:
         lines = [done.summary(), *_done(done), *_owned(done), *_findings(done)]
+    if now.gated:
+        lines.append(
+            "  gate         closed: the kubelet waits until the profile is in force, or until "
+            "`systemctl stop ocp-tuned` lets it go"
+        )
     if now.waits:
         lines.append(f"  waits        {now.waits}")
     lines += [f"  drift        {_drifted(each)}" for each in now.drifted]
@@ -72,12 +79,13 @@ def status_text(done: Record | None, now: Now) -> str:
 
 def _held(now: Now) -> Iterator[str]:
     for state in now.holds:
-        since = f", since {state.hold.since}" if state.hold.since else ""
-        yield f"  hold         {state.words}{since}"
+        yield f"  hold         {state.words}"
+    if any(state.hold.kind == "force_latency" for state in now.holds) and now.latency is not None:
+        yield f"  latency      {now.latency} µs is in force now, the least of all requests"
     if now.superfluous:
         yield (
             f"  hold         systemd holds {now.stored}, {now.superfluous} more than it should; "
-            "`systemctl reload ocp-tuned` lets go of the rest"
+            "see OPEN FILES in ocp-tuned-boot(8)"
         )
 
 
@@ -87,7 +95,8 @@ def _done(done: Record) -> Iterator[str]:
         "decision": f"{done.action}: {done.reason}" if done.action else "",
         "late": f"{', '.join(done.late)} already ran" if done.late else "",
         "profile": done.profile,
-        "image": done.image,
+        "image": f"{done.image} (from: {done.image_source})" * bool(done.image_source)
+        or done.image,
         "image ID": done.image_id,
         "fingerprint": done.fingerprint,
         "boot ID": done.boot_id,
@@ -148,6 +157,15 @@ def drift_text(found: Drift) -> str:
     counted = f"{len(found.drifted)} of {found.compared} settings differ from what was applied"
     lines = [f"{counted}, {owned} of them handed over" if owned else counted]
     return "\n".join([*lines, *(f"  {_drifted(each)}" for each in found.drifted)])
+
+
+def images_text(rows: Sequence[Listed]) -> str:
+    """The images that this program knows of, for people."""
+    return "\n".join(
+        f"{row.role:<10} {row.reference}  "
+        f"{row.archive or (f'ID {row.id[:12]}' if row.id else 'not on the node')}"
+        for row in rows
+    )
 
 
 def history_text(boots: Sequence[Boot]) -> str:

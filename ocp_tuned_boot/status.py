@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ class Now:
     """`units`: the state of each that is concerned; `drifted`: settings that are no longer as they
     were applied; `waits`: what has changed of what is asked for, or why that cannot be told;
     `holds`: what is to be held, and whether it is; `stored`: all that systemd holds, if it can be
-    asked."""
+    asked; `latency`: the CPU latency in force, in microseconds, if it can be read; `gated`: the
+    workloads wait for the unit (gate = closed)."""
 
     units: dict[str, str] = field(default_factory=dict)
     drifted: tuple[Drifted, ...] = ()
     waits: str = ""
     holds: tuple[State, ...] = ()
     stored: Stored | None = None
+    latency: int | None = None
+    gated: bool = False
 
     @property
     def superfluous(self) -> int:
@@ -49,9 +53,11 @@ class Now:
             "waits": self.waits,
             "drift": [asdict(each) for each in self.drifted],
             "holds": [
-                {**asdict(state.hold), "in_force": state.in_force, "why": state.why}
-                for state in self.holds
+                {**asdict(it.hold), "standing": it.standing.value, "why": it.why}
+                for it in self.holds
             ],
+            "latency": self.latency,
+            "gated": self.gated,
             "stored": asdict(self.stored) if self.stored else None,
         }
 
@@ -59,21 +65,32 @@ class Now:
 def look(paths: Paths, config_file: Path | None, done: Record | None) -> tuple[Record | None, Now]:
     """The record, with the findings that there are now, and what else has become of it. Also for
     somebody who may not read everything."""
-    now = Now(
-        systemd.unit_states((systemd.UNIT, *systemd.NEIGHBOURS)),
-        stored=systemd.stored(systemd.UNIT),
-    )
+    units = systemd.unit_states((systemd.UNIT, *systemd.NEIGHBOURS))
+    gated = config.gate(paths, config_file) == "closed" and units.get(systemd.UNIT) == "activating"
+    now = Now(units, stored=systemd.stored(systemd.UNIT), gated=gated)
     if done is None or done.in_force is None:
         return done, now
-    now = replace(now, holds=holds.look(paths, done.in_force.holds, now.stored))
+    now = replace(
+        now, holds=holds.look(paths, done.in_force.holds, now.stored), latency=_latency(paths)
+    )
     try:
         said = config.load(paths, config_file)
-        drifted = drift.look(paths, said.handover).drifted
     except BootError as error:
         words = f"what has changed cannot be told: {error.message}"
         return now.told(done), replace(now, waits=words)
-    now = replace(now, drifted=drifted, waits=_waits(paths, said))
+    try:
+        now = replace(now, waits=_waits(paths, said))
+        now = replace(now, drifted=drift.look(paths, said.handover).drifted)
+    except BootError as error:
+        now = replace(now, waits=f"what has changed cannot be told: {error.message}")
     return now.told(done, said.accept), now
+
+
+def _latency(paths: Paths) -> int | None:
+    try:
+        return holds.effective_latency(paths)
+    except (OSError, struct.error):
+        return None
 
 
 def _waits(paths: Paths, said: config.Config) -> str:

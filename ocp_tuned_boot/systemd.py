@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sdnotify import SystemdNotifier
 
+from ocp_tuned_boot import files
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.paths import Paths
 
@@ -43,15 +44,14 @@ class Notifier:
     A message that cannot be delivered is never an error of the run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_unit: bool = False) -> None:
+        """`in_unit`: this process is one of the unit's, see `is_own_process`."""
         self._held = ""
         self._address = os.environ.get("NOTIFY_SOCKET", "")
         self._notifier = SystemdNotifier() if self._address else None
 
-    @property
-    def connected(self) -> bool:
-        """Whether there is a notification socket: this process is one of the unit's."""
-        return self._notifier is not None
+        #: Whether systemd takes open files from this process. It does not say so if it does not.
+        self.in_unit = in_unit and self._notifier is not None
 
     def status(self, text: str, extend: float | None = None) -> None:
         """Sets the text in `systemctl status`; `extend` asks for that many more seconds."""
@@ -96,7 +96,7 @@ class Notifier:
 
     def _pass(self, lines: Sequence[str], *opened: int) -> bool:
         """What sdnotify cannot: a message with descriptors. Says whether it was sent."""
-        if not self.connected:
+        if not self.in_unit:
             return False
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -119,6 +119,16 @@ def _one_line(text: str) -> str:
     if len(line) > _LONGEST:
         line = line[:_LONGEST] + "…".encode()
     return line.decode(errors="ignore")
+
+
+def is_own_process(paths: Paths) -> bool:
+    """Whether this process is one of ocp-tuned.service's, by its control group: with a notification
+    socket of another unit systemd does not listen to it for ours."""
+    try:
+        groups = files.read(paths.own_cgroup).decode(errors="replace")
+    except (FileNotFoundError, HostError):
+        return False
+    return any(UNIT in line.split("/") for line in groups.splitlines())
 
 
 def running(paths: Paths, names: Sequence[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
-from tests.lab.workload import RESET, furnish, has_ended
+from tests.lab.workload import PROFILE, RESET, furnish, has_ended
 
 #: Steps that wait for Podman or for TuneD.
 NOT_OURS = ("image", "create", "tuned")
@@ -89,7 +89,7 @@ def main() -> int:
     print("Preparing a node (the first time this takes some minutes)…", flush=True)
     boots = []
     with KernelKnobs(RESET), Node(options.suite, image=options.suite) as node:
-        furnish(node)
+        furnish(node, PROFILE + "[cpu]\nforce_latency=7\n")
         node.boot()
         if not options.boots:
             has_ended(node)

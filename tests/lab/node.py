@@ -78,7 +78,7 @@ class Node:
     def _build(self, layers: list[Path], store: Optional[Path]) -> None:
         place = self._place.path
         upper = place / "upper"
-        for folder in (upper, place / "work", self.root):
+        for folder in (upper, place / "work", place / "own", self.root):
             folder.mkdir()
         mounts.overlay(layers, upper, place / "work", self.root)
         if store:
@@ -123,7 +123,11 @@ class Node:
         """Switches it on; returns when it takes commands. The boot goes on meanwhile."""
         if self._machine:
             raise MachineError(f"{self.name} is on")
-        binds = {"/var/lib/containers": self.storage}
+        # Podman's overlays do not work on top of another.
+        binds = {
+            "/var/lib/containers": self.storage,
+            "/var/lib/ocp-tuned-boot/storage": self._place.path / "own",
+        }
         self._machine = Machine(Hardware(self.name, self.root, self.console, binds), timeout)
         self.boot_id = self.read("/proc/sys/kernel/random/boot_id").strip()
 

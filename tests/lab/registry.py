@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 from tests.lab.node import Node
 
-IMAGE = "localhost:5000/openshift/tuned:lab"
-_SERVICE = "docker-registry.service"
+#: By a name that is not the loopback's: for that no program asks a proxy.
+HOST, ADDRESS = "registry.lab:5000", "192.0.2.10"
+REPOSITORY = "openshift/tuned"
+IMAGE = f"{HOST}/{REPOSITORY}:lab"
+#: With a certificate that only the lab knows, and a password.
+LOCKED = f"registry.lab:5443/{REPOSITORY}:lab"
+USER, PASSWORD = "lab", "kept-secret"
 
-
-# Debian's own configuration asks for a password, see `lock`.
-_CONFIG = "/etc/docker/registry/config.yml"
-_OPEN = """\
+# Debian's own configuration and unit are left alone.
+_FOLDER = "/etc/lab/registry"
+_STORAGE = "storage: {filesystem: {rootdirectory: /var/lib/docker-registry}}\n"
+_OPEN = f'version: 0.1\n{_STORAGE}http: {{addr: ":5000", secret: lab}}\n'
+_SHUT = f"""\
 version: 0.1
-storage: {filesystem: {rootdirectory: /var/lib/docker-registry}}
-http: {addr: ":5000"}
+{_STORAGE}http:
+  addr: ":5443"
+  secret: lab
+  tls: {{certificate: {_FOLDER}/registry.crt, key: {_FOLDER}/registry.key}}
+auth: {{htpasswd: {{realm: lab, path: {_FOLDER}/htpasswd}}}}
+"""
+# bcrypt of PASSWORD.
+_HASH = "$2y$10$abcdefghijklmnopqrstuuPoSMJ8eJHEo5uD8RPn0pomEOY8gcXAu"
+_UNIT = """\
+[Service]
+User=docker-registry
+ExecStart=/usr/bin/docker-registry serve /etc/lab/registry/%i.yml
+"""
+_CERTIFY = f"""
+cd {_FOLDER}
+openssl req -x509 -newkey rsa:2048 -nodes -keyout registry.key -out registry.crt -days 30 \\
+  -subj /CN=registry.lab -addext subjectAltName=DNS:registry.lab 2>&1
+chown docker-registry registry.key
 """
 _ANSWERS = """
-import socket, time
+import socket, sys, time
 while True:
     try:
-        socket.create_connection(("localhost", 5000)).close()
+        socket.create_connection(("registry.lab", int(sys.argv[1]))).close()
         break
     except OSError:
         time.sleep(0.05)
@@ -28,24 +53,111 @@ while True:
 
 def fill(node: Node, image: str) -> None:
     """Moves an image from the node's storage into the registry, which is stopped then."""
-    node.run("cp", _CONFIG, f"{_CONFIG}.locked")
-    node.write(_CONFIG, _OPEN)
+    node.write(f"{_FOLDER}/open.yml", _OPEN)
+    node.write(f"{_FOLDER}/shut.yml", _SHUT)
+    node.write(f"{_FOLDER}/htpasswd", f"{USER}:{_HASH}\n")
+    node.write("/etc/systemd/system/lab-registry@.service", _UNIT)
+    node.run("systemctl", "daemon-reload")
+    node.run("sh", "-ec", _CERTIFY)
     start(node)
     node.run("podman", "push", "-q", image, IMAGE)
     node.run("podman", "rmi", "-f", image)
     stop(node)
 
 
-def start(node: Node) -> None:
+def start(node: Node, *, shut: bool = False) -> None:
     """Returns when it answers."""
-    node.run("systemctl", "start", _SERVICE)
-    node.run("timeout", "20", "python3", "-c", _ANSWERS)
+    node.run("ip", "address", "replace", f"{ADDRESS}/32", "dev", "lo")
+    node.run("systemctl", "start", f"lab-registry@{'shut' if shut else 'open'}")
+    answers(node, 5443 if shut else 5000)
 
 
-def lock(node: Node) -> None:
-    """From the next start on it asks for a password."""
-    node.run("mv", f"{_CONFIG}.locked", _CONFIG)
+def answers(node: Node, port: int) -> None:
+    """Returns when somebody listens there."""
+    node.run("timeout", "20", "python3", "-c", _ANSWERS, str(port))
 
 
 def stop(node: Node) -> None:
-    node.run("systemctl", "stop", _SERVICE)
+    node.run("systemctl", "stop", "lab-registry@open", "lab-registry@shut")
+
+
+def trust(node: Node) -> None:
+    """The node knows the certificate."""
+    node.write("/etc/containers/certs.d/registry.lab:5443/ca.crt",
+               node.read(f"{_FOLDER}/registry.crt"))  # fmt: skip
+
+
+def credentials(path: str, password: str = PASSWORD) -> str:
+    """The kubelet's config.json for this path of a registry (containers-auth.json(5))."""
+    auth = base64.b64encode(f"{USER}:{password}".encode()).decode()
+    return json.dumps({"auths": {path: {"auth": auth}}})
+
+
+#: `python3 - MODE`: in front of the registry, what a real one cannot be asked for.
+_FRONT = r"""
+import http.server, sys, time, urllib.error, urllib.request
+mode, seen = sys.argv[1], []
+
+class Front(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        blob = "/blobs/" in self.path
+        seen.append(self.path)
+        if mode == "429" and len(seen) <= 2:
+            return self.say(429, {"Retry-After": "1"}, b"slow down")
+        if mode == "500":
+            return self.say(500, {}, b"oops")
+        url = "http://registry.lab:5000" + self.path
+        request = urllib.request.Request(url, method=self.command)
+        for name in ("Accept", "Range"):
+            if self.headers[name]:
+                request.add_header(name, ", ".join(self.headers.get_all(name)))
+        try:
+            answer = urllib.request.urlopen(request)
+        except urllib.error.HTTPError as error:
+            answer = error
+        body = answer.read()
+        headers = {n: answer.headers[n] for n in answer.headers if n != "Transfer-Encoding"}
+        if blob and mode == "corrupt" and len(body) > 1000:
+            body = body[:500] + b"????" + body[504:]
+        if blob and mode == "cut" and len(body) > 1000:
+            self.send_response(answer.status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2])
+            self.close_connection = True
+            return
+        self.say(answer.status, headers, body)
+
+    do_HEAD = do_GET
+
+    def say(self, status, headers, body):
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+print("listening", flush=True)
+http.server.ThreadingHTTPServer(("", 5001), Front).serve_forever()
+"""
+FAULTY = IMAGE.replace(":5000", ":5001")
+_INSECURE = '[[registry]]\nlocation = "registry.lab:5001"\ninsecure = true\n'
+
+
+def front(node: Node, mode: str) -> None:
+    """From now on `FAULTY` is served with this fault: 429, 500, cut or corrupt."""
+    node.write("/etc/containers/registries.conf.d/faulty.conf", _INSECURE)
+    node.write("/etc/lab/front.py", _FRONT)
+    node.run("systemctl", "stop", "lab-front.service", check=False)
+    node.run("systemd-run", "-q", "--collect", "--unit=lab-front",
+             "python3", "/etc/lab/front.py", mode)  # fmt: skip
+    answers(node, 5001)
+    # Podman reads its configuration when it starts.
+    node.run("systemctl", "stop", "ocp-tuned-podman.service")

@@ -19,8 +19,8 @@ _PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps", "iproute2", "ca-certificates",
     # Containers.
     "podman", "crun", "conmon", "netavark", "nftables",
-    # A registry, for tests of pulling; started by those.
-    "docker-registry",
+    # A registry and a proxy, for tests of pulling; started by those.
+    "docker-registry", "tinyproxy-bin", "openssl",
     # What the product runs on, but for python3-podman.
     "python3", "python3-configobj", "python3-pystemd", "python3-requests", "python3-sdnotify",
     # What builds and installs the product's wheel.
@@ -37,10 +37,11 @@ FILES = {
         '[containers]\npids_limit = 0\n[network]\nnetwork_backend = "netavark"\n'
     ),
     # Without unqualified names nothing ever looks for a registry that is not there.
-    # The registry on the node itself has no certificate.
+    # Of the registries on the node itself this one has no certificate.
     "etc/containers/registries.conf.d/lab.conf": (
         "unqualified-search-registries = []\n"
         '[[registry]]\nlocation = "localhost:5000"\ninsecure = true\n'
+        '[[registry]]\nlocation = "registry.lab:5000"\ninsecure = true\n'
     ),
     # Nothing of the journal outlives a boot; every message of a flood is kept.
     "etc/systemd/journald.conf.d/lab.conf": (
@@ -49,6 +50,8 @@ FILES = {
     # A stop that hangs is a failed test, not a minute and a half of waiting.
     "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStopSec=20s\n",
     "etc/fstab": "",
+    # A name that is not the loopback's: for that no program asks a proxy.
+    "etc/hosts": "127.0.0.1 localhost\n192.0.2.10 registry.lab\n",
     # systemd fills it at every start of a machine; Node writes one of its own.
     "etc/machine-id": "",
 }

@@ -74,7 +74,7 @@ SITUATIONS = {
         "degraded", (("lost-after-exit", "rtentsk"),), TUNED_CONF + "[rtentsk]\n"
     ),
     "force_latency of a C-state that is not there": Situation(
-        "degraded", (("no-such-setting", "force_latency"),),
+        "degraded", (("bad-value", "force_latency"),),
         TUNED_CONF + "[cpu]\nforce_latency=cstate.id:99\n",
     ),
     "value differs afterwards": Situation(

@@ -85,6 +85,10 @@ def result(node: Node) -> tuple[str, list[str]]:
     return done["result"], [f"{each['kind']} {each['subject']}" for each in done["findings"]]
 
 
+def all_in_force(node: Node) -> bool:
+    return all(each["standing"] == "in force" for each in status(node)["holds"])
+
+
 def nothing_runs(node: Node) -> None:
     assert node.run("pgrep", "-f", "ocp-tuned-boot|sbin/tuned|conmon", check=False).stdout == ""
     assert node.run("podman", "ps", "-aq").stdout == ""
@@ -116,7 +120,7 @@ def test_each_is_in_force_before_the_kubelet_starts(suite: str, name: str) -> No
         assert latency() == in_force
         nothing_runs(node)
         (hold,) = status(node)["holds"]
-        assert hold["in_force"]
+        assert hold["standing"] == "in force"
         assert hold["kind"] == name
     assert latency() == NONE
 
@@ -141,7 +145,7 @@ def events(times: int) -> Iterator[tuple[str, ...]]:
         yield from [("systemctl", "restart", UNIT)] * 2
         yield ("systemctl", "daemon-reexec")
         yield ("systemctl", "daemon-reload")
-        yield ("systemctl", "restart", "podman.socket", "podman.service")
+        yield ("systemctl", "restart", "ocp-tuned-podman.socket", "ocp-tuned-podman.service")
         yield ("ocp-tuned-boot", "apply")
 
 
@@ -179,7 +183,7 @@ def test_whatever_happens_both_are_held_and_upstreams_unit_holds_neither(
         # The very same socket, and no second one.
         assert (open_in_pid_1(node), stored(node)) == (before, 2)
         assert result(node) == ("applied", [])
-        assert all(each["in_force"] for each in status(node)["holds"])
+        assert all_in_force(node)
         nothing_runs(node)
 
 
@@ -222,6 +226,12 @@ def test_a_reload_that_fails_or_is_killed_leaves_what_is_held(suite: str) -> Non
         assert (stored(node), result(node)) == (1, ("applied", []))
 
 
+def until_nothing_is_open(node: Node) -> None:
+    """systemd closes what it lets go of in the background."""
+    script = "while readlink /proc/1/fd/* | grep -q cpu_dma; do sleep 0.05; done"
+    node.run("timeout", "20", "sh", "-c", script)
+
+
 @pytest.mark.parametrize("suite", SUITES)
 def test_what_a_stop_and_a_start_make_of_it(suite: str) -> None:
     with booted(suite) as node:
@@ -231,22 +241,21 @@ def test_what_a_stop_and_a_start_make_of_it(suite: str) -> None:
         if suite == "trixie":
             # It stays, as all other settings do, until somebody says so.
             assert latency() == 7
-            assert all(each["in_force"] for each in status(node)["holds"])
+            assert all_in_force(node)
             node.run("systemctl", "start", UNIT)
             assert (open_in_pid_1(node), stored(node)) == (before, 2)
             node.run("systemctl", "stop", UNIT)
             node.run("systemctl", "clean", "--what=fdstore", UNIT)
-        # The files are closed in the background.
-        node.run("timeout", "20", "sh", "-c",
-                 "while readlink /proc/1/fd/* | grep -q cpu_dma; do sleep 0.05; done")  # fmt: skip
+        until_nothing_is_open(node)
         assert latency() == NONE
-        assert [each["in_force"] for each in status(node)["holds"]] == [False, False]
+        assert [each["standing"] for each in status(node)["holds"]] == ["lost", "lost"]
         text = node.run("ocp-tuned-boot", "status").stdout
         assert text.startswith("Degraded: ")
-        assert "lost-after-exit force_latency: force_latency = 7 µs: systemd holds 0 open" in text
+        told = "force_latency = 7 µs: NOT in force: systemd holds 0 open files"
+        assert f"lost-after-exit force_latency: {told}" in text
         node.run("systemctl", "start", UNIT)
         assert (latency(), stored(node), result(node)) == (7, 2, ("applied", []))
-        assert "force_latency = 7 µs: systemd holds 0 open files" in node.journal(
+        assert "force_latency = 7 µs: NOT in force: systemd holds 0 open files" in node.journal(
             UNIT, "--priority=warning"
         )
 
@@ -262,16 +271,17 @@ def test_a_hold_that_is_lost_is_a_finding_and_a_reload_mends_it(suite: str) -> N
         node.run("rm", DROP_IN)
         node.run("systemctl", "daemon-reload")
         assert stored(node) == 1
-        states = {each["kind"]: each["in_force"] for each in status(node)["holds"]}
+        states = {each["kind"]: each["standing"] for each in status(node)["holds"]}
         # Before version 254 systemd does not say which one it has.
-        assert states == {"force_latency": suite == "trixie", "rtentsk": False}
+        other = "in force" if suite == "trixie" else "lost"
+        assert states == {"force_latency": other, "rtentsk": "lost"}
         text = node.run("ocp-tuned-boot", "status").stdout
         assert "finding      lost-after-exit rtentsk: rtentsk (socket:[" in text
         with Watch(node, DEVICE) as watch:
             node.run("systemctl", "reload", UNIT)
             assert watch.changes() == []
         assert stored(node) == 2
-        assert all(each["in_force"] for each in status(node)["holds"])
+        assert all_in_force(node)
         assert node.run("ocp-tuned-boot", "status").stdout.startswith("Applied: ")
 
 
@@ -286,27 +296,84 @@ def test_a_systemd_that_stores_nothing_is_found_out(suite: str) -> None:
             "degraded", ["lost-after-exit force_latency", "lost-after-exit rtentsk"]
         )  # fmt: skip
         status_line = node.run("systemctl", "status", UNIT).stdout
-        assert "force_latency = 7 µs: systemd holds 0 open files" in status_line
+        assert "force_latency = 7 µs: NOT in force: systemd holds 0 open files" in status_line
 
 
-def test_a_run_by_hand_changes_nothing_of_what_systemd_holds_and_says_so() -> None:
-    with booted("trixie", SEVEN) as node:
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_run_by_hand_changes_nothing_of_what_systemd_holds_and_says_so(suite: str) -> None:
+    tuned_conf = "/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf"
+    with booted(suite) as node:
         has_ended(node)
+        before = open_in_pid_1(node)
         node.run("ocp-tuned-boot", "reload", "--force")
         # The same is held by the unit all the time.
         assert (latency(), result(node)) == (7, ("applied", []))
-        node.write("/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf", TWENTY)
-        node.run("ocp-tuned-boot", "reload")
+        node.write(tuned_conf, BOTH.replace("=7\n[", "=20\n["))
+        # With a notification socket, but another unit's, it is the same.
+        node.run(
+            "systemd-run", "-q", "--wait", "-p", "NotifyAccess=all", "ocp-tuned-boot", "reload"
+        )
         assert latency() == 7
         assert result(node) == ("degraded", ["lost-after-exit force_latency"])
+        assert "7 µs is in force now" in node.run("ocp-tuned-boot", "status").stdout
         node.run("systemctl", "reload", UNIT)
         assert (latency(), result(node)) == (20, ("applied", []))
-        node.write("/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf", PROFILE)
+        node.write(tuned_conf, PROFILE + "[rtentsk]\n")
         node.run("ocp-tuned-boot", "reload")
-        text = node.run("ocp-tuned-boot", "status").stdout
-        assert "systemd holds 1 open file (cpu-dma-latency), 1 more than it should" in text
+        assert latency() == 20
+        assert result(node) == ("degraded", ["still-held force_latency"])
         node.run("systemctl", "reload", UNIT)
-        assert (latency(), stored(node)) == (NONE, 0)
+        assert (latency(), stored(node), result(node)) == (NONE, 1, ("applied", []))
+        # The socket was there all the time.
+        assert open_in_pid_1(node) == [each for each in before if each != DEVICE]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_who_may_not_read_everything_is_not_told_that_it_is_lost(suite: str) -> None:
+    with booted(suite) as node:
+        has_ended(node)
+        nobody = ("setpriv", "--reuid=65534", "--clear-groups", "ocp-tuned-boot", "status")
+        said = node.run(*nobody, check=False).stdout
+        assert said.startswith("Applied: "), said
+        assert "lost-after-exit" not in said
+        assert "hold         force_latency = 7 µs: not known: " in said
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_after_a_start_that_failed_it_can_be_let_go(suite: str) -> None:
+    with booted(suite, SEVEN) as node:
+        has_ended(node)
+        node.write("/etc/ocp-tuned-boot/boot.conf", "[tuning]\non_change = apply\n")
+        node.write("/var/lib/ocp-tuned/recommend.d/50-openshift.conf", "[nowhere]\n")
+        assert node.run("systemctl", "restart", UNIT, check=False).returncode != 0
+        if suite == "trixie":
+            # As do all other settings that were applied before.
+            assert latency() == 7
+            node.run("systemctl", "reset-failed", UNIT)
+            node.run("systemctl", "clean", "--what=fdstore", UNIT)
+        until_nothing_is_open(node)
+        assert latency() == NONE
+
+
+def test_what_an_earlier_release_could_not_hold_is_held_after_an_upgrade() -> None:
+    with booted("trixie") as node:
+        has_ended(node)
+        # The record as that release has written it, and nothing held.
+        done = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
+        del done["in_force"]["holds"], done["image_source"]
+        lost = [("force_latency", "setting new cpu latency 7"),
+                ("rtentsk", "opened SOF_TIMESTAMPING_OPT_TX_SWHW socket")]  # fmt: skip
+        done["in_force"]["findings"] = [
+            {"kind": "lost-after-exit", "subject": subject, "message": message, "advice": "",
+             "accepted": False}
+            for subject, message in lost
+        ]  # fmt: skip
+        done["in_force"]["result"] = "degraded"
+        node.run("systemctl", "stop", UNIT)
+        node.run("systemctl", "clean", "--what=fdstore", UNIT)
+        node.write("/run/ocp-tuned-boot/status.json", json.dumps(done))
+        node.run("systemctl", "start", UNIT)
+        assert (latency(), stored(node), result(node)) == (7, 2, ("applied", []))
 
 
 @pytest.fixture(scope="module", params=SUITES)
@@ -387,5 +454,5 @@ def memory(node: Node, pid: str) -> int:
 
 def count(node: Node) -> int:
     # Podman's service ends by itself, some seconds after the last request.
-    node.run("systemctl", "stop", "podman.service")
+    node.run("systemctl", "stop", "ocp-tuned-podman.service")
     return len(node.run("ps", "-e", "-o", "pid=").stdout.split())

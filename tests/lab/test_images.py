@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.lab import host as hosts
-from tests.lab import operatorimage, registry
+from tests.lab import operatorimage
 from tests.lab.host import TUNED_CONF, Host
 from tests.lab.node import Node
 
@@ -50,35 +50,6 @@ def test_variables_of_the_image_reach_stock_profiles(host: Host) -> None:
     host.profile(TUNED_CONF + "[variables]\ninclude=/etc/tuned/realtime-variables.conf\n")
     assert host.run("apply").returncode == 0
     assert host.status()["result"] == "applied", host.messages()
-
-
-def test_an_image_that_is_not_there_is_pulled(host: Host) -> None:
-    host.node.run("podman", "tag", hosts.IMAGE, "localhost/spare")
-    try:
-        registry.fill(host.node, hosts.IMAGE)
-        registry.start(host.node)
-        host.write("var/lib/ocp-tuned/image.env", f"NTO_IMAGE={registry.IMAGE}\n")
-        done = host.run("apply")
-        assert done.returncode == 0, done.stderr
-        names = [step["name"] for step in host.status()["steps"]]
-        assert names[:5] == ["inputs", "podman", "image", "pull", "prepare"]
-        # Podman's own progress is in the journal.
-        assert "Trying to pull localhost:5000/openshift/tuned:lab" in done.stdout
-        # What the registry does not have will not be there the next time either.
-        host.write("var/lib/ocp-tuned/image.env", f"NTO_IMAGE={registry.IMAGE}-not\n")
-        host.profile(TUNED_CONF.replace("33", "34"))
-        assert host.run("reload").returncode == 5
-        assert "manifest unknown" in host.messages()
-        assert host.status()["attempts"] == []
-        registry.stop(host.node)
-        registry.lock(host.node)
-        registry.start(host.node)
-        assert host.run("reload").returncode == 5
-        assert "authentication required" in host.messages()
-        assert host.status()["attempts"] == []
-    finally:
-        registry.stop(host.node)
-        host.node.run("podman", "tag", "localhost/spare", hosts.IMAGE)
 
 
 def test_the_image_is_looked_into_once(host: Host) -> None:

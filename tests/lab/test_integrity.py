@@ -109,7 +109,11 @@ def play(node: Node, events: Iterator[tuple[str, list[str], dict[str, str]]]) ->
 def restarts(unit: str) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     for _ in range(TIMES):
         yield f"restart {unit}", ["systemctl", "restart", unit], {}
-        yield "restart podman", ["systemctl", "restart", "podman.socket", "podman.service"], {}
+        yield (
+            "restart podman",
+            ["systemctl", "restart", "ocp-tuned-podman.socket", "ocp-tuned-podman.service"],
+            {},
+        )
         yield "reload", ["systemctl", "reload", unit], {}
     for _ in range(5):
         yield "daemon-reload", ["systemctl", "daemon-reload"], {}

@@ -17,6 +17,7 @@ class Manager:
     def __init__(self, bound: socket.socket, maximum: int) -> None:
         self._bound = bound
         self._maximum = maximum
+        self._heard = threading.Condition()
         self.stored: list[tuple[str, int]] = []
         #: The names in the store after each message.
         self.history: list[tuple[str, ...]] = []
@@ -48,8 +49,20 @@ class Manager:
         # A barrier is passed by closing what came with it.
         for each in opened:
             os.close(each)
-        self.messages.append(lines)
-        self.history.append(tuple(self.names))
+        with self._heard:
+            self.messages.append(lines)
+            self.history.append(tuple(self.names))
+            self._heard.notify_all()
+
+    def wait_for(self, beginning: str, seconds: float) -> None:
+        """Returns when a line that begins so has come. Raises `TimeoutError`."""
+
+        def has_come() -> bool:
+            return any(line.startswith(beginning) for lines in self.messages for line in lines)
+
+        with self._heard:
+            if not self._heard.wait_for(has_come, seconds):
+                raise TimeoutError(f"no {beginning!r} in {self.messages}")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from ocp_tuned_boot import record
 from ocp_tuned_boot.account import Account
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.findings import Finding, make
+from ocp_tuned_boot.images import Had
 from ocp_tuned_boot.inputs import Inputs
 from ocp_tuned_boot.outcome import Outcome, Result
 from ocp_tuned_boot.paths import Paths
@@ -25,7 +26,7 @@ from ocp_tuned_boot.systemd import Notifier
 from ocp_tuned_boot.values import Value
 
 ASKED = Inputs("localhost/a", "site", "tuned", "boot")
-IMAGE = Image("localhost/a", "id-a")
+IMAGE = Had(Image("localhost/a", "id-a"), "store")
 EARLIER = InForce("boot", Result.APPLIED, "old", "localhost/old", "id-old", "f", "11:00")
 REFUSED = Finding("setting-refused", "vm.x", "no")
 

@@ -20,6 +20,7 @@ from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.record import InForce, Record
 from ocp_tuned_boot.settings import Saved, Settings
+from tests.unit import fake_manager
 from tests.unit.fake_podman import socket_path
 
 BOOT_ID = "11111111-2222-4333-8444-555555555555"
@@ -123,7 +124,7 @@ def test_podman_that_is_not_there_or_refuses(root: Path, listening: bool) -> Non
     assert done.returncode == 4
     words = "Connection refused" if listening else "No such file or directory"
     assert f"ocp-tuned-boot: cannot reach Podman at {path}: {words}" in done.stderr
-    assert "systemctl status podman.socket" in done.stderr
+    assert "systemctl status 'ocp-tuned-podman*.socket'" in done.stderr
     assert run(root, "status").returncode == 4
     # It might have come: it was tried again, each time with a longer pause, while that made sense.
     recorded = record.read(Paths(root))
@@ -399,15 +400,25 @@ CLOSED = "[tuning]\ngate = closed\ntimeout = 5\n[podman]\nsocket = /run/none\n"
 
 
 def held(root: Path) -> str:
-    """What the console says of a run under a closed gate, which is ended then."""
+    """What the console says of the unit's run under a closed gate, which is ended then."""
     (root / "dev").mkdir()
-    os.mkfifo(root / "dev/console")
+    (root / "dev/console").touch()
+    (root / "proc/self").mkdir()
+    (root / "proc/self/cgroup").write_text("0::/system.slice/ocp-tuned.service\n")
     command = [sys.executable, "-m", "ocp_tuned_boot", "--root", str(root), "apply"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as waiting:
-        with (root / "dev/console").open() as console:
-            said = console.readline()
-        waiting.terminate()
-    return said
+    with fake_manager.listening() as (address, manager):
+        env = {**os.environ, "NOTIFY_SOCKET": address}
+        with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as waiting:
+            manager.wait_for("STATUS=Held since ", 20)
+            waiting.terminate()
+    return (root / "dev/console").read_text()
+
+
+def test_by_hand_nobody_is_held(root: Path) -> None:
+    (root / CONF).parent.mkdir(parents=True)
+    (root / CONF).write_text(CLOSED)
+    (root / RECOMMEND).write_text("")
+    assert run(root, "apply").returncode == 2
 
 
 def test_a_closed_gate_holds_while_another_run_is_under_way(root: Path) -> None:

@@ -23,7 +23,7 @@ def parse(text: str) -> Config:
 def test_the_defaults() -> None:
     assert parse("") == config.parse([])
     assert parse("").timeout == 90
-    assert parse("").socket == Path("/run/podman/podman.sock")
+    assert parse("").socket == Path("/run/ocp-tuned-boot/podman.sock")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,11 @@ def test_a_key(text: str, key: str, value: object) -> None:
         ("[tuning]\naccept = overridden:*\n", "[tuning] accept: found 'overridden:*', expected a"),
         ("[tuning]\naccept = overridden:\n", "[tuning] accept: found 'overridden:', expected a"),
         ("[podman]\nsocket = x.sock\n", "[podman] socket: found 'x.sock', expected the absolute"),
-        ("[podman]\nsocket = ''\n", "[podman] socket: found '', expected the absolute path"),
+        (
+            "[image]\nkeep = 0\n",
+            "[image] keep: found '0', expected a number of images from 1 to 20",
+        ),
+        ("[image]\nstore = mine\n", "[image] store: found 'mine', expected 'shared' or 'own'"),
         ("[tuning]\ntimeuot = 1\n", "[tuning]: found the key 'timeuot', expected one of the keys"),
         (
             "[tuning]\non_change = never\n",
@@ -87,7 +91,10 @@ def test_a_key(text: str, key: str, value: object) -> None:
         ("[handover]\nsysctls = /proc/x\n", "[handover] sysctls: found '/proc/x', expected a list"),
         ("[handover]\nsysctls = a\n", "[handover] sysctls: found 'a', expected a list of sysctl"),
         ("[handover]\nsysctl_d = 1\n", "[handover] sysctl_d: found '1', expected 'yes' or 'no'"),
-        ("[other]\n", "found the section [other], expected one of [tuning], [handover], [podman]"),
+        (
+            "[other]\n",
+            "found the section [other], expected one of [tuning], [handover], [image], [podman]",
+        ),
         ("timeout = 10\n", "found the key 'timeout' before any section, expected one of"),
         ("[tuning]\n[[deep]]\n", "[tuning]: found the section 'deep', expected one of"),
         ("[tuning]\n[[timeout]]\n", "[tuning]: found the section 'timeout', expected one of the"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot import history, lastgood
+from ocp_tuned_boot.lastgood import LastGood
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.record import Record
@@ -64,14 +65,14 @@ def test_a_broken_file_is_left_out_told_of_and_replaced(
 
 def test_the_last_image_that_worked(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
-    assert lastgood.read(paths) == ""
+    assert lastgood.read(paths) is None
     lastgood.remember(paths, "localhost/a", "id")
-    assert lastgood.read(paths) == "localhost/a"
+    assert lastgood.read(paths) == LastGood("localhost/a", "id")
     before = paths.last_good.stat()
     lastgood.remember(paths, "localhost/a", "id")
     assert paths.last_good.stat() == before
     lastgood.remember(paths, "localhost/b", "id")
-    assert lastgood.read(paths) == "localhost/b"
+    assert lastgood.read(paths) == LastGood("localhost/b", "id")
 
 
 @pytest.mark.parametrize("text", ["", "torn {", "[]", '{"version": 2, "image": "x"}',
@@ -80,6 +81,6 @@ def test_a_broken_note_of_it_says_nothing(tmp_path: Path, text: str) -> None:
     paths = Paths(tmp_path)
     paths.state.mkdir(parents=True)
     paths.last_good.write_text(text)
-    assert lastgood.read(paths) == ""
+    assert lastgood.read(paths) is None
     lastgood.remember(paths, "localhost/a", "id")
-    assert lastgood.read(paths) == "localhost/a"
+    assert lastgood.read(paths) == LastGood("localhost/a", "id")

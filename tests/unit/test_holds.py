@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocp_tuned_boot import holds, tunedlog
-from ocp_tuned_boot.holds import CState, State
+from ocp_tuned_boot.findings import make
+from ocp_tuned_boot.holds import CState, Standing, State
+from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.profiles import Setting
-from ocp_tuned_boot.record import Hold
+from ocp_tuned_boot.record import Hold, InForce
 from ocp_tuned_boot.systemd import Notifier, Stored
 from tests.unit import fake_manager
 from tests.unit.fake_manager import Manager
@@ -25,6 +27,7 @@ SOCKET = Setting("rtentsk", "rtentsk", "")
 LATENCY_LINE = (
     "2026-11-23 22:28:17,872 INFO     tuned.plugins.plugin_cpu: setting new cpu latency 7"
 )
+UNABLE = "unable to evaluate latency value (probably wrong settings in the 'cpu' section)"
 SOCKET_LINE = (
     "2026-11-23 22:28:20,408 INFO     tuned.plugins.plugin_rtentsk: "
     "opened SOF_TIMESTAMPING_OPT_TX_SWHW socket"
@@ -118,6 +121,10 @@ def test_a_machine_without_idle_states_has_none(tmp_path: Path) -> None:
          [Hold("force_latency", "${f:x}", "7")]),
         ([asks("7", "[cpu] has uname_regex")], "", []),
         ([asks("None")], "", []),
+        # What TuneD could not make out it has not set; -1 is a request for nothing.
+        ([asks("9")], LATENCY_LINE.replace("setting new cpu latency 7", UNABLE), []),
+        ([asks("-1")], "", []),
+        ([asks("-1")], LATENCY_LINE.replace("latency 7", "latency -1"), []),
         ([], LATENCY_LINE, [Hold("force_latency", "", "7")]),
         ([SOCKET], "", [Hold("rtentsk")]),
         ([Setting("rtentsk", "rtentsk", "", "[rtentsk] has uname_regex")], "", []),
@@ -134,7 +141,7 @@ def test_what_is_to_be_held(
 
 
 def taken(paths: Paths, asked: list[Hold], known: tuple[State, ...] = ()) -> tuple[State, ...]:
-    return holds.take(paths, Notifier(), asked, known)
+    return holds.take(paths, Notifier(in_unit=True), asked, known)
 
 
 def test_what_is_taken_is_stored_under_its_name_and_has_the_request(
@@ -177,10 +184,10 @@ def test_what_is_asked_again_is_not_touched(paths: Paths, manager: Manager) -> N
 def test_what_nobody_asks_for_is_let_go(paths: Paths, manager: Manager) -> None:
     first = taken(paths, [Hold("force_latency", "7", "7"), Hold("rtentsk")])
     assert taken(paths, [Hold("rtentsk")], first) == first[1:]
-    assert Notifier().barrier(5)
+    assert Notifier(in_unit=True).barrier(5)
     assert manager.names == ["rtentsk"]
     assert taken(paths, []) == ()
-    assert Notifier().barrier(5)
+    assert Notifier(in_unit=True).barrier(5)
     assert manager.names == []
 
 
@@ -189,7 +196,7 @@ def test_what_a_killed_run_has_left_is_set_right_without_being_known(
     paths: Paths, manager: Manager, left: str
 ) -> None:
     with (paths.root / "file").open("w") as file:
-        Notifier().store(left, file.fileno())
+        Notifier(in_unit=True).store(left, file.fileno())
     (state,) = taken(paths, [Hold("force_latency", "7", "7")])
     assert state.in_force
     assert manager.names == ["cpu-dma-latency"]
@@ -208,7 +215,7 @@ def test_a_store_that_takes_nothing_is_found_out(
 def test_without_systemd_it_is_told(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     states = taken(paths, [Hold("force_latency", "7", "7"), Hold("rtentsk")])
-    why = "this run has no systemd to hold it (see: systemctl reload ocp-tuned)"
+    why = "this run was started by hand, not by the unit"
     assert [(state.why, state.hold.since) for state in states] == [(why, "")] * 2
     # And nothing was tried: nobody would keep it.
     assert holds.effective_latency(paths) == 2_000_000_000
@@ -232,7 +239,7 @@ def test_what_cannot_be_opened_is_told_and_nothing_older_stays(
     (state,) = taken(paths, [Hold("force_latency", "20", "20")], first)
     assert state.why.startswith("it cannot be opened: ")
     assert "cpu_dma_latency" in state.why
-    assert Notifier().barrier(5)
+    assert Notifier(in_unit=True).barrier(5)
     assert manager.names == []
 
 
@@ -253,6 +260,8 @@ TIMESTAMPS = Hold("rtentsk", "", "socket:[17]", "12:00")
         # Another's request is smaller: ours is in force all the same.
         (3, Stored(2, ("cpu-dma-latency", "rtentsk")), ("", "")),
         (7, Stored(2), ("", "")),
+        # Something superfluous makes nothing else lost.
+        (7, Stored(3), ("", "")),
         (8, Stored(2), ("the latency in force is 8 µs, expected at most 7", "")),
         (3, Stored(1), ("systemd holds 1 open file, expected cpu-dma-latency, rtentsk",) * 2),
         (3, Stored(1, ("rtentsk",)),
@@ -260,7 +269,7 @@ TIMESTAMPS = Hold("rtentsk", "", "socket:[17]", "12:00")
         (7, Stored(3, ("cpu-dma-latency", "rtentsk", "rtentsk.next")),
          ("", ("systemd holds 3 open files (cpu-dma-latency, rtentsk, rtentsk.next), "
                "expected cpu-dma-latency, rtentsk"))),
-        (7, None, ("systemd cannot be asked what it holds",) * 2),
+        (7, None, ("?systemd cannot be asked what it holds",) * 2),
     ],
 )  # fmt: skip
 def test_a_hold_is_in_force_if_the_kernel_and_systemd_say_so(
@@ -268,7 +277,8 @@ def test_a_hold_is_in_force_if_the_kernel_and_systemd_say_so(
 ) -> None:
     paths.cpu_dma_latency.write_bytes(struct.pack("=i", effective))
     found = holds.look(paths, [LATENCY, TIMESTAMPS], stored)
-    assert tuple(state.why for state in found) == expected
+    unknown = ["?" * (state.standing is Standing.UNKNOWN) for state in found]
+    assert tuple(sign + state.why for sign, state in zip(unknown, found)) == expected
     assert [state.in_force for state in found] == [not why for why in expected]
 
 
@@ -281,6 +291,8 @@ def test_a_device_that_cannot_be_read_says_nothing_good(
         paths.cpu_dma_latency.write_bytes(content)
     (found,) = holds.look(paths, [LATENCY], Stored(1))
     assert "cpu_dma_latency cannot be read: " in found.why
+    # Who may not read it is not told that it is lost.
+    assert found.standing is Standing.UNKNOWN
 
 
 def test_holds_as_text() -> None:
@@ -296,3 +308,25 @@ def test_what_systemd_was_never_given_is_not_in_force_whatever_it_holds(paths: P
     paths.cpu_dma_latency.write_bytes(struct.pack("=i", 7))
     (state,) = holds.look(paths, [replace(LATENCY, since="")], Stored(1, ("cpu-dma-latency",)))
     assert state.why == "systemd has not been given it"
+
+
+def test_by_hand_what_is_held_stays_and_is_told_of_if_nobody_asks_for_it(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    known = (State(LATENCY), State(TIMESTAMPS))
+    assert taken(paths, [LATENCY, Hold("rtentsk")], known) == known
+    (still, kept) = taken(paths, [Hold("rtentsk")], known)
+    assert (still.hold, still.standing, kept) == (LATENCY, Standing.UNASKED, known[1])
+    assert still.words.startswith("force_latency = 7 µs: STILL in force: no profile asks for it")
+
+
+def test_what_an_earlier_release_could_not_hold_is_known_from_its_findings() -> None:
+    found = (
+        make("lost-after-exit", "force_latency", "setting new cpu latency 7"),
+        make("lost-after-exit", "rtentsk", "opened SOF_TIMESTAMPING_OPT_TX_SWHW socket"),
+        make("setting-refused", "vm.x", "no"),
+    )
+    in_force = InForce("boot", Result.DEGRADED, "site", "i", "id", "f", "12:00", found)
+    assert holds.lost_before(in_force) == (Hold("force_latency", "", "7"), Hold("rtentsk"))
+    assert holds.lost_before(replace(in_force, holds=(LATENCY, TIMESTAMPS))) == ()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ocp_tuned_boot import findings, outcome, tunedlog
 from ocp_tuned_boot.findings import KINDS, Finding
-from ocp_tuned_boot.holds import State
-from ocp_tuned_boot.outcome import Outcome, Result, TunedRun, judge, with_holds
+from ocp_tuned_boot.holds import Standing, State
+from ocp_tuned_boot.outcome import Outcome, Result, TunedRun, judge, with_holds, with_values_asked
 from ocp_tuned_boot.record import Hold
 from ocp_tuned_boot.tunedlog import LogRecord
 
@@ -330,6 +330,7 @@ def test_a_kind_that_is_not_in_the_table_is_fatal() -> None:
     assert outcome.conclude(accepted).result is Result.FAILED
 
 
+LOST = Standing.LOST
 LATENCY = Hold("force_latency", "7", "7", "12:00")
 SOCKET = Hold("rtentsk", "", "socket:[17]", "12:00")
 
@@ -341,9 +342,9 @@ def test_what_is_held_is_not_lost_and_only_that() -> None:
     others = [each for each in judged.findings if each.kind != "lost-after-exit"]
     held = with_holds(judged, [State(LATENCY), State(SOCKET)])
     assert list(held.findings) == others
-    one = with_holds(judged, [State(LATENCY), State(SOCKET, "systemd holds nothing")])
+    one = with_holds(judged, [State(LATENCY), State(SOCKET, LOST, "systemd holds nothing")])
     assert [(each.subject, each.message) for each in one.findings[len(others) :]] == [
-        ("rtentsk", "rtentsk (socket:[17]): systemd holds nothing")
+        ("rtentsk", "rtentsk (socket:[17]): NOT in force: systemd holds nothing")
     ]
     # And what nobody could make out is lost.
     assert [each.subject for each in with_holds(judged, [State(LATENCY)]).findings].count(
@@ -358,16 +359,35 @@ def test_a_profile_of_which_all_is_held_is_applied(name: str) -> None:
     assert judged.result is Result.DEGRADED
     hold = LATENCY if name == "force-latency" else SOCKET
     assert with_holds(judged, [State(hold)]) == outcome.Outcome(Result.APPLIED)
-    lost = with_holds(outcome.Outcome(Result.APPLIED), [State(hold, "no")])
+    lost = with_holds(outcome.Outcome(Result.APPLIED), [State(hold, LOST, "no")])
     assert (lost.result, [each.kind for each in lost.findings]) == (
         Result.DEGRADED, ["lost-after-exit"],
     )  # fmt: skip
-    accepted = with_holds(judged, [State(hold, "no")], [("lost-after-exit", hold.kind)])
+    accepted = with_holds(judged, [State(hold, LOST, "no")], [("lost-after-exit", hold.kind)])
     assert accepted.result is Result.APPLIED
 
 
-def test_a_latency_that_tuned_could_not_make_out_is_a_setting_that_does_not_exist() -> None:
+def test_a_latency_that_tuned_could_not_make_out_is_told_with_its_value() -> None:
     words = "unable to evaluate latency value (probably wrong settings in the 'cpu' section of x)"
     line = f"2026-11-23 22:28:17,872 ERROR    tuned.plugins.plugin_cpu: {words}"
     (found,) = findings.read(tunedlog.parse([line]))
-    assert (found.kind, found.subject) == ("no-such-setting", "force_latency")
+    assert (found.kind, found.subject) == ("bad-value", "force_latency")
+    told = with_values_asked(outcome.conclude([found]), {"force_latency": "abc"})
+    assert told.findings[0].message.startswith("force_latency = 'abc': unable to evaluate")
+
+
+def test_what_cannot_be_told_of_a_hold_is_not_told() -> None:
+    judged = judge(PROFILE, run(real("force-latency")))
+    unknown = State(LATENCY, Standing.UNKNOWN, "who knows")
+    assert with_holds(judged, [unknown]) == judged
+    held = with_holds(judged, [State(LATENCY)])
+    assert with_holds(held, [unknown]) == held
+
+
+def test_what_nobody_asks_for_and_is_held_degrades() -> None:
+    still = State(LATENCY, Standing.UNASKED, "by hand")
+    found = with_holds(outcome.Outcome(Result.APPLIED), [still])
+    assert [(each.kind, each.subject) for each in found.findings] == [
+        ("still-held", "force_latency")
+    ]
+    assert found.result is Result.DEGRADED

@@ -34,7 +34,7 @@ def test_a_socket_that_is_missing() -> None:
     with socket_path() as path, pytest.raises(PodmanError) as caught:
         Podman(path, Deadline(SHORT))
     assert caught.value.message == f"cannot reach Podman at {path}: No such file or directory"
-    assert "podman.socket" in caught.value.hint
+    assert "ocp-tuned-podman*.socket" in caught.value.hint
     assert "[podman] socket" in caught.value.hint
 
 
@@ -174,8 +174,8 @@ def test_a_pull_whose_answer_is_no_json() -> None:
 
 
 def test_a_pull_that_the_service_refuses() -> None:
-    words = "Podman refuses to pull localhost/x: unqualified name"
-    with pytest.raises(PodmanError, match=words):
+    words = "cannot pull localhost/x: unqualified name"
+    with pytest.raises(ImageError, match=words):
         pull(reply(500, '{"cause": "x", "message": "unqualified name"}'))
 
 

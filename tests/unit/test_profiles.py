@@ -148,6 +148,7 @@ HELD = "[cpu]\nforce_latency=cstate.id:1|10\n[rtentsk]\n"
         ("[main]\ninclude=base\n[b]\ntype=cpu\nforce_latency=8\n[cpu]\npriority=3\n",
          [("force_latency", "8"), ("rtentsk", "")]),
         ("[variables]\na=9\n[cpu]\nforce_latency=${a}\n", [("force_latency", "9")]),
+        ('[cpu]\nforce_latency="9"\n', [("force_latency", '"9"')]),
         ("[cpu]\nforce_latency=${f:x}\n", [("force_latency", "TuneD computes it: ${f:x}")]),
         ("[cpu]\ndevices=cpu1\nforce_latency=7\n",
          [("force_latency", "[cpu] has devices, which TuneD decides on the machine")]),

@@ -10,7 +10,7 @@ from ocp_tuned_boot.boot import Preview
 from ocp_tuned_boot.drift import Drift, Drifted
 from ocp_tuned_boot.findings import Finding
 from ocp_tuned_boot.history import Boot, Run
-from ocp_tuned_boot.holds import State
+from ocp_tuned_boot.holds import Standing, State
 from ocp_tuned_boot.inputs import Inputs, ProfileFile
 from ocp_tuned_boot.layout import Layout
 from ocp_tuned_boot.outcome import Result
@@ -120,14 +120,18 @@ def test_a_status_shows_what_others_own_and_what_waits() -> None:
 
 def test_a_status_tells_of_each_hold_and_of_what_is_held_beyond() -> None:
     kept = State(Hold("force_latency", "cstate.id:1|10", "2", "12:00"))
-    lost = State(Hold("rtentsk", "", "socket:[17]", "12:00"), "systemd holds nothing")
-    now = Now(holds=(kept, lost), stored=Stored(3, ("a", "b", "c")))
+    lost = State(Hold("rtentsk", "", "socket:[17]"), Standing.LOST, "systemd holds nothing")
+    now = Now(holds=(kept, lost), stored=Stored(3, ("a", "b", "c")), latency=1, gated=True)
     lines = report.status_text(Record(Result.APPLIED, "12:00"), now).splitlines()
-    assert lines[-3:] == [
-        "  hold         force_latency = 2 µs (cstate.id:1|10): in force, since 12:00",
-        "  hold         rtentsk (socket:[17]): systemd holds nothing, since 12:00",
+    assert lines[-5:] == [
+        ("  gate         closed: the kubelet waits until the profile is in force, or until "
+         "`systemctl stop ocp-tuned` lets it go"),
+        ("  hold         force_latency = 2 µs (cstate.id:1|10): in force, "
+         "held by systemd since 12:00"),
+        "  hold         rtentsk (socket:[17]): NOT in force: systemd holds nothing",
+        "  latency      1 µs is in force now, the least of all requests",
         ("  hold         systemd holds 3 open files (a, b, c), 1 more than it should; "
-         "`systemctl reload ocp-tuned` lets go of the rest"),
+         "see OPEN FILES in ocp-tuned-boot(8)"),
     ]  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
 
 
 def test_a_pause_is_announced_and_never_outlasts_the_deadline(manager: socket.socket) -> None:
-    progress = Progress(Deadline(0.2), Notifier())
+    progress = Progress(Deadline(0.2), Notifier(in_unit=True))
     started = time.monotonic()
     progress.again(60, "no socket")
     assert 0.05 < time.monotonic() - started < 0.2
@@ -46,13 +46,13 @@ def test_a_pause_is_announced_and_never_outlasts_the_deadline(manager: socket.so
 
 
 def test_an_attempt_that_would_only_be_cut_off_is_not_begun() -> None:
-    assert Progress(Deadline(WORTHWHILE + 1), Notifier()).has_time()
-    assert not Progress(Deadline(WORTHWHILE - 1), Notifier()).has_time()
-    assert not Progress(Deadline(-1), Notifier()).has_time()
+    assert Progress(Deadline(WORTHWHILE + 1), Notifier(in_unit=True)).has_time()
+    assert not Progress(Deadline(WORTHWHILE - 1), Notifier(in_unit=True)).has_time()
+    assert not Progress(Deadline(-1), Notifier(in_unit=True)).has_time()
 
 
 def test_an_open_gate_holds_nobody(tmp_path: Path) -> None:
-    assert not Gate(Paths(tmp_path), None, Notifier()).holds("why", "do this")
+    assert not Gate(Paths(tmp_path), None, Notifier(in_unit=True)).holds("why", "do this")
 
 
 def test_a_closed_gate_holds_and_says_why(tmp_path: Path, manager: socket.socket) -> None:
@@ -61,12 +61,12 @@ def test_a_closed_gate_holds_and_says_why(tmp_path: Path, manager: socket.socket
     paths.admin_conf.write_text("[tuning]\ngate = closed\n")
     paths.console.parent.mkdir()
     paths.console.touch()
-    notifier = Notifier()
+    notifier = Notifier(in_unit=True)
     gate = Gate(paths, None, notifier)
     assert gate.holds("no such profile", "Correct its name.")
     status, extend = manager.recv(999).decode().split("\n")
     assert status.startswith("STATUS=Held since 20")
-    assert status.endswith("(gate = closed): no such profile Correct its name.")
+    assert status.endswith("(gate = closed): no such profile. Correct its name.")
     assert int(extend.partition("=")[2]) > GRACE * 1e6
     # The next run says what it does; who waits still wants to know why.
     notifier.status("Connecting to Podman…")

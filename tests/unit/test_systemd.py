@@ -152,7 +152,7 @@ def test_a_bus_that_is_not_there_is_told_of(
 def test_a_barrier_is_passed_when_systemd_has_closed_what_came_with_it(
     manager: socket.socket,
 ) -> None:
-    notifier = Notifier()
+    notifier = Notifier(in_unit=True)
     notifier.status("before")
     # Nobody closes it.
     assert not notifier.barrier(0.05)
@@ -164,8 +164,8 @@ def test_a_barrier_is_passed_when_systemd_has_closed_what_came_with_it(
 
 
 def test_an_open_file_arrives_with_its_name(manager: socket.socket, tmp_path: Path) -> None:
-    notifier = Notifier()
-    assert notifier.connected
+    notifier = Notifier(in_unit=True)
+    assert notifier.in_unit
     with (tmp_path / "file").open("w") as file:
         notifier.store("a-name", file.fileno())
         notifier.discard("a-name")
@@ -178,8 +178,8 @@ def test_an_open_file_arrives_with_its_name(manager: socket.socket, tmp_path: Pa
 
 def test_without_a_manager_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    notifier = Notifier()
-    assert not notifier.connected
+    notifier = Notifier(in_unit=True)
+    assert not notifier.in_unit
     notifier.store("name", 0)
     notifier.discard("name")
     assert not notifier.barrier(5)
@@ -189,3 +189,34 @@ def test_what_is_stored_as_text() -> None:
     assert str(systemd.Stored(0)) == "0 open files"
     assert str(systemd.Stored(1, ("a",))) == "1 open file (a)"
     assert str(systemd.Stored(2, ("a", "b"))) == "2 open files (a, b)"
+
+
+def test_with_the_socket_of_another_unit_nothing_is_stored(manager: socket.socket) -> None:
+    # systemd would answer the barrier of it all the same.
+    notifier = Notifier(in_unit=False)
+    notifier.store("name", 0)
+    assert not notifier.barrier(5)
+    with pytest.raises(BlockingIOError):
+        manager.recv(1)
+
+
+@pytest.mark.parametrize(
+    ("text", "own"),
+    [
+        ("0::/system.slice/ocp-tuned.service\n", True),
+        ("0::/system.slice/ocp-tuned.service/.control\n", True),
+        ("1:name=systemd:/system.slice/ocp-tuned.service\n0::/\n", True),
+        ("0::/system.slice/ocp-tuned-notice.service\n", False),
+        ("0::/system.slice/run-u5.service\n", False),
+        ("0::/user.slice/x-ocp-tuned.service.scope\n", False),
+        (None, False),
+    ],
+)
+def test_a_process_is_the_units_by_its_control_group(
+    tmp_path: Path, text: str | None, own: bool
+) -> None:
+    paths = Paths(tmp_path)
+    if text is not None:
+        paths.own_cgroup.parent.mkdir(parents=True)
+        paths.own_cgroup.write_text(text)
+    assert systemd.is_own_process(paths) is own

@@ -1,0 +1,61 @@
+"""The images that this program has brought onto the node: those it may remove again."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from ocp_tuned_boot import files
+from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.paths import Paths
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+#: More are not remembered.
+LIMIT = 50
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What it was asked for as, and its ID in Podman's store."""
+
+    reference: str
+    id: str
+
+
+def read(paths: Paths) -> tuple[Brought, ...]:
+    """The last one first; none where the file cannot be read, which is told in the journal."""
+    try:
+        content = json.loads(files.read(paths.brought))
+        if content["version"] != VERSION:
+            raise ValueError(f"found version {content['version']}, expected {VERSION}")
+        found = tuple(Brought(**each) for each in content["images"])
+        if not all(isinstance(text, str) for each in found for text in (each.reference, each.id)):
+            raise TypeError("found what is no text")
+    except FileNotFoundError:
+        return ()
+    except (HostError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s: found no list of images, expected one: %s", paths.brought, error)
+        return ()
+    return found
+
+
+def remember(paths: Paths, reference: str, image_id: str) -> None:
+    """Takes down that this image is on the node because of us. Raises `HostError`."""
+    new, known = Brought(reference, image_id), read(paths)
+    if known[:1] != (new,):
+        _write(paths, [new, *(each for each in known if each != new)])
+
+
+def forget(paths: Paths, image_id: str) -> None:
+    """It is gone. Raises `HostError`."""
+    _write(paths, [each for each in read(paths) if each.id != image_id])
+
+
+def _write(paths: Paths, images: Iterable[Brought]) -> None:
+    content = {"version": VERSION, "images": [asdict(each) for each in images][:LIMIT]}
+    files.directory(paths.state, paths.root)
+    files.write(paths.brought, (json.dumps(content, indent=1) + "\n").encode())

@@ -1,0 +1,239 @@
+"""Pulling from a real registry: with a password, through a proxy, and whatever can go wrong."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import registry
+from tests.lab.host import TUNED_CONF, Host
+from tests.lab.node import Node
+
+pytestmark = pytest.mark.lab
+
+SUITES = ("trixie", "bookworm")
+IMAGE_ENV = "var/lib/ocp-tuned/image.env"
+CONF = "etc/ocp-tuned-boot/boot.conf"
+CREDENTIALS = "var/lib/kubelet/config.json"
+PROXY = """\
+User tinyproxy
+Port 8888
+Listen 192.0.2.10
+LogFile "/run/tinyproxy.log"
+LogLevel Connect
+Timeout 60
+"""
+
+
+@pytest.fixture(scope="module", params=SUITES)
+def node(request: pytest.FixtureRequest) -> Iterator[Node]:
+    """A node whose TuneD image is in its registry, and nowhere else."""
+    with Node(request.param, image=request.param) as booted:
+        booted.boot()
+        registry.fill(booted, f"localhost/tuned:{request.param}")
+        registry.start(booted)
+        registry.start(booted, shut=True)
+        yield booted
+
+
+@pytest.fixture
+def site(host: Host) -> Iterator[Host]:
+    """A host without the image, with credentials of nobody's."""
+    host.write(CONF, "[tuning]\ntimeout = 9\n")
+    host.write(CREDENTIALS, "{}")
+    yield host
+    host.node.run("podman", "rmi", "-af")
+    host.node.run("systemctl", "stop", "ocp-tuned-podman.service", "lab-front.service", check=False)
+
+
+def asks(host: Host, image: str) -> str:
+    """What comes of asking for an image: all that is said about it."""
+    host.write(IMAGE_ENV, f"NTO_IMAGE={image}\n")
+    done = host.run("apply")
+    return f"{done.returncode} {host.messages()}\n{done.stdout}{done.stderr}"
+
+
+def test_it_is_pulled_and_it_is_told_how_far_it_has_got(site: Host) -> None:
+    said = asks(site, registry.IMAGE)
+    assert said.startswith("0 "), said
+    done = site.status()
+    assert (done["result"], done["image_source"]) == ("applied", "registry")
+    assert [step["name"] for step in done["steps"]][:5] == [
+        "inputs", "podman", "image", "pull", "prepare",
+    ]  # fmt: skip
+    if site.node.suite == "trixie":
+        # Podman 4.3 does not count bytes.
+        assert re.search(r"Downloading \w+ [\d.]+ of [\d.]+ MB", said), said
+    else:
+        assert "Copying blob sha256:" in said
+    assert site.run("reload", "--force").returncode == 0
+    assert site.status()["image_source"] == "store"
+
+
+def test_a_password_of_the_kubelets_is_used_and_told_to_nobody(site: Host) -> None:
+    registry.trust(site.node)
+    repository = registry.LOCKED.rpartition("/")[0]
+    # That of another path of the same registry is not ours.
+    for path, status in (("registry.lab:5443/other", "5"), (repository, "0")):
+        site.write(CREDENTIALS, registry.credentials(path), 0o600)
+        said = asks(site, registry.LOCKED)
+        assert said.startswith(f"{status} "), said
+        assert site.status()["attempts"] == []
+    site.write(CREDENTIALS, registry.credentials(repository, "wrong-secret"), 0o600)
+    site.node.run("podman", "rmi", "-af")
+    said += asks(site, registry.LOCKED)
+    for secret in (registry.PASSWORD, "wrong-secret", registry.credentials(repository)[-40:-4]):
+        assert secret not in said
+        assert secret not in site.node.journal()
+
+
+def test_without_a_file_of_credentials_it_is_pulled_as_nobody(site: Host) -> None:
+    site.node.run("rm", f"{site.root}/{CREDENTIALS}")
+    assert asks(site, registry.IMAGE).startswith("0 ")
+
+
+def test_a_certificate_that_nobody_knows_is_refused(site: Host) -> None:
+    site.node.run("rm", "-rf", "/etc/containers/certs.d/registry.lab:5443")
+    said = asks(site, registry.LOCKED)
+    assert said.startswith("5 "), said
+    assert "certificate" in site.messages()
+    assert "registry.lab:5443" in site.messages()
+
+
+def test_through_a_proxy_and_only_through_it(site: Host) -> None:
+    node = site.node
+    node.run("useradd", "-r", "tinyproxy", check=False)
+    node.write("/etc/lab/tinyproxy.conf", PROXY)
+    node.run("systemd-run", "-q", "--collect", "--unit=lab-proxy", "tinyproxy", "-d",
+             "-c", "/etc/lab/tinyproxy.conf")  # fmt: skip
+    registry.answers(node, 8888)
+    try:
+        chain = "{ type filter hook output priority 0; }"
+        rule = "add rule inet lab out tcp dport 5000 meta skuid 0 reject with tcp reset"
+        node.run("nft", f"add table inet lab; add chain inet lab out {chain}; {rule}")
+        site.write(CONF, "[tuning]\ntimeout = 6\n")
+        assert asks(site, registry.IMAGE).startswith("5 ")
+        # As the machine config operator writes it.
+        node.write("/etc/mco/proxy.env", "HTTP_PROXY=http://192.0.2.10:8888\n"
+                   "HTTPS_PROXY=http://192.0.2.10:8888\nNO_PROXY=.cluster.local\n")  # fmt: skip
+        node.run("systemctl", "stop", "ocp-tuned-podman.service")
+        site.write(CONF, "[tuning]\ntimeout = 20\n")
+        said = asks(site, registry.IMAGE)
+        assert said.startswith("0 "), said
+    finally:
+        node.run("nft", "delete", "table", "inet", "lab", check=False)
+        node.run("rm", "-f", "/etc/mco/proxy.env")
+        node.run("systemctl", "stop", "lab-proxy.service", check=False)
+
+
+@pytest.mark.parametrize(
+    ("mode", "statuses", "words"),
+    [
+        ("429", "0", ""),
+        # By the deadline, in the middle of an attempt or between two.
+        ("500", "35", "500"),
+        ("cut", "35", "unexpected EOF"),
+        ("corrupt", "35", "corrupt input|[Dd]igest"),
+    ],
+)
+def test_a_registry_that_misbehaves(site: Host, mode: str, statuses: str, words: str) -> None:
+    registry.front(site.node, mode)
+    said = asks(site, registry.FAULTY)
+    assert said[0] in statuses, said
+    assert re.search(words, site.messages())
+    if statuses != "0":
+        assert registry.FAULTY in site.messages()
+        assert site.node.run("podman", "images", "-q").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("image", "words", "mends"),
+    [
+        (f"{registry.IMAGE}-not", "manifest unknown", "correct its name in image.env"),
+        (registry.IMAGE.replace(":5000", ":5999"), "connection refused", "Is the registry up"),
+        (registry.LOCKED, "authentication required", "/var/lib/kubelet/config.json"),
+    ],
+)
+def test_a_registry_that_refuses(site: Host, image: str, words: str, mends: str) -> None:
+    registry.trust(site.node)
+    site.write(CONF, "[tuning]\ntimeout = 6\n")
+    said = asks(site, image)
+    assert said.startswith("5 "), said
+    assert words in site.messages()
+    assert image in site.messages()
+    assert mends in site.status()["findings"][0]["advice"]
+
+
+def test_packets_that_are_lost_are_waited_for_no_longer_than_the_deadline(site: Host) -> None:
+    node = site.node
+    site.write(CONF, "[tuning]\ntimeout = 6\n")
+    chain = "{ type filter hook input priority 0; }"
+    rule = "add rule inet lab in tcp dport 5000 drop"
+    node.run("nft", f"add table inet lab; add chain inet lab in {chain}; {rule}")
+    try:
+        started = time.monotonic()
+        said = asks(site, registry.IMAGE)
+        assert 4 < time.monotonic() - started < 10
+        assert said.startswith("3 "), said
+        assert "pull" in site.messages()
+    finally:
+        node.run("nft", "delete", "table", "inet", "lab")
+
+
+def test_a_store_that_is_full(site: Host) -> None:
+    store = "/var/lib/ocp-tuned-boot/storage"
+    site.node.run("mkdir", "-p", store)
+    site.node.run("mount", "-t", "tmpfs", "-o", "size=20m", "lab", store)
+    try:
+        site.write(CONF, "[tuning]\ntimeout = 20\n[image]\nstore = own\n")
+        said = asks(site, registry.IMAGE)
+        assert said.startswith("5 "), said
+        assert "no space left on device" in site.messages()
+        # More of the same does not help.
+        assert site.status()["attempts"] == []
+    finally:
+        site.node.run("systemctl", "stop", "ocp-tuned-podman-own.service")
+        site.node.run("umount", "-R", store)
+
+
+def test_what_is_not_named_by_its_digest_may_be_refused(site: Host) -> None:
+    site.write(CONF, "[image]\nrequire_digest = yes\n")
+    assert asks(site, registry.IMAGE).startswith("2 ")
+    assert "expected one by its digest" in site.messages()
+    site.node.run("podman", "pull", "-q", registry.IMAGE)
+    digest = site.node.run("podman", "inspect", "-f", "{{.Digest}}", registry.IMAGE).stdout.strip()
+    site.node.run("podman", "rmi", "-af")
+    exact = f"{registry.IMAGE.rpartition(':')[0]}@{digest}"
+    assert asks(site, exact).startswith("0 ")
+    assert site.status()["image_source"] == "registry"
+    wrong = exact[:-4] + "0000"
+    site.profile(TUNED_CONF.replace("33", "34"))
+    site.write(IMAGE_ENV, f"NTO_IMAGE={wrong}\n")
+    site.write(CONF, "[image]\nrequire_digest = yes\nfallback = none\n")
+    assert site.run("reload").returncode == 5
+
+
+def test_pull_never_and_pull_newer(site: Host) -> None:
+    site.write(CONF, "[image]\npull = never\n")
+    assert asks(site, registry.IMAGE).startswith("5 ")
+    assert "pull = never" in site.messages()
+    site.write(CONF, "[image]\npull = newer\n")
+    assert asks(site, registry.IMAGE).startswith("0 ")
+    site.node.run("podman", "push", "-q", registry.IMAGE, f"{registry.IMAGE}-old")
+    # The tag means another image now.
+    site.node.write("/etc/lab/Other", f"FROM {registry.IMAGE}\nLABEL lab=other\n")
+    site.node.run("podman", "build", "-q", "-t", f"{registry.IMAGE}-new", "/etc/lab", "-f",
+                  "/etc/lab/Other")  # fmt: skip
+    site.node.run("podman", "push", "-q", f"{registry.IMAGE}-new", registry.IMAGE)
+    before = site.status()["image_id"]
+    assert site.run("reload", "--force").returncode == 0
+    assert site.status()["image_id"] != before
+    # Without a registry the one on the node is good enough.
+    registry.stop(site.node)
+    assert site.run("reload", "--force").returncode == 0
+    assert site.status()["image_source"] == "store"
+    registry.start(site.node)
+    registry.start(site.node, shut=True)
