@@ -117,7 +117,8 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
     with locked(paths):
         with _accounted(paths, notifier, started, why) as account:
             config = boot_conf.load(paths, config_file)
-            progress = Progress(Deadline(config.timeout, started=started), notifier, account.steps)
+            deadline = Deadline(config.timeout, started=started)
+            progress = Progress(deadline, notifier, account.steps, paths.console)
 
             with progress.step("inputs", "Reading what is asked for…"):
                 asked = inputs.settled(paths, config.contract, config.image, config.profile)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from ocp_tuned_boot import config as boot_conf
 from ocp_tuned_boot import record, retry
 from ocp_tuned_boot.errors import Interrupted
 from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.progress import GRACE
+from ocp_tuned_boot.progress import GRACE, tell_console
 from ocp_tuned_boot.systemd import Notifier
 
 log = logging.getLogger(__name__)
@@ -47,7 +46,7 @@ class Gate:
         pause = next(self._pauses)
         words = f"Held since {self._since} (gate = closed): {why.rstrip('.')}. {advice}".strip()
         log.error("%s", words)
-        _tell_console(self._paths, words)
+        tell_console(self._paths.console, words)
         # It stays through the next run: who looks in the middle of it wants to know why it waits.
         self._notifier.hold(words)
         self._notifier.status(words, extend=pause + GRACE)
@@ -62,9 +61,3 @@ class Gate:
     def lets_go(self) -> None:
         """Who waits starts now, whatever was said before."""
         self._notifier.hold("")
-
-
-def _tell_console(paths: Paths, words: str) -> None:
-    """For who stands before a node that does not come up. Without a console there is nobody."""
-    with suppress(OSError), paths.console.open("w") as console:
-        console.write(f"ocp-tuned-boot: {words}\n")

@@ -37,11 +37,13 @@ _ARCHIVE_TRIES = 5
 _FOR_GOOD = re.compile(
     r"unauthorized|denied|authentication required|invalid username/password"
     r"|no such image|manifest unknown|name unknown|not known|not found|\b404\b"
-    r"|x509|certificate|no space left",
+    r"|x509|certificate|no space left|rejected by policy|signature",
     re.IGNORECASE,
 )
 # What mends it, by what it says; the first that fits.
 _MENDS = (
+    (r"rejected by policy|signature",
+     "The node does not trust it: see /etc/containers/policy.json (containers-policy.json(5))."),
     (r"unauthorized|denied|authentication required|invalid username",
      "See whether /var/lib/kubelet/config.json has credentials for this registry and repository."),
     (r"x509|certificate",

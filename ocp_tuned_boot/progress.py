@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import DeadlineExceeded
@@ -19,6 +20,12 @@ log = logging.getLogger(__name__)
 GRACE = 20.0
 #: With less than this left, another attempt would only be cut off (seconds).
 WORTHWHILE = 4.0
+
+
+def tell_console(console: Path, words: str) -> None:
+    """Without a console there is nobody to tell."""
+    with suppress(OSError), console.open("w") as device:
+        device.write(f"ocp-tuned-boot: {words}\n")
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ class Progress:
     deadline: Deadline
     notifier: Notifier
     steps: list[Step] = field(default_factory=list)
+    #: For who stands before a node that does not come up.
+    console: Path | None = None
 
     @contextmanager
     def step(self, name: str, status: str) -> Iterator[None]:
@@ -54,8 +63,10 @@ class Progress:
             self.steps.append(Step(name, self.deadline.clock() - started))
 
     def tell(self, status: str) -> None:
-        """How far a step has got."""
+        """How far a step has got, also on the console."""
         self.notifier.status(status, extend=self.deadline.left() + GRACE)
+        if self.console is not None:
+            tell_console(self.console, status)
 
     def has_time(self) -> bool:
         """Whether another attempt is worth it."""

@@ -57,8 +57,10 @@ def asks(host: Host, image: str) -> str:
 
 
 def test_it_is_pulled_and_it_is_told_how_far_it_has_got(site: Host) -> None:
+    site.write("dev/console", "")
     said = asks(site, registry.IMAGE)
     assert said.startswith("0 "), said
+    assert f"Pulling the image {registry.IMAGE}: " in site.read("dev/console")
     done = site.status()
     assert (done["result"], done["image_source"]) == ("applied", "registry")
     assert [step["name"] for step in done["steps"]][:5] == [
@@ -237,3 +239,19 @@ def test_pull_never_and_pull_newer(site: Host) -> None:
     assert site.status()["image_source"] == "store"
     registry.start(site.node)
     registry.start(site.node, shut=True)
+
+
+def test_what_is_trusted_is_podmans_to_say(site: Host) -> None:
+    policy = "/etc/containers/policy.json"
+    before = site.node.run("cat", policy, check=False)
+    site.node.write(policy, '{"default": [{"type": "reject"}]}')
+    try:
+        assert asks(site, registry.IMAGE).startswith("5 ")
+        assert "rejected by policy" in site.messages()
+        assert "containers-policy.json(5)" in site.status()["findings"][0]["advice"]
+        assert site.status()["attempts"] == []
+    finally:
+        if before.returncode == 0:
+            site.node.write(policy, before.stdout)
+        else:
+            site.node.run("rm", policy)
