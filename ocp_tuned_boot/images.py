@@ -26,8 +26,10 @@ from ocp_tuned_boot.progress import Progress
 
 log = logging.getLogger(__name__)
 
-#: Where something may stand in, a registry is asked for this share of the time allowed.
+#: Where something may stand in, a registry is asked for this share of the time allowed; where an
+#: archive has the very name that is asked for, once, and for so many seconds.
 SHARE = 1 / 3
+PATIENCE = 10.0
 
 # What containers/storage says of an image that a power cut has damaged; each was seen with Podman
 # 4.3 or 5.4, tests/lab/test_damage.py has them. "nil pointer" is what 4.3 makes of several.
@@ -142,8 +144,10 @@ def _pulled(paths: Paths, podman: Podman, asked: str, rules: Images, progress: P
     if rules.pull == "never":
         raise ImageError(f"the image {asked} is not on the node, and boot.conf says pull = never")
     deadline = progress.deadline
-    if rules.fallback != "none" and _may_stand_in(paths):
-        # A registry that does not answer must not take the time that the stand-in needs.
+    # A registry that does not answer must not take the time that another step needs.
+    if _has_archive(paths, asked):
+        deadline = deadline.within(PATIENCE)
+    elif rules.fallback != "none" and _may_stand_in(paths):
         deadline = deadline.within(max(0.0, _to_insist(progress)))
     return fetch(paths, podman.until(deadline), asked, rules, progress)
 
@@ -157,6 +161,10 @@ def _to_insist(progress: Progress) -> float:
 # What stands in.
 
 
+def _has_archive(paths: Paths, reference: str) -> bool:
+    return any(reference in archive.names for archive in archives.all_of(paths))
+
+
 def _may_stand_in(paths: Paths) -> bool:
     return lastgood.read(paths) is not None or any(True for _ in archives.all_of(paths))
 
@@ -165,14 +173,14 @@ def _instead(
     paths: Paths, podman: Podman, asked: str, rules: Images, error: BootError, progress: Progress
 ) -> Had:
     """Raises the error again where there is nothing, or still time to ask the registry."""
-    may_stand_in = rules.fallback != "none" and _may_stand_in(paths)
-    if error.may_pass and (not may_stand_in or _to_insist(progress) > 0):
-        raise error
     loaded = _from_archive(paths, podman, asked, progress)
     if loaded is not None:
         # The name asked for; whether the registry has another by that name today nobody can tell.
         log.warning("%s; an archive on the node has it", error.message)
         return Had(loaded, "archive")
+    may_stand_in = rules.fallback != "none" and _may_stand_in(paths)
+    if error.may_pass and (not may_stand_in or _to_insist(progress) > 0):
+        raise error
     for had in _stand_ins(paths, podman, progress) if may_stand_in else ():
         reason = f"{error.message}; {had.image.reference} stands in for it"
         return Had(had.image, had.source, reason)

@@ -154,7 +154,10 @@ class Podman:
         Podman answers 200 before it knows how the pull ends: errors are lines of the answer.
         """
         # With compatMode it tells how many bytes there are; Podman 4.3 does not know that yet.
-        parameters = {"reference": reference, "policy": policy, "compatMode": "true"}
+        # Nor does it know `retry`: when to ask again is ours to say, with the deadline in view.
+        parameters = {
+            "reference": reference, "policy": policy, "compatMode": "true", "retry": "0",
+        }  # fmt: skip
         what = f"pull {reference}"
         response = self._send(
             "post", "/images/pull", what,

@@ -164,9 +164,7 @@ class Record:
         what = "image" if self.deferred.waits == "image" else "profile"
         asked = getattr(self.deferred, what)
         if self.in_force is not None and getattr(self.in_force, what) == asked:
-            return (
-                f"; the {what} {asked} has other contents, which wait for the next boot or a reload"
-            )
+            return f"; {what} {asked} has other contents: it waits for the next boot or a reload"
         return f"; another {what} waits for the next boot or a reload: {asked}"
 
 

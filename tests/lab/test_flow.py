@@ -55,7 +55,7 @@ def test_a_custom_profile_is_applied_and_on_record(host: Host) -> None:
     assert len(status["fingerprint"]) == 64
     assert status["findings"] == []
     names = [step["name"] for step in status["steps"]]
-    assert names == ["inputs", "podman", "image", "prepare", "create", "tuned", "judge"]
+    assert names == ["inputs", "podman", "image", "prepare", "create", "tuned", "collect", "hold"]
     assert all(step["seconds"] >= 0 for step in status["steps"])
     assert sum(step["seconds"] for step in status["steps"]) <= status["seconds"]
     assert status["in_force"]["fingerprint"] == status["fingerprint"]

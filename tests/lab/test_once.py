@@ -132,7 +132,7 @@ def test_a_changed_profile_waits_for_the_next_boot_and_is_applied_before_the_kub
         assert record(node)["conditions"][0]["reason"] == "Deferred"
         node.run("systemctl", "restart", UNIT)
         assert record(node)["deferred"] == deferred
-        assert "waits for the next boot or a reload" in shown(node, "StatusText")
+        assert "it waits for the next boot or a reload" in shown(node, "StatusText")
         node.reboot()
         seen = node.witness("kubelet")
         assert seen is not None

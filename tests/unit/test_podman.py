@@ -212,3 +212,23 @@ def test_removing_and_killing_what_is_gone_is_fine() -> None:
         podman.kill("abc", "TERM")
         assert podman.container("abc") is None
         assert podman.files("abc", "/etc") == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"stream": "Copying blob sha256:ff\n"}, "Copying blob sha256:ff"),
+        ({"status": "Downloading", "id": "ff6d",
+          "progressDetail": {"current": 44506112, "total": 49902770}},
+         "Downloading ff6d 44.5 of 49.9 MB"),
+        ({"status": "Download complete", "id": "ff6d", "progressDetail": {}},
+         "Download complete ff6d"),
+        ({"id": "d849", "images": ["d849"]}, ""),
+    ],
+)  # fmt: skip
+def test_how_far_a_pull_has_got_is_told(said: dict[str, object], told: str) -> None:
+    heard: list[str] = []
+    with listening(lambda _: reply(200, json.dumps(said))) as path:
+        with Podman(path, Deadline(SHORT)) as podman:
+            podman.pull("localhost/x", tell=heard.append)
+    assert heard == ([f"Pulling the image localhost/x: {told}"] if told else [])
