@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,6 +94,7 @@ class Machine:
 
     def visit(self, argv: Sequence[str], env: Mapping[str, str]) -> Visit:
         """Starts a command inside."""
+        self._notify.take_in()
         group = f"payload/visits/{len(self._visits)}"
         (self.cgroup.path / group).mkdir(parents=True)
         enter = [*self.cgroup.entering(group), "nsenter", f"--target={self.leader}", "--all"]
@@ -120,12 +123,15 @@ class Machine:
         """The value of a notification from nspawn; those before it are dropped."""
         sources = [self._notify.fileno(), self._pidfd]
         while True:
+            if self._notify.kept:
+                value = self._notify.kept.popleft().get(key)
+                if value is not None:
+                    return value
+                continue
             left = max(0.0, deadline - time.monotonic())
             ready, _, _ = select.select(sources, [], [], left)
             if self._notify.fileno() in ready:
-                value = self._notify.receive().get(key)
-                if value is not None:
-                    return value
+                self._notify.take_in()
             elif ready:
                 raise MachineError(f"it has ended; console:\n{self._console_tail()}")
             else:
@@ -152,13 +158,20 @@ class _NotifySocket:
         self.address = f"@ocp-tuned-lab/{name}"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self.address.replace("@", "\0", 1))
+        self._socket.setblocking(False)
+        #: What was said and nobody has asked for yet.
+        self.kept: deque[dict[str, str]] = deque(maxlen=1000)
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def receive(self) -> dict[str, str]:
-        text = self._socket.recv(4096).decode()
-        return dict(re.findall(r"(?m)^(\w+)=(.*)$", text))
+    def take_in(self) -> None:
+        """What has come. systemd inside reports at every daemon-reexec and more often, and stands
+        still, and with it the whole machine, when too much of it was not taken in."""
+        with suppress(BlockingIOError):
+            while True:
+                text = self._socket.recv(4096).decode()
+                self.kept.append(dict(re.findall(r"(?m)^(\w+)=(.*)$", text)))
 
     def close(self) -> None:
         self._socket.close()
