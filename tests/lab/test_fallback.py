@@ -28,7 +28,7 @@ def powered(suite: str, prepare: Callable[[Node], None] = lambda _: None) -> Ite
     """A node that has been up once with its image, and is off."""
     with KernelKnobs(RESET), Node(suite, image=suite) as node:
         furnish(node)
-        node.write("/etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 12\n")
+        node.write("/etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 18\n")
         node.boot()
         has_ended(node)
         prepare(node)
@@ -97,7 +97,7 @@ def test_an_image_that_cannot_be_had_gives_way_to_the_last_one_that_worked(suite
         assert "network is unreachable" in finding["message"]
         assert f"localhost/tuned:{suite} stands in for it" in finding["message"]
         # It was insisted on for a third of the time, not for all of it.
-        assert 2 < done["seconds"] < 9
+        assert 4 < done["seconds"] < 14
         assert done["attempts"]
         status = node.run("systemctl", "status", "ocp-tuned").stdout
         assert "stands in for it" in status
@@ -112,6 +112,8 @@ def test_another_image_in_an_archive_stands_in_when_nothing_else_is_left() -> No
                  "localhost/tuned:day-0")  # fmt: skip
         wiped(node)
         asks_for(node, DEAD)
+        # A third of it goes to the registry; loading an archive takes its time on a busy machine.
+        node.write("/etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 36\n")
 
     with powered("trixie", prepare) as node:
         node.boot()
