@@ -1,8 +1,9 @@
 # make demo     a node boots here; the timeline and the status are shown
 # make test     everything but what takes an emulated machine
 # make slow     that: reboots and power cuts
-# make install  everything, as an RPM or an image layer has it (DESTDIR=); install-data: all but
-#               the Python package
+# make install  everything, as the RPM has it (DESTDIR=); install-data: all but the Python package
+# make rpm      source archive, source RPM and RPM, in dist/
+# make release  those, the wheel, the manuals and the checksums
 #
 # demo and test need Debian and root. They install Debian packages on this machine; all else they
 # make lies in OCP_TUNED_LAB_CACHE, outside the tree, and is rebuilt when what it is made of changes.
@@ -47,8 +48,45 @@ install-python:
 
 install-data:
 	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system units/*
+	install -D -m 0644 packaging/ocp-tuned-one-shot.conf \
+	    $(DESTDIR)/usr/lib/systemd/system/ocp-tuned-one-shot.service.d/50-ocp-tuned-boot.conf
+	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system-preset packaging/80-ocp-tuned-boot.preset
+	install -D -m 0644 packaging/tmpfiles.conf $(DESTDIR)/usr/lib/tmpfiles.d/ocp-tuned-boot.conf
 	install -D -m 0644 -t $(DESTDIR)/usr/lib/ocp-tuned-boot packaging/boot.conf
+	install -D -m 0644 -t $(DESTDIR)/usr/share/bash-completion/completions packaging/completions/ocp-tuned-boot
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man5 man/*.5
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man8 man/*.8
+	install -d -m 0755 $(DESTDIR)/usr/share/ocp-tuned-boot/images $(DESTDIR)/etc/ocp-tuned-boot/boot.conf.d
 
-.PHONY: demo test slow install install-python install-data
+# Of what is committed; all dates in it are the commit's, so that two builds are the same bytes.
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ocp_tuned_boot/__init__.py)
+NAME := ocp-tuned-boot-$(VERSION)
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+
+source:
+	mkdir -p dist
+	git archive --format=tar --prefix=$(NAME)/ HEAD | gzip -9n > dist/$(NAME).tar.gz
+	sed -e 's/^\(Version: *\).*/\1$(VERSION)/' \
+	    -e "s/^\* .* \(The .* - \)0-1/* $$(date -u -d @$$SOURCE_DATE_EPOCH '+%a %b %d %Y') \1$(VERSION)-1/" \
+	    rpm.spec > dist/ocp-tuned-boot.spec
+
+# Debian has neither the macros nor, in rpm's database, what the package requires. (--load= would do
+# but for rpm 4.20, which forgets what it has loaded.)
+MACROS = $(shell rpm --showrc | sed -n 's/^Macro path: //p'):$(CURDIR)/packaging/debian.rpmmacros
+ON_DEBIAN = $(if $(wildcard /etc/debian_version),--nodeps --macros='$(MACROS)')
+
+rpm: source
+	LC_ALL=C.UTF-8 rpmbuild -ba --quiet $(ON_DEBIAN) --define '_topdir $(CURDIR)/build/rpm' \
+	    --define '_sourcedir $(CURDIR)/dist' --define '_srcrpmdir $(CURDIR)/dist' \
+	    --define '_rpmdir $(CURDIR)/dist' --define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' \
+	    $(RPMBUILD_FLAGS) dist/ocp-tuned-boot.spec
+
+release: clean rpm
+	python3 -W ignore -c 'from setuptools import build_meta; build_meta.build_wheel("dist")'
+	for page in man/*; do mandoc -T html -O style=mandoc.css $$page > dist/$${page##*/}.html || exit; done
+	cd dist && sha256sum * > SHA256SUMS
+
+clean:
+	rm -rf build dist
+
+.PHONY: demo test slow install install-python install-data source rpm release clean

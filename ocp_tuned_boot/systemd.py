@@ -48,10 +48,10 @@ class Notifier:
         """`in_unit`: this process is one of the unit's, see `is_own_process`."""
         self._held = ""
         self._address = os.environ.get("NOTIFY_SOCKET", "")
-        self._notifier = SystemdNotifier() if self._address else None
+        self._notifier = _connected() if self._address else None
 
         #: Whether systemd takes open files from this process. It does not say so if it does not.
-        self.in_unit = in_unit and self._notifier is not None
+        self.in_unit = in_unit and bool(self._address)
 
     def status(self, text: str, extend: float | None = None) -> None:
         """Sets the text in `systemctl status`; `extend` asks for that many more seconds."""
@@ -111,7 +111,20 @@ class Notifier:
         if self._notifier is not None:
             # sdnotify encodes as Latin-1 and drops, silently, a message that does not fit:
             # hand it the bytes of the UTF-8 text in that disguise.
-            self._notifier.notify("\n".join(lines).encode().decode("latin-1"))
+            try:
+                self._notifier.notify("\n".join(lines).encode().decode("latin-1"))
+            except OSError as error:
+                log.debug("systemd cannot be told %s: %s", lines[0], error)
+
+
+def _connected() -> SystemdNotifier | None:
+    # With debug, sdnotify raises what goes wrong; without, it catches everything, and a signal that
+    # interrupts it (`Interrupted`) would be gone.
+    try:
+        return SystemdNotifier(debug=True)
+    except OSError as error:
+        log.debug("systemd cannot be told anything: %s", error)
+        return None
 
 
 def _one_line(text: str) -> str:

@@ -41,6 +41,11 @@ def entry(name: str, ingredients: object, build: Callable[[Path], None]) -> Path
     return path
 
 
+def digest(file: Path) -> str:
+    """The SHA-256 of a file's content, as an ingredient."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
     """Holds the lock file, waiting for it as long as it takes. A dead holder holds nothing."""

@@ -1,70 +1,126 @@
-"""What the product's package installs, as a layer to mount over a root filesystem."""
+"""The product as it ships: its RPM, built in a root that has what rpm.spec asks for, and installed
+by rpm, scriptlets and all, as a layer to mount over a root filesystem."""
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-from tests.lab import cache, nspawn, rootfs
+from tests.lab import cache, debian, mounts, nspawn, rootfs
 
 TREE = Path(__file__).resolve().parents[2]
 
-# All that the installed files are made of.
+# All that the package's files are made of.
 _SOURCES = (
-    "ocp_tuned_boot", "units", "packaging", "man", "pyproject.toml", "Makefile", "README.md",
+    "ocp_tuned_boot", "units", "packaging", "man", "docs", "pyproject.toml", "Makefile", "rpm.spec",
+    "README.md", "NEWS.md", "LICENSE",
 )  # fmt: skip
 
-# With the suite's own tools, as a distribution builds it.
-_INSTALL = ("make", "-s", "-C", "/source", "install", "DESTDIR=/layer")
+_PACKAGES = (
+    "rpm", "make", "git", "mandoc", "ca-certificates",
+    "python3-installer", "python3-setuptools", "python3-wheel",
+    # For %check, and to look at what was packaged.
+    "python3-configobj", "python3-hypothesis", "python3-pystemd", "python3-pytest",
+    "python3-requests", "python3-sdnotify", "bash-completion",
+)  # fmt: skip
+
+# Of a working tree that nobody has committed yet.
+_GIT = ("git", "-c", "user.name=lab", "-c", "user.email=lab@localhost")
+_DAY = "1790000000"
 
 
-def product_layer(suite: str, tree: Path = TREE) -> Path:
-    """The layer made of the working tree as it is now. Never write to it."""
+def product_layer(suite: str, version: str = "") -> Path:
+    """What installing the package of the working tree, as it is now, adds to a root of this suite.
+    Never write to it."""
+    package = product_package(suite, version)
     root = rootfs.base_root(suite)
-    files = {str(path.relative_to(tree)): _state(path) for path in _files(tree)}
     return cache.entry(
         f"product-{suite}",
-        [root.name, _INSTALL, files],
-        lambda target: _install(root, tree, target),
+        [root.name, str(package)],
+        lambda target: _install(root, package, target),
     )
 
 
-def _files(tree: Path) -> Iterator[Path]:
-    for name in _SOURCES:
-        path = tree / name
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file() and "__pycache__" not in file.parts:
-                yield file
+def product_package(suite: str, version: str = "") -> Path:
+    """The RPM of the working tree, `version` in the place of its own if given."""
+    builder = build_root(suite)
+    files = {str(path.relative_to(TREE)): _state(path) for path in _files()}
+    dist = cache.entry(
+        f"rpm-{suite}",
+        [builder.name, files, version],
+        lambda target: _build(builder, target, version),
+    )
+    (package,) = dist.glob("*.noarch.rpm")
+    return package
+
+
+def build_root(suite: str) -> Path:
+    """A root filesystem to build the package in. Never write to it."""
+    wheels = rootfs.wheels(suite)
+    packages = _PACKAGES if wheels else (*_PACKAGES, "python3-podman")
+    recipe = debian.Recipe(suite, "minbase", packages)
+
+    def build(target: Path) -> None:
+        debian.bootstrap(recipe, target, "directory")
+        rootfs.install_wheels(target, wheels)
+
+    return cache.entry(f"builder-{suite}", [dataclasses.asdict(recipe), wheels], build)
+
+
+def _files() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *_SOURCES],
+        cwd=TREE, check=True, capture_output=True, text=True,
+    ).stdout.split("\0")  # fmt: skip
+    return [TREE / name for name in sorted(set(listed)) if name and (TREE / name).is_file()]
 
 
 def _state(file: Path) -> list[object]:
-    return [hashlib.sha256(file.read_bytes()).hexdigest(), os.access(file, os.X_OK)]
+    return [cache.digest(file), os.access(file, os.X_OK)]
 
 
-def _install(root: Path, tree: Path, layer: Path) -> None:
-    layer.mkdir()
+def _build(builder: Path, target: Path, version: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        # Of a copy: setuptools leaves things beside what it builds.
         source = Path(folder, "source")
-        for file in _files(tree):
-            copy = source / file.relative_to(tree)
+        for file in _files():
+            copy = source / file.relative_to(TREE)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, copy)
-        binds = (f"--bind={source}:/source", f"--bind={layer}:/layer")
-        nspawn.run(f"build-{layer.stem}", root, *binds, *_INSTALL)
-    _enable(layer)
+        if version:
+            (source / "ocp_tuned_boot/__init__.py").write_text(f'__version__ = "{version}"\n')
+        for step in (("init", "-q"), ("add", "-A"), ("commit", "-q", "-m", "as it is")):
+            subprocess.run([*_GIT, *step], cwd=source, check=True)
+        # What the package says of itself is tested by tests/lab/test_package.py, with %check.
+        make(f"build-{target.stem}", builder, source, "rpm", "RPMBUILD_FLAGS=--nocheck")
+        (source / "dist").rename(target)
 
 
-def _enable(layer: Path) -> None:
-    """The units, as the package's preset does."""
-    units = [
-        path.name
-        for path in sorted(layer.glob("usr/lib/systemd/system/*.*"))
-        if "[Install]" in path.read_text()
-    ]
-    subprocess.run(["systemctl", f"--root={layer}", "--quiet", "enable", *units], check=True)
+def make(name: str, builder: Path, source: Path, *what: str) -> None:
+    """Runs make in the root, on a copy of the tree that it may write to."""
+    environment = f"--setenv=SOURCE_DATE_EPOCH={_DAY}"
+    nspawn.run(
+        name, builder, f"--bind={source}:/source", environment, "make", "-C", "/source", *what
+    )
+
+
+def _install(root: Path, package: Path, layer: Path) -> None:
+    """By the root's own rpm. What it writes is the layer."""
+    layer.mkdir()
+    with tempfile.TemporaryDirectory(dir=layer.parent) as folder:
+        work, merged = Path(folder, "work"), Path(folder, "merged")
+        work.mkdir()
+        merged.mkdir()
+        mounts.overlay([root], layer, work, merged)
+        try:
+            shutil.copyfile(package, merged / package.name)
+            # Debian's packages, which it runs on, are not in rpm's database.
+            command = ["rpm", "--install", "--nodeps", f"/{package.name}"]
+            alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+            subprocess.run([*alone, f"--root={merged}", *command], check=True)
+            (merged / package.name).unlink()
+        finally:
+            mounts.unmount(merged)

@@ -23,8 +23,8 @@ _PACKAGES = (
     "docker-registry", "tinyproxy-bin", "openssl",
     # What the product runs on, but for python3-podman.
     "python3", "python3-configobj", "python3-pystemd", "python3-requests", "python3-sdnotify",
-    # What builds and installs the product's wheel.
-    "make", "python3-installer", "python3-setuptools", "python3-wheel",
+    # What installs the product.
+    "rpm",
 )  # fmt: skip
 
 _PODMAN_PY = "podman==5.4.0.1"  # where Debian has no python3-podman; it needs tomli only on 3.10
@@ -94,28 +94,28 @@ _HOOKS = (
 def base_root(suite: str) -> Path:
     """A root filesystem to mount a node on. Never write to it."""
     recipe = debian.Recipe(suite, "minbase", _packages(suite), _HOOKS)
-    ingredients = [dataclasses.asdict(recipe), FILES, _MASKED, _wheels(suite)]
+    ingredients = [dataclasses.asdict(recipe), FILES, _MASKED, wheels(suite)]
 
     def build(target: Path) -> None:
         debian.bootstrap(recipe, target, "directory")
-        _install_wheels(target, _wheels(suite))
+        install_wheels(target, wheels(suite))
         configure(target, FILES, _MASKED)
 
     return cache.entry(f"root-{suite}", ingredients, build)
 
 
 def _packages(suite: str) -> tuple[str, ...]:
-    return _PACKAGES if _wheels(suite) else (*_PACKAGES, "python3-podman")
+    return _PACKAGES if wheels(suite) else (*_PACKAGES, "python3-podman")
 
 
-def _wheels(suite: str) -> tuple[str, ...]:
+def wheels(suite: str) -> tuple[str, ...]:
     """What this suite has no package of."""
     return (_PODMAN_PY,) if suite == "bookworm" else ()
 
 
-def _install_wheels(root: Path, wheels: tuple[str, ...]) -> None:
+def install_wheels(root: Path, requirements: tuple[str, ...]) -> None:
     """Pure Python only: such a wheel is a zip file of what belongs into dist-packages."""
-    for requirement in wheels:
+    for requirement in requirements:
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(
                 [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",

@@ -68,7 +68,12 @@ def stored(node: Node) -> int:
 
 def open_in_pid_1(node: Node) -> list[str]:
     """What PID 1 has open of what we have opened."""
-    listed = node.run("sh", "-c", "readlink /proc/1/fd/* || :").stdout.split("\n")
+    # The device by its number: it was opened under a path that ended with the unit's sandbox.
+    script = f"""device=$(stat -c %t:%T {DEVICE})
+        for file in /proc/1/fd/*; do
+            [ "$(stat -L -c %t:%T "$file")" = "$device" ] && echo {DEVICE} || readlink "$file"
+        done || :"""
+    listed = node.run("sh", "-c", script).stdout.split("\n")
     sockets = {each["value"] for each in status(node)["holds"]}
     return sorted(each for each in listed if each == DEVICE or each in sockets)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot import systemd
-from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.errors import HostError, Interrupted
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.systemd import Notifier
 
@@ -108,6 +109,27 @@ def test_a_manager_that_has_gone_away_breaks_nothing(manager: socket.socket) -> 
     notifier = Notifier()
     manager.close()
     notifier.ready("done")
+
+
+@pytest.mark.usefixtures("manager")
+def test_a_signal_that_arrives_while_systemd_is_told_something_is_not_lost() -> None:
+    def interrupt(number: int, _frame: object) -> None:
+        raise Interrupted(number)
+
+    notifier = Notifier()
+
+    def tell() -> None:
+        while True:  # until nothing more fits, and it waits
+            notifier.status("Trying again")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
+    try:
+        with pytest.raises(Interrupted):
+            tell()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_without_a_systemd_to_ask_no_unit_has_a_state(
