@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     options = _parser().parse_args(arguments)
     # What a command prints is for programs, too: what is logged beside it is not in it.
-    reports = options.command in (_plan, _status, _drift, _history, _image_list)
+    reports = options.command in (_plan, _status, _drift, _history, _image_list, _render)
     _set_up_logging(options.verbose, sys.stderr if reports else sys.stdout)
     try:
         return int(options.command(options))
@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("plan", "status", "drift", "history"):
             command.add_argument("--json", action="store_true", help="for programs")
     _image_parser(commands.add_parser("image", help=_IMAGES, description=_IMAGES))
+    _render_parser(commands.add_parser("render", help=_RENDER, description=_RENDER))
     return parser
 
 
@@ -126,6 +127,34 @@ def _image_parser(parser: argparse.ArgumentParser) -> None:
             action.add_argument("reference", metavar="REFERENCE")
         if name == "export":
             action.add_argument("archive", type=Path, metavar="ARCHIVE")
+
+
+_RENDER = "write what puts image, profile and boot.conf on a node before its first boot"
+
+
+def _render_parser(parser: argparse.ArgumentParser) -> None:
+    forms = parser.add_subparsers(title="forms", required=True, metavar="FORM", dest="form")
+    for name, text in (
+        ("machineconfig", "a MachineConfig, for OpenShift"),
+        ("ignition", "an Ignition config (spec 3.2.0)"),
+        ("butane", "a Butane config"),
+    ):
+        form = forms.add_parser(name, help=text, description=text)
+        form.set_defaults(command=_render, variant="", role="", name="")
+        form.add_argument("--profiles", type=Path, metavar="DIR",
+                          help="a folder with a folder for each custom profile")  # fmt: skip
+        form.add_argument("--profile", default="", metavar="NAME", help="the profile to apply")
+        form.add_argument("--image", default="", metavar="REFERENCE", help="the image with TuneD")
+        form.add_argument("--boot-conf", type=Path, metavar="FILE", help="the node's boot.conf")
+        form.add_argument("--output", type=Path, metavar="FILE",
+                          help="write there, whole or not at all")  # fmt: skip
+        if name == "butane":
+            form.add_argument("--variant", choices=("fcos", "openshift"), default="fcos",
+                              help="which Butane spec (default: fcos)")  # fmt: skip
+        if name != "ignition":
+            form.add_argument("--role", default="", help="of the MachineConfig (default: worker)")
+            form.add_argument("--name", default="",
+                              help="of it as well (default: 99-ROLE-ocp-tuned-boot)")  # fmt: skip
 
 
 _PRIORITIES = {
@@ -292,6 +321,21 @@ def _image_export(options: argparse.Namespace) -> int:
 
     _raise_on_signals()
     print(staging.export(Paths(options.root), options.config, options.archive))
+    return DONE
+
+
+def _render(options: argparse.Namespace) -> int:
+    from ocp_tuned_boot import files, render  # noqa: PLC0415
+
+    content = render.read(options.profiles, options.image, options.profile, options.boot_conf)
+    form = options.variant or options.form
+    document = render.document(content, form, options.role, options.name)
+    for note in content.notes:
+        logging.getLogger(__name__).warning("%s", note)
+    if options.output:
+        files.write(options.output, render.text_of(document))
+    else:
+        sys.stdout.buffer.write(render.text_of(document))
     return DONE
 
 

@@ -318,7 +318,7 @@ def load(paths: Paths, override: Path | None = None) -> Config:
     if override is not None and not os.path.lexists(override):
         raise ConfigurationError(f"{override}: there is no such file")
     names = _names(paths, override)
-    return parse((str(name), _text(name)) for name in names if os.path.lexists(name))
+    return parse((str(name), text(name)) for name in names if os.path.lexists(name))
 
 
 def _names(paths: Paths, override: Path | None) -> list[Path]:
@@ -328,7 +328,8 @@ def _names(paths: Paths, override: Path | None) -> list[Path]:
     return [paths.vendor_conf, paths.admin_conf, *drop_ins]
 
 
-def _text(path: Path) -> str:
+def text(path: Path) -> str:
+    """What one file says, not checked. Raises `ConfigurationError`, `HostError`."""
     # An admin may well have linked boot.conf to where it is managed: follow it.
     with files.explained("read", path):
         data = files.read(files.resolved(path))

@@ -227,7 +227,7 @@ def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inp
         contract=contract,
         boot_id=boot_id(paths),
         provider=_provider(paths),
-        files=tuple(_profile_files(paths.profiles)),
+        files=tuple(profile_files(paths.profiles)),
         doubts=doubts,
     )
 
@@ -302,9 +302,10 @@ def _provider(paths: Paths) -> str:
         return ""
 
 
-def _profile_files(profiles: Path) -> Iterator[ProfileFile]:
+def profile_files(profiles: Path) -> Iterator[ProfileFile]:
     """Every file of every custom profile, in a stable order. No profiles at all is fine:
-    the profile asked for may be one of the image's own."""
+    the profile asked for may be one of the image's own. Raises `ConfigurationError`, `HostError`.
+    """
     budget = PROFILES_LIMIT
     for path in _walk(profiles, DEPTH_LIMIT + 1):
         name = path.relative_to(profiles)

@@ -119,6 +119,12 @@ def sections(profile: str, files: Mapping[str, str]) -> dict[str, str]:
     return {name: unit.type for name, unit in units.items() if unit.enabled}
 
 
+def absent(profile: str, files: Mapping[str, str]) -> tuple[str, ...]:
+    """The profiles that `files` has not: `profile` itself, and what is included by a plain name on
+    the way (one with `-` before it need not be there)."""
+    return tuple(dict.fromkeys(_merged(profile, files).absent))
+
+
 def _merged(profile: str, files: Mapping[str, str]) -> _Merged:
     merged = _Merged()
     _load(profile, files, merged, [])
@@ -133,6 +139,8 @@ class _Merged:
         self.variables: dict[str, str] = {}
         #: Profiles that are included and cannot be told.
         self.unknown: list[str] = []
+        #: Profiles that have to be there and are not.
+        self.absent: list[str] = []
 
     def doubt(self, name: str) -> None:
         """Something unknown is laid over all that was merged so far."""
@@ -171,6 +179,8 @@ class _Merged:
 
 def _load(name: str, files: Mapping[str, str], merged: _Merged, processed: list[str]) -> None:
     path = _locate(name, files, processed)
+    if not name.startswith("-") and not _locate(name, files, []):
+        merged.absent.append(name)
     if not path:
         # Conditional and not there, or there already: nothing. Else TuneD has failed.
         return

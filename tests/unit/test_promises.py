@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from configobj import ConfigObj
 
-from ocp_tuned_boot import cli, config, systemd
+from ocp_tuned_boot import cli, config, files, render, systemd
 from tests.lab.situations import BEFORE_TUNED, HELD, SITUATIONS
 
 TREE = Path(__file__).resolve().parents[2]
@@ -58,8 +58,9 @@ def test_the_unit_runs_commands_that_exist() -> None:
     assert set(commands) <= set(subcommands())
 
 
-def subcommands() -> dict[str, argparse.ArgumentParser]:
-    parser = cli._parser()
+def subcommands(*names: str) -> dict[str, argparse.ArgumentParser]:
+    """Those of the program, or of one of its commands."""
+    parser = subcommands()[names[0]] if names else cli._parser()
     (action,) = (each for each in parser._actions if isinstance(each.choices, dict))
     assert isinstance(action.choices, dict)
     return action.choices
@@ -84,6 +85,22 @@ def test_the_man_page_has_every_command_and_every_option() -> None:
     told = page.split(".SH OPTIONS")[1].split(".SH RESULTS")[0]
     entries = " ".join(re.findall(r"(?m)^\.TP\n(.*)$", told))
     assert set(re.findall(r"--?[a-z]+", entries)) == options(cli._parser()) | {"--config"}
+
+
+def test_the_man_page_has_every_form_and_every_option_of_render() -> None:
+    page = MAN_PROGRAM.replace("\\-", "-")
+    (entry,) = re.findall(r"(?ms)^\.B render .*?^\.RS\n(.*?)^\.RE$", page)
+    told = re.findall(r"(?m)^\.TP\n(.*)$", entry)
+    forms = subcommands("render")
+    assert {line.split()[1] for line in told if line.startswith(".B ")} == set(forms)
+    asked = {name for form in forms.values() for name in options(form)}
+    assert set(re.findall(r"--[a-z-]+", entry)) == asked
+
+
+def test_the_limits_in_the_man_page_are_those_of_the_code() -> None:
+    part = MAN_PROGRAM.split(".SH DAY 0")[1].split(".SH ")[0]
+    assert f"more than {files.LIMIT} bytes" in part
+    assert f"of more than {render.LIMIT} bytes" in part
 
 
 def test_the_man_page_and_the_readme_have_every_exit_status() -> None:
