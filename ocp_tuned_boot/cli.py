@@ -98,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
                                  help="read this boot.conf and no other")  # fmt: skip
         if name == "reload":
             command.add_argument("--force", action="store_true", help="also if nothing has changed")
+        if name == "cleanup":
+            command.add_argument("--purge", action="store_true",
+                                 help="and all that is ours: the package is removed")  # fmt: skip
         if name in ("plan", "status", "drift", "history"):
             command.add_argument("--json", action="store_true", help="for programs")
     _image_parser(commands.add_parser("image", help=_IMAGES, description=_IMAGES))
@@ -235,6 +238,11 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _cleanup(options: argparse.Namespace) -> int:
     _raise_on_signals()
+    if options.purge:
+        from ocp_tuned_boot import removal  # noqa: PLC0415
+
+        removal.purge(Paths(options.root), options.config)
+        return DONE
     if boot.cleanup(Paths(options.root), options.config):
         print("removed the container that a run had left behind")
     return DONE

@@ -200,7 +200,9 @@ def recover(paths: Paths, boot_id: str) -> tuple[Handed, ...]:
         content = json.loads(files.read(paths.handover))
         before = {str(path): str(value) for path, value in content["before"].items()}
         wanted = {str(path): str(value) for path, value in content["wanted"].items()}
-        sound = (content["version"], content["boot_id"]) == (VERSION, boot_id)
+        sound = content["boot_id"] == boot_id
+        if sound and content["version"] != VERSION:
+            raise ValueError(f"found version {content['version']}, expected {VERSION}")
     except FileNotFoundError:
         return ()
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ocp_tuned_boot import files
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.record import Record
+from ocp_tuned_boot.record import Record, many
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,6 @@ def _runs(path: Path) -> tuple[Run, ...]:
         content = json.loads(files.read(path))
         if content["version"] != VERSION:
             raise HostError(f"{path}: found version {content['version']}, expected {VERSION}")
-        return tuple(Run(**run) for run in content["runs"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        return many(Run, content["runs"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"{path}: found no history of a boot, expected one: {error}") from error

@@ -29,8 +29,10 @@ def read(paths: Paths) -> LastGood | None:
     try:
         content = json.loads(files.read(paths.last_good))
         image, image_id = content["image"], content["image_id"]
-        if content["version"] != VERSION or not isinstance(image, str) or not image:
-            return None
+        if content["version"] != VERSION:
+            raise ValueError(f"found version {content['version']}, expected {VERSION}")
+        if not isinstance(image, str) or not image:
+            raise TypeError(f"found the image {image!r}, expected its name")
     except FileNotFoundError:
         return None
     except (HostError, ValueError, KeyError, TypeError) as error:

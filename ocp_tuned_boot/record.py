@@ -201,10 +201,10 @@ def from_json(text: str, where: str) -> Record:
         content.pop("program")
         content.pop("conditions")
         values, in_force = content.pop("values"), content.pop("in_force")
-        # What an earlier release did not know yet is not there: an upgrade must not make us forget
-        # what is in force.
+        # What an earlier release did not know yet is not there, what a later one has added is
+        # passed over: neither an upgrade nor a downgrade must make us forget what is in force.
         late, deferred = content.pop("late", []), content.pop("deferred", None)
-        return _built(
+        return built(
             Record,
             {
                 **_judged(content),
@@ -212,14 +212,14 @@ def from_json(text: str, where: str) -> Record:
                     _typed(str, each) for each in _typed(list, content.pop("kernel_arguments"))
                 ),
                 "units": {name: _typed(str, state) for name, state in content["units"].items()},
-                "steps": _many(Step, content.pop("steps")),
-                "attempts": _many(Attempt, content.pop("attempts")),
-                "values": None if values is None else _many(Value, values),
+                "steps": many(Step, content.pop("steps")),
+                "attempts": many(Attempt, content.pop("attempts")),
+                "values": None if values is None else many(Value, values),
                 "in_force": None if in_force is None else _in_force(in_force),
                 "late": tuple(_typed(str, each) for each in _typed(list, late)),
-                "deferred": None if deferred is None else _built(Deferred, deferred),
-                "handover": _many(Handed, content.pop("handover", [])),
-                "residue": _many(Residue, content.pop("residue", [])),
+                "deferred": None if deferred is None else built(Deferred, deferred),
+                "handover": many(Handed, content.pop("handover", [])),
+                "residue": many(Residue, content.pop("residue", [])),
             },
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -237,9 +237,11 @@ def _typed(kind: type[T], value: Any) -> T:
     return value
 
 
-def _built(kind: type[T], content: dict[str, Any]) -> T:
-    """A dataclass of these fields, each of the type it is declared with."""
-    made = kind(**content)
+def built(kind: type[T], content: dict[str, Any]) -> T:
+    """A dataclass of these fields, each of the type it is declared with; others are passed over.
+    Raises `TypeError`, `AttributeError`."""
+    names = {field_.name for field_ in fields(kind)}  # type: ignore[arg-type]
+    made = kind(**{name: value for name, value in content.items() if name in names})
     for field_ in fields(made):  # type: ignore[arg-type]
         expected = _TYPES.get(str(field_.type))
         if expected and not isinstance(getattr(made, field_.name), expected):  # type: ignore[arg-type]
@@ -247,19 +249,20 @@ def _built(kind: type[T], content: dict[str, Any]) -> T:
     return made
 
 
-def _many(kind: type[T], content: Any) -> tuple[T, ...]:
-    return tuple(_built(kind, each) for each in _typed(list, content))
+def many(kind: type[T], content: Any) -> tuple[T, ...]:
+    """`built`, of each in a list."""
+    return tuple(built(kind, each) for each in _typed(list, content))
 
 
 def _judged(content: dict[str, Any]) -> dict[str, Any]:
     """Result and findings brought back, which a record and what is in force both have."""
-    result, found = Result(content["result"]), _many(Finding, content["findings"])
+    result, found = Result(content["result"]), many(Finding, content["findings"])
     return {**content, "result": result, "findings": found}
 
 
 def _in_force(content: dict[str, Any]) -> InForce:
-    holds = _many(Hold, content.pop("holds", []))
-    return _built(InForce, {**_judged(content), "holds": holds})
+    holds = many(Hold, content.pop("holds", []))
+    return built(InForce, {**_judged(content), "holds": holds})
 
 
 def write(paths: Paths, record: Record) -> None:

@@ -69,8 +69,10 @@ def read(paths: Paths, boot_id: str) -> Settings:
     """As `load`, but raises `HostError` for a file that cannot be read, or is broken."""
     try:
         content = json.loads(files.read(paths.settings))
-        if (content["version"], content["boot_id"]) != (VERSION, boot_id):
+        if content["boot_id"] != boot_id:
             return Settings(boot_id)
+        if content["version"] != VERSION:
+            raise ValueError(f"found version {content['version']}, expected {VERSION}")
         saved = {str(path): _saved(each) for path, each in content["saved"].items()}
         return Settings(boot_id, saved, str(content["applied_at"]))
     except FileNotFoundError:

@@ -77,10 +77,13 @@ def test_the_last_image_that_worked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "torn {", "[]", '{"version": 2, "image": "x"}',
                                   '{"version": 1, "image": 5}'])  # fmt: skip
-def test_a_broken_note_of_it_says_nothing(tmp_path: Path, text: str) -> None:
+def test_a_broken_note_of_it_says_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
     paths = Paths(tmp_path)
     paths.state.mkdir(parents=True)
     paths.last_good.write_text(text)
     assert lastgood.read(paths) is None
+    assert f"{paths.last_good}: found no image that worked" in caplog.text
     lastgood.remember(paths, "localhost/a", "id")
     assert lastgood.read(paths) == LastGood("localhost/a", "id")

@@ -138,7 +138,8 @@ def test_what_is_stored_is_loaded_in_the_same_boot_only(tmp_path: Path) -> None:
     ["", "torn {", "[]", '{"version": 1}',
      ('{"version": 1, "boot_id": "boot", "applied_at": "", '
      '"saved": {"/x": {"first": 1, "applied": null}}}'),
-     '{"version": 1, "boot_id": "boot", "applied_at": "", "saved": {"/x": {}}}'],
+     '{"version": 1, "boot_id": "boot", "applied_at": "", "saved": {"/x": {}}}',
+     '{"version": 2, "boot_id": "boot", "applied_at": "", "saved": {}}'],
 )  # fmt: skip
 def test_what_is_broken_is_not_believed_and_told_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str

@@ -1,0 +1,157 @@
+"""The package's life on a node: upgrade, downgrade, removal, coming back; and upstream's unit
+beside it. That it installs is shown by every other node: all are installed from it."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.lab import product, upstream
+from tests.lab.knobs import KernelKnobs
+from tests.lab.node import Node
+from tests.lab.test_boot import SUITES, booted, found_by, property_of, record
+from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended
+
+pytestmark = pytest.mark.lab
+
+STAT_INTERVAL = "/proc/sys/vm/stat_interval"
+HELD = f"{PROFILE}\n[cpu]\nforce_latency=7\n"
+
+
+def furnished(node: Node) -> None:
+    furnish(node, HELD)
+    node.write("/etc/ocp-tuned-boot/boot.conf", "# the admin's\n")
+    node.write("/etc/crio/crio.conf.d/10-site.conf", "# the site's\n")
+
+
+def somebody_sets(node: Node) -> None:
+    node.run("sh", "-c", f"echo 9 > {STAT_INTERVAL}")
+
+
+def rpm(node: Node, *arguments: str) -> str:
+    # Debian's packages, which it runs on, are not in rpm's database.
+    return node.run("rpm", "--nodeps", *arguments).stdout
+
+
+def with_version(node: Node, version: str = "") -> str:
+    """The package of this tree, or one that says it is of another version, on the node."""
+    package = product.product_package(node.suite, version)
+    shutil.copyfile(package, node.root / "var/lib" / package.name)
+    return f"/var/lib/{package.name}"
+
+
+def state(node: Node) -> list[str]:
+    """Which activation the unit is in, and what it holds."""
+    wanted = ("InvocationID", "ActiveState", "NFileDescriptorStore")
+    return [property_of(node, "ocp-tuned.service", name) for name in wanted]
+
+
+def files_of_ours(node: Node, *folders: str) -> list[str]:
+    found = node.run("find", *folders, "-name", "*ocp[-_]tuned*", check=False).stdout
+    return sorted(found.split())
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_upgrade_and_downgrade_touch_nothing_and_what_was_recorded_is_read(suite: str) -> None:
+    with booted(suite, furnished) as node:
+        has_ended(node)
+        somebody_sets(node)
+        before, since = state(node), record(node)["in_force"]["since"]
+        assert before[1:] == ["active", "1"]
+        for change, version in (("--upgrade", "0.2.0"), ("--oldpackage --upgrade", "")):
+            rpm(node, *change.split(), with_version(node, version))
+            told = node.run("ocp-tuned-boot", "--version").stdout
+            assert (version or "0.1.0") in told
+            assert state(node) == before
+            node.run("systemctl", "reload", "ocp-tuned")
+            assert property_of(node, "ocp-tuned.service", "NeedDaemonReload") == "no"
+            assert record(node)["in_force"]["since"] == since
+            assert "kept as it is" in node.run("ocp-tuned-boot", "status").stdout
+            assert node.read(STAT_INTERVAL).strip() == "9"
+        rpm(node, "--upgrade", with_version(node, "0.2.0"))
+        node.reboot()
+        assert found_by(node, "kubelet") == WANTED
+        assert "0.2.0" in record(node)["program"]
+
+
+def test_what_a_newer_version_has_written_is_refused_with_words() -> None:
+    with booted("trixie", furnished) as node:
+        has_ended(node)
+        text = node.read("/run/ocp-tuned-boot/status.json")
+        node.write(
+            "/run/ocp-tuned-boot/status.json", text.replace('"version": 1', '"version": 2', 1)
+        )
+        done = node.run("ocp-tuned-boot", "status", check=False)
+        assert done.returncode == 1
+        assert "status.json: found version 2, expected 1" in done.stderr
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_removal_takes_what_is_ours_and_leaves_the_tuning_and_what_is_others(suite: str) -> None:
+    with booted(suite, furnished) as node:
+        has_ended(node)
+        agents = node.run("find", "/var/lib/ocp-tuned", "-type", "f").stdout
+        node.write("/var/lib/ocp-tuned-boot/images/site.tar", "the admin's\n")
+        assert node.run("sh", "-c", "ls /etc/crio/crio.conf.d").stdout.split() != ["10-site.conf"]
+
+        rpm(node, "--erase", "ocp-tuned-boot")
+
+        for path, value in WANTED.items():
+            assert node.read(path).strip() == value
+        assert files_of_ours(node, "/usr", "/etc/systemd", "/var/lib/systemd") == []
+        assert node.run("ls", "/etc/crio/crio.conf.d").stdout.split() == ["10-site.conf"]
+        assert node.run("find", "/var/lib/ocp-tuned-boot", "-type", "f").stdout.split() == [
+            "/var/lib/ocp-tuned-boot/images/site.tar"
+        ]
+        assert node.run("find", "/var/lib/ocp-tuned", "-type", "f").stdout == agents
+        assert node.read("/etc/ocp-tuned-boot/boot.conf") == "# the admin's\n"
+        assert node.run("podman", "ps", "-aq").stdout == ""
+        assert node.run("podman", "images", "-q").stdout != ""
+        assert "ocp-tuned" not in node.run("systemctl", "--failed").stdout
+
+        # Put back in the same boot it touches nothing; from the next one on it is as it was.
+        somebody_sets(node)
+        rpm(node, "--install", with_version(node))
+        node.run("systemctl", "start", "ocp-tuned")
+        assert node.read(STAT_INTERVAL).strip() == "9"
+        assert "kept as it is" in node.run("ocp-tuned-boot", "status").stdout
+        node.reboot()
+        assert found_by(node, "kubelet") == WANTED
+
+
+def furnished_twice(node: Node) -> None:
+    """With upstream's unit, and with ours."""
+    furnish(node)
+    upstream.furnish(node, PROFILE)
+
+
+def ran(node: Node) -> list[str]:
+    """Which of the two has run TuneD in this boot."""
+    text = {name: node.journal(f"{name}.service") for name in ("ocp-tuned", "ocp-tuned-one-shot")}
+    return [name for name, said in text.items() if "tuned.daemon.daemon: static tuning" in said]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_upstreams_unit_and_ours_never_run_one_after_the_other(suite: str) -> None:
+    with KernelKnobs(RESET), Node(suite, image=suite) as node:
+        furnished_twice(node)
+        # Ours, upstream's, and back: by what is enabled.
+        for step, which in (
+            ((), "ocp-tuned"),
+            (("disable", "ocp-tuned.service"), "ocp-tuned-one-shot"),
+            (("enable", "ocp-tuned.service"), "ocp-tuned"),
+            (("mask", "ocp-tuned.service"), "ocp-tuned-one-shot"),
+            (("unmask", "ocp-tuned.service"), "ocp-tuned"),
+        ):
+            if step:
+                node.run("systemctl", *step)
+                node.poweroff()
+            node.boot()
+            assert ran(node) == [which], step
+            assert found_by(node, "kubelet") == WANTED
+            assert "ocp-tuned" not in node.run("systemctl", "--failed").stdout
+        rpm(node, "--erase", "ocp-tuned-boot")
+        node.reboot()
+        assert ran(node) == ["ocp-tuned-one-shot"]
+        assert found_by(node, "kubelet") == WANTED

@@ -1,0 +1,91 @@
+"""What the package installs is what there is, and says what is so."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import ocp_tuned_boot
+from tests.unit.test_promises import options, subcommands
+
+TREE = Path(__file__).resolve().parents[2]
+SPEC = (TREE / "rpm.spec").read_text()
+UNITS = {path.name: path.read_text() for path in (TREE / "units").iterdir()}
+COMPLETION = TREE / "packaging/completions/ocp-tuned-boot"
+
+
+def expanded(text: str) -> set[str]:
+    """Shell's braces."""
+    match = re.search(r"\{([^{}]*)\}", text)
+    if match is None:
+        return {text}
+    parts = [text[: match.start()] + each + text[match.end() :] for each in match[1].split(",")]
+    return {one for part in parts for one in expanded(part)}
+
+
+def test_the_spec_has_every_unit_and_no_other() -> None:
+    listed = re.findall(r"(?m)^%\{_unitdir\}/(ocp-tuned\S*(?:service|socket|path))$", SPEC)
+    assert {unit for line in listed for unit in expanded(line)} == set(UNITS)
+    scripts = re.search(r"%global units %\{shrink:(.*?)\n\}", SPEC, re.DOTALL)
+    assert scripts is not None
+    assert set(scripts[1].split()) == set(UNITS)
+
+
+def test_the_preset_enables_what_can_be_enabled() -> None:
+    preset = (TREE / "packaging/80-ocp-tuned-boot.preset").read_text()
+    enabled = re.findall(r"(?m)^enable (.*)$", preset)
+    assert sorted(enabled) == sorted(name for name, text in UNITS.items() if "[Install]" in text)
+
+
+def test_what_the_unit_may_write_is_made_before_it_starts() -> None:
+    made = re.findall(r"(?m)^[dD] (\S+)", (TREE / "packaging/tmpfiles.conf").read_text())
+    for name in ("ocp-tuned.service", "ocp-tuned-notice.service", "ocp-tuned-image.service"):
+        lines = re.findall(r"(?m)^ReadWritePaths=(.*)$", UNITS[name])
+        writable = [word for line in lines for word in line.split()]
+        assert writable
+        for path in writable:
+            # Without it the unit starts all the same, and says what is missing.
+            assert path.startswith("-")
+            assert path[1:] in made or path.startswith("-/etc/")
+
+
+def test_the_version_is_said_once_and_the_news_have_it() -> None:
+    assert ocp_tuned_boot.__version__ in (TREE / "NEWS.md").read_text()
+    assert "0-1" in SPEC
+    for name in ("rpm.spec", "pyproject.toml", "Makefile", "README.md"):
+        assert ocp_tuned_boot.__version__ not in (TREE / name).read_text()
+
+
+def completed(*words: str) -> set[str]:
+    script = (
+        f"source {COMPLETION}\n"
+        'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))\n'
+        '_ocp_tuned_boot ocp-tuned-boot "${@: -1}" "${@: -2:1}"\n'
+        'printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    command = ["bash", "-euc", script, "bash", "ocp-tuned-boot", *words]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", sorted(subcommands()))
+def test_bash_completes_every_command_and_its_options(name: str) -> None:
+    parser = subcommands()[name]
+    assert name in completed("")
+    assert completed(name[:3]) == {each for each in subcommands() if each.startswith(name[:3])}
+    actions = [each.choices for each in parser._actions if isinstance(each.choices, dict)]
+    if actions:
+        assert completed(name, "") == {"--help", *actions[0]}
+        for action, inner in actions[0].items():
+            assert completed(name, action, "--") == options(inner) | {"--help"}
+    else:
+        assert completed(name, "--") == options(parser) | {"--help"}
+
+
+def test_bash_completes_options_before_a_command_and_files_after_config(tmp_path: Path) -> None:
+    assert {"--root", "--verbose", "--version"} <= completed("--")
+    (tmp_path / "boot.conf").touch()
+    assert completed("status", "--config", f"{tmp_path}/bo") == {f"{tmp_path}/boot.conf"}
