@@ -164,6 +164,7 @@ def _prepare(run: Run, podman: Podman, image: Image) -> _Tuning:
     paths, asked = run.paths, run.asked
     prepare.directories(paths)
     seen = layout.of(paths, podman, image.id)
+    layout.check(seen, asked.contract, image.reference)
     texts = _texts(asked, seen)
     wanted = profiles.resolve(asked.profile, texts)
     known = settings.before(paths.root, settings.load(paths, asked.boot_id), wanted)

@@ -14,7 +14,7 @@ from typing import Any
 from ocp_tuned_boot import files, prepare, tunedlog
 from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import BootError, HostError, PodmanError
-from ocp_tuned_boot.layout import CONTAINER, HOST_LINKS, LABEL, Layout
+from ocp_tuned_boot.layout import CONTAINER, HOST_LINKS, LABEL, PROGRAMS, Layout
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.podman import ContainerState, Podman
 from ocp_tuned_boot.tunedlog import LineReader
@@ -24,12 +24,9 @@ tuned_output = logging.getLogger("tuned")
 
 ENTRYPOINTS = {
     # No --debug: it makes TuneD lose its exit status.
-    "tuned": ("/usr/sbin/tuned", "--no-dbus"),
-    "operand": (
-        "/usr/bin/cluster-node-tuning-operator", "ocp-tuned",
-        "--in-cluster=false", "--one-shot=true", "-v=1",
-    ),
-}  # fmt: skip
+    "tuned": (PROGRAMS["tuned"], "--no-dbus"),
+    "operand": (PROGRAMS["operand"], "ocp-tuned", "--in-cluster=false", "--one-shot=true", "-v=1"),
+}
 
 _LEVELS = {
     "DEBUG": logging.DEBUG,

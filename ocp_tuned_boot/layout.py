@@ -1,8 +1,16 @@
 """What a TuneD image looks like inside, found out before it runs, once per image ID.
 
-Where the operator's image has dangling symbolic links (`/var/lib/ocp-tuned` →
-`/host/var/lib/ocp-tuned`) nothing can be mounted; an image without those links needs the mount.
-And `/etc/tuned`, over which ours is mounted, holds files that stock profiles include.
+The contract with images, in its version `LAYOUT` (ocp-tuned-boot(8), THE IMAGE):
+
+- the program of `contract = tuned` or of `contract = operand` is in it (`PROGRAMS`);
+- a generated directory is mounted at `/etc/tuned`; the image's own files there, or in
+  `/etc/tuned.orig`, are put into it for stock profiles to include;
+- the host's `/var/lib/ocp-tuned` and `/var/lib/tuned` are mounted under `/host`, and in their own
+  place where the image has no symbolic links there (as the operator's image has, dangling ones,
+  over which nothing can be mounted);
+- stock profiles are in `/usr/lib/tuned`.
+
+An image may say which versions it is made for, in the label `LAYOUT_LABEL`, words apart.
 """
 
 from __future__ import annotations
@@ -12,15 +20,22 @@ import logging
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ocp_tuned_boot import files
-from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot import files, tunedlog
+from ocp_tuned_boot.errors import HostError, ImageError
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.podman import Podman
 
 log = logging.getLogger(__name__)
 
-#: Raised when what is looked at changes; an older file is looked up again.
-VERSION = 2
+#: Raised when an image that suits the version before may not suit this one.
+LAYOUT = 1
+LAYOUT_LABEL = "ocp-tuned-boot.layout"
+
+#: What each contract starts.
+PROGRAMS = {"tuned": "/usr/sbin/tuned", "operand": "/usr/bin/cluster-node-tuning-operator"}
+
+#: Of the cache. Raised when what is looked at changes; an older file is looked up again.
+VERSION = 3
 
 #: So many images are remembered: the current one, the one before, and one that is tried.
 KEPT = 3
@@ -43,11 +58,31 @@ _NOT_FOR_PROFILES = {"tuned-main.conf", "recommend.conf", "ppd.conf"}
 class Layout:
     """`links`: those of `HOST_LINKS` that are symbolic links in the image; `variables`: the
     image's own files in `/etc/tuned` for profiles to include, by name; `profiles`: the `tuned.conf`
-    of each of its own profiles, by its path."""
+    of each of its own profiles, by its path; `programs`: those of `PROGRAMS` that it has;
+    `made_for`: what it says in `LAYOUT_LABEL`."""
 
     links: tuple[str, ...] = ()
     variables: dict[str, str] = field(default_factory=dict)
     profiles: dict[str, str] = field(default_factory=dict)
+    programs: tuple[str, ...] = ()
+    made_for: str = ""
+
+
+def check(layout: Layout, contract: str, reference: str) -> None:
+    """Raises `ImageError` for an image that does not keep the contract: it is never started."""
+    if layout.made_for and str(LAYOUT) not in layout.made_for.split():
+        said = tunedlog.printable(layout.made_for.encode())
+        raise ImageError(
+            f"the image {reference} is made for layout {said} (its label {LAYOUT_LABEL}), "
+            f"expected {LAYOUT}",
+            "It and this version of ocp-tuned-boot do not go together: update one of them.",
+        )
+    program = PROGRAMS[contract]
+    if program not in layout.programs:
+        raise ImageError(
+            f"the image {reference} has no {program}, which contract = {contract} starts",
+            "Is it an image with TuneD? See THE IMAGE in ocp-tuned-boot(8).",
+        )
 
 
 def of(paths: Paths, podman: Podman, image_id: str) -> Layout:
@@ -86,15 +121,17 @@ def cached(paths: Paths, image_id: str) -> Layout | None:
 
 def _parse(content: dict[str, Any]) -> Layout:
     links, variables = tuple(content["links"]), dict(content["variables"])
-    profiles = dict(content["profiles"])
+    profiles, programs = dict(content["profiles"]), tuple(content["programs"])
     sound = (
         set(links) <= set(HOST_LINKS)
+        and set(programs) <= set(PROGRAMS.values())
+        and isinstance(content["made_for"], str)
         and all(isinstance(text, str) for text in (*variables.values(), *profiles.values()))
         and not any("/" in name for name in variables)
     )
     if content["version"] != VERSION or not sound:
         raise ValueError("this version has not written that")
-    return Layout(links, variables, profiles)
+    return Layout(links, variables, profiles, programs, content["made_for"])
 
 
 def _look(podman: Podman, image_id: str) -> Layout:
@@ -114,5 +151,6 @@ def _look(podman: Podman, image_id: str) -> Layout:
         for path, data in podman.files(created.id, STOCK_PROFILES).items()
         if path.endswith("/tuned.conf")
     }
+    programs = tuple(path for path in PROGRAMS.values() if podman.has(created.id, path))
     podman.remove(created.id)
-    return Layout(links, variables, profiles)
+    return Layout(links, variables, profiles, programs, created.labels.get(LAYOUT_LABEL, ""))

@@ -260,6 +260,10 @@ class Podman:
             stat = json.loads(base64.b64decode(found)) if found else {}
             return bool(stat.get("linkTarget", path) != path)
 
+    def has(self, container: str, path: str) -> bool:
+        """Whether there is something at `path` in the container, where links lead."""
+        return bool(self._archive(container, path, "head").status_code != 404)
+
     def files(self, container: str, path: str) -> dict[str, bytes]:
         """The regular files in the folder `path` of the container, by their paths below it."""
         for _ in range(_ARCHIVE_TRIES):

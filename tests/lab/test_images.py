@@ -62,3 +62,43 @@ def test_the_image_is_looked_into_once(host: Host) -> None:
     host.profile(TUNED_CONF.replace("33", "34"))
     assert host.run("reload").returncode == 0
     assert host.read("run/ocp-tuned-boot/etc-tuned/lab.conf") == "from the cache\n"
+
+
+@pytest.mark.parametrize("label", ["1", "2 1"])
+def test_an_image_that_says_it_keeps_the_contract_is_run(host: Host, label: str) -> None:
+    _labelled(host.node, label)
+    host.write("var/lib/ocp-tuned/image.env", "NTO_IMAGE=localhost/labelled\n")
+    assert host.run("apply").returncode == 0
+    assert host.status()["result"] == "applied", host.messages()
+
+
+def test_an_image_that_is_made_for_another_layout_is_never_started(host: Host) -> None:
+    _labelled(host.node, "2")
+    host.write("var/lib/ocp-tuned/image.env", "NTO_IMAGE=localhost/labelled\n")
+    done = host.run("apply")
+    assert done.returncode == 5
+    assert "localhost/labelled is made for layout 2" in done.stderr
+    assert host.knob() == "60"
+    assert not host.status()["steps"] or "tuned" not in [
+        it["name"] for it in host.status()["steps"]
+    ]
+
+
+def test_an_image_without_tuned_is_never_started(host: Host) -> None:
+    host.node.run(
+        "sh", "-c", "tar --create --files-from=/dev/null | podman import - localhost/empty"
+    )
+    host.write("var/lib/ocp-tuned/image.env", "NTO_IMAGE=localhost/empty\n")
+    done = host.run("apply")
+    assert done.returncode == 5
+    assert "localhost/empty has no /usr/sbin/tuned, which contract = tuned starts" in done.stderr
+    assert host.knob() == "60"
+
+
+def _labelled(node: Node, versions: str) -> None:
+    script = (
+        f"podman create --quiet --name labelled {hosts.IMAGE} true && podman commit --quiet "
+        f"--change \"LABEL ocp-tuned-boot.layout='$0'\" labelled localhost/labelled; "
+        f"podman rm labelled"
+    )
+    node.run("sh", "-c", script, versions)
