@@ -40,18 +40,25 @@ class Node:
     """A node of its own: files, container storage, processes, network. `with Node() as node:`"""
 
     def __init__(
-        self, suite: str = "trixie", *, image: Optional[str] = "trixie", product: bool = True
+        self,
+        suite: str = "trixie",
+        *,
+        image: Optional[str] = "trixie",
+        product: bool = True,
+        system: Optional[Path] = None,
     ) -> None:
-        """`image`: the suite of the TuneD image that is in container storage, or None."""
+        """`image`: the suite of the TuneD image that is in container storage, or None; `system`: a
+        root filesystem that has the product already."""
         self.suite = suite
         #: Of the current boot, or of the last one.
         self.boot_id = ""
         self.image = image
-        self._product = product
+        self._product = product and system is None
+        self._system = system
         self._machine: Optional[Machine] = None
 
     def __enter__(self) -> Node:
-        layers = [rootfs.base_root(self.suite)]
+        layers = [self._system or rootfs.base_root(self.suite)]
         if self._product:
             layers.insert(0, product_layer(self.suite))
         store = tunedimage.image_store(self.suite, self.image) if self.image else None

@@ -25,7 +25,7 @@ _PACKAGES = (
     "python3-installer", "python3-setuptools", "python3-wheel",
     # For %check, and to look at what was packaged.
     "python3-configobj", "python3-hypothesis", "python3-pystemd", "python3-pytest",
-    "python3-requests", "python3-sdnotify", "bash-completion",
+    "python3-requests", "python3-sdnotify", "procps",
 )  # fmt: skip
 
 # Of a working tree that nobody has committed yet.
@@ -48,7 +48,7 @@ def product_layer(suite: str, version: str = "") -> Path:
 def product_package(suite: str, version: str = "") -> Path:
     """The RPM of the working tree, `version` in the place of its own if given."""
     builder = build_root(suite)
-    files = {str(path.relative_to(TREE)): _state(path) for path in _files()}
+    files = {str(path.relative_to(TREE)): _state(path) for path in _files(*_SOURCES)}
     dist = cache.entry(
         f"rpm-{suite}",
         [builder.name, files, version],
@@ -71,9 +71,9 @@ def build_root(suite: str) -> Path:
     return cache.entry(f"builder-{suite}", [dataclasses.asdict(recipe), wheels], build)
 
 
-def _files() -> list[Path]:
+def _files(*names: str) -> list[Path]:
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *_SOURCES],
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *names],
         cwd=TREE, check=True, capture_output=True, text=True,
     ).stdout.split("\0")  # fmt: skip
     return [TREE / name for name in sorted(set(listed)) if name and (TREE / name).is_file()]
@@ -83,18 +83,23 @@ def _state(file: Path) -> list[object]:
     return [cache.digest(file), os.access(file, os.X_OK)]
 
 
+def commit(target: Path, version: str = "", *, tests: bool = False) -> None:
+    """A copy of the working tree with everything in it committed."""
+    for file in _files(*_SOURCES, *(["tests"] if tests else [])):
+        copy = target / file.relative_to(TREE)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, copy)
+    if version:
+        (target / "ocp_tuned_boot/__init__.py").write_text(f'__version__ = "{version}"\n')
+    for step in (("init", "-q"), ("add", "-A"), ("commit", "-q", "-m", "as it is")):
+        subprocess.run([*_GIT, *step], cwd=target, check=True)
+
+
 def _build(builder: Path, target: Path, version: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "source")
-        for file in _files():
-            copy = source / file.relative_to(TREE)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(file, copy)
-        if version:
-            (source / "ocp_tuned_boot/__init__.py").write_text(f'__version__ = "{version}"\n')
-        for step in (("init", "-q"), ("add", "-A"), ("commit", "-q", "-m", "as it is")):
-            subprocess.run([*_GIT, *step], cwd=source, check=True)
-        # What the package says of itself is tested by tests/lab/test_package.py, with %check.
+        commit(source, version)
+        # %check is for tests/lab/test_release.py.
         make(f"build-{target.stem}", builder, source, "rpm", "RPMBUILD_FLAGS=--nocheck")
         (source / "dist").rename(target)
 

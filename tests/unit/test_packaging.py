@@ -59,6 +59,11 @@ def test_the_version_is_said_once_and_the_news_have_it() -> None:
         assert ocp_tuned_boot.__version__ not in (TREE / name).read_text()
 
 
+def test_the_package_is_not_built_when_a_unit_test_fails() -> None:
+    assert "\n%check\n%pytest tests/unit\n" in SPEC
+    assert "nocheck" not in (TREE / "Makefile").read_text()
+
+
 def completed(*words: str) -> set[str]:
     script = (
         f"source {COMPLETION}\n"

@@ -1,0 +1,67 @@
+"""What is released is built from what is committed, in a clean root, and is the same each time."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import ocp_tuned_boot
+from tests.lab import product
+
+pytestmark = pytest.mark.lab
+
+VERSION = ocp_tuned_boot.__version__
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working tree as if it were committed."""
+    source = tmp_path_factory.mktemp("release") / "source"
+    product.commit(source, tests=True)
+    return source
+
+
+@pytest.fixture(scope="module")
+def released(sources: Path) -> Path:
+    product.make("release", product.build_root("trixie"), sources, "release")
+    return sources / "dist"
+
+
+def digests(dist: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(dist.iterdir())
+    }
+
+
+def test_a_release_is_everything_there_is_and_its_tests_have_passed(released: Path) -> None:
+    """`%check` has run the unit tests on the distribution's own packages, or nothing were there."""
+    assert set(digests(released)) == {
+        f"ocp-tuned-boot-{VERSION}.tar.gz", f"ocp-tuned-boot-{VERSION}-1.src.rpm",
+        f"ocp-tuned-boot-{VERSION}-1.noarch.rpm", f"ocp_tuned_boot-{VERSION}-py3-none-any.whl",
+        "ocp-tuned-boot.spec", "boot.conf.5.html", "ocp-tuned-boot.8.html", "SHA256SUMS",
+    }  # fmt: skip
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=released, check=True)
+    assert "SYNOPSIS" in (released / "ocp-tuned-boot.8.html").read_text()
+
+
+def test_two_builds_give_the_same_bytes(released: Path, sources: Path, tmp_path: Path) -> None:
+    again = tmp_path / "elsewhere"
+    subprocess.run(["git", "clone", "--quiet", sources, again], check=True)
+    builder = product.build_root("trixie")
+    product.make("again", builder, again, "rpm", "RPMBUILD_FLAGS=--nocheck")
+    first, second = digests(released), digests(again / "dist")
+    assert len(second) == 4
+    assert second == {name: first[name] for name in second}
+
+
+def test_rpmlint_finds_no_error_and_no_warning_that_is_not_answered(released: Path) -> None:
+    # An answer to what it does not say any more is an error, too (unused-rpmlintrc-filter).
+    answers = product.TREE / "packaging/ocp-tuned-boot.rpmlintrc"
+    done = subprocess.run(
+        ["rpmlint", "--rpmlintrc", answers, *released.glob("*.rpm"), *released.glob("*.spec")],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "; 0 errors, 0 warnings" in done.stdout, done.stdout + done.stderr

@@ -1,0 +1,141 @@
+"""What the units may do: what systemd says of it, and what a process in their place is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.lab import upstream
+from tests.lab.node import Node
+from tests.lab.test_boot import SUITES
+from tests.lab.workload import PROFILE
+
+pytestmark = pytest.mark.lab
+
+#: The units that run this program.
+UNITS = ("ocp-tuned.service", "ocp-tuned-notice.service", "ocp-tuned-image.service")
+MOST = 2.5
+
+# Says what it could do, of what it must not and of what it must.
+PROBE = """\
+#!/usr/bin/python3
+import ctypes, json, os, socket
+
+def can(deed, *arguments):
+    try:
+        deed(*arguments)
+    except OSError:
+        return False
+    return True
+
+def write(folder):
+    path = f"{folder}/probe"
+    open(path, "w").close()
+    os.unlink(path)
+
+def unshare(flag):
+    if ctypes.CDLL(None, use_errno=True).unshare(flag):
+        raise OSError(ctypes.get_errno(), "unshare")
+
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+found = {
+    "writes": [path for path in %(folders)r if can(write, path)],
+    "devices": [path for path in %(devices)r if can(lambda: os.close(os.open(path, os.O_RDWR)))],
+    "knobs": can(lambda: open("/proc/sys/net/ipv4/tcp_fin_timeout", "w").close()),
+    "families": [
+        name for name in ("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET")
+        if can(lambda: socket.socket(getattr(socket, name), socket.SOCK_DGRAM).close())
+    ],
+    "sees": [path for path in ("/home/probe", "/tmp/probe") if os.path.exists(path)],
+    "capabilities": int(status["CapBnd"], 16),
+    "no_new_privileges": int(status["NoNewPrivs"]),
+    "seccomp": int(status["Seccomp"]),
+    "deeds": [name for name, deed in (
+        ("chown", lambda: os.chown("/run/ocp-tuned-boot/probed", 1, 1)),
+        ("mknod", lambda: os.mknod("/run/ocp-tuned-boot/null", 0o20600, os.makedev(1, 3))),
+        ("setuid file", lambda: os.chmod("/run/ocp-tuned-boot/probed", 0o4755)),
+        ("namespace", lambda: unshare(0x00020000)),
+        ("realtime", lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))),
+        ("hostname", lambda: socket.sethostname("probe")),
+    ) if can(deed)],
+}
+print(json.dumps(found), file=open("/run/ocp-tuned-boot/probed", "w"))
+"""
+FOLDERS = (
+    "/etc", "/usr/bin", "/boot", "/root", "/var/lib", "/var/lib/containers", "/run", "/run/tuned",
+    "/run/ocp-tuned-boot", "/var/lib/tuned", "/var/lib/ocp-tuned", "/var/lib/ocp-tuned-boot",
+    "/etc/crio/crio.conf.d", "/etc/sysconfig", "/sys/fs/cgroup",
+)  # fmt: skip
+DEVICES = ("/dev/cpu_dma_latency", "/dev/null", "/dev/fuse", "/dev/kmsg", "/dev/tty")
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_units_are_as_locked_down_as_is_said_and_upstreams_is_not(suite: str) -> None:
+    with Node(suite, image=suite) as node:
+        upstream.furnish(node, PROFILE)
+        node.boot()
+
+        def exposure(unit: str) -> float:
+            said = node.run("systemd-analyze", "security", "--no-pager", unit).stdout
+            found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+            assert found is not None, said
+            return float(found[1])
+
+        told = {unit: exposure(unit) for unit in (*UNITS, upstream.UNIT)}
+        print(told)
+        assert all(told[unit] <= MOST for unit in UNITS)
+        assert told[upstream.UNIT] > 9
+        shipped = node.run("sh", "-c", "ls -d /usr/lib/systemd/system/ocp-tuned*.*[a-z]").stdout
+        units = [path for path in shipped.split() if not path.endswith(".d")]
+        assert len(units) == 10
+        said = node.run("systemd-analyze", "verify", "--man=no", *units)
+        lines = (said.stdout + said.stderr).splitlines()
+        # 252 does not know it, as the unit says.
+        unknown = "FileDescriptorStorePreserve"
+        assert [line for line in lines if unknown not in line or suite != "bookworm"] == []
+
+
+def probed(node: Node, unit: str) -> dict[str, Any]:
+    """What a process in the place of the unit's own finds that it can do."""
+    node.write("/usr/local/bin/probe", PROBE % {"folders": FOLDERS, "devices": DEVICES}, 0o755)
+    node.write(
+        f"/etc/systemd/system/{unit}.d/probe.conf",
+        "[Service]\nType=oneshot\nRemainAfterExit=no\nExecStart=\nExecStopPost=\n"
+        "ExecStart=/usr/local/bin/probe\n[Unit]\nConditionPathExists=\n",
+    )
+    for path in ("/home/probe", "/tmp/probe"):
+        node.write(path, "")
+    node.run("systemctl", "daemon-reload")
+    node.run("systemctl", "restart", unit)
+    content: dict[str, Any] = json.loads(node.read("/run/ocp-tuned-boot/probed"))
+    return content
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_process_in_their_place_is_refused_everything_else(suite: str) -> None:
+    ours = {"/run/ocp-tuned-boot", "/var/lib/ocp-tuned-boot"}
+    tuneds = {"/run/tuned", "/var/lib/tuned", "/var/lib/ocp-tuned"}
+    sites = {"/etc/crio/crio.conf.d", "/etc/sysconfig"}
+    with Node(suite) as node:
+        for path in (*sites, "/var/lib/containers", "/boot"):
+            (node.root / path[1:]).mkdir(parents=True, exist_ok=True)
+        node.boot()
+        for unit, folders, families, devices in (
+            (UNITS[0], ours | tuneds | sites, ["AF_UNIX", "AF_INET"],
+             {"/dev/cpu_dma_latency", "/dev/null"}),
+            (UNITS[1], ours, ["AF_UNIX"], {"/dev/null"}),
+            (UNITS[2], ours | {"/etc/crio/crio.conf.d"}, ["AF_UNIX"], {"/dev/null"}),
+        ):  # fmt: skip
+            found = probed(node, unit)
+            assert set(found["writes"]) == folders, unit
+            assert found["families"] == families, unit
+            assert set(found["devices"]) <= devices, unit
+            assert found["sees"] == [], unit
+            # A reload of the first puts settings back.
+            assert found["knobs"] == (unit == UNITS[0])
+            assert found["capabilities"] == 1 << 2, unit  # CAP_DAC_READ_SEARCH
+            assert (found["no_new_privileges"], found["seccomp"]) == (1, 2), unit
+            assert found["deeds"] == [], unit
