@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sdnotify import SystemdNotifier
 
 from ocp_tuned_boot import files
-from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.errors import HostError, escaped
 from ocp_tuned_boot.paths import Paths
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Notifier:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split()).encode(errors="backslashreplace")
+    line = escaped(" ".join(text.split())).encode()
     if len(line) > _LONGEST:
         line = line[:_LONGEST] + "…".encode()
     return line.decode(errors="ignore")
