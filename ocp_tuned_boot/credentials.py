@@ -47,7 +47,7 @@ def headers(paths: Paths, reference: str) -> dict[str, str]:
 def parse(text: str, registry: str) -> dict[str, dict[str, str]]:
     """What the text of a containers-auth.json(5) has for a registry: for it, and for paths in it.
     Raises `ValueError`, `KeyError`, `TypeError`, `AttributeError`."""
-    auths: dict[str, Any] = json.loads(text).get("auths") or {}
+    auths: dict[str, Any] = files.from_json(text).get("auths") or {}
     found = {}
     for key, entry in auths.items():
         # Docker writes addresses here, with a scheme and perhaps a version.

@@ -14,7 +14,7 @@ from pathlib import Path
 from ocp_tuned_boot import files
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.record import Record
+from ocp_tuned_boot.record import Record, built
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +101,9 @@ def _run(done: Record) -> Run:
 
 def _runs(path: Path) -> tuple[Run, ...]:
     try:
-        content = json.loads(files.read(path))
+        content = files.from_json(files.read(path))
         if content["version"] != VERSION:
             raise HostError(f"{path}: found version {content['version']}, expected {VERSION}")
-        return tuple(Run(**run) for run in content["runs"])
+        return tuple(built(Run, run) for run in content["runs"])
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise HostError(f"{path}: found no history of a boot, expected one: {error}") from error

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 from ocp_tuned_boot import __version__, files
 from ocp_tuned_boot.conditions import conditions
-from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.errors import HostError, escaped_json
 from ocp_tuned_boot.findings import Finding
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
@@ -18,6 +18,8 @@ from ocp_tuned_boot.values import Value
 
 #: Raised when the meaning of a field changes; a newer file is refused, not guessed at.
 VERSION = 1
+# Of a record that would be too large.
+_FEW = 100
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def to_json(record: Record) -> str:
         "conditions": conditions(record.result, record.findings, _waits(record)),
         **asdict(record),
     }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return escaped_json(json.dumps(content, indent=2, ensure_ascii=False)) + "\n"
 
 
 def _waits(record: Record) -> str:
@@ -194,7 +196,7 @@ def _waits(record: Record) -> str:
 def from_json(text: str, where: str) -> Record:
     """Raises `HostError` for what this version did not write."""
     try:
-        content: dict[str, Any] = json.loads(text)
+        content: dict[str, Any] = files.from_json(text)
         version = content.pop("version")
         if version != VERSION:
             raise HostError(f"{where}: found version {version}, expected {VERSION}")
@@ -204,7 +206,7 @@ def from_json(text: str, where: str) -> Record:
         # What an earlier release did not know yet is not there: an upgrade must not make us forget
         # what is in force.
         late, deferred = content.pop("late", []), content.pop("deferred", None)
-        return _built(
+        return built(
             Record,
             {
                 **_judged(content),
@@ -217,12 +219,12 @@ def from_json(text: str, where: str) -> Record:
                 "values": None if values is None else _many(Value, values),
                 "in_force": None if in_force is None else _in_force(in_force),
                 "late": tuple(_typed(str, each) for each in _typed(list, late)),
-                "deferred": None if deferred is None else _built(Deferred, deferred),
+                "deferred": None if deferred is None else built(Deferred, deferred),
                 "handover": _many(Handed, content.pop("handover", [])),
                 "residue": _many(Residue, content.pop("residue", [])),
             },
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"{where}: found no record of a run, expected one: {error}") from error
 
 
@@ -237,7 +239,7 @@ def _typed(kind: type[T], value: Any) -> T:
     return value
 
 
-def _built(kind: type[T], content: dict[str, Any]) -> T:
+def built(kind: type[T], content: dict[str, Any]) -> T:
     """A dataclass of these fields, each of the type it is declared with."""
     made = kind(**content)
     for field_ in fields(made):  # type: ignore[arg-type]
@@ -248,7 +250,7 @@ def _built(kind: type[T], content: dict[str, Any]) -> T:
 
 
 def _many(kind: type[T], content: Any) -> tuple[T, ...]:
-    return tuple(_built(kind, each) for each in _typed(list, content))
+    return tuple(built(kind, each) for each in _typed(list, content))
 
 
 def _judged(content: dict[str, Any]) -> dict[str, Any]:
@@ -259,12 +261,23 @@ def _judged(content: dict[str, Any]) -> dict[str, Any]:
 
 def _in_force(content: dict[str, Any]) -> InForce:
     holds = _many(Hold, content.pop("holds", []))
-    return _built(InForce, {**_judged(content), "holds": holds})
+    return built(InForce, {**_judged(content), "holds": holds})
 
 
 def write(paths: Paths, record: Record) -> None:
     """Replaces `status.json` atomically. Raises `HostError`."""
-    files.write(paths.status, to_json(record).encode(errors="backslashreplace"))
+    text = to_json(record).encode(errors="backslashreplace")
+    if len(text) > files.LIMIT:
+        # It has to be readable: what was counted only, and then what goes on without end, goes.
+        few = replace(
+            record,
+            values=None,
+            kernel_arguments=record.kernel_arguments[:_FEW],
+            handover=record.handover[:_FEW],
+            residue=record.residue[:_FEW],
+        )
+        text = to_json(few).encode(errors="backslashreplace")
+    files.write(paths.status, text)
 
 
 def read(paths: Paths) -> Record | None:

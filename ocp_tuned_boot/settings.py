@@ -68,7 +68,7 @@ def load(paths: Paths, boot_id: str) -> Settings:
 def read(paths: Paths, boot_id: str) -> Settings:
     """As `load`, but raises `HostError` for a file that cannot be read, or is broken."""
     try:
-        content = json.loads(files.read(paths.settings))
+        content = files.from_json(files.read(paths.settings))
         if (content["version"], content["boot_id"]) != (VERSION, boot_id):
             return Settings(boot_id)
         saved = {str(path): _saved(each) for path, each in content["saved"].items()}
