@@ -1,6 +1,7 @@
 # make demo     a node boots here; the timeline and the status are shown
 # make test     everything but what takes an emulated machine
 # make slow     that: reboots and power cuts
+# make fuzz     searches, for some half an hour, for what a pod could write to do harm
 # make install  everything, as an RPM or an image layer has it (DESTDIR=); install-data: all but
 #               the Python package
 #
@@ -29,6 +30,10 @@ slow: $(VENV)/done
 	grep -v '^#' tests/lab/packages-vm.txt | xargs apt-get install -qy --no-install-recommends
 	$(PYTEST) -m slow -s tests
 
+fuzz: $(VENV)/done
+	HYPOTHESIS_PROFILE=long nice -n 19 $(PYTEST) --hypothesis-show-statistics \
+	    tests/unit/test_untrusted.py tests/unit/test_memory.py
+
 $(VENV)/done: tests/lab/packages.txt
 	apt-get update -q
 	grep -v '^#' tests/lab/packages.txt | xargs apt-get install -qy --no-install-recommends
@@ -51,4 +56,4 @@ install-data:
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man5 man/*.5
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man8 man/*.8
 
-.PHONY: demo test slow install install-python install-data
+.PHONY: demo test slow fuzz install install-python install-data
