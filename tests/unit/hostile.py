@@ -65,9 +65,10 @@ def file(data: bytes, mode: int = 0o644) -> Node:
     return Node(f"file({data!r})", make)
 
 
-def sparse(size: int) -> Node:
+def sparse(size: int, beginning: bytes = b"") -> Node:
     def make(path: bytes, _: Path) -> None:
         with open(path, "wb") as opened:
+            opened.write(beginning)
             opened.truncate(size)
 
     return Node(f"sparse({size})", make)

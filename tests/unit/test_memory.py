@@ -20,7 +20,7 @@ from ocp_tuned_boot import container, record
 from ocp_tuned_boot.layout import Layout
 from ocp_tuned_boot.paths import Paths
 from tests.unit.fake_podman import listening, reply
-from tests.unit.hostile import AGENT, GOOD, Node, clean, deep, file, host, many, sparse
+from tests.unit.hostile import AGENT, CORPUS, GOOD, Node, clean, deep, file, host, many, sparse
 from tests.unit.test_container import inspected
 
 #: Of what a run may have in memory at its most (bytes).
@@ -119,6 +119,7 @@ def engine(paths: Paths, log: bytes = b"", labels: object = "") -> Iterator[str]
 PROFILES = AGENT + "profiles/"
 # To make them takes longer than all else here; what is listed of them is the same.
 ENTRIES = 100_000 if settings.default and settings.default.max_examples > 1000 else 5000
+HEADER = CORPUS / "archive/header-of-a-gigabyte.tar"
 HEAD = b"2026-11-23T22:30:36.0+00:00 stderr F "
 ERROR = HEAD + b"2026-11-23 22:23:29,443 ERROR    tuned.x%d: \x1b[31m\n"
 
@@ -148,6 +149,7 @@ TAKEN: dict[str, Mapping[str, Node]] = {
     "nothing special": {},
     "data, archive, credentials": {
         "var/lib/ocp-tuned-boot/images/a.tar": sparse(1 << 30),
+        "var/lib/ocp-tuned-boot/images/b.tar": sparse(2 << 30, HEADER.read_bytes()),
         "var/lib/kubelet/config.json": sparse(1 << 30),
         **{f"{PROFILES}site/{n}": file(b"\xff" * 99 * 1024) for n in range(20)},
     },
@@ -158,7 +160,7 @@ TAKEN: dict[str, Mapping[str, Node]] = {
         ),
     },
     "too large a profile, lists of credentials": {
-        PROFILES + "site/tuned.conf": file(b"[a]\n" * 260_000),
+        PROFILES + "site/tuned.conf": file(b"".join(b"[%d]\n" % n for n in range(110_000))),
         "var/lib/kubelet/config.json": file(b"[" + b"[],[]," * 43_000),
     },
     "variables": {
@@ -170,7 +172,10 @@ TAKEN: dict[str, Mapping[str, Node]] = {
     "490 profiles": {
         PROFILES + "site/tuned.conf": file(b"[main]\ninclude=p0\n"),
         **{
-            f"{PROFILES}p{n}/tuned.conf": file(b"[main]\ninclude=p%d\n" % (n + 1) + b"[x]\n" * 900)
+            f"{PROFILES}p{n}/tuned.conf": file(
+                b"[main]\ninclude=p%d\n" % (n + 1)
+                + b"".join(b"[%d.%d]\n" % (n, m) for m in range(400))
+            )
             for n in range(490)
         },
     },
@@ -198,10 +203,12 @@ LOGS = {
 @pytest.mark.parametrize("name", LOGS)
 def test_a_tuned_that_says_anything_is_judged_within_64_mib(name: str) -> None:
     with host(GOOD) as (paths, _), engine(paths, LOGS[name][: 5 << 20]) as conf:
-        bounded(run(paths, "apply", "--config", conf))
+        ran = run(paths, "apply", "--config", conf)
+        bounded(ran)
         kept = record.read(paths)
         assert kept is not None
         assert kept.result.value == "failed"
+        assert ("TuneD has said more than 4194304 bytes" in ran.said) == (len(LOGS[name]) > 4 << 20)
         if name == "errors":
             bounded(run(paths, "status", "--config", conf))
 
@@ -213,6 +220,7 @@ def test_a_tuned_that_says_anything_is_judged_within_64_mib(name: str) -> None:
         ([[]] * 400_000, "expected at most 1048576"),
         ({f"a{number}": {} for number in range(60_000)}, "said\n"),
     ],
+    ids=["one text", "lists", "60000 labels"],
 )
 def test_an_image_with_labels_without_end_takes_no_more_than_64_mib(
     labels: object, words: str

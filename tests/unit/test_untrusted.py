@@ -298,6 +298,12 @@ def test_what_includes_and_variables_multiply_has_an_end() -> None:
     assert any(each.plugin == "include" for each in found)
 
 
+@pytest.mark.parametrize("line", ["[main]\ninclude=a{}b\n", "[sysctl]\na{}b\n", "[vm]\na={}b\n"])
+def test_a_run_of_spaces_is_looked_at_once(line: str) -> None:
+    with soon():
+        _profile(line.format(" " * 200_000).encode())
+
+
 def test_a_log_of_nothing_but_errors_has_an_end() -> None:
     head = b"2026-11-23T22:30:36.0+00:00 stderr F 2026-11-23 22:23:29,443 ERROR    tuned.x"
     with soon():
@@ -574,3 +580,4 @@ def test_findings_of_any_words_are_short() -> None:
     long = tunedlog.LogRecord("ERROR", "tuned.x", "x" * 10_000, ("y",) * 10_000)
     (found,) = findings.read([long])
     assert len(found.message) <= 1000
+    assert len(tunedlog.printable(b"x" * 100_000)) <= tunedlog.LINE_LIMIT + 1
