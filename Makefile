@@ -1,6 +1,7 @@
 # make demo     a node boots here; the timeline and the status are shown
 # make test     everything but what takes an emulated machine
 # make slow     that: reboots and power cuts
+# make fuzz     searches, for some half an hour, for what a pod could write to do harm
 # make install  everything, as the RPM has it (DESTDIR=); install-data: all but the Python package
 # make rpm      source archive, source RPM and RPM, in dist/
 # make release  those, the wheel, the manuals and the checksums
@@ -29,6 +30,10 @@ slow: $(VENV)/done
 	apt-get update -q
 	grep -v '^#' tests/lab/packages-vm.txt | xargs apt-get install -qy --no-install-recommends
 	$(PYTEST) -m slow -s tests
+
+fuzz: $(VENV)/done
+	HYPOTHESIS_PROFILE=long nice -n 19 $(PYTEST) --hypothesis-show-statistics \
+	    tests/unit/test_untrusted.py tests/unit/test_memory.py
 
 $(VENV)/done: tests/lab/packages.txt
 	apt-get update -q
@@ -89,4 +94,4 @@ release: clean rpm
 clean:
 	rm -rf build dist
 
-.PHONY: demo test slow install install-python install-data source rpm release clean
+.PHONY: demo test slow fuzz install install-python install-data source rpm release clean

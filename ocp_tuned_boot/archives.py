@@ -7,15 +7,19 @@ The OCI image layout's `index.json` (image-layout.md of the image specification)
 
 from __future__ import annotations
 
-import json
 import logging
+import os
+import re
+import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from ocp_tuned_boot import files
+from ocp_tuned_boot import files, inputs
+from ocp_tuned_boot.errors import ConfigurationError
 from ocp_tuned_boot.paths import Paths
 
 log = logging.getLogger(__name__)
@@ -24,6 +28,10 @@ _NAME = "org.opencontainers.image.ref.name"
 #: No index is larger (bytes), and no archive has more members before it.
 _INDEX_LIMIT = 1024 * 1024
 _MEMBERS = 10_000
+#: More archives are not looked at.
+_ARCHIVES = 100
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True)
@@ -39,15 +47,48 @@ def all_of(paths: Paths) -> Iterator[Archive]:
     """Those in the folders for them, the admin's before the vendor's. One that cannot be read is
     told of and left out."""
     for folder in paths.archives:
-        for path in sorted(folder.glob("*")) if folder.is_dir() else []:
+        for path in sorted(islice(folder.iterdir(), _ARCHIVES)) if folder.is_dir() else []:
             try:
                 yield _read(path)
-            except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
+            except _ERRORS as error:
                 log.warning("%s: found no image archive, expected one: %s", path, error)
 
 
+# What tarfile raises, and what reading an index of somebody else's does.
+_ERRORS = (
+    OSError, tarfile.TarError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+)  # fmt: skip
+
+
+class _Frugal:
+    """A file for tarfile, which reads a header as long as the header before says, at once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.tell, self.seek = file.tell, file.seek
+
+    def read(self, size: int) -> bytes:
+        if size > _INDEX_LIMIT:
+            raise ValueError(f"a part of it has {size} bytes, expected at most {_INDEX_LIMIT}")
+        return self._file.read(size)
+
+
 def _read(path: Path) -> Archive:
-    with open(path, "rb", opener=files.opener) as file, tarfile.open(fileobj=file) as archive:
+    with open(path, "rb", opener=files.opener) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is not a regular file")
+        if file.read(2) in _COMPRESSED:
+            raise ValueError("it is compressed; unpack it")
+        file.seek(0)
+        return _indexed(path, _Frugal(file))
+
+
+# gzip, bzip2, xz, zstd: to find the index all of it would have to be unpacked, whatever its size.
+_COMPRESSED = (b"\x1f\x8b", b"BZ", b"\xfd7", b"\x28\xb5")
+
+
+def _indexed(path: Path, file: _Frugal) -> Archive:
+    with tarfile.open(fileobj=file, mode="r:") as archive:  # type: ignore[call-overload]
         for number, member in enumerate(archive):
             if number > _MEMBERS:
                 break
@@ -56,7 +97,7 @@ def _read(path: Path) -> Archive:
                 continue
             content = archive.extractfile(member)
             assert content is not None  # noqa: S101  # it is a regular file
-            index = json.loads(content.read(_INDEX_LIMIT))
+            index = files.from_json(content.read(_INDEX_LIMIT))
             return _oci(path, index) if name == "index.json" else _docker(path, index)
     raise ValueError("it has neither index.json nor manifest.json")
 
@@ -64,12 +105,20 @@ def _read(path: Path) -> Archive:
 def _oci(path: Path, index: dict[str, Any]) -> Archive:
     manifests = index["manifests"]
     names = (each.get("annotations", {}).get(_NAME) for each in manifests)
-    return Archive(
-        path,
-        tuple(str(name) for name in names if name),
-        tuple(str(it["digest"]) for it in manifests),
-    )
+    digests = (str(each["digest"]) for each in manifests)
+    return Archive(path, _names(path, names), tuple(filter(_DIGEST.match, digests)))
 
 
 def _docker(path: Path, manifest: list[dict[str, Any]]) -> Archive:
-    return Archive(path, tuple(str(name) for each in manifest for name in each["RepoTags"] or ()))
+    return Archive(path, _names(path, (name for it in manifest for name in it["RepoTags"] or ())))
+
+
+def _names(path: Path, found: Iterable[object]) -> tuple[str, ...]:
+    """Those that are image references: nothing else is asked of Podman, or told."""
+    names = []
+    for name in filter(None, found):
+        try:
+            names.append(inputs.parse_image_reference(str(name), str(path)))
+        except ConfigurationError as error:
+            log.warning("%s", error)
+    return tuple(names)

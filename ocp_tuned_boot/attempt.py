@@ -58,6 +58,8 @@ from ocp_tuned_boot.settings import Settings
 log = logging.getLogger(__name__)
 
 UNASKED = Standing.UNASKED
+#: What TuneD writes of itself is one line (bytes).
+_WRITTEN_LIMIT = 64 * 1024
 #: An attempt that found its image broken.
 DAMAGED = "damaged-image"
 
@@ -232,7 +234,7 @@ def _written(run: Run, podman: Podman, created: ContainerState) -> tuple[str, st
         found = {}
         for name in names:
             with suppress(FileNotFoundError):
-                found[name] = files.read(run.paths.etc_tuned / name)
+                found[name] = files.read(run.paths.etc_tuned / name, _WRITTEN_LIMIT)
     active_profile, bootcmdline = (found.get(name, b"").strip() for name in names)
     return tunedlog.printable(active_profile), bootcmdline.decode(errors="replace")
 

@@ -29,7 +29,7 @@ class Brought:
 def read(paths: Paths) -> tuple[Brought, ...]:
     """The last one first; none where the file cannot be read, which is told in the journal."""
     try:
-        content = json.loads(files.read(paths.brought))
+        content = files.from_json(files.read(paths.brought))
         if content["version"] != VERSION:
             raise ValueError(f"found version {content['version']}, expected {VERSION}")
         found = tuple(Brought(**each) for each in content["images"])

@@ -28,6 +28,8 @@ from ocp_tuned_boot.errors import (
     Interrupted,
     PodmanError,
     Unasked,
+    escaped,
+    escaped_json,
 )
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
@@ -169,7 +171,14 @@ _PRIORITIES = {
 }
 
 
-class _Priorities(logging.Formatter):
+class _Escaped(logging.Formatter):
+    """Whatever is logged may have words of a pod or of an image in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escaped(super().format(record))
+
+
+class _Priorities(_Escaped):
     """Puts the syslog priority before each line, for journald (sd-daemon(3))."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -184,9 +193,14 @@ def _in_journal() -> bool:
 def _set_up_logging(verbose: bool, stream: TextIO) -> None:
     # Lines keep their own form: the journal adds time and unit by itself.
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_Priorities() if _in_journal() else logging.Formatter())
+    handler.setFormatter(_Priorities() if _in_journal() else _Escaped())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
     logging.getLogger("urllib3").setLevel(logging.WARNING)
+
+
+def _tell(text: str, for_programs: bool = False) -> None:
+    """Prints what a command has to say, with nothing in it that a terminal would obey."""
+    print(escaped_json(text) if for_programs else escaped(text))
 
 
 def _apply(options: argparse.Namespace) -> int:
@@ -232,7 +246,7 @@ def _plan(options: argparse.Namespace) -> int:
     from ocp_tuned_boot import report  # noqa: PLC0415
 
     preview = boot.preview(Paths(options.root), options.config)
-    print(report.plan_json(preview) if options.json else report.plan_text(preview))
+    _tell(report.plan_json(preview) if options.json else report.plan_text(preview), options.json)
     return DONE
 
 
@@ -256,9 +270,9 @@ def _status(options: argparse.Namespace) -> int:
     told, now = status.look(paths, options.config, done)
     if options.json:
         content = {"record": asdict(told) if told else None, **now.content()}
-        print(json.dumps(content, indent=2))
+        _tell(json.dumps(content, indent=2), True)
     else:
-        print(report.status_text(told, now))
+        _tell(report.status_text(told, now))
     return exit_status(done) if done else FAILED
 
 
@@ -268,9 +282,9 @@ def _drift(options: argparse.Namespace) -> int:
     paths = Paths(options.root)
     found = drift.look(paths, config.load(paths, options.config).handover)
     if options.json:
-        print(json.dumps(asdict(found), indent=2))
+        _tell(json.dumps(asdict(found), indent=2), True)
     else:
-        print(report.drift_text(found))
+        _tell(report.drift_text(found))
     return DRIFTED if found.unexpected else DONE
 
 
@@ -279,9 +293,9 @@ def _history(options: argparse.Namespace) -> int:
 
     boots = history.read(Paths(options.root))
     if options.json:
-        print(json.dumps([asdict(each) for each in boots], indent=2))
+        _tell(json.dumps([asdict(each) for each in boots], indent=2), True)
     else:
-        print(report.history_text(boots))
+        _tell(report.history_text(boots))
     return DONE
 
 
@@ -290,9 +304,9 @@ def _image_list(options: argparse.Namespace) -> int:
 
     rows = staging.listing(Paths(options.root), options.config)
     if options.json:
-        print(json.dumps([asdict(each) for each in rows], indent=2))
+        _tell(json.dumps([asdict(each) for each in rows], indent=2), True)
     else:
-        print(report.images_text(rows))
+        _tell(report.images_text(rows))
     return DONE
 
 
@@ -301,7 +315,7 @@ def _image_fetch(options: argparse.Namespace) -> int:
 
     _raise_on_signals()
     image = staging.fetch(Paths(options.root), options.config)
-    print(f"{image.reference} is on the node" if image else "pull = never: nothing was brought in")
+    _tell(f"{image.reference} is on the node" if image else "pull = never: nothing was brought in")
     return DONE
 
 
@@ -320,7 +334,7 @@ def _image_prune(options: argparse.Namespace) -> int:
 
     _raise_on_signals()
     for gone in staging.prune(Paths(options.root), options.config):
-        print(f"removed {gone}")
+        _tell(f"removed {gone}")
     return DONE
 
 
@@ -328,7 +342,7 @@ def _image_export(options: argparse.Namespace) -> int:
     from ocp_tuned_boot import staging  # noqa: PLC0415
 
     _raise_on_signals()
-    print(staging.export(Paths(options.root), options.config, options.archive))
+    _tell(staging.export(Paths(options.root), options.config, options.archive))
     return DONE
 
 

@@ -40,7 +40,7 @@ TERM_GRACE = 3.0
 #: How long Podman may take to clear up (seconds), once when TuneD was stopped and once at the end.
 CLEARING = 7.0
 #: As much TuneD may say (bytes); its log is kept in memory, and in /run.
-LOG_LIMIT = 16 * 1024 * 1024
+LOG_LIMIT = 4 * 1024 * 1024
 # Read at a time (bytes): between two reads somebody looks at the clock.
 _CHUNK = 64 * 1024
 # How long to wait before looking at the log again (seconds). TuneD's exit does not wait for it.
@@ -314,7 +314,8 @@ class _Follower:
         self._reader = LineReader()
         self._lines: list[str] = []
         with files.explained("read", paths.container_log):
-            self._source = paths.container_log.open("rb")
+            opened = files.opener(str(paths.container_log), os.O_RDONLY)
+        self._source = os.fdopen(opened, "rb")
         with files.explained("write", paths.tuned_log):
             self._copy = paths.tuned_log.open("w")
 
@@ -330,7 +331,7 @@ class _Follower:
     def read(self) -> bool:
         """Takes in a part of what there is, and says whether there was any. Raises `HostError`."""
         with files.explained("read", self._paths.container_log):
-            data = self._source.read(_CHUNK)
+            data = self._source.read(_CHUNK) or b""
         self._size += len(data)
         if self._size > LOG_LIMIT:
             raise HostError(

@@ -18,6 +18,8 @@ from ocp_tuned_boot.paths import Paths
 
 log = logging.getLogger(__name__)
 
+#: Those of all a site's registries are some KiB (bytes).
+LIMIT = 256 * 1024
 #: podman-py and Docker's API call it so; Podman takes several registries and paths in it.
 HEADER = "X-Registry-Config"
 
@@ -26,7 +28,8 @@ def headers(paths: Paths, reference: str) -> dict[str, str]:
     """For the registry of this image; empty where the kubelet has none for it. A file that cannot
     be used is told of in the journal, and the image asked for as nobody."""
     try:
-        found = parse(files.read(paths.kubelet_config).decode(), reference.partition("/")[0])
+        text = files.read(paths.kubelet_config, LIMIT).decode()
+        found = parse(text, reference.partition("/")[0])
     except FileNotFoundError:
         return {}
     except HostError as error:
@@ -47,7 +50,7 @@ def headers(paths: Paths, reference: str) -> dict[str, str]:
 def parse(text: str, registry: str) -> dict[str, dict[str, str]]:
     """What the text of a containers-auth.json(5) has for a registry: for it, and for paths in it.
     Raises `ValueError`, `KeyError`, `TypeError`, `AttributeError`."""
-    auths: dict[str, Any] = json.loads(text).get("auths") or {}
+    auths: dict[str, Any] = files.from_json(text).get("auths") or {}
     found = {}
     for key, entry in auths.items():
         # Docker writes addresses here, with a scheme and perhaps a version.

@@ -69,7 +69,7 @@ def look(paths: Paths, owners: Owners) -> Drift:
 def _earlier(paths: Paths, boot_id: str) -> tuple[str, Mapping[str, Drifted]]:
     """When it was last looked, and what was seen then."""
     try:
-        content = json.loads(files.read(paths.drift))
+        content = files.from_json(files.read(paths.drift))
         if (content["version"], content["boot_id"]) != (VERSION, boot_id):
             return "", {}
         seen = [Drifted(**each) for each in content["drifted"]]

@@ -8,15 +8,38 @@ from __future__ import annotations
 
 import re
 
-# C0 and C1 control characters, which a terminal would obey; a line may end.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+#: No message is longer (characters): what was found in a file may be the whole file.
+LONGEST = 4000
+
+# C0 and C1 control characters, which a terminal would obey, and what turns the order of a line
+# around or ends it for some programs. A line may end, and have tabs.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
+)
 
 
 def escaped(text: str) -> str:
-    """Text in which neither control characters nor bytes that are no text can do harm: names and
-    contents of files that a pod has written are told of in errors."""
+    """Text in which neither control characters nor bytes that are no text can do harm: whatever is
+    printed, logged or told to systemd may be a name or content of a file that a pod has written."""
     whole = text.encode(errors="backslashreplace").decode()
-    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", whole)
+    return _CONTROL.sub(_escape, whole)
+
+
+def _escape(match: re.Match[str]) -> str:
+    number = ord(match.group())
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+
+
+def escaped_json(text: str) -> str:
+    """The same for JSON, where such characters can stand in strings only, and mean the same so."""
+    return _CONTROL.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def one_line(text: str) -> str:
+    """Escaped, with its line ends: a file's name must not begin a line of its own in the journal.
+    What is too long is cut off."""
+    line = escaped(text.strip()[: LONGEST + 1]).replace("\n", "\\x0a")
+    return line if len(line) <= LONGEST else line[:LONGEST] + "…"
 
 
 class BootError(Exception):
@@ -30,7 +53,7 @@ class BootError(Exception):
     kind = "failed"
 
     def __init__(self, message: str, hint: str = "", *, may_pass: bool = False) -> None:
-        message = escaped(message)
+        message, hint = one_line(message), escaped(hint)
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -7,11 +7,15 @@ way, a device, a FIFO or an endless file is an error with the file's name in it.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ocp_tuned_boot.errors import HostError
 
@@ -38,15 +42,21 @@ def _hint(error: OSError) -> str:
     return ""
 
 
-def read(path: Path, limit: int = LIMIT) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes. Raises `HostError`.
+def read(path: Path, limit: int = LIMIT, folder: int | None = None) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes. Raises `HostError`. With `folder`, the
+    open directory that it stands in, nobody can put another directory in the way.
 
     A missing file is for the caller to judge: `FileNotFoundError` passes through.
     """
+
+    def in_folder(_: str, flags: int) -> int:
+        return opener(path.name, flags, folder)
+
     try:
-        with open(path, "rb", opener=opener) as file:
+        with open(path, "rb", opener=opener if folder is None else in_folder) as file:
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-            data = file.read(limit + 1) if regular else b""
+            # Some of the kernel's files have nothing to say yet: that is None.
+            data = (file.read(limit + 1) or b"") if regular else b""
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -64,10 +74,118 @@ def resolved(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def opener(path: str, flags: int) -> int:
+def opener(path: str, flags: int, folder: int | None = None) -> int:
     """For `open`: follows no link, and waits for no writer of a FIFO."""
     # O_NONBLOCK: opening a FIFO must not wait for its writer.
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+
+
+def read_below(path: Path, root: Path, limit: int = LIMIT) -> bytes:
+    """As `read`, of a file somewhere below `root` where a pod writes: not one component of its path
+    may be a link."""
+    try:
+        folder = _folder(path.parent, root)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise HostError(f"cannot read {path}: {error.strerror}", _hint(error)) from error
+    try:
+        return read(path, limit, folder)
+    finally:
+        os.close(folder)
+
+
+def from_json(data: bytes | str) -> Any:
+    """What a JSON text says. `ValueError` also for one that nests too deeply."""
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it nests too deeply") from error
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something in a tree; `parent` is the open directory that it stands in."""
+
+    path: Path
+    parent: int
+    is_folder: bool
+
+    def stat(self) -> os.stat_result:
+        """Of itself, should it be a link. Raises `OSError`."""
+        return os.stat(self.path.name, dir_fd=self.parent, follow_symlinks=False)
+
+    def read(self) -> bytes:
+        """As `read` does it."""
+        return read(self.path, folder=self.parent)
+
+
+@dataclass
+class Tree:
+    """What is in a directory somewhere below `root`, and in its folders: where a pod writes, so
+    that there are links and endless numbers of files. `depth`: so many levels of folders each
+    folder in it may have; `room`: for so many entries in all."""
+
+    path: Path
+    root: Path
+    depth: int
+    room: int
+
+    def __iter__(self) -> Iterator[Entry]:
+        """By name, a folder before what is in it. Links are not followed, whatever is exchanged
+        meanwhile. Raises `HostError`, also where there is too much; nothing is fine."""
+        try:
+            with explained("list", self.path):
+                folder = _folder(self.path, self.root)
+        except HostError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return
+            raise
+        try:
+            yield from self._in(folder, self.path, self.depth + 1)
+        finally:
+            os.close(folder)
+
+    def _in(self, folder: int, path: Path, depth: int) -> Iterator[Entry]:
+        for name, is_folder in self._listed(folder, path):
+            where = path / name
+            yield Entry(where, folder, is_folder)
+            if not is_folder:
+                continue
+            if not depth:
+                raise HostError(f"{where}: there may be at most {self.depth} levels of folders")
+            with explained("list", where):
+                inside = os.open(name, _DIRECTORY, dir_fd=folder)
+            try:
+                yield from self._in(inside, where, depth - 1)
+            finally:
+                os.close(inside)
+
+    def _listed(self, folder: int, path: Path) -> list[tuple[str, bool]]:
+        with explained("list", path), os.scandir(folder) as entries:
+            found = [
+                (entry.name, entry.is_dir(follow_symlinks=False))
+                for entry in islice(entries, self.room + 1)
+            ]
+        if len(found) > self.room:
+            raise HostError(f"{self.path}: there are too many files in it, the last in {path}")
+        self.room -= len(found)
+        return sorted(found)
+
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _folder(path: Path, root: Path) -> int:
+    """An open directory, of whose path below `root` nothing is a link. Raises `OSError`."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for part in path.relative_to(root).parts:
+        try:
+            inner = os.open(part, _DIRECTORY, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = inner
+    return fd
 
 
 def directory(path: Path, root: Path, mode: int = 0o755) -> None:
@@ -93,8 +211,7 @@ def _enter(parent: int, name: str, mode: int) -> int:
         pass
     else:
         os.chmod(name, mode, dir_fd=parent)  # mkdir's mode is subject to the umask
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(name, flags, dir_fd=parent)
+    return os.open(name, _DIRECTORY, dir_fd=parent)
 
 
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -103,7 +220,7 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
     A link standing at `path` is replaced, not followed.
     """
     with explained("write", path):
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        folder = os.open(path.parent, _DIRECTORY)
         try:
             _replace(folder, path.name, data, mode)
         finally:

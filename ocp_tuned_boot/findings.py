@@ -162,6 +162,10 @@ _RULES = (
     _Rule("exit-status", "controller.go", r"failed to run TuneD.*exit status (\d+)"),
 )  # fmt: skip
 
+#: So many findings of one log are told, and so many characters of each: the record has to stay one
+#: that can be read, whatever TuneD says.
+_MOST, _LONGEST, _LONGEST_SUBJECT = 100, 1000, 200
+
 # Two lines about one thing: the kind that says more is kept.
 _TOGETHER = (("no-such-setting", "setting-refused"), ("unknown-plugin", "plugin-failed"))
 _LOST = {"plugin_cpu": "force_latency", "plugin_rtentsk": "rtentsk"}
@@ -170,17 +174,19 @@ _LOST = {"plugin_cpu": "force_latency", "plugin_rtentsk": "rtentsk"}
 def read(log: Iterable[LogRecord]) -> list[Finding]:
     """Everything in TuneD's log that speaks against `applied`, in its order."""
     found: list[Finding] = []
-    previous = ""
+    previous, left = "", 0
     for record in log:
         finding = _of(record, previous)
         if finding is not None:
-            _add(found, finding)
+            left += not _add(found, finding)
         previous = record.message
+    if left:
+        found.append(make("error", "tuned", f"{left} more errors are in TuneD's log"))
     return found
 
 
 def _of(record: LogRecord, previous: str) -> Finding | None:
-    words = "\n".join([record.message, *record.more])
+    words = "\n".join([record.message, *record.more[:_LONGEST]])[:_LONGEST]
     for rule in _RULES:
         if not (record.is_error or rule.any_level) or not record.logger.startswith(rule.logger):
             continue
@@ -200,17 +206,22 @@ def _subject(record: LogRecord, match: re.Match[str]) -> str:
     plugin = record.logger.rpartition(".")[2]
     # A setting is called what the profile calls it.
     subject = sysctl_key(match[1]) if match.re.groups else ""
-    return subject or _LOST.get(plugin, plugin)
+    return (subject or _LOST.get(plugin, plugin))[:_LONGEST_SUBJECT]
 
 
-def _add(found: list[Finding], finding: Finding) -> None:
-    """Adds it, or its words to an earlier one about the same thing."""
+def _add(found: list[Finding], finding: Finding) -> bool:
+    """Adds it, or its words to an earlier one about the same thing. False where there are too many;
+    what is fatal has as much room again."""
     for at, earlier in enumerate(found):
         kind = _one_kind(earlier.kind, finding.kind)
         if kind and earlier.subject == finding.subject:
-            found[at] = make(kind, earlier.subject, f"{earlier.message}\n{finding.message}")
-            return
+            words = f"{earlier.message}\n{finding.message}"[:_LONGEST]
+            found[at] = make(kind, earlier.subject, words)
+            return True
+    if len(found) >= _MOST * (1 + finding.fatal):
+        return False
     found.append(finding)
+    return True
 
 
 def _one_kind(first: str, second: str) -> str:

@@ -197,7 +197,7 @@ def recover(paths: Paths, boot_id: str) -> tuple[Handed, ...]:
     what the kernel changed with it; all else may be its owner's by now.
     """
     try:
-        content = json.loads(files.read(paths.handover))
+        content = files.from_json(files.read(paths.handover))
         before = {str(path): str(value) for path, value in content["before"].items()}
         wanted = {str(path): str(value) for path, value in content["wanted"].items()}
         sound = content["boot_id"] == boot_id

@@ -101,7 +101,7 @@ def _run(done: Record) -> Run:
 
 def _runs(path: Path) -> tuple[Run, ...]:
     try:
-        content = json.loads(files.read(path))
+        content = files.from_json(files.read(path))
         if content["version"] != VERSION:
             raise HostError(f"{path}: found version {content['version']}, expected {VERSION}")
         return many(Run, content["runs"])

@@ -125,7 +125,7 @@ def _told(said: Iterable[tuple[str, str]]) -> dict[str, int | None]:
     told: dict[str, int | None] = {}
     for logger, message in said:
         if logger.endswith(".plugin_cpu"):
-            if match := re.match(r"setting new cpu latency (-?\d+)", message):
+            if match := re.match(r"setting new cpu latency (-?[0-9]{1,10})\b", message):
                 told[LATENCY] = int(match[1])
             elif message.startswith("unable to evaluate latency value"):
                 told[LATENCY] = None

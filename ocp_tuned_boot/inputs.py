@@ -21,8 +21,12 @@ from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, Unas
 from ocp_tuned_boot.findings import Finding, make
 from ocp_tuned_boot.paths import Paths
 
+#: `image.env`, the recommend file and `provider`, each (bytes). Upstream's are a line.
+TEXT_LIMIT = 64 * 1024
 #: All custom profile files together (bytes). Upstream's are a few KiB.
-PROFILES_LIMIT = 8 * 1024 * 1024
+PROFILES_LIMIT = 2 * 1024 * 1024
+#: All custom profile files and their folders. Upstream's are two for each profile.
+ENTRIES_LIMIT = 1000
 #: Folders below a profile's own.
 DEPTH_LIMIT = 8
 
@@ -193,22 +197,28 @@ def settled(paths: Paths, contract: str, image: str = "", profile: str = "") -> 
 def _younger(paths: Paths, seconds: float) -> Path | None:
     """One of the agent's files or folders that was written in these last seconds."""
     now = time.time()
-    for path in _watched(paths):
-        with suppress(OSError):
-            # In the future: the clock was set back, and says nothing.
-            if 0 <= now - path.lstat().st_ctime < seconds:
-                return path
+    for path, found in _watched(paths):
+        # In the future: the clock was set back, and says nothing.
+        if 0 <= now - found.st_ctime < seconds:
+            return path
     return None
 
 
-def _watched(paths: Paths) -> Iterator[Path]:
+def _watched(paths: Paths) -> Iterator[tuple[Path, os.stat_result]]:
     # A folder is younger, too, when something in it was made, renamed or removed.
-    yield from (paths.agent, paths.image_env, paths.recommend.parent, paths.recommend)
-    yield from (paths.provider, paths.profiles)
-    for folder, folders, names in os.walk(paths.profiles):
-        yield from (Path(folder, name) for name in (*folders, *names))
-        if len(Path(folder).relative_to(paths.profiles).parts) > DEPTH_LIMIT:
-            folders.clear()
+    for path in (paths.agent, paths.image_env, paths.recommend.parent, paths.recommend,
+                 paths.provider, paths.profiles):  # fmt: skip
+        with suppress(OSError):
+            yield path, path.lstat()
+    # What there is too much of is for `read` to tell.
+    with suppress(HostError):
+        for entry in _tree(paths.profiles, paths.root):
+            with suppress(OSError):
+                yield entry.path, entry.stat()
+
+
+def _tree(profiles: Path, root: Path) -> files.Tree:
+    return files.Tree(profiles, root, DEPTH_LIMIT, ENTRIES_LIMIT)
 
 
 def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inputs:
@@ -218,8 +228,7 @@ def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inp
     used: the last image that worked stands in, which is a doubt. Raises `ConfigurationError` with
     the file's name in it, `HostError`.
     """
-    for folder in (paths.profiles, paths.recommend.parent):
-        _not_linked(folder)
+    _not_linked(paths.profiles)
     reference, doubts = _image(paths, image)
     return Inputs(
         image=reference,
@@ -227,7 +236,7 @@ def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inp
         contract=contract,
         boot_id=boot_id(paths),
         provider=_provider(paths),
-        files=tuple(profile_files(paths.profiles)),
+        files=tuple(profile_files(paths.profiles, paths.root)),
         doubts=doubts,
     )
 
@@ -241,19 +250,23 @@ def _not_linked(path: Path) -> None:
 def boot_id(paths: Paths) -> str:
     """The kernel's ID of this boot (random(4)); two boots never share one."""
     with files.explained("read", paths.boot_id):
-        return _text(paths.boot_id).strip()
+        return _decoded(paths.boot_id, files.read(paths.boot_id)).strip()
 
 
 def kernel_arguments(paths: Paths) -> tuple[str, ...]:
     """What the kernel was booted with (kernel-command-line(7))."""
     try:
-        return tuple(_text(paths.kernel_cmdline).split())
+        return tuple(_decoded(paths.kernel_cmdline, files.read(paths.kernel_cmdline)).split())
     except FileNotFoundError:
         return ()
 
 
-def _text(path: Path) -> str:
-    data = files.read(path)
+def _text(path: Path, paths: Paths) -> str:
+    """Of a file that the agent writes."""
+    return _decoded(path, files.read_below(path, paths.root, TEXT_LIMIT))
+
+
+def _decoded(path: Path, data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -265,7 +278,7 @@ def _text(path: Path) -> str:
 
 def _image(paths: Paths, stand_in: str) -> tuple[str, tuple[Finding, ...]]:
     try:
-        return parse_image_env(_text(paths.image_env), str(paths.image_env)), ()
+        return parse_image_env(_text(paths.image_env, paths), str(paths.image_env)), ()
     except FileNotFoundError:
         if stand_in:
             return stand_in, ()
@@ -285,7 +298,7 @@ def _image(paths: Paths, stand_in: str) -> tuple[str, tuple[Finding, ...]]:
 
 def _profile(paths: Paths, stand_in: str) -> str:
     try:
-        return parse_recommend(_text(paths.recommend), str(paths.recommend))
+        return parse_recommend(_text(paths.recommend, paths), str(paths.recommend))
     except FileNotFoundError:
         if stand_in:
             return stand_in
@@ -297,25 +310,27 @@ def _profile(paths: Paths, stand_in: str) -> str:
 
 def _provider(paths: Paths) -> str:
     try:
-        return _text(paths.provider).strip()
+        return _text(paths.provider, paths).strip()
     except FileNotFoundError:
         return ""
 
 
-def profile_files(profiles: Path) -> Iterator[ProfileFile]:
-    """Every file of every custom profile, in a stable order. No profiles at all is fine:
-    the profile asked for may be one of the image's own. Raises `ConfigurationError`, `HostError`.
-    """
+def profile_files(profiles: Path, root: Path) -> Iterator[ProfileFile]:
+    """Every file of every custom profile in a folder somewhere below `root`, in a stable order. No
+    profiles at all is fine: the profile asked for may be one of the image's own. Raises
+    `ConfigurationError`, `HostError`."""
     budget = PROFILES_LIMIT
-    for path in _walk(profiles, DEPTH_LIMIT + 1):
-        name = path.relative_to(profiles)
+    for entry in _tree(profiles, root):
+        path, name = entry.path, entry.path.relative_to(profiles)
+        if entry.is_folder:
+            continue
         if len(name.parts) == 1:
             _not_linked(path)
             continue  # a file beside the profiles is none of them
         _check_name(path, name)
         with files.explained("read", path):
-            executable = bool(path.lstat().st_mode & stat.S_IXUSR)
-            data = files.read(path)
+            executable = bool(entry.stat().st_mode & stat.S_IXUSR)
+            data = entry.read()
         budget -= len(data)
         if budget < 0:
             raise HostError(f"{profiles}: the profiles are larger than {PROFILES_LIMIT} bytes")
@@ -347,20 +362,3 @@ def _check_utf8(path: Path, data: bytes) -> None:
         raise ConfigurationError(
             f"{path}: line {line}: found the byte 0x{data[error.start]:02x}, expected UTF-8"
         ) from error
-
-
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    try:
-        with files.explained("list", folder), os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-    except HostError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return
-        raise
-    for entry in found:
-        if not entry.is_dir(follow_symlinks=False):
-            yield Path(entry.path)
-        elif depth:
-            yield from _walk(Path(entry.path), depth - 1)
-        else:
-            raise HostError(f"{entry.path}: profiles have at most {DEPTH_LIMIT} levels of folders")

@@ -27,7 +27,7 @@ class LastGood:
 def read(paths: Paths) -> LastGood | None:
     """None where none is known."""
     try:
-        content = json.loads(files.read(paths.last_good))
+        content = files.from_json(files.read(paths.last_good))
         image, image_id = content["image"], content["image_id"]
         if content["version"] != VERSION:
             raise ValueError(f"found version {content['version']}, expected {VERSION}")

@@ -113,7 +113,7 @@ def _remember(paths: Paths, image_id: str, layout: Layout) -> None:
 def cached(paths: Paths, image_id: str) -> Layout | None:
     """What was found in this image before, or None."""
     try:
-        return _parse(json.loads(files.read(paths.layouts / f"{image_id}.json")))
+        return _parse(files.from_json(files.read(paths.layouts / f"{image_id}.json")))
     except (FileNotFoundError, HostError, ValueError, KeyError, TypeError, AttributeError):
         # A cache that cannot be read is no reason to fail: look again and write it anew.
         return None

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _APPLIED = re.compile(r"static tuning from profile '([^']*)' applied\Z")
 # The last thing that every TuneD says before it ends (tuned/daemon/daemon.py).
 _LAST_WORDS = "terminating TuneD"
+#: So many lines of a traceback are told.
+_TRACEBACK = 40
+#: So many kernel arguments are looked at; no kernel takes more (4096 characters).
+_ARGUMENTS = 512
 # Kinds that say that something went wrong, but not what.
 _EFFECTS = {"exit-status", "not-applied", "incomplete-log"}
 
@@ -173,7 +177,7 @@ def _ending(run: TunedRun) -> list[Finding]:
         name = _signal_name(status - 128)
         return [make("killed", name, f"TuneD was killed by {name}")]
     if last is not None and last.has_traceback and status != 0:
-        words = "\n".join([last.message, *last.more])
+        words = "\n".join([last.message, *last.more[-_TRACEBACK:]])
         return [make("crashed", words.strip().rpartition("\n")[2], words)]
     if status != 0:
         return [make("exit-status", str(status), f"TuneD exited with status {status}")]
@@ -198,7 +202,7 @@ def _profile(expected: str, run: TunedRun) -> list[Finding]:
 def _missing_arguments(run: TunedRun) -> list[Finding]:
     return [
         make("missing-kernel-argument", argument, f"the profile asks for the argument {argument!r}")
-        for argument in run.asked_arguments
+        for argument in run.asked_arguments[:_ARGUMENTS]
         if argument not in run.kernel_arguments
     ]
 
@@ -206,7 +210,7 @@ def _missing_arguments(run: TunedRun) -> list[Finding]:
 def parse_bootcmdline(text: str) -> tuple[str, ...]:
     """The kernel arguments in TuneD's `bootcmdline` (tuned/plugins/plugin_bootloader.py)."""
     asked = re.search(r'(?m)^TUNED_BOOT_CMDLINE="?(.*?)"?$', text)
-    return tuple(asked[1].split()) if asked else ()
+    return tuple(asked[1].split()[:_ARGUMENTS]) if asked else ()
 
 
 def _signal_name(number: int) -> str:

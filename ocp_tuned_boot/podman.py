@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import logging
 import re
 import socket
@@ -59,6 +58,10 @@ _MENDS = (
 # An answer that says why not.
 _ERRORS = tuple(range(400, 600))
 
+#: No answer is longer (bytes), but for those that are read piece by piece; one in JSON is at most
+#: `files.LIMIT` long. An image's labels are in it, and its folders that are looked into.
+ANSWER_LIMIT = 4 * 1024 * 1024
+
 
 @dataclass(frozen=True)
 class Image:
@@ -82,6 +85,32 @@ class ContainerState:
     inspect: dict[str, Any]
 
 
+class _Bounded:
+    """The body of an answer, for requests to read."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def stream(self, *arguments: Any, **more: Any) -> Iterator[bytes]:
+        """Its parts. Raises `PodmanError` where there are too many."""
+        left = ANSWER_LIMIT
+        for chunk in self._raw.stream(*arguments, **more):
+            left -= len(chunk)
+            if left < 0:
+                self._raw.close()
+                raise PodmanError(f"Podman's answer is larger than {ANSWER_LIMIT} bytes")
+            yield chunk
+
+
+def _bounded(response: Any, *, stream: bool = False, **_: Any) -> None:
+    """For requests to call with each answer, before it is read."""
+    if not stream or response.status_code in _ERRORS:
+        response.raw = _Bounded(response.raw)
+
+
 class Podman:
     """A connection to `podman system service`. Every method may raise `PodmanError` (cannot be
     reached, refuses) and `DeadlineExceeded` (does not answer in time)."""
@@ -99,6 +128,7 @@ class Podman:
         self._errors = (APIError, RequestException)
         self._timeouts = (Timeout, ReadTimeout)
         self._client: Any = PodmanClient(base_url=f"unix://{path}", version=API_VERSION)
+        self._client.api.hooks["response"].append(_bounded)
 
     def __enter__(self) -> Podman:
         return self
@@ -136,7 +166,7 @@ class Podman:
         if response.status_code == 404:
             return None
         with self._understood(what):
-            found = response.json()
+            found = _json(response.content)
             told = [str(each).partition("@")[2] for each in found.get("RepoDigests") or ()]
             digests = dict.fromkeys([str(found.get("Digest") or ""), *told])
             return Image(reference, str(found["Id"]), tuple(filter(None, digests)))
@@ -166,7 +196,7 @@ class Podman:
         refused = response.status_code in _ERRORS
         for line in self._lines(response, what):
             with self._understood(what):
-                said = json.loads(line)
+                said = _json(line)
                 progress, error = _pull_progress(said), said.get("error")
                 if refused:
                     error = said.get("message") or said["cause"]
@@ -185,7 +215,7 @@ class Podman:
         except OSError as error:
             raise ImageError(f"cannot read {archive}: {error.strerror}") from error
         with self._understood(what):
-            return tuple(str(name) for name in response.json()["Names"])
+            return tuple(str(name) for name in _json(response.content)["Names"])
 
     def export(self, reference: str, target: BinaryIO) -> None:
         """Writes an image to an archive in the OCI layout. Raises `OSError` for the file."""
@@ -226,7 +256,7 @@ class Podman:
         if response.status_code == 404:
             return None
         with self._understood(what):
-            return _state(response.json())
+            return _state(_json(response.content))
 
     def start(self, container: str) -> None:
         self._send("post", f"/containers/{container}/start", f"start container {container}")
@@ -257,7 +287,7 @@ class Podman:
         # For a dangling link Podman answers 404, and yet says what it has found.
         found = response.headers.get("X-Docker-Container-Path-Stat")
         with self._understood(f"look at {path} in {container}"):
-            stat = json.loads(base64.b64decode(found)) if found else {}
+            stat = _json(base64.b64decode(found)) if found else {}
             return bool(stat.get("linkTarget", path) != path)
 
     def has(self, container: str, path: str) -> bool:
@@ -277,11 +307,12 @@ class Podman:
         found = {}
         content = io.BytesIO(response.content)
         with self._understood(f"look at {path} in {container}", tarfile.TarError):
-            with tarfile.open(fileobj=content) as archive:
+            with tarfile.open(fileobj=content, mode="r:") as archive:
                 for member in archive:
                     file = archive.extractfile(member) if member.isreg() else None
                     if file is not None:
-                        found[member.name.partition("/")[2]] = file.read()
+                        # One with holes may be larger than the archive it is in.
+                        found[member.name.partition("/")[2]] = file.read(ANSWER_LIMIT)
         return found
 
     # How they are sent.
@@ -297,7 +328,8 @@ class Podman:
             send = getattr(self._client.api, method)
             response = send(path, timeout=self.deadline.left(), **arguments)
             if response.status_code not in fine:
-                response.raise_for_status()
+                with self._understood(what):
+                    response.raise_for_status()
         except self._errors as error:
             raise self._translated(error, what) from error
         return response
@@ -306,7 +338,8 @@ class Podman:
         """The lines of a streamed answer, none awaited beyond the deadline."""
         rest = b""
         try:
-            chunks = response.iter_content(chunk_size=None)
+            # Of a chunk that is smaller it does not wait for more.
+            chunks = response.iter_content(chunk_size=64 * 1024)
             while True:
                 # A response keeps the timeout it began with: give each read what is left now.
                 if response.raw.connection is not None and response.raw.connection.sock:
@@ -315,6 +348,8 @@ class Podman:
                 if chunk is None:
                     break
                 *lines, rest = (rest + chunk).split(b"\n")
+                if len(rest) > files.LIMIT:
+                    raise PodmanError(f"Podman said a line without an end ({what})")
                 yield from filter(None, lines)
         except self._errors as error:
             raise self._translated(error, what) from error
@@ -324,10 +359,13 @@ class Podman:
     @contextmanager
     def _understood(self, what: str, *also: type[Exception]) -> Iterator[None]:
         """Around reading an answer: one that is not what Podman says is an error of its own."""
-        kinds: list[type[Exception]] = [ValueError, LookupError, TypeError, AttributeError, *also]
+        kinds: tuple[type[Exception], ...] = (
+            ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
+            *also,
+        )  # fmt: skip
         try:
             yield
-        except tuple(kinds) as error:
+        except kinds as error:
             raise PodmanError(
                 f"Podman at {self._path} answered what Podman would not ({what}): {error!r}"
             ) from error
@@ -346,6 +384,13 @@ class Podman:
         # 5xx: storage that is busy, a container that did not start; 4xx: wrong as it was asked.
         may_pass = int(error.status_code) >= 500  # type: ignore[attr-defined]
         return PodmanError(f"Podman refuses to {what}: {explanation}", may_pass=may_pass)
+
+
+def _json(data: bytes) -> Any:
+    """Raises `ValueError`."""
+    if len(data) > files.LIMIT:
+        raise ValueError(f"found {len(data)} bytes, expected at most {files.LIMIT}")
+    return files.from_json(data)
 
 
 def _not_pulled(reference: str, words: str) -> ImageError:

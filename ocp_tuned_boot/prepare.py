@@ -44,7 +44,7 @@ def forget_tuned(paths: Paths) -> None:
     """
     pid_file = paths.tuned_run / "tuned.pid"
     try:
-        pid = int(files.read(pid_file))
+        pid = int(files.read(pid_file, 64))
     except FileNotFoundError:
         return
     except ValueError:

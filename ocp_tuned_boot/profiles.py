@@ -10,13 +10,22 @@ from __future__ import annotations
 import configparser
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 #: Where TuneD looks for a profile, first match wins: the custom profiles, then the image's own.
 CUSTOM, STOCK = "/etc/tuned", ("/usr/lib/tuned", "/usr/lib/tuned/profiles")
 #: The plugins whose settings are one value in one file.
 PLUGINS = ("sysctl", "sysfs", "vm")
+
+#: A profile with all that it includes: characters, lines, and files that are laid over each other.
+#: What is beyond is not looked at, and told of as unknown: who writes a profile may write one that
+#: takes hours to read.
+_SIZE, _LINES, _INCLUDES = 256 * 1024, 4000, 100
+#: So many settings are compared with the host, so many of them with wildcards.
+_SETTINGS, _WILDCARDS = 1000, 32
+#: No value is longer (characters): variables that stand for two others each double it every line.
+_VALUE = 4096
 
 _TRUE = ("True", "true", "1")
 # Options of a section that say how it is used, not what is set (tuned/profiles/unit.py).
@@ -74,7 +83,21 @@ def resolve(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
             settings += [
                 _setting(name, unit, key, value, variables) for key, value in unit.options.items()
             ]
-    return tuple(settings)
+    return tuple(_few(settings))
+
+
+def _few(settings: list[Setting]) -> Iterator[Setting]:
+    """As many as can be looked at; what is left out is told of."""
+    wildcards = 0
+    for each in settings[:_SETTINGS]:
+        wildcards += each.plugin == "sysfs" and bool(re.search(r"[*?[]", each.key))
+        if each.plugin == "sysfs" and wildcards > _WILDCARDS:
+            yield Setting("include", each.key, each.value, "the profile has too many wildcards")
+        else:
+            yield each
+    if len(settings) > _SETTINGS:
+        left = len(settings) - _SETTINGS
+        yield Setting("include", f"{left} more", "", "the profile has too many settings")
 
 
 def open_files(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
@@ -141,6 +164,7 @@ class _Merged:
         self.unknown: list[str] = []
         #: Profiles that have to be there and are not.
         self.absent: list[str] = []
+        self.size = self.lines = 0
 
     def doubt(self, name: str) -> None:
         """Something unknown is laid over all that was merged so far."""
@@ -150,6 +174,12 @@ class _Merged:
         # A variable may come from anywhere now.
         for variable in self.variables:
             self.variables[variable] = "${f:unknown}"
+
+    def has_room(self, text: str) -> bool:
+        """For one more file; takes it into account."""
+        self.size += len(text)
+        self.lines += text.count("\n")
+        return self.size <= _SIZE and self.lines <= _LINES
 
     def add(self, name: str, section: dict[str, str]) -> None:
         options = {key: value for key, value in section.items() if key not in _CONTROLS}
@@ -185,7 +215,8 @@ def _load(name: str, files: Mapping[str, str], merged: _Merged, processed: list[
         # Conditional and not there, or there already: nothing. Else TuneD has failed.
         return
     processed.append(path)
-    sections = _sections(files[path])
+    has_room = len(processed) <= _INCLUDES and merged.has_room(files[path])
+    sections = _sections(files[path]) if has_room else None
     if sections is None:
         merged.doubt(name)
         return
@@ -193,8 +224,11 @@ def _load(name: str, files: Mapping[str, str], merged: _Merged, processed: list[
     if "${" in include:
         merged.doubt(include)
     elif include:
-        for each in re.split(r"\s*[,;]\s*", include):
-            _load(each, files, merged, processed)
+        included = re.split(r"[,;]", include)
+        for each in included[:_INCLUDES]:
+            _load(each.strip(), files, merged, processed)
+        if len(included) > _INCLUDES:
+            merged.doubt(f"{len(included) - _INCLUDES} more")
     for section, options in sections.items():
         merged.add(section, options)
 
@@ -209,6 +243,8 @@ def _locate(name: str, files: Mapping[str, str], processed: list[str]) -> str:
 
 
 def _sections(text: str) -> dict[str, dict[str, str]] | None:
+    # configparser tries each end of such a run for the end of a key.
+    text = re.sub(r"[^\S\n]{64,}", " " * 64, text)
     parser = configparser.RawConfigParser(
         delimiters=("=",), inline_comment_prefixes=("#",), strict=False
     )
@@ -227,14 +263,22 @@ def _variables(definitions: Mapping[str, str], files: Mapping[str, str]) -> dict
         if name != "include":
             known[name] = _expanded(value, known)
             continue
-        sections = _sections("[file]\n" + files.get(posixpath.normpath(value), "")) or {}
-        for each, text in sections.get("file", {}).items():
+        text = files.get(posixpath.normpath(value), "")
+        few = len(text) <= _SIZE and text.count("\n") <= _LINES
+        sections = _sections("[file]\n" + text) if few else None
+        for each, text in (sections or {}).get("file", {}).items():
             known[each] = _expanded(text, known)
     return known
 
 
+_VARIABLE = re.compile(r"(?<!\\)\$\{(\w+)\}")
+
+
 def _expanded(value: str, variables: Mapping[str, str]) -> str:
-    found = re.sub(r"(?<!\\)\$\{(\w+)\}", lambda match: variables.get(match[1], match[0]), value)
+    used = _VARIABLE.finditer(value)
+    if len(value) + sum(len(variables.get(match[1], "")) for match in used) > _VALUE:
+        return "${f:too_long}"
+    found = _VARIABLE.sub(lambda match: variables.get(match[1], match[0]), value)
     return re.sub(r"\\(\$\{\w+\})", r"\1", found)
 
 

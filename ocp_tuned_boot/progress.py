@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ocp_tuned_boot.deadline import Deadline
-from ocp_tuned_boot.errors import DeadlineExceeded
+from ocp_tuned_boot.errors import DeadlineExceeded, one_line
 from ocp_tuned_boot.systemd import Notifier
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ WORTHWHILE = 4.0
 def tell_console(console: Path, words: str) -> None:
     """Without a console there is nobody to tell."""
     with suppress(OSError), console.open("w") as device:
-        device.write(f"ocp-tuned-boot: {words}\n")
+        device.write(f"ocp-tuned-boot: {one_line(words)}\n")
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 from ocp_tuned_boot import __version__, files
 from ocp_tuned_boot.conditions import conditions
-from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.errors import HostError, escaped_json
 from ocp_tuned_boot.findings import Finding
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
@@ -18,6 +18,8 @@ from ocp_tuned_boot.values import Value
 
 #: Raised when the meaning of a field changes; a newer file is refused, not guessed at.
 VERSION = 1
+# Of a record that would be too large.
+_FEW = 100
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def to_json(record: Record) -> str:
         "conditions": conditions(record.result, record.findings, _waits(record)),
         **asdict(record),
     }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return escaped_json(json.dumps(content, indent=2, ensure_ascii=False)) + "\n"
 
 
 def _waits(record: Record) -> str:
@@ -194,7 +196,7 @@ def _waits(record: Record) -> str:
 def from_json(text: str, where: str) -> Record:
     """Raises `HostError` for what this version did not write."""
     try:
-        content: dict[str, Any] = json.loads(text)
+        content: dict[str, Any] = files.from_json(text)
         version = content.pop("version")
         if version != VERSION:
             raise HostError(f"{where}: found version {version}, expected {VERSION}")
@@ -222,7 +224,7 @@ def from_json(text: str, where: str) -> Record:
                 "residue": many(Residue, content.pop("residue", [])),
             },
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"{where}: found no record of a run, expected one: {error}") from error
 
 
@@ -267,7 +269,18 @@ def _in_force(content: dict[str, Any]) -> InForce:
 
 def write(paths: Paths, record: Record) -> None:
     """Replaces `status.json` atomically. Raises `HostError`."""
-    files.write(paths.status, to_json(record).encode(errors="backslashreplace"))
+    text = to_json(record).encode(errors="backslashreplace")
+    if len(text) > files.LIMIT:
+        # It has to be readable: what was counted only, and then what goes on without end, goes.
+        few = replace(
+            record,
+            values=None,
+            kernel_arguments=record.kernel_arguments[:_FEW],
+            handover=record.handover[:_FEW],
+            residue=record.residue[:_FEW],
+        )
+        text = to_json(few).encode(errors="backslashreplace")
+    files.write(paths.status, text)
 
 
 def read(paths: Paths) -> Record | None:

@@ -101,7 +101,7 @@ def _profile_files(folder: Path) -> tuple[ProfileFile, ...]:
         raise ConfigurationError(
             f"{folder}: found a tuned.conf, expected a folder with a folder for each profile"
         )
-    found = sorted(inputs.profile_files(folder), key=lambda file: file.path)
+    found = sorted(inputs.profile_files(folder, folder), key=lambda file: file.path)
     for file in found:
         path = folder / file.path
         inputs.parse_profile_name(file.path.partition("/")[0], str(path))

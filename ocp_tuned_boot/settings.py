@@ -68,7 +68,7 @@ def load(paths: Paths, boot_id: str) -> Settings:
 def read(paths: Paths, boot_id: str) -> Settings:
     """As `load`, but raises `HostError` for a file that cannot be read, or is broken."""
     try:
-        content = json.loads(files.read(paths.settings))
+        content = files.from_json(files.read(paths.settings))
         if content["boot_id"] != boot_id:
             return Settings(boot_id)
         if content["version"] != VERSION:

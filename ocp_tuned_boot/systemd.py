@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sdnotify import SystemdNotifier
 
 from ocp_tuned_boot import files
-from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.errors import HostError, escaped
 from ocp_tuned_boot.paths import Paths
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _connected() -> SystemdNotifier | None:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split()).encode(errors="backslashreplace")
+    line = escaped(" ".join(text.split())).encode()
     if len(line) > _LONGEST:
         line = line[:_LONGEST] + "…".encode()
     return line.decode(errors="ignore")

@@ -12,6 +12,9 @@ from ocp_tuned_boot.errors import escaped
 _TUNED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) +([\w.-]+): (.*)\Z", re.DOTALL)
 # `E1123 22:23:31.171888    4615 controller.go:1784] …`: the operator's wrapper (klog)
 _KLOG = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ ([^\]]+)\] (.*)\Z", re.DOTALL)
+#: No line is longer (bytes); what is beyond is left out.
+LINE_LIMIT = 16 * 1024
+
 _KLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL"}
 
 
@@ -52,7 +55,7 @@ class LineReader:
         lines = []
         for entry in entries:
             stream, flag, text = self._fields(entry)
-            whole = self._partial.pop(stream, b"") + text
+            whole = (self._partial.pop(stream, b"") + text)[: LINE_LIMIT + 1]
             if flag == b"P":
                 self._partial[stream] = whole
             else:
@@ -76,7 +79,8 @@ class LineReader:
 
 def printable(text: bytes) -> str:
     """One line of text in which neither broken UTF-8 nor control characters can do harm."""
-    return escaped(text.decode(errors="backslashreplace")).replace("\n", "\\x0a")
+    line = escaped(text[:LINE_LIMIT].decode(errors="backslashreplace")).replace("\n", "\\x0a")
+    return line if len(text) <= LINE_LIMIT else f"{line}…"
 
 
 def level(line: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,12 @@ _VM = {
     "dirty_background_bytes": "/proc/sys/vm/dirty_background_bytes",
     "dirty_background_ratio": "/proc/sys/vm/dirty_background_ratio",
 }
+
+#: No value is longer (bytes): the kernel hands out a page, which has up to 64 KiB.
+_VALUE = 64 * 1024
+#: A wildcard stands for so many files in so many folders, at most: 512 CPUs have 9 idle states.
+_FILES, _FOLDERS = 5000, 2000
+_MAGIC = re.compile(r"[*?[]")
 
 
 @dataclass(frozen=True)
@@ -110,9 +116,11 @@ def targets(root: Path, setting: Setting) -> tuple[list[str], str]:
     if setting.plugin == "sysctl":
         return _below("/proc/sys", [sysctl_file(key)]), value
     if setting.plugin == "sysfs":
-        prefix = str(root).rstrip("/")
-        found = glob.glob(f"{glob.escape(prefix)}/{key.lstrip('/')}")
-        return _below("/sys", [path[len(prefix) :] for path in found]), value
+        return [
+            found
+            for path in _below("/sys", ["/" + key.lstrip("/")])
+            for found in _there(root, path)
+        ], value
     if key.endswith("_bytes") and value.strip().endswith("%"):
         key, value = key.replace("_bytes", "_ratio"), value.strip()[:-1]
     return ([_VM[key]] if key in _VM else []), value
@@ -125,10 +133,35 @@ def _below(folder: str, paths: Iterable[str]) -> list[str]:
     return sorted(path for path in normal if path.startswith(f"{folder}/"))
 
 
+def _there(root: Path, pattern: str) -> list[str]:
+    """The files that a pattern stands for, as glob(7) has it: none where it would take more than a
+    profile has a reason for. `/sys` is full of links in circles, and its files are many."""
+    found = [""]
+    for part in pattern.strip("/").split("/"):
+        if not _MAGIC.search(part):
+            found = [f"{path}/{part}" for path in found]
+        elif len(found) <= _FOLDERS:
+            found = [f"{path}/{name}" for path in found for name in _names(root, path, part)]
+        if len(found) > _FILES:
+            log.warning("%s stands for too many files, and is not looked at", pattern)
+            return []
+    return sorted(path for path in found if os.path.lexists(f"{root}{path}"))
+
+
+def _names(root: Path, folder: str, pattern: str) -> list[str]:
+    try:
+        names = os.listdir(f"{root}{folder}")
+    except OSError:
+        return []
+    hidden = pattern.startswith(".")
+    return [n for n in names if fnmatchcase(n, pattern) and (hidden or not n.startswith("."))]
+
+
 def read(root: Path, path: str) -> str:
     """The value in one of the kernel's files; empty for one that cannot be read."""
     try:
-        text = files.read(files.resolved(root / path.lstrip("/"))).decode(errors="replace").strip()
+        data = files.read(files.resolved(root / path.lstrip("/")), _VALUE)
+        text = data.decode(errors="replace").strip()
     except (OSError, HostError, ValueError):
         return ""
     # `always [madvise] never`: the choice is the word in brackets.

@@ -148,8 +148,8 @@ def test_between_two_parts_of_a_long_log_somebody_looks_at_the_clock(tmp_path: P
 
 
 def test_a_tuned_that_does_not_stop_talking_is_an_error(tmp_path: Path) -> None:
-    with follower(tmp_path, LINE * 20_000) as following:
-        with pytest.raises(HostError, match="TuneD has said more than 16777216 bytes"):
+    with follower(tmp_path, LINE * 5_000) as following:
+        with pytest.raises(HostError, match="TuneD has said more than 4194304 bytes"):
             following.finish()
 
 

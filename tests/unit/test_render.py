@@ -80,7 +80,7 @@ def test_what_is_put_there_is_what_is_read_there(profiles: Path, tmp_path: Path)
     Paths(root).boot_id.write_text("x\n")
     found = inputs.read(Paths(root), "tuned")
     assert (found.image, found.profile) == (IMAGE, "site")
-    assert found.files == tuple(inputs.profile_files(profiles))
+    assert found.files == tuple(inputs.profile_files(profiles, profiles))
 
 
 def test_all_units_with_an_install_section_are_enabled() -> None:
