@@ -44,6 +44,8 @@ def purge(paths: Paths, config_file: Path | None) -> None:
 def _remove_images(paths: Paths, config_file: Path | None) -> None:
     """But the one that is asked for: whoever tunes this node next will need it."""
     config = boot_conf.load(paths, config_file)
+    if config.images.store == "own":
+        return  # the whole store goes
     asked = inputs.settled(paths, config.contract, config.image, config.profile).image
     with Podman(config.socket, Deadline(config.timeout)) as podman:
         current = images.in_store(paths, podman, asked)

@@ -3,11 +3,12 @@ beside it. That it installs is shown by every other node: all are installed from
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
 
-from tests.lab import product, upstream
+from tests.lab import product, tunedimage, upstream
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.test_boot import SUITES, booted, found_by, property_of, record
@@ -118,6 +119,33 @@ def test_removal_takes_what_is_ours_and_leaves_the_tuning_and_what_is_others(sui
         assert "kept as it is" in node.run("ocp-tuned-boot", "status").stdout
         node.reboot()
         assert found_by(node, "kubelet") == WANTED
+
+
+def test_removal_takes_the_store_of_our_own_and_images_that_nobody_asks_for() -> None:
+    with booted("trixie", furnished) as node:
+        has_ended(node)
+        archive = "/var/lib/ocp-tuned-boot/images/tuned.tar"
+        node.run("podman", "save", "-qo", archive, tunedimage.name("trixie"))
+        # Brought here once, and asked for by nobody any more.
+        node.run("podman", "create", "--name", "before", tunedimage.name("trixie"), "true")
+        node.run("podman", "commit", "-q", "before", "localhost/before")
+        node.run("podman", "rm", "before")
+        before = node.run("podman", "images", "-q", "--no-trunc", "localhost/before").stdout
+        image = {"reference": "localhost/before", "id": before.strip().partition(":")[2]}
+        node.write("/var/lib/ocp-tuned-boot/images.json",
+                   json.dumps({"version": 1, "images": [image]}))  # fmt: skip
+        node.write("/etc/ocp-tuned-boot/boot.conf", "[image]\nstore = own\n")
+        node.run("ocp-tuned-boot", "reload", "--force")
+        assert record(node)["image_source"] == "archive"
+        node.run("rm", "/etc/ocp-tuned-boot/boot.conf")
+
+        rpm(node, "--erase", "ocp-tuned-boot")
+
+        # The folder of the store itself is mounted in this lab.
+        kept = node.run("find", "/var/lib/ocp-tuned-boot", "-type", "f").stdout.split()
+        assert kept == [archive]
+        left = node.run("podman", "images", "--format", "{{.Repository}}").stdout.split()
+        assert left == ["localhost/tuned"]
 
 
 def furnished_twice(node: Node) -> None:

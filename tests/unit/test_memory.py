@@ -104,9 +104,8 @@ class Engine:
             said = {**inspected(spec), "Id": "c1", "State": state}
             said["Config"]["Labels"] = spec.labels
             return reply(200, json.dumps(said))
-        if method == "HEAD" and path.endswith("tuned") and "sbin" in path:
-            return reply(200, "")
-        return reply(404 if method in ("GET", "HEAD") else 204, "")
+        found = 200 if method == "HEAD" and path.endswith("sbin%2Ftuned") else 404
+        return reply(found if method in ("GET", "HEAD") else 204, "")
 
 
 @contextmanager
