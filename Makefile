@@ -30,7 +30,8 @@ other-pythons: $(VENV)/done
 	nice $(VENV)/bin/python -m tests.on_every_python
 
 lab: $(VENV)/done
-	$(PYTEST) -m "lab and not slow" --numprocesses=2 --dist=loadfile --durations=25 tests
+	$(PYTEST) -m "lab and alone" tests
+	$(PYTEST) -m "lab and not slow and not alone" --numprocesses=2 --dist=loadfile --durations=25 tests
 
 slow: $(VENV)/done
 	apt-get update -q
@@ -72,7 +73,7 @@ install-data:
 # Of what is committed; all dates in it are the commit's, so that two builds are the same bytes.
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ocp_tuned_boot/__init__.py)
 NAME := ocp-tuned-boot-$(VERSION)
-export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+source rpm release: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 
 source:
 	mkdir -p dist
@@ -92,9 +93,14 @@ rpm: source
 	    --define '_rpmdir $(CURDIR)/dist' --define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' \
 	    $(RPMBUILD_FLAGS) dist/ocp-tuned-boot.spec
 
-release: clean rpm
-	python3 -W ignore -c 'from setuptools import build_meta; build_meta.build_wheel("dist")'
-	for page in man/*; do mandoc -T html -O style=mandoc.css $$page > dist/$${page##*/}.html || exit; done
+# The wheel and the manuals, too, are made of the source archive.
+release:
+	$(MAKE) clean
+	$(MAKE) rpm
+	tar --extract --file=dist/$(NAME).tar.gz --directory=build
+	cd build/$(NAME) && \
+	    python3 -W ignore -c 'from setuptools import build_meta; build_meta.build_wheel("../../dist")' && \
+	    for page in man/*; do mandoc -T html $$page > ../../dist/$${page##*/}.html || exit; done
 	cd dist && sha256sum * > SHA256SUMS
 
 clean:

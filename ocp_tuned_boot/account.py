@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ocp_tuned_boot import inputs, record
-from ocp_tuned_boot.errors import BootError, DeadlineExceeded, HostError
+from ocp_tuned_boot.errors import BootError, DeadlineExceeded, HostError, NewerVersion
 from ocp_tuned_boot.findings import Finding, make
 from ocp_tuned_boot.inputs import Inputs
 from ocp_tuned_boot.outcome import Outcome, Result
@@ -268,9 +268,11 @@ def _boot_id(paths: Paths) -> str:
 
 def of_this_boot(paths: Paths, boot_id: str) -> Record | None:
     """The last run on record. One that cannot be read, or is of another boot, says nothing: the
-    kernel has forgotten all of its settings."""
+    kernel has forgotten all of its settings. Raises `NewerVersion`."""
     try:
         last = record.read(paths)
+    except NewerVersion:
+        raise
     except HostError as error:
         log.warning("%s", error)
         return None

@@ -26,6 +26,7 @@ from ocp_tuned_boot.errors import (
     HostError,
     ImageError,
     Interrupted,
+    NewerVersion,
     PodmanError,
     Unasked,
     escaped,
@@ -43,6 +44,7 @@ DRIFTED = 7
 #: The exit statuses; ocp-tuned-boot(8) has the same table.
 STATUSES: dict[type[BootError], int] = {
     HostError: FAILED,
+    NewerVersion: FAILED,
     ConfigurationError: 2,
     Unasked: 2,
     DeadlineExceeded: 3,

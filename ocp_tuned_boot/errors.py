@@ -79,6 +79,17 @@ class HostError(BootError):
     kind = "host"
 
 
+class NewerVersion(HostError):
+    """A file of ours that a later release has written: what is in it is not known here, and must
+    not be taken for nothing."""
+
+    def __init__(self, where: str, found: object, expected: int) -> None:
+        super().__init__(
+            f"{where}: found version {found}, expected {expected}: a later release has written it",
+            "Install that release again, or reboot.",
+        )
+
+
 class PodmanError(BootError):
     """Podman cannot be reached or refuses."""
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ocp_tuned_boot import files
-from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.record import Record, many
 
@@ -73,6 +73,8 @@ def add(paths: Paths, done: Record) -> None:
     else:
         try:
             runs = _runs(mine)
+        except NewerVersion:
+            raise
         except HostError as error:
             log.warning("%s", error)
     runs = (*runs, _run(done))
@@ -102,8 +104,11 @@ def _run(done: Record) -> Run:
 def _runs(path: Path) -> tuple[Run, ...]:
     try:
         content = files.from_json(files.read(path))
-        if content["version"] != VERSION:
-            raise HostError(f"{path}: found version {content['version']}, expected {VERSION}")
+        version = content["version"]
+        if isinstance(version, int) and version > VERSION:
+            raise NewerVersion(str(path), version, VERSION)
+        if version != VERSION:
+            raise ValueError(f"found version {version}, expected {VERSION}")
         return many(Run, content["runs"])
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"{path}: found no history of a boot, expected one: {error}") from error

@@ -94,6 +94,11 @@ class Paths:
         return self.root / "run/tuned"
 
     @property
+    def runtime_unit(self) -> Path:
+        """In the place of our unit's file, until the next boot (systemd.unit(5))."""
+        return self.root / "run/systemd/system/ocp-tuned.service"
+
+    @property
     def console(self) -> Path:
         return self.root / "dev/console"
 
@@ -168,6 +173,11 @@ class Paths:
     def brought(self) -> Path:
         """The images that we have brought onto the node."""
         return self.state / "images.json"
+
+    @property
+    def own_store(self) -> Path:
+        """Container storage of our own (units/ocp-tuned-podman-own.service)."""
+        return self.state / "storage"
 
     @property
     def archives(self) -> tuple[Path, ...]:

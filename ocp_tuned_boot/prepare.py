@@ -28,7 +28,7 @@ def directories(paths: Paths) -> None:
 
     SELinux-neutral: the container runs with `label=disable`, so nothing is relabelled.
     """
-    for path in (paths.tuned_run, paths.tuned_state, paths.profiles, paths.recommend.parent):
+    for path in (paths.tuned_run, paths.tuned_state, paths.agent):
         files.directory(path, paths.root)
     run_directory(paths)
     # conmon appends: what an earlier run said must not count as evidence for this one.

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ocp_tuned_boot import __version__, files
 from ocp_tuned_boot.conditions import conditions
-from ocp_tuned_boot.errors import HostError, escaped_json
+from ocp_tuned_boot.errors import HostError, NewerVersion, escaped_json
 from ocp_tuned_boot.findings import Finding
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
@@ -194,12 +194,15 @@ def _waits(record: Record) -> str:
 
 
 def from_json(text: str, where: str) -> Record:
-    """Raises `HostError` for what this version did not write."""
+    """Raises `HostError` for what this version did not write, `NewerVersion` for what a later one
+    did."""
     try:
         content: dict[str, Any] = files.from_json(text)
         version = content.pop("version")
+        if isinstance(version, int) and version > VERSION:
+            raise NewerVersion(where, version, VERSION)
         if version != VERSION:
-            raise HostError(f"{where}: found version {version}, expected {VERSION}")
+            raise ValueError(f"found version {version}, expected {VERSION}")
         content.pop("program")
         content.pop("conditions")
         values, in_force = content.pop("values"), content.pop("in_force")

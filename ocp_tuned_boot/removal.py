@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ocp_tuned_boot import boot, files, images, inputs, pins
+from ocp_tuned_boot import boot, files, images, inputs, pins, record
 from ocp_tuned_boot import config as boot_conf
+from ocp_tuned_boot.config import Config
 from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import BootError
 from ocp_tuned_boot.paths import Paths
@@ -20,37 +21,76 @@ from ocp_tuned_boot.podman import Podman
 
 log = logging.getLogger(__name__)
 
+#: As long as it may take to remove images (seconds): the removal of the package waits for it.
+PATIENCE = 30.0
+
 
 def purge(paths: Paths, config_file: Path | None) -> None:
     """Removes the container of a killed run, the images brought here that nobody asks for, what
-    CRI-O was told, and the records of all boots.
+    CRI-O was told, and the records of all boots. The store of our own is the package's to remove,
+    when its Podman has ended.
 
     What cannot be removed is told of, and the rest is. Raises nothing but what interrupts it.
     """
     with _told():
+        _hold_until_reboot(paths)
+    with _told():
         boot.cleanup(paths, config_file)
     with _told():
         pins.keep(paths, "none", ())
+    kept = {*paths.archives, paths.own_store}
     with _told():
         files.remove_tree(paths.last_good)
+        # Without the list of them nobody would ever know that they are to go.
+        kept.add(paths.brought)
         _remove_images(paths, config_file)
-    # Archives are the admin's.
-    mine = [each for each in paths.state.glob("*") if each not in paths.archives]
-    for path in mine:
-        with _told():
-            files.remove_tree(path)
+        kept.remove(paths.brought)
+    for path in paths.state.glob("*"):
+        if path not in kept:
+            with _told():
+                files.remove_tree(path)
+
+
+# Without its unit file a unit has no descriptor store, and systemd closes what was in it.
+_STAND_IN = """\
+# ocp-tuned-boot was removed; this is gone with the next boot.
+[Unit]
+Description=What the TuneD profile of this node needs held open
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+FileDescriptorStoreMax=4
+ExecStart=true
+"""
+
+
+def _hold_until_reboot(paths: Paths) -> None:
+    """What systemd holds open belongs to the tuning, and stays. Raises `HostError`."""
+    done = record.read(paths)
+    if done is not None and done.in_force is not None and done.in_force.holds:
+        files.directory(paths.runtime_unit.parent, paths.root)
+        files.write(paths.runtime_unit, _STAND_IN.encode())
 
 
 def _remove_images(paths: Paths, config_file: Path | None) -> None:
-    """But the one that is asked for: whoever tunes this node next will need it."""
+    """But the one that is asked for: whoever tunes this node next will need it. Raises
+    `BootError`."""
     config = boot_conf.load(paths, config_file)
-    if config.images.store == "own":
-        return  # the whole store goes
-    asked = inputs.settled(paths, config.contract, config.image, config.profile).image
-    with Podman(config.socket, Deadline(config.timeout)) as podman:
-        current = images.in_store(paths, podman, asked)
+    ours = config.socket in boot_conf.SOCKETS.values()
+    socket = boot_conf.SOCKETS["shared"] if ours else config.socket
+    with Podman(socket, Deadline(PATIENCE)) as podman:
+        asked = _asked(paths, config)
+        current = images.in_store(paths, podman, asked) if asked else None
         for gone in images.prune(paths, podman, current.id if current else "", 0):
             log.info("removed the image %s", gone)
+
+
+def _asked(paths: Paths, config: Config) -> str | None:
+    try:
+        return inputs.settled(paths, config.contract, config.image, config.profile).image
+    except BootError as error:
+        log.info("no image is asked for: %s", error.message)
+        return None
 
 
 @contextmanager

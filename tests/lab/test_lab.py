@@ -35,6 +35,7 @@ def until_killed(program: str) -> Iterator[str]:
         assert process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.alone
 def test_knobs_are_set_and_everything_is_set_back() -> None:
     before = KNOB.read_text(), OTHER.read_text()
     with pytest.raises(KeyboardInterrupt), KernelKnobs({str(KNOB): "9"}):  # noqa: PT012
@@ -44,6 +45,7 @@ def test_knobs_are_set_and_everything_is_set_back() -> None:
     assert (KNOB.read_text(), OTHER.read_text()) == before
 
 
+@pytest.mark.alone
 def test_a_choice_is_set_back_to_what_was_chosen() -> None:
     choice = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     before = choice.read_text()
@@ -53,6 +55,7 @@ def test_a_choice_is_set_back_to_what_was_chosen() -> None:
         assert choice.read_text() == before
 
 
+@pytest.mark.alone
 def test_what_a_killed_test_has_set_is_set_back_by_the_next() -> None:
     before = KNOB.read_text()
     program = (

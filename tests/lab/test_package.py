@@ -12,6 +12,7 @@ from tests.lab import product, tunedimage, upstream
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.test_boot import SUITES, booted, found_by, property_of, record
+from tests.lab.test_holds import latency
 from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended
 
 pytestmark = pytest.mark.lab
@@ -100,6 +101,7 @@ def test_removal_takes_what_is_ours_and_leaves_the_tuning_and_what_is_others(sui
 
         for path, value in WANTED.items():
             assert node.read(path).strip() == value
+        assert latency() == 7
         assert files_of_ours(node, "/usr", "/etc/systemd", "/var/lib/systemd") == []
         assert node.run("ls", "/etc/crio/crio.conf.d").stdout.split() == ["10-site.conf"]
         assert node.run("find", "/var/lib/ocp-tuned-boot", "-type", "f").stdout.split() == [
@@ -115,7 +117,11 @@ def test_removal_takes_what_is_ours_and_leaves_the_tuning_and_what_is_others(sui
         somebody_sets(node)
         rpm(node, "--install", with_version(node))
         node.run("systemctl", "start", "ocp-tuned")
+        node.run("systemctl", "reload", "ocp-tuned")
         assert node.read(STAT_INTERVAL).strip() == "9"
+        assert latency() == 7
+        assert state(node)[1:] == ["active", "1"]
+        assert property_of(node, "ocp-tuned.path", "ActiveState") == "active"
         assert "kept as it is" in node.run("ocp-tuned-boot", "status").stdout
         node.reboot()
         assert found_by(node, "kubelet") == WANTED
@@ -137,8 +143,6 @@ def test_removal_takes_the_store_of_our_own_and_images_that_nobody_asks_for() ->
         node.write("/etc/ocp-tuned-boot/boot.conf", "[image]\nstore = own\n")
         node.run("ocp-tuned-boot", "reload", "--force")
         assert record(node)["image_source"] == "archive"
-        node.run("rm", "/etc/ocp-tuned-boot/boot.conf")
-
         rpm(node, "--erase", "ocp-tuned-boot")
 
         # The folder of the store itself is mounted in this lab.
@@ -179,6 +183,10 @@ def test_upstreams_unit_and_ours_never_run_one_after_the_other(suite: str) -> No
             assert ran(node) == [which], step
             assert found_by(node, "kubelet") == WANTED
             assert "ocp-tuned" not in node.run("systemctl", "--failed").stdout
+        # Masked until the next boot.
+        node.run("systemctl", "mask", "--runtime", "ocp-tuned.service")
+        node.run("systemctl", "start", upstream.UNIT)
+        assert property_of(node, upstream.UNIT, "ConditionResult") == "yes"
         rpm(node, "--erase", "ocp-tuned-boot")
         node.reboot()
         assert ran(node) == ["ocp-tuned-one-shot"]

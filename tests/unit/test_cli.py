@@ -325,6 +325,19 @@ def test_status_of_a_record_that_cannot_be_read(root: Path) -> None:
     assert f"{root}/run/ocp-tuned-boot/status.json: found no record of a run" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["apply", "reload", "plan", "status"])
+def test_what_a_later_release_has_in_force_is_not_taken_for_nothing(
+    root: Path, command: str
+) -> None:
+    status = root / "run/ocp-tuned-boot/status.json"
+    status.parent.mkdir(parents=True)
+    status.write_text('{"version": 2, "in_force": "otherwise"}')
+    done = run(root, command)
+    assert done.returncode == 1
+    assert f"{status}: found version 2, expected 1: a later release has written it" in done.stderr
+    assert "otherwise" in status.read_text()
+
+
 @pytest.mark.parametrize("error", list(cli.STATUSES))
 def test_the_status_of_a_recorded_failure_is_that_of_the_run(error: type[BootError]) -> None:
     done = Record(Result.FAILED, "now", findings=(Finding(error.kind, "", "…"),))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot import history, lastgood
+from ocp_tuned_boot.errors import NewerVersion
 from ocp_tuned_boot.lastgood import LastGood
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
@@ -48,7 +49,18 @@ def test_of_a_boot_the_first_run_and_the_last_ones_are_kept(tmp_path: Path) -> N
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["", "torn {", '{"version": 9, "runs": []}', '{"version": 1}'])
+def test_what_a_later_release_has_written_of_this_boot_stays(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    paths.history.mkdir(parents=True)
+    text = '{"version": 2, "runs": "otherwise"}'
+    path = paths.history / f"000001-{DONE.boot_id}.json"
+    path.write_text(text)
+    with pytest.raises(NewerVersion, match="found version 2, expected 1"):
+        history.add(paths, DONE)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("text", ["", "torn {", '{"version": 0, "runs": []}', '{"version": 1}'])
 def test_a_broken_file_is_left_out_told_of_and_replaced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:

@@ -31,7 +31,8 @@ def test_the_spec_has_every_unit_and_no_other() -> None:
     assert {unit for line in listed for unit in expanded(line)} == set(UNITS)
     scripts = re.search(r"%global units %\{shrink:(.*?)\n\}", SPEC, re.DOTALL)
     assert scripts is not None
-    assert set(scripts[1].split()) == set(UNITS)
+    # That one is not stopped with the others.
+    assert {*scripts[1].split(), "ocp-tuned.service"} == set(UNITS)
 
 
 def test_the_preset_enables_what_can_be_enabled() -> None:
@@ -60,7 +61,9 @@ def test_the_version_is_said_once_and_the_news_have_it() -> None:
 
 
 def test_the_package_is_not_built_when_a_unit_test_fails() -> None:
-    assert "\n%check\n%pytest tests/unit\n" in SPEC
+    assert re.search(
+        r"\n%check\n#.*\n%pytest --ignore=tests/unit/test_memory.py tests/unit\n", SPEC
+    )
     assert "nocheck" not in (TREE / "Makefile").read_text()
 
 

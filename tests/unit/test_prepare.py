@@ -32,7 +32,7 @@ def test_the_directories_are_made_once_and_then_left_as_they_are(tmp_path: Path)
     made = tree(tmp_path)
     assert set(made) == {
         "run", "run/tuned", "run/ocp-tuned-boot", "var", "var/lib", "var/lib/tuned",
-        "var/lib/ocp-tuned", "var/lib/ocp-tuned/profiles", "var/lib/ocp-tuned/recommend.d",
+        "var/lib/ocp-tuned",
     }  # fmt: skip
     assert {mode for mode, _ in made.values()} == {0o755}
     (tmp_path / "var/lib/ocp-tuned").chmod(0o700)
@@ -53,7 +53,7 @@ def test_what_an_earlier_container_said_is_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["run/tuned", "run/ocp-tuned-boot", "var/lib/tuned", "var/lib/ocp-tuned/profiles"]
+    "name", ["run/tuned", "run/ocp-tuned-boot", "var/lib/tuned", "var/lib/ocp-tuned"]
 )
 def test_a_link_in_the_way_is_refused_by_name(tmp_path: Path, name: str) -> None:
     root, target = tmp_path / "root", tmp_path / "target"
