@@ -127,7 +127,7 @@ def fetch(paths: Paths, podman: Podman, reference: str, rules: Images, progress:
     `DeadlineExceeded`, `PodmanError`, `HostError`."""
     with progress.step("pull", f"Pulling the image {reference}…"):
         policy = "newer" if rules.pull == "newer" else "missing"
-        headers = credentials.headers(paths, reference)
+        headers = credentials.headers(paths)
         podman.pull(reference, policy, headers, progress.tell)
         image = podman.image(reference)
     if image is None:
