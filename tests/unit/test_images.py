@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ocp_tuned_boot import archives, brought, images, lastgood, pins
+from ocp_tuned_boot import archives, brought, images, lastgood
 from ocp_tuned_boot.brought import Brought
 from ocp_tuned_boot.config import Images
 from ocp_tuned_boot.deadline import Deadline
@@ -303,17 +303,3 @@ def test_archives_are_read_and_what_is_none_is_left_out(paths: Paths) -> None:
     assert found["0.tar"].names == ("a:1", "a:2")
     assert found["0.tar"].digests == (DIGEST, DIGEST)
     assert (found["1.tar"].names, found["1.tar"].digests) == (("b:1",), ())
-
-
-def test_pins_follow_the_images_and_the_store(paths: Paths) -> None:
-    file = paths.crio_conf / "50-ocp-tuned-boot.conf"
-    pins.keep(paths, "shared", ["a:1"])
-    assert not file.exists()
-    paths.crio_conf.mkdir(parents=True)
-    pins.keep(paths, "shared", ["a:1", "a:1", 'b"2'])
-    assert 'pinned_images = ["a:1", "b\\"2"]' in file.read_text()
-    before = file.stat()
-    pins.keep(paths, "shared", ["a:1", 'b"2'])
-    assert file.stat() == before
-    pins.keep(paths, "own", ["a:1"])
-    assert not file.exists()
