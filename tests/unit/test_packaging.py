@@ -64,6 +64,14 @@ def test_podman_keeps_passwords_in_a_folder_of_its_own_that_is_emptied() -> None
         assert steps == [f"rm -rf {folder}", f"mkdir -p -m 0700 {folder}"]
 
 
+def test_what_is_brought_in_quietly_waits_for_the_run_and_is_tried_again() -> None:
+    unit = UNITS["ocp-tuned-image.service"]
+    assert "\nAfter=ocp-tuned.service\n" in unit
+    assert "\nRestart=on-failure\nRestartSec=60\n" in unit
+    # What is asked for now, not what was asked for when it began.
+    assert "--no-block restart ocp-tuned-image.service" in UNITS["ocp-tuned-notice.service"]
+
+
 def test_the_version_is_said_once_and_the_news_have_it() -> None:
     assert ocp_tuned_boot.__version__ in (TREE / "NEWS.md").read_text()
     assert "0-1" in SPEC
