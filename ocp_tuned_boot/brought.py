@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 
 from ocp_tuned_boot import files
-from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.errors import Busy, HostError
 from ocp_tuned_boot.paths import Paths
 
 log = logging.getLogger(__name__)
@@ -16,11 +17,13 @@ log = logging.getLogger(__name__)
 VERSION = 1
 #: More are not remembered.
 LIMIT = 50
+#: As long as another one may take to write it (seconds).
+PATIENCE = 2.0
 
 
 @dataclass(frozen=True)
 class Brought:
-    """What it was asked for as, and its ID in Podman's store."""
+    """What it was asked for as, or is called in the store, and its ID there."""
 
     reference: str
     id: str
@@ -43,16 +46,28 @@ def read(paths: Paths) -> tuple[Brought, ...]:
     return found
 
 
-def remember(paths: Paths, reference: str, image_id: str) -> None:
-    """Takes down that this image is on the node because of us. Raises `HostError`."""
-    new, known = Brought(reference, image_id), read(paths)
-    if known[:1] != (new,):
-        _write(paths, [new, *(each for each in known if each != new)])
+def remember(paths: Paths, *new: Brought) -> None:
+    """Takes down that these images are on the node because of us. Without that none of them is ever
+    removed, which is no reason to fail: it is told in the journal."""
+    try:
+        with _alone(paths):
+            known = read(paths)
+            if known[: len(new)] != new:
+                _write(paths, [*new, *(each for each in known if each not in new)])
+    except (HostError, Busy) as error:
+        log.warning("%s", error)
 
 
 def forget(paths: Paths, image_id: str) -> None:
-    """It is gone. Raises `HostError`."""
-    _write(paths, [each for each in read(paths) if each.id != image_id])
+    """It is gone. Raises `HostError`, `Busy`."""
+    with _alone(paths):
+        _write(paths, [each for each in read(paths) if each.id != image_id])
+
+
+def _alone(paths: Paths) -> AbstractContextManager[None]:
+    """A run, `image fetch` and `image stage` may write at the same time."""
+    files.directory(paths.run, paths.root)
+    return files.locked(paths.brought_lock, PATIENCE, "another process")
 
 
 def _write(paths: Paths, images: Iterable[Brought]) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, BinaryIO, Callable
 from urllib.parse import quote
@@ -79,11 +80,21 @@ ANSWER_LIMIT = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Image:
-    """An image in Podman's store; `digests` are those of its manifest, `sha256:…`."""
+    """An image in Podman's store; `digests` are those of its manifest, `sha256:…`; `names`, what
+    it is called there, by tags and by digests."""
 
     reference: str
     id: str
     digests: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+class Removal(Enum):
+    """What came of removing an image."""
+
+    REMOVED = "removed"
+    MISSING = "missing"
+    IN_USE = "in-use"
 
 
 @dataclass(frozen=True)
@@ -183,9 +194,11 @@ class Podman:
             return None
         with self._understood(what):
             found = _json(response.content)
-            told = [str(each).partition("@")[2] for each in found.get("RepoDigests") or ()]
+            exact = [str(each) for each in found.get("RepoDigests") or ()]
+            told = [each.partition("@")[2] for each in exact]
             digests = dict.fromkeys([str(found.get("Digest") or ""), *told])
-            return Image(reference, str(found["Id"]), tuple(filter(None, digests)))
+            names = (*map(str, found.get("RepoTags") or ()), *exact)
+            return Image(reference, str(found["Id"]), tuple(filter(None, digests)), names)
 
     def pull(
         self,
@@ -246,10 +259,12 @@ class Podman:
         what = f"load {archive}"
         try:
             with _Paced(archive, self.deadline) as content:
-                response = self._send("post", "/images/load", what, data=content)
+                response = self._send("post", "/images/load", what, data=content, fine=_ERRORS)
         except OSError as error:
             raise ImageError(f"cannot read {archive}: {error.strerror}") from error
         with self._understood(what):
+            if response.status_code in _ERRORS:
+                raise ImageError(f"cannot load {archive}: {_json(response.content)['message']}")
             return tuple(str(name) for name in _json(response.content)["Names"])
 
     def export(self, reference: str, target: BinaryIO) -> None:
@@ -264,14 +279,34 @@ class Podman:
         except self._errors as error:
             raise self._translated(error, what) from error
 
-    def remove_image(self, reference: str, *, force: bool = False) -> bool:
-        """Removes an image, or one name of it; says whether it is gone. Without `force` one that
-        is in use stays. One that is not there is fine."""
+    def tag(self, image_id: str, name: str) -> None:
+        """Gives an image one more name."""
+        repository, _, tag = name.rpartition(":")
+        self._send("post", f"/images/{image_id}/tag", f"tag image {image_id} as {name}",
+                   params={"repo": repository, "tag": tag})  # fmt: skip
+
+    def users(self, image_id: str) -> tuple[str, ...]:
+        """The containers of this image by their names, those that run or not and those that are not
+        Podman's, CRI-O's say."""
+        what = f"list the containers of image {image_id}"
+        parameters = {"all": "true", "external": "true"}
+        response = self._send("get", "/containers/json", what, params=parameters)
+        with self._understood(what):
+            return tuple(
+                str((each.get("Names") or [each["Id"]])[0])
+                for each in _json(response.content) if each.get("ImageID") == image_id
+            )  # fmt: skip
+
+    def remove_image(self, reference: str, *, force: bool = False) -> Removal:
+        """Removes an image, or one name of it. Without `force` one that is in use stays; with it,
+        all its containers go as well."""
         response = self._send(
             "delete", f"/images/{quote(reference, safe='')}", f"remove image {reference}",
             params={"force": force}, fine=(404, 409),
         )  # fmt: skip
-        return bool(response.status_code != 409)
+        return {404: Removal.MISSING, 409: Removal.IN_USE}.get(
+            response.status_code, Removal.REMOVED
+        )
 
     def create(self, arguments: dict[str, Any]) -> ContainerState:
         """Creates a container from podman-py's `containers.create` arguments."""

@@ -46,7 +46,7 @@ def _remove_images(paths: Paths, config_file: Path | None) -> None:
     config = boot_conf.load(paths, config_file)
     if config.images.store == "own":
         return  # the whole store goes
-    asked = inputs.settled(paths, config.contract, config.image, config.profile).image
+    asked = inputs.settled_image(paths, config.image)
     with Podman(config.socket, Deadline(config.timeout)) as podman:
         current = images.in_store(paths, podman, asked)
         for gone in images.prune(paths, podman, current.id if current else "", 0):

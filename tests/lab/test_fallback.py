@@ -193,8 +193,14 @@ def test_a_store_of_our_own_is_out_of_reach() -> None:
 def test_two_upgrades_leave_two_images_and_pins_for_cri_o() -> None:
     with KernelKnobs(RESET), Node("trixie", image="trixie") as node:
         furnish(node)
-        node.write("/etc/crio/crio.conf.d/00-default", "")
+        pins = "/etc/crio/crio.conf.d/99-ocp-tuned-boot.conf"
+        node.write("/etc/crio/crio.conf.d/00-site", '[crio.image]\npinned_images = ["site:1"]\n')
+        node.write("/etc/lab/watch", f"{pins}\n")
         node.boot()
+        # CRI-O reads it when it starts.
+        seen = node.witness("crio")
+        assert seen is not None
+        assert '["site:1", "localhost/tuned:trixie"' in str(seen["values"][pins])
         registry.fill(node, "localhost/tuned:trixie")
         registry.start(node)
         for number in range(3):
@@ -213,8 +219,7 @@ def test_two_upgrades_leave_two_images_and_pins_for_cri_o() -> None:
         # One that somebody else has pulled is not ours to remove.
         assert sorted(names) == [registry.IMAGE, f"{registry.IMAGE}-1", f"{registry.IMAGE}-2"]
         assert theirs.strip() in node.run("podman", "images", "-q").stdout
-        pins = node.read("/etc/crio/crio.conf.d/50-ocp-tuned-boot.conf")
-        assert f'pinned_images = ["{registry.IMAGE}-2"]' in pins
+        assert f'["site:1", "{registry.IMAGE}-2"' in node.read(pins)
         listed = node.run("ocp-tuned-boot", "image", "list").stdout
         assert f"asked for  {registry.IMAGE}-2" in listed
 

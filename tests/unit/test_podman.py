@@ -18,7 +18,7 @@ import pytest
 
 from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, PodmanError
-from ocp_tuned_boot.podman import API_VERSION, Image, Podman
+from ocp_tuned_boot.podman import API_VERSION, Image, Podman, Removal
 from tests.unit.fake_podman import Answer, listening, reply, socket_path
 
 SHORT = 0.3
@@ -322,6 +322,30 @@ def test_an_archive_that_is_none() -> None:
     with listening(lambda _: said) as path, Podman(path, Deadline(SHORT)) as podman:
         with pytest.raises(PodmanError, match=r"\(look at /etc/tuned in abc\)"):
             podman.files("abc", "/etc/tuned")
+
+
+@pytest.mark.parametrize(
+    ("status", "removal"),
+    [(200, Removal.REMOVED), (404, Removal.MISSING), (409, Removal.IN_USE)],
+)
+def test_what_came_of_removing_an_image(status: int, removal: Removal) -> None:
+    with listening(lambda _: reply(status, "{}")) as path, Podman(path, Deadline(SHORT)) as podman:
+        assert podman.remove_image("x") is removal
+
+
+def test_whose_containers_have_an_image() -> None:
+    listed = [{"Id": "1", "Names": ["a"], "ImageID": "x"}, {"Id": "2", "ImageID": "y"},
+              {"Id": "3", "Names": None, "ImageID": "x"}]  # fmt: skip
+    asked: list[str] = []
+
+    def answer(request: str) -> bytes:
+        asked.append(request)
+        return reply(200, json.dumps(listed))
+
+    with listening(answer) as path, Podman(path, Deadline(SHORT)) as podman:
+        assert podman.users("x") == ("a", "3")
+    # CRI-O's are in no list that is not asked for them.
+    assert "external=true" in asked[0]
 
 
 def test_removing_and_killing_what_is_gone_is_fine() -> None:
