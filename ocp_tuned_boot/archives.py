@@ -42,6 +42,23 @@ class Archive:
     names: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
 
+    def has(self, reference: str) -> bool:
+        """Whether that image is in it: by its name, by its digest, or as what was exported for that
+        digest."""
+        digest = reference.partition("@")[2]
+        return reference in self.names or (
+            bool(digest) and (digest in self.digests or exported_as(reference) in self.names)
+        )
+
+
+def exported_as(reference: str) -> str:
+    """What an archive calls the image of a reference by digest: `name:sha256-…` for
+    `name@sha256:…`. In an archive the layers are packed anew, so that the manifest, and with it the
+    digest, is another one; an archive that named the old one could not be loaded."""
+    name, _, digest = reference.partition("@")
+    head, slash, last = name.rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}:{digest.replace(':', '-')}"
+
 
 def all_of(paths: Paths) -> Iterator[Archive]:
     """Those in the folders for them, the admin's before the vendor's. One that cannot be read is

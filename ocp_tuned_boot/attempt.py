@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from ocp_tuned_boot import (
     container,
@@ -32,7 +33,7 @@ from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import BootError, PodmanError
 from ocp_tuned_boot.handover import Guard
 from ocp_tuned_boot.holds import Standing, State
-from ocp_tuned_boot.images import Had
+from ocp_tuned_boot.images import Asked, Had
 from ocp_tuned_boot.inputs import Inputs
 from ocp_tuned_boot.layout import Layout
 from ocp_tuned_boot.outcome import (
@@ -66,7 +67,8 @@ DAMAGED = "damaged-image"
 
 @dataclass(frozen=True)
 class Run:
-    """One run: what it is to do, under which deadline, and what is taken down of it."""
+    """One run: what it is to do, under which deadline, and what is taken down of it. `useless`:
+    image archives that could not be loaded in it."""
 
     paths: Paths
     config: Config
@@ -74,6 +76,7 @@ class Run:
     decision: Decision
     account: Account
     progress: Progress
+    useless: set[Path] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -102,16 +105,16 @@ def attempt(run: Run) -> Passing | None:
             podman = Podman(run.config.socket, progress.deadline)
         with podman:
             before = account.attempts[-1].message if account.attempts else ""
-            rules = run.config.images
-            had = images.have(run.paths, podman, run.asked.image, rules, progress, before)
+            asked = Asked(run.asked.image, run.config.images, before, run.useless)
+            had = images.have(run.paths, podman, asked, progress)
             try:
                 return _attempt_with(run, podman, had)
             except PodmanError as error:
                 # Once: what is still broken when it was had anew is broken otherwise.
                 again = any(each.kind == DAMAGED for each in account.attempts)
-                if account.concluded or again or not images.is_damage(error):
+                if account.concluded or again or not images.is_damage(error, before):
                     raise
-                images.discard(podman, had.image.id, error)
+                images.discard(run.paths, podman, had.image.id, error)
                 return Passing(DAMAGED, error.message)
     except BootError as error:
         if account.concluded or not (error.may_pass and progress.has_time()):
@@ -140,6 +143,9 @@ def _attempt_with(run: Run, podman: Podman, had: Had) -> Passing | None:
             held = _hold(run, tuning, tuned)
             outcome = with_holds(outcome, held, run.config.accept)
         account.judged(outcome, tuple(it.hold for it in held if it.standing is not UNASKED))
+        if outcome.result is not Result.FAILED:
+            # CRI-O, which reads it, may be one of those who wait.
+            _pin(run, had)
         account.ready(progress.notifier)
         # Now nobody waits any more.
         if outcome.result is not Result.FAILED:
@@ -149,13 +155,24 @@ def _attempt_with(run: Run, podman: Podman, had: Had) -> Passing | None:
     return None
 
 
-def _tidy(run: Run, podman: Podman, had: Had) -> None:
-    """Images that are not needed any more go, those that are are not to be collected. The profile
-    is in force without it."""
+def _pin(run: Run, had: Had) -> None:
+    """What this node relies on is not to be collected. The profile is in force without it."""
+    references = [run.asked.image, had.image.reference, *had.image.names]
     try:
-        lastgood.remember(run.paths, had.image.reference, had.image.id)
-        pins.keep(run.paths, run.config.images.store, [run.asked.image, had.image.reference])
-        for gone in images.prune(run.paths, podman, had.image.id, run.config.images.keep):
+        pins.keep(run.paths, run.config.images.store, references)
+    except BootError as error:
+        log.warning("%s", error)
+
+
+def _tidy(run: Run, podman: Podman, had: Had) -> None:
+    """Images that are not needed any more go. The profile is in force without it."""
+    paths, keep = run.paths, run.config.images.keep
+    try:
+        lastgood.remember(paths, had.image.reference, had.image.id)
+        container.remove_check(podman, paths)
+        # Another one may be asked for since this run began, and have been brought in.
+        also = images.wanted(paths, podman, inputs.read_image(paths, run.config.image))
+        for gone in images.prune(paths, podman, had.image.id, keep, also):
             log.info("the image %s is not needed any more and was removed", gone)
     except BootError as error:
         log.warning("%s", error)

@@ -8,12 +8,11 @@ What is started only when TuneD is to run is imported only then: most runs touch
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +24,6 @@ from ocp_tuned_boot.config import Config
 from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import (
     BootError,
-    Busy,
     ConfigurationError,
     HostError,
     Interrupted,
@@ -260,22 +258,9 @@ def _accounted(paths: Paths, notifier: Notifier, started: float, why: Why) -> It
         raise
 
 
-@contextmanager
-def locked(paths: Paths, patience: float = PATIENCE) -> Iterator[None]:
+def locked(paths: Paths, patience: float = PATIENCE) -> AbstractContextManager[None]:
     """One run at a time. Raises `Busy` when the other one does not end in so many seconds."""
-    with files.explained("open", paths.lock):
-        lock = paths.lock.open("a")
-    end = time.monotonic() + patience
-    with lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise Busy(f"another run holds {paths.lock}", "Wait for it to end.") from None
-                time.sleep(_TICK)
-        yield
+    return files.locked(paths.lock, patience, "another run")
 
 
 def _in_force(paths: Paths) -> InForce | None:
@@ -303,11 +288,11 @@ def preview(paths: Paths, config_file: Path | None) -> Preview:
     if decision.action is not Action.APPLY:
         return Preview(decision, asked, "not needed", None, _lost(paths))
 
-    from ocp_tuned_boot import container, layout  # noqa: PLC0415
+    from ocp_tuned_boot import container, images, layout  # noqa: PLC0415
     from ocp_tuned_boot.podman import Podman  # noqa: PLC0415
 
     with Podman(config.socket, Deadline(config.timeout)) as podman:
-        image = podman.image(asked.image)
+        image = images.in_store(paths, podman, asked.image)
     if image is None:
         state, image_id = "to be pulled", asked.image
     else:
@@ -354,7 +339,8 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
             socket = boot_conf.parse(()).socket
         try:
             with Podman(socket, Deadline(GRACE)) as podman:
-                return container.remove_ours(podman, paths)
+                removed = container.remove_ours(podman, paths)
+                return container.remove_check(podman, paths) or removed
         except PodmanError as error:
             # At a shutdown Podman's socket is closed by now, and with the machine all ends.
             if not error.may_pass or _is_unfinished(paths):

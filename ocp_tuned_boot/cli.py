@@ -317,7 +317,7 @@ def _image_fetch(options: argparse.Namespace) -> int:
 
     _raise_on_signals()
     image = staging.fetch(Paths(options.root), options.config)
-    _tell(f"{image.reference} is on the node" if image else "pull = never: nothing was brought in")
+    _tell(f"{image.reference} is on the node" if image else "nothing was brought in")
     return DONE
 
 

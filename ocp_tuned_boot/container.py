@@ -13,7 +13,7 @@ from typing import Any
 
 from ocp_tuned_boot import files, prepare, tunedlog
 from ocp_tuned_boot.deadline import Deadline
-from ocp_tuned_boot.errors import BootError, HostError, PodmanError
+from ocp_tuned_boot.errors import BootError, Busy, HostError, PodmanError
 from ocp_tuned_boot.layout import CONTAINER, HOST_LINKS, LABEL, PROGRAMS, Layout
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.podman import ContainerState, Podman
@@ -39,6 +39,9 @@ _LEVELS = {
 TERM_GRACE = 3.0
 #: How long Podman may take to clear up (seconds), once when TuneD was stopped and once at the end.
 CLEARING = 7.0
+#: The container in which an image is tried, and as long as another one may take (seconds).
+CHECK = "ocp-tuned-boot-check"
+CHECKING = 90.0
 #: As much TuneD may say (bytes); its log is kept in memory, and in /run.
 LOG_LIMIT = 4 * 1024 * 1024
 # Read at a time (bytes): between two reads somebody looks at the clock.
@@ -215,15 +218,44 @@ def remove_ours(podman: Podman, paths: Paths) -> bool:
 
     Raises `PodmanError` when it is somebody else's: that is theirs to remove.
     """
-    found = podman.container(CONTAINER)
+    removed = _remove(podman, CONTAINER)
+    prepare.forget_tuned(paths)
+    return removed
+
+
+@contextmanager
+def checking(podman: Podman, paths: Paths, patience: float = CHECKING) -> Iterator[None]:
+    """Around trying an image, one at a time: no container named `CHECK` before it and none after.
+    Raises `PodmanError`, and `Busy` when another one does not end in so many seconds."""
+    files.directory(paths.run, paths.root)
+    with files.locked(paths.check_lock, patience, "image stage"):
+        _remove(podman, CHECK)
+        try:
+            yield
+        finally:
+            _remove(_patient(podman), CHECK)
+
+
+def remove_check(podman: Podman, paths: Paths) -> bool:
+    """Removes the container that a killed `image stage` has left, and says whether there was one;
+    while one is at work it is left alone. Raises `PodmanError`."""
+    files.directory(paths.run, paths.root)
+    try:
+        with files.locked(paths.check_lock, 0, "image stage"):
+            return _remove(podman, CHECK)
+    except Busy:
+        return False
+
+
+def _remove(podman: Podman, name: str) -> bool:
+    found = podman.container(name)
     if found is not None and LABEL not in found.labels:
         raise PodmanError(
-            f"a container named {CONTAINER} exists that this program did not create ({found.id})",
-            f"If nobody needs it, remove it: podman rm -f {CONTAINER}",
+            f"a container named {name} exists that this program did not create ({found.id})",
+            f"If nobody needs it, remove it: podman rm -f {name}",
         )
     if found is not None:
         podman.remove(found.id)
-    prepare.forget_tuned(paths)
     return found is not None
 
 

@@ -7,9 +7,11 @@ way, a device, a FIFO or an endless file is an error with the file's name in it.
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,10 +19,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.errors import Busy, HostError
 
 #: No file this program reads has a reason to be larger (bytes).
 LIMIT = 1024 * 1024
+# How long to wait before looking at a lock again (seconds).
+_TICK = 0.02
 
 
 @contextmanager
@@ -249,6 +253,25 @@ def _replace(folder: int, name: str, data: bytes, mode: int) -> None:
             os.unlink(temporary, dir_fd=folder)
         raise
     os.fsync(folder)
+
+
+@contextmanager
+def locked(path: Path, patience: float, what: str) -> Iterator[None]:
+    """Holds the lock file at `path`. Raises `Busy` when whoever holds it, `what`, does not let go
+    in so many seconds, and `HostError`."""
+    with explained("open", path):
+        lock = path.open("a")
+    end = time.monotonic() + patience
+    with lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise Busy(f"{what} holds {path}", "Wait for it to end.") from None
+                time.sleep(_TICK)
+        yield
 
 
 def remove_tree(path: Path) -> None:

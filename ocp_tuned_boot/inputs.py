@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable, TypeVar
 
 from ocp_tuned_boot import envfile, files
 from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, Unasked
@@ -173,19 +174,31 @@ def settled(paths: Paths, contract: str, image: str = "", profile: str = "") -> 
     What was written since shortly before the reading began may be half of what is to be written;
     then it is read again. Raises what `read` raises, and `HostError` when there is no end to it.
     """
+    return _settled(paths, lambda: read(paths, contract, image, profile))
+
+
+def settled_image(paths: Paths, image: str = "") -> str:
+    """The image alone, as `read_image` has it, when whoever is writing has come to an end."""
+    return _settled(paths, lambda: read_image(paths, image))
+
+
+T = TypeVar("T")
+
+
+def _settled(paths: Paths, reading: Callable[[], T]) -> T:
     end = time.monotonic() + PATIENCE
     while True:
         started = time.monotonic()
-        found: Inputs | BootError
+        error: BootError | None = None
         try:
-            found = read(paths, contract, image, profile)
-        except (ConfigurationError, HostError) as error:
-            found = error
+            found = reading()
+        except (ConfigurationError, HostError) as caught:
+            error = caught
         young = _younger(paths, QUIET + time.monotonic() - started)
-        if not young and isinstance(found, Inputs):
+        if not young and error is None:
             return found
-        if not young and isinstance(found, BootError):
-            raise found
+        if not young and error is not None:
+            raise error
         if time.monotonic() > end:
             raise HostError(
                 f"{young}: it has been written again and again for {PATIENCE:g} s",
@@ -239,6 +252,12 @@ def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inp
         files=tuple(profile_files(paths.profiles, paths.root)),
         doubts=doubts,
     )
+
+
+def read_image(paths: Paths, image: str = "") -> str:
+    """The image that is asked for, whatever profile is; `image` (from `boot.conf`) and the last
+    that worked stand in as for `read`. Raises `ConfigurationError`, `HostError`."""
+    return _image(paths, image)[0]
 
 
 def _not_linked(path: Path) -> None:

@@ -180,6 +180,16 @@ class Paths:
         return self.state / "storage"
 
     @property
+    def brought_lock(self) -> Path:
+        """Held while that list is read and written anew."""
+        return self.run / "images.lock"
+
+    @property
+    def check_lock(self) -> Path:
+        """Held while an image is tried."""
+        return self.run / "check.lock"
+
+    @property
     def archives(self) -> tuple[Path, ...]:
         """Folders of image archives: the admin's, and what came with the operating system."""
         return (self.state / "images", self.root / "usr/share/ocp-tuned-boot/images")

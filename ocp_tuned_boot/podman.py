@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, BinaryIO, Callable
 from urllib.parse import quote
@@ -32,28 +33,42 @@ API_VERSION = "4.0.0"
 # the container meanwhile (the service logs "globs matched nothing"). The next time it is there.
 _ARCHIVE_TRIES = 5
 
+# What containers/image says of policy.json. Not "signature" alone: it is in the addresses that a
+# registry sends us to for a layer.
+_UNTRUSTED = r"rejected by policy|source image rejected|signature was required|no signature exists"
+# A certificate of tomorrow: the clock was not set yet.
+_CLOCK = r"not yet valid: current time \S+ is before"
 # What a registry says when asking again is of no use (containers/image, docker/distribution).
 _FOR_GOOD = re.compile(
     r"unauthorized|denied|authentication required|invalid username/password"
     r"|no such image|manifest unknown|name unknown|not known|not found|\b404\b"
-    r"|x509|certificate|no space left|rejected by policy|signature",
+    rf"|x509|certificate|no space left|{_UNTRUSTED}",
     re.IGNORECASE,
 )
+# How containers/image tells of several places: "(Mirrors also failed: [A: …] [B: …]): C: …".
+_MIRRORS = re.compile(r"\(Mirrors also failed: \[|\] \[|\]\): ")
+# A query may be a secret for as long as it is valid (those of presigned addresses are).
+_QUERY = re.compile(r"(https?://[^\s\"'?]+\?)[^\s\"']+")
+_SILENT = "Is the registry up, and reachable from here? The proxy is in /etc/mco/proxy.env."
 # What mends it, by what it says; the first that fits.
 _MENDS = (
-    (r"rejected by policy|signature",
+    (_UNTRUSTED,
      "The node does not trust it: see /etc/containers/policy.json (containers-policy.json(5))."),
     (r"unauthorized|denied|authentication required|invalid username",
      "See whether /var/lib/kubelet/config.json has credentials for this registry and repository."),
+    (_CLOCK, "The clock of this node is behind: see that it is set before the image is pulled."),
     (r"x509|certificate",
      "Put the registry's CA under /etc/containers/certs.d/<host:port>/ (containers-certs.d(5))."),
     (r"no space left", "Free some space on the node, or give the store more."),
     (r"manifest unknown|name unknown|not known|not found|\b404\b",
      "The registry has no such image: correct its name in image.env, or push it there."),
     (r"digest|corrupt", "The registry serves something else than it says: push the image again."),
-    (r"", "Is the registry up, and reachable from here? The proxy is in /etc/mco/proxy.env."),
+    (r"", _SILENT),
 )  # fmt: skip
 
+
+#: As long as Podman may take to say once more, and in full, why a pull could not begin (seconds).
+_WORDS = 5.0
 
 # An answer that says why not.
 _ERRORS = tuple(range(400, 600))
@@ -65,11 +80,21 @@ ANSWER_LIMIT = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Image:
-    """An image in Podman's store; `digests` are those of its manifest, `sha256:…`."""
+    """An image in Podman's store; `digests` are those of its manifest, `sha256:…`; `names`, what
+    it is called there, by tags and by digests."""
 
     reference: str
     id: str
     digests: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+class Removal(Enum):
+    """What came of removing an image."""
+
+    REMOVED = "removed"
+    MISSING = "missing"
+    IN_USE = "in-use"
 
 
 @dataclass(frozen=True)
@@ -123,8 +148,10 @@ class Podman:
         from podman import PodmanClient  # noqa: PLC0415
         from podman.errors import APIError  # noqa: PLC0415
         from requests.exceptions import RequestException, Timeout  # noqa: PLC0415
+        from urllib3 import Timeout as Allowance  # noqa: PLC0415
         from urllib3.exceptions import TimeoutError as ReadTimeout  # noqa: PLC0415
 
+        self._allowance = Allowance
         self._errors = (APIError, RequestException)
         self._timeouts = (Timeout, ReadTimeout)
         self._client: Any = PodmanClient(base_url=f"unix://{path}", version=API_VERSION)
@@ -167,9 +194,11 @@ class Podman:
             return None
         with self._understood(what):
             found = _json(response.content)
-            told = [str(each).partition("@")[2] for each in found.get("RepoDigests") or ()]
+            exact = [str(each) for each in found.get("RepoDigests") or ()]
+            told = [each.partition("@")[2] for each in exact]
             digests = dict.fromkeys([str(found.get("Digest") or ""), *told])
-            return Image(reference, str(found["Id"]), tuple(filter(None, digests)))
+            names = (*map(str, found.get("RepoTags") or ()), *exact)
+            return Image(reference, str(found["Id"]), tuple(filter(None, digests)), names)
 
     def pull(
         self,
@@ -180,14 +209,29 @@ class Podman:
     ) -> None:
         """Pulls `reference` by this policy (podman-pull(1)); `headers` have the credentials, `tell`
         hears how far it has got. Raises `ImageError` with Podman's words.
-
-        Podman answers 200 before it knows how the pull ends: errors are lines of the answer.
         """
-        # With compatMode it tells how many bytes there are; Podman 4.3 does not know that yet.
-        # Nor does it know `retry`: when to ask again is ours to say, with the deadline in view.
-        parameters = {
-            "reference": reference, "policy": policy, "compatMode": "true", "retry": "0",
-        }  # fmt: skip
+        try:
+            # With compatMode it tells how many bytes there are; Podman 4.3 does not know that yet.
+            self._pull(reference, policy, headers, tell, compatMode="true")
+        except DeadlineExceeded as error:
+            raise DeadlineExceeded(f"cannot pull {reference}: {error.message}", _SILENT) from error
+        except _Unsaid as error:
+            # It could not even begin, and of that this form tells the last cause alone: no address,
+            # and not what the mirrors have said.
+            try:
+                brief = self.until(self.deadline.within(_WORDS))
+                brief._pull(reference, policy, headers, tell)
+            except DeadlineExceeded:
+                raise _not_pulled(reference, error.words) from None
+
+    def _pull(
+        self, reference: str, policy: str, headers: Mapping[str, str] | None,
+        tell: Callable[[str], None], **form: str,
+    ) -> None:  # fmt: skip
+        """Podman answers 200 before it knows how the pull ends: errors are lines of the answer."""
+        # Podman 4.3 does not know `retry`: when to ask again is ours to say, with the deadline in
+        # view.
+        parameters = {"reference": reference, "policy": policy, "retry": "0", **form}
         what = f"pull {reference}"
         response = self._send(
             "post", "/images/pull", what,
@@ -200,21 +244,27 @@ class Podman:
                 progress, error = _pull_progress(said), said.get("error")
                 if refused:
                     error = said.get("message") or said["cause"]
+            if error and refused and form:
+                raise _Unsaid(str(error))
             if error:
                 raise _not_pulled(reference, str(error))
             if progress:
                 tell(f"Pulling the image {reference}: {progress}")
                 log.info("%s: %s", reference, progress)
+        if refused:
+            raise _not_pulled(reference, f"Podman answered {response.status_code} and nothing more")
 
     def load(self, archive: Path) -> tuple[str, ...]:
         """Loads an image archive, and returns the names of what was in it. Raises `ImageError`."""
         what = f"load {archive}"
         try:
-            with open(archive, "rb", opener=files.opener) as content:
-                response = self._send("post", "/images/load", what, data=content)
+            with _Paced(archive, self.deadline) as content:
+                response = self._send("post", "/images/load", what, data=content, fine=_ERRORS)
         except OSError as error:
             raise ImageError(f"cannot read {archive}: {error.strerror}") from error
         with self._understood(what):
+            if response.status_code in _ERRORS:
+                raise ImageError(f"cannot load {archive}: {_json(response.content)['message']}")
             return tuple(str(name) for name in _json(response.content)["Names"])
 
     def export(self, reference: str, target: BinaryIO) -> None:
@@ -224,19 +274,39 @@ class Podman:
         parameters = {"format": "oci-archive"}
         response = self._send("get", where, what, params=parameters, stream=True)
         try:
-            for chunk in response.iter_content(chunk_size=1024 * 1024):
+            for chunk in self._chunks(response, 1024 * 1024):
                 target.write(chunk)
         except self._errors as error:
             raise self._translated(error, what) from error
 
-    def remove_image(self, reference: str, *, force: bool = False) -> bool:
-        """Removes an image, or one name of it; says whether it is gone. Without `force` one that
-        is in use stays. One that is not there is fine."""
+    def tag(self, image_id: str, name: str) -> None:
+        """Gives an image one more name."""
+        repository, _, tag = name.rpartition(":")
+        self._send("post", f"/images/{image_id}/tag", f"tag image {image_id} as {name}",
+                   params={"repo": repository, "tag": tag})  # fmt: skip
+
+    def users(self, image_id: str) -> tuple[str, ...]:
+        """The containers of this image by their names, those that run or not and those that are not
+        Podman's, CRI-O's say."""
+        what = f"list the containers of image {image_id}"
+        parameters = {"all": "true", "external": "true"}
+        response = self._send("get", "/containers/json", what, params=parameters)
+        with self._understood(what):
+            return tuple(
+                str((each.get("Names") or [each["Id"]])[0])
+                for each in _json(response.content) if each.get("ImageID") == image_id
+            )  # fmt: skip
+
+    def remove_image(self, reference: str, *, force: bool = False) -> Removal:
+        """Removes an image, or one name of it. Without `force` one that is in use stays; with it,
+        all its containers go as well."""
         response = self._send(
             "delete", f"/images/{quote(reference, safe='')}", f"remove image {reference}",
             params={"force": force}, fine=(404, 409),
         )  # fmt: skip
-        return bool(response.status_code != 409)
+        return {404: Removal.MISSING, 409: Removal.IN_USE}.get(
+            response.status_code, Removal.REMOVED
+        )
 
     def create(self, arguments: dict[str, Any]) -> ContainerState:
         """Creates a container from podman-py's `containers.create` arguments."""
@@ -326,7 +396,9 @@ class Podman:
     ) -> Any:
         try:
             send = getattr(self._client.api, method)
-            response = send(path, timeout=self.deadline.left(), **arguments)
+            # For sending and for the answer together, not for each.
+            allowed = self._allowance(total=self.deadline.left())
+            response = send(path, timeout=allowed, **arguments)
             if response.status_code not in fine:
                 with self._understood(what):
                     response.raise_for_status()
@@ -339,14 +411,7 @@ class Podman:
         rest = b""
         try:
             # Of a chunk that is smaller it does not wait for more.
-            chunks = response.iter_content(chunk_size=64 * 1024)
-            while True:
-                # A response keeps the timeout it began with: give each read what is left now.
-                if response.raw.connection is not None and response.raw.connection.sock:
-                    response.raw.connection.sock.settimeout(self.deadline.left())
-                chunk = next(chunks, None)
-                if chunk is None:
-                    break
+            for chunk in self._chunks(response, 64 * 1024):
                 *lines, rest = (rest + chunk).split(b"\n")
                 if len(rest) > files.LIMIT:
                     raise PodmanError(f"Podman said a line without an end ({what})")
@@ -355,6 +420,19 @@ class Podman:
             raise self._translated(error, what) from error
         if rest:
             yield rest
+
+    def _chunks(self, response: Any, size: int) -> Iterator[bytes]:
+        """A streamed answer in pieces, none awaited beyond the deadline."""
+        chunks = response.iter_content(chunk_size=size)
+        while True:
+            # A response keeps the timeout it began with: give each read what is left now.
+            left = self.deadline.left()
+            if response.raw.connection is not None and response.raw.connection.sock:
+                response.raw.connection.sock.settimeout(left)
+            chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
 
     @contextmanager
     def _understood(self, what: str, *also: type[Exception]) -> Iterator[None]:
@@ -393,12 +471,37 @@ def _json(data: bytes) -> Any:
     return files.from_json(data)
 
 
+class _Unsaid(Exception):
+    """A pull that could not begin; `words` are only the last cause."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.words = words
+
+
+class _Paced(io.FileIO):
+    """A file that is sent, no block of it past the deadline."""
+
+    def __init__(self, path: Path, deadline: Deadline) -> None:
+        super().__init__(str(path), "rb", opener=files.opener)
+        self._deadline = deadline
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._deadline.left()
+        return super().read(size) or b""
+
+
 def _not_pulled(reference: str, words: str) -> ImageError:
+    words = _QUERY.sub(r"\1…", words)
     # The reference is part of it, and may have any of these words in its name.
     said = words.replace(reference, "")
     hint = next(mends for pattern, mends in _MENDS if re.search(pattern, said, re.IGNORECASE))
-    message = f"cannot pull {reference}: {words}"
-    return ImageError(message, hint, may_pass=not _FOR_GOOD.search(said))
+    # With mirrors there are several that can come up: it is for good only if it is with each.
+    parts = _MIRRORS.split(said)
+    may_pass = any(
+        re.search(_CLOCK, part) or not _FOR_GOOD.search(part) for part in parts[1:] or parts
+    )
+    return ImageError(f"cannot pull {reference}: {words}", hint, may_pass=may_pass)
 
 
 def _pull_progress(said: dict[str, Any]) -> str:

@@ -87,7 +87,7 @@ def _remove_images(paths: Paths, config_file: Path | None) -> None:
 
 def _asked(paths: Paths, config: Config) -> str | None:
     try:
-        return inputs.settled(paths, config.contract, config.image, config.profile).image
+        return inputs.settled_image(paths, config.image)
     except BootError as error:
         log.info("no image is asked for: %s", error.message)
         return None

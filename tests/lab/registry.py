@@ -65,6 +65,37 @@ def fill(node: Node, image: str) -> None:
     stop(node)
 
 
+def variants(node: Node, count: int) -> list[str]:
+    """So many images that differ from `IMAGE` in a label, in the registry and nowhere else: their
+    tags."""
+    tags = [f"variant-{number}" for number in range(count)]
+    for tag in tags:
+        image = f"{HOST}/{REPOSITORY}:{tag}"
+        node.write("/etc/lab/Variant", f"FROM {IMAGE}\nLABEL lab={tag}\n")
+        node.run("podman", "build", "-q", "-t", image, "-f", "/etc/lab/Variant", "/etc/lab")
+        node.run("podman", "push", "-q", image)
+    node.run("podman", "rmi", "-af")
+    return tags
+
+
+_RETAG = f"""
+import sys, urllib.request
+where = "http://{HOST}/v2/{REPOSITORY}/manifests/"
+kind = "application/vnd.oci.image.manifest.v1+json"
+asked = urllib.request.Request(where + sys.argv[1], headers={{"Accept": kind}})
+said = urllib.request.urlopen(asked)
+headers = {{"Content-Type": said.headers["Content-Type"]}}
+put = urllib.request.Request(where + sys.argv[2], said.read(), headers, method="PUT")
+urllib.request.urlopen(put)
+"""
+
+
+def retag(node: Node, tag: str, moving: str) -> str:
+    """In the registry the tag `moving` means that image from now on: its reference."""
+    node.run("python3", "-c", _RETAG, tag, moving)
+    return f"{HOST}/{REPOSITORY}:{moving}"
+
+
 def start(node: Node, *, shut: bool = False) -> None:
     """Returns when it answers."""
     node.run("ip", "address", "replace", f"{ADDRESS}/32", "dev", "lo")
@@ -93,10 +124,10 @@ def credentials(path: str, password: str = PASSWORD) -> str:
     return json.dumps({"auths": {path: {"auth": auth}}})
 
 
-#: `python3 - MODE`: in front of the registry, what a real one cannot be asked for.
+#: `python3 - MODE PORT`: in front of the registry, what a real one cannot be asked for.
 _FRONT = r"""
 import http.server, sys, time, urllib.error, urllib.request
-mode, seen = sys.argv[1], []
+mode, port, seen = sys.argv[1], int(sys.argv[2]), []
 
 class Front(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -104,7 +135,7 @@ class Front(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         blob = "/blobs/" in self.path
         seen.append(self.path)
-        if mode == "429" and len(seen) <= 2:
+        if mode == "busy" or mode == "429" and len(seen) <= 2:
             return self.say(429, {"Retry-After": "1"}, b"slow down")
         if mode == "500":
             return self.say(500, {}, b"oops")
@@ -145,10 +176,12 @@ class Front(http.server.BaseHTTPRequestHandler):
         pass
 
 print("listening", flush=True)
-http.server.ThreadingHTTPServer(("", 5001), Front).serve_forever()
+http.server.ThreadingHTTPServer(("", port), Front).serve_forever()
 """
 FAULTY = IMAGE.replace(":5000", ":5001")
-_INSECURE = '[[registry]]\nlocation = "registry.lab:5001"\ninsecure = true\n'
+_INSECURE = "".join(
+    f'[[registry]]\nlocation = "registry.lab:{port}"\ninsecure = true\n' for port in (5001, 5002)
+)
 
 
 def front(node: Node, mode: str) -> None:
@@ -157,7 +190,61 @@ def front(node: Node, mode: str) -> None:
     node.write("/etc/lab/front.py", _FRONT)
     node.run("systemctl", "stop", "lab-front.service", check=False)
     node.run("systemd-run", "-q", "--collect", "--unit=lab-front",
-             "python3", "/etc/lab/front.py", mode)  # fmt: skip
+             "python3", "/etc/lab/front.py", mode, "5001")  # fmt: skip
     answers(node, 5001)
     # Podman reads its configuration when it starts.
     node.run("systemctl", "stop", "ocp-tuned-podman.service")
+
+
+#: What a registry may be like when a node boots: the image to ask for.
+AT_BOOT = {
+    "refuses": f"registry.lab:5999/{REPOSITORY}:lab",
+    "silent": f"registry.lab:5998/{REPOSITORY}:lab",
+    "500": FAULTY,
+    "busy": FAULTY.replace(":5001", ":5002"),
+    "404": f"{IMAGE}-not",
+    "401": LOCKED,
+    "certificate": LOCKED,
+}
+_NETWORK = f"""\
+[Unit]
+Before=ocp-tuned.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=ip address replace {ADDRESS}/32 dev lo
+ExecStart=nft add table inet silent
+ExecStart=nft add chain inet silent in {{ type filter hook input priority 0; }}
+ExecStart=nft add rule inet silent in tcp dport 5998 drop
+"""
+# The real one, and what is in front of it: each answers before anybody asks.
+_READY = """\
+[Unit]
+After=lab-network.service
+Before=ocp-tuned.service
+[Service]
+ExecStartPost=/usr/bin/timeout 20 python3 /etc/lab/answers.py {port}
+"""
+_FAULT = _READY + "ExecStart=/usr/bin/python3 /etc/lab/front.py {mode} {port}\n"
+
+
+def at_boot(node: Node) -> None:
+    """From the next boot on there are those of `AT_BOOT` before ocp-tuned.service starts; to be
+    said after `fill`."""
+    node.write("/etc/containers/registries.conf.d/faulty.conf", _INSECURE)
+    node.write("/etc/lab/front.py", _FRONT)
+    node.write("/etc/lab/answers.py", _ANSWERS)
+    units = {
+        "lab-network.service": _NETWORK,
+        "lab-front-500.service": _FAULT.format(mode="500", port=5001),
+        "lab-front-busy.service": _FAULT.format(mode="busy", port=5002),
+        "lab-registry@open.service.d/ready.conf": _READY.format(port=5000),
+        "lab-registry@shut.service.d/ready.conf": _READY.format(port=5443),
+    }
+    wants = "/etc/systemd/system/ocp-tuned.service.wants"
+    node.run("mkdir", "-p", wants)
+    for name, text in units.items():
+        node.write(f"/etc/systemd/system/{name}", text)
+        unit = name.partition(".d/")[0]
+        source = unit.replace("@open", "@").replace("@shut", "@")
+        node.run("ln", "-s", f"/etc/systemd/system/{source}", f"{wants}/{unit}")

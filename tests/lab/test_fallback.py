@@ -4,6 +4,7 @@ witness."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -139,6 +140,55 @@ def test_with_fallback_none_nothing_stands_in() -> None:
         assert DEAD in record(node)["findings"][0]["message"]
 
 
+#: What a registry is like, which of its words are told, and what would mend it.
+FAULTS = {
+    "refuses": ("connection refused", "Is the registry up"),
+    "silent": ("did not answer in time|i/o timeout", "Is the registry up"),
+    "500": ("500", "Is the registry up"),
+    "busy": ("429|toomanyrequests|Too Many Requests", "Is the registry up"),
+    "404": ("manifest unknown", "correct its name in image.env"),
+    "401": ("authentication required", "/var/lib/kubelet/config.json"),
+    "certificate": ("certificate", "/etc/containers/certs.d/"),
+}
+
+
+def test_whatever_the_registry_does_the_kubelet_starts_and_the_status_line_says_why() -> None:
+    with KernelKnobs(RESET), Node("trixie", image="trixie") as node:
+        furnish(node)
+        (node.root / IMAGE_ENV.lstrip("/")).unlink()
+        node.boot()
+        asked = registry.AT_BOOT
+        node.run("podman", "tag", "localhost/tuned:trixie", asked["silent"])
+        node.run("podman", "save", "-q", "--format=oci-archive", "-o", "/etc/lab/day-0.tar",
+                 asked["silent"])  # fmt: skip
+        registry.fill(node, "localhost/tuned:trixie")
+        registry.at_boot(node)
+        wiped(node)
+        node.write("/etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 5\n")
+        for fault, (words, mends) in FAULTS.items():
+            if fault == "401":
+                registry.trust(node)
+            if fault == "certificate":
+                node.run("rm", "-r", "/etc/containers/certs.d/registry.lab:5443")
+            asks_for(node, asked[fault])
+            node.reboot()
+            assert found_by_kubelet(node)["/proc/sys/vm/stat_interval"] == "1", fault
+            shown = node.run("systemctl", "show", "--value", "-p", "StatusText", "ocp-tuned").stdout
+            assert f"cannot pull {asked[fault]}" in shown, fault
+            assert re.search(words, shown), f"{fault}: {shown}"
+            assert mends in shown, f"{fault}: {shown}"
+            assert record(node)["seconds"] < 8, fault
+        # With an archive that has it, it is there: no registry has to answer.
+        node.run("mkdir", "-p", ARCHIVE.rpartition("/")[0])
+        node.run("cp", "/etc/lab/day-0.tar", ARCHIVE)
+        node.write("/etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 18\n")
+        asks_for(node, asked["silent"])
+        node.reboot()
+        assert found_by_kubelet(node) == WANTED
+        has_ended(node)
+        assert record(node)["image_source"] == "archive"
+
+
 #: What a power cut leaves of the store, and whether Podman sees it when it looks at the image, or
 #: only when it is to make a container of it.
 STORE = "/var/lib/containers/storage"
@@ -193,8 +243,14 @@ def test_a_store_of_our_own_is_out_of_reach() -> None:
 def test_two_upgrades_leave_two_images_and_pins_for_cri_o() -> None:
     with KernelKnobs(RESET), Node("trixie", image="trixie") as node:
         furnish(node)
-        node.write("/etc/crio/crio.conf.d/00-default", "")
+        pins = "/etc/crio/crio.conf.d/99-ocp-tuned-boot.conf"
+        node.write("/etc/crio/crio.conf.d/00-site", '[crio.image]\npinned_images = ["site:1"]\n')
+        node.write("/etc/lab/watch", f"{pins}\n")
         node.boot()
+        # CRI-O reads it when it starts.
+        seen = node.witness("crio")
+        assert seen is not None
+        assert '["site:1", "localhost/tuned:trixie"' in str(seen["values"][pins])
         registry.fill(node, "localhost/tuned:trixie")
         registry.start(node)
         for number in range(3):
@@ -213,8 +269,7 @@ def test_two_upgrades_leave_two_images_and_pins_for_cri_o() -> None:
         # One that somebody else has pulled is not ours to remove.
         assert sorted(names) == [registry.IMAGE, f"{registry.IMAGE}-1", f"{registry.IMAGE}-2"]
         assert theirs.strip() in node.run("podman", "images", "-q").stdout
-        pins = node.read("/etc/crio/crio.conf.d/50-ocp-tuned-boot.conf")
-        assert f'pinned_images = ["{registry.IMAGE}-2"]' in pins
+        assert f'["site:1", "{registry.IMAGE}-2"' in node.read(pins)
         listed = node.run("ocp-tuned-boot", "image", "list").stdout
         assert f"asked for  {registry.IMAGE}-2" in listed
 

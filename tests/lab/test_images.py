@@ -75,9 +75,10 @@ def test_an_image_that_says_it_keeps_the_contract_is_run(host: Host, label: str)
 def test_an_image_that_is_made_for_another_layout_is_never_started(host: Host) -> None:
     _labelled(host.node, "2")
     host.write("var/lib/ocp-tuned/image.env", "NTO_IMAGE=localhost/labelled\n")
-    done = host.run("apply")
-    assert done.returncode == 5
-    assert "localhost/labelled is made for layout 2" in done.stderr
+    for command in (("image", "stage", "localhost/labelled"), ("apply",)):
+        done = host.run(*command)
+        assert done.returncode == 5
+        assert "localhost/labelled is made for layout 2" in done.stderr
     assert host.knob() == "60"
     assert not host.status()["steps"] or "tuned" not in [
         it["name"] for it in host.status()["steps"]

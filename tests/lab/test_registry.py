@@ -196,8 +196,27 @@ def test_packets_that_are_lost_are_waited_for_no_longer_than_the_deadline(site: 
         assert 4 < time.monotonic() - started < 10
         assert said.startswith("3 "), said
         assert "pull" in site.messages()
+        passwords_are_left_nowhere(site)
     finally:
         node.run("nft", "delete", "table", "inet", "lab")
+
+
+def passwords_are_left_nowhere(site: Host) -> None:
+    """Not by a Podman that is killed while it pulls, when it has come up again."""
+    node, folder = site.node, "/var/lib/ocp-tuned-boot/tmp/ocp-tuned-podman"
+    site.write(CONF, "[tuning]\ntimeout = 30\n")
+    site.write(CREDENTIALS, registry.credentials("registry.lab:5000"), 0o600)
+    run = site.start("apply")
+    script = f"until ls {folder}/auth.json.*; do sleep 0.05; done"
+    (left,) = node.run("timeout", "20", "sh", "-c", script).stdout.split()
+    assert node.run("stat", "-c", "%a", folder).stdout == "700\n"
+    node.run("systemctl", "kill", "--signal=KILL", "ocp-tuned-podman.service")
+    # The run asks again, so it is started again.
+    node.run("timeout", "20", "sh", "-c", f"while test -e {left}; do sleep 0.05; done")
+    site.send("TERM")
+    run.communicate(timeout=30)
+    node.run("systemctl", "stop", "ocp-tuned-podman.service")
+    assert node.run("find", "/tmp", "/var/tmp", "-name", "auth.json*").stdout == ""
 
 
 @ONE
@@ -274,3 +293,87 @@ def test_what_is_trusted_is_podmans_to_say(site: Host) -> None:
             site.node.write(policy, before.stdout)
         else:
             site.node.run("rm", policy)
+
+
+@BOTH
+def test_a_tag_that_moves_leaves_two_images_and_the_current_one_is_there(site: Host) -> None:
+    node = site.node
+    tags = registry.variants(node, 3)
+    site.write(CONF, "[tuning]\ntimeout = 30\n[image]\npull = newer\n")
+    seen = []
+    for tag in tags:
+        site.write(IMAGE_ENV, f"NTO_IMAGE={registry.retag(node, tag, 'moving')}\n")
+        done = site.run("reload", "--force")
+        assert done.returncode == 0, done.stdout + done.stderr
+        seen.append(f"sha256:{site.status()['image_id']}")
+    assert len(set(seen)) == 3
+    left = node.run("podman", "images", "-q", "--no-trunc").stdout.split()
+    assert sorted(set(left)) == sorted(seen[1:])
+    current = node.run("podman", "image", "inspect", "-f", "{{.Id}}",
+                       f"{registry.HOST}/{registry.REPOSITORY}:moving").stdout  # fmt: skip
+    assert current.strip() == seen[-1].partition(":")[2]
+
+
+MIRROR = """\
+[[registry]]
+location = "quay.example/openshift"
+[[registry.mirror]]
+location = "registry.lab:5443/openshift"
+"""
+
+
+@BOTH
+def test_a_mirror_gets_the_credentials_that_are_its_own(site: Host) -> None:
+    # As an ImageDigestMirrorSet of OpenShift's ends up on the node.
+    mirror = "/etc/containers/registries.conf.d/mirror.conf"
+    registry.trust(site.node)
+    site.node.write(mirror, MIRROR)
+    site.node.run("systemctl", "stop", "ocp-tuned-podman.service")
+    site.write(CONF, "[tuning]\ntimeout = 8\n[image]\nfallback = none\n")
+    try:
+        said = asks(site, "quay.example/openshift/tuned:lab")
+        assert said[0] in "35", said
+        # Not only that the one it mirrors is not there.
+        assert "registry.lab:5443" in said
+        assert "authentication required" in said
+        assert "/var/lib/kubelet/config.json" in said
+        site.write(CREDENTIALS, registry.credentials("registry.lab:5443"), 0o600)
+        site.write(CONF, "[tuning]\ntimeout = 30\n[image]\nfallback = none\n")
+        said = asks(site, "quay.example/openshift/tuned:lab")
+        assert said.startswith("0 "), said
+    finally:
+        site.node.run("rm", mirror)
+        site.node.run("systemctl", "stop", "ocp-tuned-podman.service")
+
+
+@BOTH
+def test_an_archive_of_an_image_by_digest_is_found_by_that_digest(site: Host) -> None:
+    """Whose manifest is Docker's, as that of OpenShift's payload: in an archive it is another."""
+    node, archive = site.node, f"{site.root}/var/lib/ocp-tuned-boot/images/day-0.tar"
+    node.run("podman", "pull", "-q", registry.IMAGE)
+    node.run("podman", "push", "-q", "--format=v2s2", registry.IMAGE, f"{registry.IMAGE}-docker")
+    node.run("podman", "rmi", "-af")
+    node.run("podman", "pull", "-q", f"{registry.IMAGE}-docker")
+    digest = node.run("podman", "inspect", "-f", "{{.Digest}}", f"{registry.IMAGE}-docker").stdout
+    node.run("podman", "rmi", "-af")
+    exact = f"{registry.IMAGE.rpartition(':')[0]}@{digest.strip()}"
+    site.write(CONF, "[tuning]\ntimeout = 30\n[image]\nrequire_digest = yes\n")
+    assert asks(site, exact).startswith("0 ")
+    node.run("mkdir", "-p", archive.rpartition("/")[0])
+    assert site.run("image", "export", archive).stdout.strip() == exact
+    # What it took for that is gone again.
+    names = node.run("podman", "image", "inspect", "-f", "{{.RepoTags}}", exact).stdout
+    assert names.strip() == "[]"
+    node.run("podman", "rmi", "-af")
+    registry.stop(node)
+    try:
+        done = site.run("reload", "--force")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert site.status()["image_source"] == "archive"
+        assert site.status()["image"] == exact
+        assert site.run("reload", "--force").returncode == 0
+        assert site.status()["image_source"] == "store"
+        assert f"asked for  {exact}" in site.run("image", "list").stdout
+    finally:
+        registry.start(node)
+        registry.start(node, shut=True)

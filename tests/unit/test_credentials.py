@@ -1,4 +1,4 @@
-"""The kubelet's credentials: for the registry that is asked, and told to nobody else."""
+"""The kubelet's credentials: for Podman to choose from, and never told in words."""
 
 from __future__ import annotations
 
@@ -24,26 +24,52 @@ def config(auths: object) -> str:
     return json.dumps({"auths": auths})
 
 
-def test_those_of_the_registry_and_of_paths_in_it() -> None:
+def test_all_of_them_for_registries_and_for_paths_in_them() -> None:
     text = config({
-        "quay.io": auth("a", "1"), "quay.io/team": auth("b", "2:3"),
-        "https://quay.io/old/": auth("c", "4"), "quay.io:443": auth("d", "5"),
-        "other.io": auth("e", "6"), "quay.io/token": {"identitytoken": "t", "auth": ""},
+        "quay.io": auth("a", "1"), "quay.io/team/": auth("b", "2:3"), "quay.io:443": auth("d", "5"),
+        # A mirror of it, for all we know.
+        "mirror.lab:5000": auth("e", "6"),
     })  # fmt: skip
-    assert credentials.parse(text, "quay.io") == {
+    assert credentials.parse(text) == ({
         "quay.io": {"username": "a", "password": "1"},
         "quay.io/team": {"username": "b", "password": "2:3"},
-        "quay.io/old": {"username": "c", "password": "4"},
-        "quay.io/token": {"identitytoken": "t"},
-    }
-    assert set(credentials.parse(text, "quay.io:443")) == {"quay.io:443"}
+        "quay.io:443": {"username": "d", "password": "5"},
+        "mirror.lab:5000": {"username": "e", "password": "6"},
+    }, 0)  # fmt: skip
+
+
+def test_an_address_stands_for_the_whole_registry() -> None:
+    text = config({
+        "quay.io": auth("plain", "1"), "https://quay.io/v1/": auth("address", "2"),
+        "https://index.docker.io/v1/": auth("hub", "3"), "http://other.io/v2/x": auth("o", "4"),
+    })  # fmt: skip
+    found, left_out = credentials.parse(text)
+    users = {key: entry["username"] for key, entry in found.items()}
+    assert users == {"quay.io": "plain", "docker.io": "hub", "other.io": "o"}
+    assert left_out == 0
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"quay.io": {"auth": "not base64"}}, {"quay.io": {"auth": "bm8tY29sb24="}},
+        {"quay.io": None}, {"quay.io": {}}, {"quay.io": {"identitytoken": "t", "auth": ""}},
+        # Of these Podman would refuse the whole pull.
+        {"quay.io/x@sha256:ab": auth("a", "1")}, {"quay.io/x:tag": auth("a", "1")},
+        {"": auth("a", "1")},
+    ],
+)  # fmt: skip
+def test_a_broken_one_takes_no_other_with_it(broken: dict[str, object]) -> None:
+    good = {"other.io": auth("a", "1")}
+    found, left_out = credentials.parse(config({**broken, **good}))
+    assert (set(found), left_out) == ({"other.io"}, 1)
 
 
 def headers(root: Path, text: str) -> dict[str, str]:
     paths = Paths(root)
     paths.kubelet_config.parent.mkdir(parents=True, exist_ok=True)
     paths.kubelet_config.write_text(text)
-    return credentials.headers(paths, "quay.io/team/tuned:1")
+    return credentials.headers(paths)
 
 
 def test_they_go_in_a_header(tmp_path: Path) -> None:
@@ -56,9 +82,8 @@ def test_they_go_in_a_header(tmp_path: Path) -> None:
 
 
 def test_none_are_none(tmp_path: Path) -> None:
-    assert credentials.headers(Paths(tmp_path), "quay.io/x:1") == {}
+    assert credentials.headers(Paths(tmp_path)) == {}
     assert headers(tmp_path, "{}") == {}
-    assert headers(tmp_path, config({"other.io": auth("a", "1")})) == {}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +99,7 @@ def test_what_is_broken_is_told_without_what_is_in_it(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         assert headers(tmp_path, text) == {}
-    assert "config.json: found no credentials" in caplog.text
+    assert "config.json: found no " in caplog.text
     assert "secret" not in caplog.text
     assert "a2VwdC1zZWNyZXQ" not in caplog.text
 
@@ -82,4 +107,5 @@ def test_what_is_broken_is_told_without_what_is_in_it(
 @given(st.dictionaries(st.text(max_size=10), st.text(max_size=10)))
 def test_whatever_is_in_it_is_read_or_refused(auths: dict[str, str]) -> None:
     with suppress(ValueError, KeyError, TypeError, AttributeError):
-        credentials.parse(config({"quay.io": auths}), "quay.io")
+        credentials.parse(config({"quay.io": auths}))
+    assert set(credentials.parse(config({"quay.io": auths, "x.io": auth("a", "1")}))[0]) >= {"x.io"}

@@ -53,6 +53,26 @@ def test_what_the_unit_may_write_is_made_before_it_starts() -> None:
             assert path[1:] in made or path.startswith("-/etc/")
 
 
+def test_podman_keeps_passwords_in_a_folder_of_its_own_that_is_emptied() -> None:
+    """Each in its own: one that starts must not take away what another one is at work with."""
+    made = (TREE / "packaging/tmpfiles.conf").read_text()
+    assert "D /var/lib/ocp-tuned-boot/tmp 0700 root root -" in made
+    folder = "/var/lib/ocp-tuned-boot/tmp/%N"
+    for name in (each for each in UNITS if re.fullmatch(r"ocp-tuned-podman.*\.service", each)):
+        assert f"\nEnvironment=TMPDIR={folder}\n" in UNITS[name]
+        # Without it Podman starts all the same.
+        steps = re.findall(r"(?m)^ExecStartPre=-/usr/bin/(.*)$", UNITS[name])
+        assert steps == [f"rm -rf {folder}", f"mkdir -p -m 0700 {folder}"]
+
+
+def test_what_is_brought_in_quietly_waits_for_the_run_and_is_tried_again() -> None:
+    unit = UNITS["ocp-tuned-image.service"]
+    assert "\nAfter=ocp-tuned.service\n" in unit
+    assert "\nRestart=on-failure\nRestartSec=60\n" in unit
+    # What is asked for now, not what was asked for when it began.
+    assert "--no-block restart ocp-tuned-image.service" in UNITS["ocp-tuned-notice.service"]
+
+
 def test_the_version_is_said_once_and_the_news_have_it() -> None:
     assert ocp_tuned_boot.__version__ in (TREE / "NEWS.md").read_text()
     assert "0-1" in SPEC

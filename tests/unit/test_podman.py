@@ -7,17 +7,24 @@ import json
 import re
 import socket
 import tarfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
 from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, PodmanError
-from ocp_tuned_boot.podman import API_VERSION, Image, Podman
+from ocp_tuned_boot.podman import API_VERSION, Image, Podman, Removal
 from tests.unit.fake_podman import Answer, listening, reply, socket_path
 
 SHORT = 0.3
+
+EXPIRED = "tls: failed to verify certificate: x509: certificate has expired or is not yet valid"
+MIRRORS = ("initializing source docker://x: (Mirrors also failed: [mirror.lab/x: ", "]): lab/x: ")
 
 
 def image(answer: Answer, reference: str = "localhost/x") -> Image | None:
@@ -149,12 +156,124 @@ def test_a_pull_that_fails_after_it_began() -> None:
         # The reference is in it, whatever is in the reference.
         ("initializing source docker://localhost/x: dial tcp: i/o timeout", True),
         ("initializing source docker://localhost/denied@sha256:4040: i/o timeout", True),
+        # Where a registry has the layer: the address is signed, and that is no policy.
+        ('Get "https://cdn.lab/x?X-Amz-Signature=feed": dial tcp 1.2.3.4:443: i/o timeout', True),
+        ("Source image rejected: A signature was required, but no signature exists", False),
+        # The clock was not set yet; or the certificate is old.
+        (f"{EXPIRED}: current time 2021-01-01T00:00:10Z is before 2024-01-01T00:00:00Z", True),
+        (f"{EXPIRED}: current time 2026-01-01T00:00:10Z is after 2024-01-01T00:00:00Z", False),
+        # One of several places may come up.
+        (f"{MIRRORS[0]}authentication required{MIRRORS[1]}connection refused", True),
+        (f"{MIRRORS[0]}i/o timeout{MIRRORS[1]}manifest unknown", True),
+        (f"{MIRRORS[0]}authentication required{MIRRORS[1]}manifest unknown", False),
     ],
 )
 def test_a_pull_that_may_do_better_and_one_that_will_not(words: str, may_pass: bool) -> None:
     with pytest.raises(ImageError) as caught:
         pull(reply(200, json.dumps({"error": words})), "localhost/denied@sha256:4040")
     assert caught.value.may_pass is may_pass
+
+
+def test_what_signs_an_address_is_told_to_nobody() -> None:
+    words = 'reading blob: Get "https://cdn.lab/12?X-Amz-Credential=AKIA&X-Amz-Signature=feed": EOF'
+    with pytest.raises(ImageError) as caught:
+        pull(reply(200, json.dumps({"error": words})))
+    assert caught.value.message.endswith('reading blob: Get "https://cdn.lab/12?…": EOF')
+
+
+def test_a_clock_that_is_behind_is_told() -> None:
+    words = f"{EXPIRED}: current time 2021-01-01T00:00:10Z is before 2024-01-01T00:00:00Z"
+    with pytest.raises(ImageError) as caught:
+        pull(reply(200, json.dumps({"error": words})))
+    assert "clock" in caught.value.hint
+
+
+def test_of_a_pull_that_could_not_begin_all_is_told() -> None:
+    def answer(request: str) -> bytes:
+        if "compatMode" in request:
+            return reply(500, '{"message": "connection refused"}')
+        return reply(200, '{"error": "pinging container registry a.lab:5000: connection refused"}')
+
+    with listening(answer) as path, Podman(path, Deadline(SHORT)) as podman:
+        with pytest.raises(ImageError, match=r"pinging container registry a\.lab:5000"):
+            podman.pull("a.lab:5000/x")
+
+
+def test_what_is_told_first_is_told_when_there_is_no_time_for_more() -> None:
+    def answer(request: str) -> bytes | None:
+        return reply(500, '{"message": "refused"}') if "compatMode" in request else None
+
+    with listening(answer) as path, Podman(path, Deadline(SHORT)) as podman:
+        with pytest.raises(ImageError, match="cannot pull localhost/x: refused"):
+            podman.pull("localhost/x")
+
+
+def test_a_pull_that_is_refused_without_a_word_has_not_succeeded() -> None:
+    with pytest.raises(ImageError, match="cannot pull localhost/x: Podman answered 500"):
+        pull(reply(500, ""))
+
+
+@contextmanager
+def serving(serve: Callable[[socket.socket], None]) -> Iterator[Path]:
+    """A service that does this with each connection."""
+    with socket_path() as path, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    line = listener.accept()[0]
+                    with line, suppress(OSError):
+                        serve(line)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield path
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+ARCHIVE = 2_000_000
+
+
+@pytest.mark.parametrize(("per_piece", "before_answer"), [(0.2, 0.0), (0.01, 0.45)])
+def test_loading_an_archive_is_waited_for_no_longer_than_the_deadline(
+    tmp_path: Path, per_piece: float, before_answer: float
+) -> None:
+    (tmp_path / "a.tar").write_bytes(b"x" * ARCHIVE)
+
+    def slow(line: socket.socket) -> None:
+        taken = 0
+        while taken < ARCHIVE and (data := line.recv(65536)):
+            taken += len(data)
+            time.sleep(per_piece)
+        time.sleep(before_answer if taken else 0)
+        line.sendall(reply(200, '{"Names": ["a"]}'))
+
+    # Each piece, and the answer, comes within what was left at the beginning.
+    with serving(slow) as path, Podman(path, Deadline(0.6)) as podman:
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            podman.load(tmp_path / "a.tar")
+        # Not sent to its end, either.
+        assert time.monotonic() - started < 4
+
+
+def test_exporting_an_archive_is_waited_for_no_longer_than_the_deadline() -> None:
+    def slow(line: socket.socket) -> None:
+        if line.recv(65536):
+            line.sendall(reply(200, "begun", chunked=True))
+            for _ in range(10):
+                time.sleep(SHORT / 3)
+                line.sendall(b"1\r\nx\r\n")
+            line.sendall(b"0\r\n\r\n")
+
+    with serving(slow) as path, Podman(path, Deadline(SHORT)) as podman:
+        with pytest.raises(DeadlineExceeded):
+            podman.export("x", io.BytesIO())
 
 
 @pytest.mark.parametrize(
@@ -203,6 +322,30 @@ def test_an_archive_that_is_none() -> None:
     with listening(lambda _: said) as path, Podman(path, Deadline(SHORT)) as podman:
         with pytest.raises(PodmanError, match=r"\(look at /etc/tuned in abc\)"):
             podman.files("abc", "/etc/tuned")
+
+
+@pytest.mark.parametrize(
+    ("status", "removal"),
+    [(200, Removal.REMOVED), (404, Removal.MISSING), (409, Removal.IN_USE)],
+)
+def test_what_came_of_removing_an_image(status: int, removal: Removal) -> None:
+    with listening(lambda _: reply(status, "{}")) as path, Podman(path, Deadline(SHORT)) as podman:
+        assert podman.remove_image("x") is removal
+
+
+def test_whose_containers_have_an_image() -> None:
+    listed = [{"Id": "1", "Names": ["a"], "ImageID": "x"}, {"Id": "2", "ImageID": "y"},
+              {"Id": "3", "Names": None, "ImageID": "x"}]  # fmt: skip
+    asked: list[str] = []
+
+    def answer(request: str) -> bytes:
+        asked.append(request)
+        return reply(200, json.dumps(listed))
+
+    with listening(answer) as path, Podman(path, Deadline(SHORT)) as podman:
+        assert podman.users("x") == ("a", "3")
+    # CRI-O's are in no list that is not asked for them.
+    assert "external=true" in asked[0]
 
 
 def test_removing_and_killing_what_is_gone_is_fine() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot import brought, lastgood, record, removal
+from ocp_tuned_boot.brought import Brought
 from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.record import Hold, InForce, Record
@@ -55,8 +56,8 @@ def paths(tmp_path: Path) -> Paths:
     held = InForce("b", Result.APPLIED, "site", "i", "id", "f", "now", (), (Hold("rtentsk"),))
     paths.run.mkdir(parents=True)
     record.write(paths, Record(Result.APPLIED, "now", "b", in_force=held))
-    brought.remember(paths, "localhost/asked:x", "id-asked")
-    brought.remember(paths, "localhost/good:x", "id-good")
+    for name in ("asked", "good"):
+        brought.remember(paths, Brought(f"localhost/{name}:x", f"id-{name}"))
     lastgood.remember(paths, "localhost/good:x", "id-good")
     return paths
 

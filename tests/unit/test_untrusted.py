@@ -367,7 +367,7 @@ def _read_all(paths: Paths) -> None:
         lambda: layout.cached(paths, "id"),
         lambda: settings.load(paths, "boot-1"),
         lambda: handover.recover(paths, "boot-1"),
-        lambda: credentials.headers(paths, "registry.lab/a"),
+        lambda: credentials.headers(paths),
         lambda: list(archives.all_of(paths)),
     ):
         read()
@@ -421,7 +421,7 @@ def test_whatever_stands_in_the_place_of_credentials_or_archives(node: Node) -> 
     names = ("var/lib/kubelet/config.json", "var/lib/ocp-tuned-boot/images/a.tar",
              "run/tuned/tuned.pid")  # fmt: skip
     with host(dict.fromkeys(names, node)) as (paths, canary), soon():
-        credentials.headers(paths, "localhost/a")
+        credentials.headers(paths)
         list(archives.all_of(paths))
         with contextlib.suppress(HostError):
             prepare.forget_tuned(paths)
