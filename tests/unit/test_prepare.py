@@ -68,6 +68,7 @@ def test_a_link_in_the_way_is_refused_by_name(tmp_path: Path, name: str) -> None
 @pytest.mark.parametrize(
     ("text", "stays"),
     [(f"{os.getpid()}\n", True), (f"{2**31 - 1}\n", False), ("", False), ("x\n", False)],
+    ids=["alive", "dead", "empty", "no number"],
 )
 def test_the_pid_file_of_a_tuned_that_is_dead_is_removed(
     tmp_path: Path, text: str, stays: bool
