@@ -159,6 +159,15 @@ def test_every_situation_in_the_docs_is_one_that_the_lab_makes() -> None:
         assert accepted or all(kind in line for kind, _ in situation.findings)
 
 
+def test_every_row_about_the_image_has_its_test() -> None:
+    text = (TREE / "docs/situations.md").read_text().split("## The image")[1]
+    named = re.findall(r"(?m)^\| .* \| `(test_\w+)` \|$", text)
+    assert len(named) == len(re.findall(r"(?m)^\| ", text)) - 1
+    files = ("test_fallback", "test_registry", "test_images")
+    tests = "".join((TREE / f"tests/lab/{name}.py").read_text() for name in files)
+    assert [name for name in named if f"def {name}(" not in tests] == []
+
+
 def test_the_readme_tells_of_what_make_has() -> None:
     told = set(re.findall(r"(?m)(?:^    |`)make (\w+)", README))
     assert told == {"demo", "test", "slow", "fuzz", "install", "rpm"}
