@@ -21,12 +21,14 @@ PYTEST = $(VENV)/bin/python -m pytest
 demo: $(VENV)/done
 	$(VENV)/bin/python -m tests.lab.demo
 
-test: $(VENV)/done
-	$(PYTEST) tests
-	$(MAKE) --jobs=2 --output-sync=target other-pythons lab
-
 # Side by side: the lab mostly waits for its nodes.
-other-pythons: $(VENV)/done
+test: $(VENV)/done
+	$(MAKE) --jobs=2 --output-sync=line other-pythons lab
+
+unit: $(VENV)/done
+	$(PYTEST) tests
+
+other-pythons: unit
 	nice $(VENV)/bin/python -m tests.on_every_python
 
 lab: $(VENV)/done
@@ -106,4 +108,4 @@ release:
 clean:
 	rm -rf build dist
 
-.PHONY: demo test other-pythons lab slow fuzz install install-python install-data source rpm release clean
+.PHONY: demo test unit other-pythons lab slow fuzz install install-python install-data source rpm release clean
