@@ -12,7 +12,7 @@ from ocp_tuned_boot import inputs, record
 from ocp_tuned_boot.errors import BootError, DeadlineExceeded, HostError, NewerVersion
 from ocp_tuned_boot.findings import Finding, make
 from ocp_tuned_boot.inputs import Inputs
-from ocp_tuned_boot.outcome import Outcome, Result
+from ocp_tuned_boot.outcome import Outcome, Result, without_stand_in
 from ocp_tuned_boot.paths import Paths
 from ocp_tuned_boot.plan import Decision, Waits, Why
 from ocp_tuned_boot.progress import Step
@@ -88,7 +88,11 @@ class Account:
         if in_force is None:
             self._conclude(Result.DEFERRED, ())
             return
-        self._conclude(in_force.result, in_force.findings)
+        before = Outcome(in_force.result, in_force.findings)
+        outcome = without_stand_in(before, in_force.image, self._record.image)
+        in_force = replace(in_force, result=outcome.result, findings=outcome.findings)
+        self._record = replace(self._record, in_force=in_force)
+        self._conclude(outcome.result, outcome.findings)
         self._record = replace(self._record, image=in_force.image, image_id=in_force.image_id)
         if self._last is not None:
             self._record = replace(

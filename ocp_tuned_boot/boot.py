@@ -124,7 +124,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
                 now = _situation(paths, config, asked, account.in_force, why)
                 decision = plan.decide(asked, account.in_force, now)
             account.decided(asked, decision, now.workloads)
-            _tell(asked, decision)
+            _tell(asked, decision, config)
             if decision.action is Action.APPLY:
                 _tune(paths, config, asked, decision, account, progress)
             else:
@@ -166,11 +166,16 @@ def _recovered(paths: Paths, boot_id: str) -> tuple[Handed, ...]:
     return handover.recover(paths, boot_id)
 
 
-def _tell(asked: Inputs, decision: Decision) -> None:
+def _tell(asked: Inputs, decision: Decision, config: Config) -> None:
     for doubt in asked.doubts:
         log.error("%s", doubt.message)
     level = logging.WARNING if decision.action is Action.DEFER else logging.INFO
     log.log(level, "%s: %s", decision.action.value, decision.reason)
+    if decision.action is not Action.APPLY:
+        try:
+            config.images.check(asked.image)
+        except ConfigurationError as error:
+            log.warning("the next boot will fail: %s", error.message)
 
 
 def _tune(
@@ -285,6 +290,7 @@ def preview(paths: Paths, config_file: Path | None) -> Preview:
     """Finds out what `apply` would do, and touches nothing. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
     decision, asked = pending(paths, config)
+    config.images.check(asked.image)
     if decision.action is not Action.APPLY:
         return Preview(decision, asked, "not needed", None, _lost(paths))
 

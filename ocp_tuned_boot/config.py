@@ -114,6 +114,16 @@ class Images:
     fallback: str = "last-good"
     keep: int = 2
     require_digest: bool = False
+
+    def check(self, reference: str) -> None:
+        """Raises `ConfigurationError` for an image that boot.conf does not let run."""
+        if self.require_digest and "@" not in reference:
+            raise ConfigurationError(
+                f"found the image {reference!r}, expected one by its digest (…@sha256:…): "
+                "boot.conf says require_digest = yes",
+                "Name it by its digest (ocp-tuned-boot image stage), or change boot.conf.",
+            )
+
     store: str = "shared"
 
 

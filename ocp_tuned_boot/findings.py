@@ -62,7 +62,9 @@ KINDS = {
     ),
     "still-held": _degrading("`systemctl reload-or-restart ocp-tuned` lets go of it."),
     "bad-value": _degrading("TuneD cannot make out the value; correct it in the profile."),
-    "value-differs": _degrading("The value found afterwards is not the one the profile asks for."),
+    "value-differs": _degrading(
+        "Somebody has set another one since, or the kernel rounds it: see ocp-tuned-boot drift."
+    ),
     "missing-kernel-argument": _degrading(
         "This boot's kernel has no such argument; it takes the argument and another boot."
     ),

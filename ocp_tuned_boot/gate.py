@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 LONGEST = 15.0
 
 
+_LETS_GO = "Mended, it goes on by itself; systemctl stop ocp-tuned lets the kubelet go."
+
+
 class Gate:
     """What becomes of those who wait when a run has failed."""
 
@@ -41,10 +44,11 @@ class Gate:
             return False
         if boot_conf.gate(self._paths, self._config_file) != "closed":
             self.lets_go()
-            self._notifier.status(f"{why} {advice}".strip())
+            self._notifier.status("; ".join(filter(None, (why, advice))))
             return False
         pause = next(self._pauses)
-        words = f"Held since {self._since} (gate = closed): {why.rstrip('.')}. {advice}".strip()
+        mend = ". ".join(filter(None, (why.rstrip("."), advice.rstrip("."), _LETS_GO)))
+        words = f"Held since {self._since} (gate = closed): {mend}"
         log.error("%s", words)
         tell_console(self._paths.console, words)
         # It stays through the next run: who looks in the middle of it wants to know why it waits.

@@ -19,7 +19,6 @@ from ocp_tuned_boot.config import Images
 from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import (
     BootError,
-    ConfigurationError,
     DeadlineExceeded,
     ImageError,
     PodmanError,
@@ -94,11 +93,7 @@ def have(paths: Paths, podman: Podman, asked: Asked, progress: Progress) -> Had:
     `ImageError` that may pass is for the next attempt.
     """
     reference = asked.reference
-    if asked.rules.require_digest and not digest_of(reference):
-        raise ConfigurationError(
-            f"found the image {reference!r}, expected one by its digest (…@sha256:…): "
-            "boot.conf says require_digest = yes"
-        )
+    asked.rules.check(reference)
     with progress.step("image", f"Looking for the image {reference}…"):
         found = _sound(paths, podman, asked, reference)
     # Of a digest there is no newer one.
@@ -364,10 +359,11 @@ def _which(podman: Podman, loaded: list[Image], reference: str) -> Image | None:
 # What does not have to stay.
 
 
-def wanted(paths: Paths, podman: Podman, reference: str) -> tuple[str, ...]:
-    """The IDs of what is asked for by now, by this name, and of what was brought last: that may be
-    asked for next. Raises `PodmanError`."""
-    found = next((it for name in _names(paths, reference) if (it := _there(podman, name))), None)
+def wanted(paths: Paths, podman: Podman, reference: str = "") -> tuple[str, ...]:
+    """The IDs of what is asked for by now, by this name if any, and of what was brought last: that
+    may be asked for next. Raises `PodmanError`."""
+    names = _names(paths, reference) if reference else []
+    found = next((it for name in names if (it := _there(podman, name))), None)
     last = [each.id for each in brought.read(paths)[:1]]
     return tuple(dict.fromkeys([*([found.id] if found else []), *last]))
 

@@ -109,7 +109,11 @@ def amend(
     """
     told = {finding.subject for finding in outcome.findings}
     found = [
-        make("value-differs", each.key, f"expected {each.expected!r}, found {each.found!r}")
+        make(
+            "value-differs",
+            each.key,
+            f"{each.key}: expected {each.expected!r}, found {each.found!r}",
+        )
         for each in values
         if each.state == "different" and each.key not in told
     ]
@@ -159,6 +163,13 @@ def with_stand_in(
         return outcome
     found = [make("image-stand-in", asked, why)]
     return conclude([*outcome.findings, *findings.accept(found, accepted)])
+
+
+def without_stand_in(outcome: Outcome, image: str, asked: str) -> Outcome:
+    """The outcome where `asked` is what is in force by now: nothing stands in for it any more."""
+    if image != asked:
+        return outcome
+    return conclude([each for each in outcome.findings if each.kind != "image-stand-in"])
 
 
 def _named(finding: Finding, expected: str) -> Finding:

@@ -49,7 +49,10 @@ _FOR_GOOD = re.compile(
 _MIRRORS = re.compile(r"\(Mirrors also failed: \[|\] \[|\]\): ")
 # A query may be a secret for as long as it is valid (those of presigned addresses are).
 _QUERY = re.compile(r"(https?://[^\s\"'?]+\?)[^\s\"']+")
-_SILENT = "Is the registry up, and reachable from here? The proxy is in /etc/mco/proxy.env."
+_ARCHIVE = "An archive of it in /var/lib/ocp-tuned-boot/images/ needs no registry."
+_SILENT = (
+    "Is the registry up, and reachable from here? The proxy is in /etc/mco/proxy.env. " + _ARCHIVE
+)
 # What mends it, by what it says; the first that fits.
 _MENDS = (
     (_UNTRUSTED,
@@ -62,6 +65,8 @@ _MENDS = (
     (r"no space left", "Free some space on the node, or give the store more."),
     (r"manifest unknown|name unknown|not known|not found|\b404\b",
      "The registry has no such image: correct its name in image.env, or push it there."),
+    (r"short-name", "Give its full name, with the registry in front."),
+    (r"\blookup\b", "The registry's name cannot be resolved: see /etc/resolv.conf. " + _ARCHIVE),
     (r"digest|corrupt", "The registry serves something else than it says: push the image again."),
     (r"", _SILENT),
 )  # fmt: skip
@@ -179,7 +184,9 @@ class Podman:
         except OSError as error:
             raise PodmanError(
                 f"cannot reach Podman at {self._path}: {error.strerror or error}",
-                "Is its socket there (systemctl status 'ocp-tuned-podman*.socket')? "
+                "Only root may ask it."
+                if isinstance(error, PermissionError)
+                else "Is its socket there (systemctl status 'ocp-tuned-podman*.socket')? "
                 "Another socket can be named in boot.conf, [podman] socket.",
                 may_pass=True,
             ) from error

@@ -20,7 +20,6 @@ from urllib.parse import quote
 
 from ocp_tuned_boot import config, inputs, profiles
 from ocp_tuned_boot.errors import ConfigurationError
-from ocp_tuned_boot.images import digest_of
 from ocp_tuned_boot.inputs import ProfileFile
 from ocp_tuned_boot.paths import Paths
 
@@ -85,13 +84,15 @@ def read(folder: Path | None, image: str, profile: str, boot_conf: Path | None) 
                 f"nobody has said which {name}",
                 f"Give --{name}, or set {name} in the [tuning] section of --boot-conf.",
             )
-    if said.images.require_digest and not digest_of(image or said.image):
-        raise ConfigurationError(
-            f"found the image {image or said.image!r}, expected one by its digest (…@sha256:…): "
-            f"{boot_conf} says require_digest = yes"
-        )
+    said.images.check(image or said.image)
     files = _profile_files(folder) if folder else ()
-    return Content(image, profile, text, files, _notes(profile or said.profile, files))
+    notes = [
+        f"--{name} {value} wins over {boot_conf}, which says {name} = {other}"
+        for name, value, other in (("image", image, said.image), ("profile", profile, said.profile))
+        if value and other not in ("", value)
+    ]
+    notes += _notes(profile or said.profile, files)
+    return Content(image, profile, text, files, tuple(notes))
 
 
 def _profile_files(folder: Path) -> tuple[ProfileFile, ...]:
@@ -101,6 +102,11 @@ def _profile_files(folder: Path) -> tuple[ProfileFile, ...]:
         raise ConfigurationError(
             f"{folder}: found a tuned.conf, expected a folder with a folder for each profile"
         )
+    for each in sorted(folder.iterdir()):
+        if each.is_dir() and not os.path.lexists(each / "tuned.conf"):
+            raise ConfigurationError(
+                f"{each}: there is no tuned.conf, expected one in each profile"
+            )
     found = sorted(inputs.profile_files(folder, folder), key=lambda file: file.path)
     for file in found:
         path = folder / file.path

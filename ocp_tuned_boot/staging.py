@@ -59,8 +59,10 @@ def listing(paths: Paths, config_file: Path | None) -> tuple[Listed, ...]:
     config = boot_conf.load(paths, config_file)
     good = lastgood.read(paths)
     with Podman(config.socket, Deadline(config.timeout)) as podman:
-        asked = inputs.read_image(paths, config.image)
-        rows = [Listed("asked for", asked, _id(paths, podman, asked))]
+        rows = []
+        with _nobody_asks():
+            asked = inputs.read_image(paths, config.image)
+            rows.append(Listed("asked for", asked, _id(paths, podman, asked)))
         if good is not None:
             rows.append(Listed("last good", good.image, _id(paths, podman, good.image_id)))
         rows += [
@@ -71,6 +73,15 @@ def listing(paths: Paths, config_file: Path | None) -> tuple[Listed, ...]:
         names = archive.names or ("(no name)",)
         rows += [Listed("archive", name, archive=str(archive.path)) for name in names]
     return tuple(rows)
+
+
+@contextmanager
+def _nobody_asks() -> Iterator[None]:
+    """What is there can be seen, and cleared up, all the same."""
+    try:
+        yield
+    except Unasked as error:
+        log.warning("%s", error.message)
 
 
 def _id(paths: Paths, podman: Podman, name: str) -> str:
@@ -173,11 +184,12 @@ def prune(paths: Paths, config_file: Path | None) -> tuple[str, ...]:
 
     config = boot_conf.load(paths, config_file)
     prepare.run_directory(paths)
-    asked = inputs.read_image(paths, config.image)
     with locked(paths), Podman(config.socket, Deadline(config.timeout)) as podman:
         container.remove_check(podman, paths)
-        current = _id(paths, podman, asked)
-        also = images.wanted(paths, podman, asked)
+        current, also = "", images.wanted(paths, podman)
+        with _nobody_asks():
+            asked = inputs.read_image(paths, config.image)
+            current, also = _id(paths, podman, asked), images.wanted(paths, podman, asked)
         return images.prune(paths, podman, current, config.images.keep, also)
 
 

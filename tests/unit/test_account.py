@@ -104,6 +104,24 @@ def test_what_is_kept_has_the_result_and_the_image_it_was_applied_with(paths: Pa
     assert (found.image, found.image_id) == ("localhost/old", "id-old")
 
 
+@pytest.mark.parametrize("image", ["localhost/a", "localhost/old"])
+def test_nothing_stands_in_for_an_image_that_nobody_asks_for_any_more(
+    paths: Paths, image: str
+) -> None:
+    told = make("image-stand-in", "localhost/before", "cannot be pulled")
+    degraded = replace(EARLIER, image=image, result=Result.DEGRADED, findings=(told,))
+    record.write(paths, Record(Result.DEGRADED, "11:00", in_force=degraded))
+    account = Account(paths, time.monotonic())
+    account.decided(ASKED, Decision(Action.KEEP, "because"))
+    account.kept()
+    account.write()
+    found = on_disk(paths)
+    assert found.in_force is not None
+    asked = image == ASKED.image
+    assert found.result is (Result.APPLIED if asked else Result.DEGRADED)
+    assert found.findings == found.in_force.findings == (() if asked else (told,))
+
+
 def test_the_time_it_took_stands_when_it_is_judged(paths: Paths) -> None:
     account = opened(paths)
     account.judged(Outcome(Result.APPLIED))

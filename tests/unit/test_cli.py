@@ -325,6 +325,21 @@ def test_status_of_a_record_that_cannot_be_read(root: Path) -> None:
     assert f"{root}/run/ocp-tuned-boot/status.json: found no record of a run" in done.stderr
 
 
+def test_what_boot_conf_would_refuse_at_the_next_boot_is_told_now(root: Path) -> None:
+    in_force = InForce(BOOT_ID, Result.APPLIED, "site", "localhost/tuned:x", "id", "f", "11:00")
+    paths = Paths(root)
+    paths.run.mkdir(parents=True)
+    record.write(paths, Record(Result.APPLIED, "11:00", BOOT_ID, in_force=in_force))
+    (root / CONF).parent.mkdir(parents=True)
+    (root / CONF).write_text("[image]\nrequire_digest = yes\n")
+    planned = run(root, "plan")
+    assert planned.returncode == 2
+    assert "expected one by its digest" in planned.stderr
+    kept = run(root, "apply")
+    assert kept.returncode == 0
+    assert "the next boot will fail: found the image 'localhost/tuned:x'" in kept.stdout
+
+
 @pytest.mark.parametrize("command", ["apply", "reload", "plan", "status"])
 def test_what_a_later_release_has_in_force_is_not_taken_for_nothing(
     root: Path, command: str

@@ -211,6 +211,21 @@ def test_what_the_image_has_to_have_is_told(profiles: Path) -> None:
     )
 
 
+def test_what_an_option_says_against_boot_conf_is_told(tmp_path: Path) -> None:
+    conf = tmp_path / "boot.conf"
+    conf.write_text("[tuning]\nimage = localhost/other:1\nprofile = site\n")
+    assert render.read(None, IMAGE, "site", conf).notes[0] == (
+        f"--image {IMAGE} wins over {conf}, which says image = localhost/other:1"
+    )
+
+
+def test_a_profile_without_tuned_conf_is_none(profiles: Path) -> None:
+    (profiles / "typo").mkdir()
+    (profiles / "typo/tuned.cnf").touch()
+    with pytest.raises(ConfigurationError, match=r"typo: there is no tuned\.conf"):
+        content(profiles)
+
+
 @pytest.mark.parametrize(
     ("image", "profile", "conf", "message"),
     [

@@ -66,7 +66,10 @@ def test_a_closed_gate_holds_and_says_why(tmp_path: Path, manager: socket.socket
     assert gate.holds("no such profile", "Correct its name.")
     status, extend = manager.recv(999).decode().split("\n")
     assert status.startswith("STATUS=Held since 20")
-    assert status.endswith("(gate = closed): no such profile. Correct its name.")
+    assert status.endswith(
+        "(gate = closed): no such profile. Correct its name. Mended, it goes on "
+        "by itself; systemctl stop ocp-tuned lets the kubelet go."
+    )
     assert int(extend.partition("=")[2]) > GRACE * 1e6
     # The next run says what it does; who waits still wants to know why.
     notifier.status("Connecting to Podman…")

@@ -88,6 +88,19 @@ def test_a_digest_is_required_here_too(paths: Paths) -> None:
         staging.stage(paths, None, "a:1")
 
 
+def test_where_nobody_asks_for_an_image_what_is_there_is_shown_and_cleared_up(
+    paths: Paths, store: Store
+) -> None:
+    paths.image_env.unlink()
+    says(paths, "keep = 1")
+    for name in ("a:1", "b:1"):
+        store.images[name] = f"id-{name}"
+        brought.remember(paths, Brought(name, f"id-{name}"))
+    rows = [(row.role, row.reference) for row in staging.listing(paths, None)]
+    assert rows == [("brought", "b:1"), ("brought", "a:1")]
+    assert staging.prune(paths, None) == ("a:1",)
+
+
 def test_what_was_brought_in_is_pinned(paths: Paths, store: Store) -> None:
     paths.crio_conf.mkdir(parents=True)
     lastgood.remember(paths, "old:1", "id-old")

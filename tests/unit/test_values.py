@@ -144,7 +144,7 @@ def test_a_difference_degrades() -> None:
     assert judged.result is Result.DEGRADED
     (finding,) = judged.findings
     assert (finding.kind, finding.subject) == ("value-differs", "vm.x")
-    assert finding.message == "expected '1', found '2'"
+    assert finding.message == "vm.x: expected '1', found '2'"
 
 
 def test_a_difference_that_is_explained_already_is_not_told_of_twice() -> None:
