@@ -23,7 +23,7 @@ demo: $(VENV)/done
 
 # Side by side: the lab mostly waits for its nodes.
 test: $(VENV)/done
-	$(MAKE) --jobs=2 --output-sync=line other-pythons lab
+	$(MAKE) --jobs=2 other-pythons lab
 
 unit: $(VENV)/done
 	$(PYTEST) tests

@@ -180,7 +180,8 @@ http.server.ThreadingHTTPServer(("", port), Front).serve_forever()
 """
 FAULTY = IMAGE.replace(":5000", ":5001")
 _INSECURE = "".join(
-    f'[[registry]]\nlocation = "registry.lab:{port}"\ninsecure = true\n' for port in (5001, 5002)
+    f'[[registry]]\nlocation = "registry.lab:{port}"\ninsecure = true\n'
+    for port in (5001, 5002, 5003, 5004)
 )
 
 
@@ -196,12 +197,18 @@ def front(node: Node, mode: str) -> None:
     node.run("systemctl", "stop", "ocp-tuned-podman.service")
 
 
-#: What a registry may be like when a node boots: the image to ask for.
+OWN_STORE = "/var/lib/ocp-tuned-boot/storage"
+#: While this is there, a node boots with no room in the store of our own.
+SMALL = "/etc/lab/small"
+#: What a registry may be like when a node boots, or a node for it: the image to ask for.
 AT_BOOT = {
     "refuses": f"registry.lab:5999/{REPOSITORY}:lab",
     "silent": f"registry.lab:5998/{REPOSITORY}:lab",
     "500": FAULTY,
     "busy": FAULTY.replace(":5001", ":5002"),
+    "cut": FAULTY.replace(":5001", ":5003"),
+    "corrupt": FAULTY.replace(":5001", ":5004"),
+    "full": IMAGE,
     "404": f"{IMAGE}-not",
     "401": LOCKED,
     "certificate": LOCKED,
@@ -216,6 +223,7 @@ ExecStart=ip address replace {ADDRESS}/32 dev lo
 ExecStart=nft add table inet silent
 ExecStart=nft add chain inet silent in {{ type filter hook input priority 0; }}
 ExecStart=nft add rule inet silent in tcp dport 5998 drop
+ExecStart=sh -c 'test ! -e {SMALL} || mount -t tmpfs -o size=20m lab {OWN_STORE}'
 """
 # The real one, and what is in front of it: each answers before anybody asks.
 _READY = """\
@@ -238,6 +246,8 @@ def at_boot(node: Node) -> None:
         "lab-network.service": _NETWORK,
         "lab-front-500.service": _FAULT.format(mode="500", port=5001),
         "lab-front-busy.service": _FAULT.format(mode="busy", port=5002),
+        "lab-front-cut.service": _FAULT.format(mode="cut", port=5003),
+        "lab-front-corrupt.service": _FAULT.format(mode="corrupt", port=5004),
         "lab-registry@open.service.d/ready.conf": _READY.format(port=5000),
         "lab-registry@shut.service.d/ready.conf": _READY.format(port=5443),
     }

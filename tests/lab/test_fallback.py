@@ -146,6 +146,9 @@ FAULTS = {
     "silent": ("did not answer in time|i/o timeout", "Is the registry up"),
     "500": ("500", "Is the registry up"),
     "busy": ("429|toomanyrequests|Too Many Requests", "Is the registry up"),
+    "cut": ("unexpected EOF|did not answer in time", "Is the registry up"),
+    "corrupt": ("corrupt input|[Dd]igest", "something else than it says"),
+    "full": ("no space left", "Free some space"),
     "404": ("manifest unknown", "correct its name in image.env"),
     "401": ("authentication required", "/var/lib/kubelet/config.json"),
     "certificate": ("certificate", "/etc/containers/certs.d/"),
@@ -170,6 +173,10 @@ def test_whatever_the_registry_does_the_kubelet_starts_and_the_status_line_says_
                 registry.trust(node)
             if fault == "certificate":
                 node.run("rm", "-r", "/etc/containers/certs.d/registry.lab:5443")
+            if fault == "full":
+                node.write(registry.SMALL, "")
+                node.write("/etc/ocp-tuned-boot/boot.conf",
+                           "[tuning]\ntimeout = 5\n[image]\nstore = own\n")  # fmt: skip
             asks_for(node, asked[fault])
             node.reboot()
             assert found_by_kubelet(node)["/proc/sys/vm/stat_interval"] == "1", fault
@@ -178,6 +185,9 @@ def test_whatever_the_registry_does_the_kubelet_starts_and_the_status_line_says_
             assert re.search(words, shown), f"{fault}: {shown}"
             assert mends in shown, f"{fault}: {shown}"
             assert record(node)["seconds"] < 8, fault
+            if fault == "full":
+                node.run("rm", registry.SMALL)
+                node.write("/etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 5\n")
         # With an archive that has it, it is there: no registry has to answer.
         node.run("mkdir", "-p", ARCHIVE.rpartition("/")[0])
         node.run("cp", "/etc/lab/day-0.tar", ARCHIVE)
