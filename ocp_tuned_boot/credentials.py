@@ -79,7 +79,8 @@ def parse(text: str) -> tuple[dict[str, dict[str, str]], int]:
 
 
 def _key(name: str) -> str:
-    """`https://quay.io/v1/` stands for all of quay.io, as Podman has it (normalizeAuthFileKey)."""
+    """`https://registry.example/v1/` stands for all of that registry, as Podman has it
+    (normalizeAuthFileKey)."""
     scheme, separator, rest = name.partition("://")
     key = rest.partition("/")[0] if separator else scheme.rstrip("/")
     if not _KEY.match(key):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import io
 import logging
-import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Callable
 from urllib.parse import quote
 
-from ocp_tuned_boot import files
+from ocp_tuned_boot import files, pulling
 from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, PodmanError
 
@@ -32,45 +31,6 @@ API_VERSION = "4.0.0"
 # Of a container that has just exited Podman may send 200 and nothing: its own clean-up unmounts
 # the container meanwhile (the service logs "globs matched nothing"). The next time it is there.
 _ARCHIVE_TRIES = 5
-
-# What containers/image says of policy.json. Not "signature" alone: it is in the addresses that a
-# registry sends us to for a layer.
-_UNTRUSTED = r"rejected by policy|source image rejected|signature was required|no signature exists"
-# A certificate of tomorrow: the clock was not set yet.
-_CLOCK = r"not yet valid: current time \S+ is before"
-# What a registry says when asking again is of no use (containers/image, docker/distribution).
-_FOR_GOOD = re.compile(
-    r"unauthorized|denied|authentication required|invalid username/password"
-    r"|no such image|manifest unknown|name unknown|not known|not found|\b404\b"
-    rf"|x509|certificate|no space left|{_UNTRUSTED}",
-    re.IGNORECASE,
-)
-# How containers/image tells of several places: "(Mirrors also failed: [A: …] [B: …]): C: …".
-_MIRRORS = re.compile(r"\(Mirrors also failed: \[|\] \[|\]\): ")
-# A query may be a secret for as long as it is valid (those of presigned addresses are).
-_QUERY = re.compile(r"(https?://[^\s\"'?]+\?)[^\s\"']+")
-_ARCHIVE = "An archive of it in /var/lib/ocp-tuned-boot/images/ needs no registry."
-_SILENT = (
-    "Is the registry up, and reachable from here? The proxy is in /etc/mco/proxy.env. " + _ARCHIVE
-)
-# What mends it, by what it says; the first that fits.
-_MENDS = (
-    (_UNTRUSTED,
-     "The node does not trust it: see /etc/containers/policy.json (containers-policy.json(5))."),
-    (r"unauthorized|denied|authentication required|invalid username",
-     "See whether /var/lib/kubelet/config.json has credentials for this registry and repository."),
-    (_CLOCK, "The clock of this node is behind: see that it is set before the image is pulled."),
-    (r"x509|certificate",
-     "Put the registry's CA under /etc/containers/certs.d/<host:port>/ (containers-certs.d(5))."),
-    (r"no space left", "Free some space on the node, or give the store more."),
-    (r"manifest unknown|name unknown|not known|not found|\b404\b",
-     "The registry has no such image: correct its name in image.env, or push it there."),
-    (r"short-name", "Give its full name, with the registry in front."),
-    (r"\blookup\b", "The registry's name cannot be resolved: see /etc/resolv.conf. " + _ARCHIVE),
-    (r"digest|corrupt", "The registry serves something else than it says: push the image again."),
-    (r"", _SILENT),
-)  # fmt: skip
-
 
 #: As long as Podman may take to say once more, and in full, why a pull could not begin (seconds).
 _WORDS = 5.0
@@ -221,7 +181,9 @@ class Podman:
             # With compatMode it tells how many bytes there are; Podman 4.3 does not know that yet.
             self._pull(reference, policy, headers, tell, compatMode="true")
         except DeadlineExceeded as error:
-            raise DeadlineExceeded(f"cannot pull {reference}: {error.message}", _SILENT) from error
+            raise DeadlineExceeded(
+                f"cannot pull {reference}: {error.message}", pulling.SILENT
+            ) from error
         except _Unsaid as error:
             # It could not even begin, and of that this form tells the last cause alone: no address,
             # and not what the mirrors have said.
@@ -229,7 +191,7 @@ class Podman:
                 brief = self.until(self.deadline.within(_WORDS))
                 brief._pull(reference, policy, headers, tell)
             except DeadlineExceeded:
-                raise _not_pulled(reference, error.words) from None
+                raise pulling.failed(reference, error.words) from None
 
     def _pull(
         self, reference: str, policy: str, headers: Mapping[str, str] | None,
@@ -248,18 +210,20 @@ class Podman:
         for line in self._lines(response, what):
             with self._understood(what):
                 said = _json(line)
-                progress, error = _pull_progress(said), said.get("error")
+                progress, error = pulling.progress(said), said.get("error")
                 if refused:
                     error = said.get("message") or said["cause"]
             if error and refused and form:
                 raise _Unsaid(str(error))
             if error:
-                raise _not_pulled(reference, str(error))
+                raise pulling.failed(reference, str(error))
             if progress:
                 tell(f"Pulling the image {reference}: {progress}")
                 log.info("%s: %s", reference, progress)
         if refused:
-            raise _not_pulled(reference, f"Podman answered {response.status_code} and nothing more")
+            raise pulling.failed(
+                reference, f"Podman answered {response.status_code} and nothing more"
+            )
 
     def load(self, archive: Path) -> tuple[str, ...]:
         """Loads an image archive, and returns the names of what was in it. Raises `ImageError`."""
@@ -496,31 +460,6 @@ class _Paced(io.FileIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self._deadline.left()
         return super().read(size) or b""
-
-
-def _not_pulled(reference: str, words: str) -> ImageError:
-    words = _QUERY.sub(r"\1…", words)
-    # The reference is part of it, and may have any of these words in its name.
-    said = words.replace(reference, "")
-    hint = next(mends for pattern, mends in _MENDS if re.search(pattern, said, re.IGNORECASE))
-    # With mirrors there are several that can come up: it is for good only if it is with each.
-    parts = _MIRRORS.split(said)
-    may_pass = any(
-        re.search(_CLOCK, part) or not _FOR_GOOD.search(part) for part in parts[1:] or parts
-    )
-    return ImageError(f"cannot pull {reference}: {words}", hint, may_pass=may_pass)
-
-
-def _pull_progress(said: dict[str, Any]) -> str:
-    """One line of a pull's answer, in either of Podman's two forms."""
-    detail = said.get("progressDetail") or {}
-    parts = [str(said.get("stream") or said.get("status") or "").strip()]
-    if said.get("id") and "status" in said:
-        parts.append(str(said["id"]))
-    if detail.get("total"):
-        megabytes = [f"{int(detail[key]) / 1e6:.1f}" for key in ("current", "total")]
-        parts.append(f"{megabytes[0]} of {megabytes[1]} MB")
-    return " ".join(filter(None, parts))
 
 
 def _state(inspect: dict[str, Any]) -> ContainerState:
