@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from ocp_tuned_boot import files
 from ocp_tuned_boot.errors import Busy, HostError, NewerVersion
 from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.record import many
+from ocp_tuned_boot.record import check_version, many
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +43,7 @@ def _known(paths: Paths) -> tuple[Brought, ...]:
     """None of a broken file. Raises `NewerVersion` for one that must not be written over."""
     try:
         content = files.from_json(files.read(paths.brought))
-        version = content["version"]
-        if isinstance(version, int) and version > VERSION:
-            raise NewerVersion(str(paths.brought), version, VERSION)
-        if version != VERSION:
-            raise ValueError(f"found version {version}, expected {VERSION}")
+        check_version(content["version"], VERSION, str(paths.brought))
         return many(Brought, content["images"])
     except NewerVersion:
         raise

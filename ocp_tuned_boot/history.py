@@ -14,7 +14,7 @@ from pathlib import Path
 from ocp_tuned_boot import files
 from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.record import Record, many
+from ocp_tuned_boot.record import Record, check_version, many
 
 log = logging.getLogger(__name__)
 
@@ -104,11 +104,7 @@ def _run(done: Record) -> Run:
 def _runs(path: Path) -> tuple[Run, ...]:
     try:
         content = files.from_json(files.read(path))
-        version = content["version"]
-        if isinstance(version, int) and version > VERSION:
-            raise NewerVersion(str(path), version, VERSION)
-        if version != VERSION:
-            raise ValueError(f"found version {version}, expected {VERSION}")
+        check_version(content["version"], VERSION, str(path))
         return many(Run, content["runs"])
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"{path}: found no history of a boot, expected one: {error}") from error

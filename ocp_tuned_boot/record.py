@@ -198,11 +198,7 @@ def from_json(text: str, where: str) -> Record:
     did."""
     try:
         content: dict[str, Any] = files.from_json(text)
-        version = content.pop("version")
-        if isinstance(version, int) and version > VERSION:
-            raise NewerVersion(where, version, VERSION)
-        if version != VERSION:
-            raise ValueError(f"found version {version}, expected {VERSION}")
+        check_version(content.pop("version"), VERSION, where)
         content.pop("program")
         content.pop("conditions")
         values, in_force = content.pop("values"), content.pop("in_force")
@@ -229,6 +225,15 @@ def from_json(text: str, where: str) -> Record:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"{where}: found no record of a run, expected one: {error}") from error
+
+
+def check_version(found: object, expected: int, where: str) -> None:
+    """Raises `NewerVersion` for that of a later release, `ValueError` for any other but the one
+    expected."""
+    if isinstance(found, int) and found > expected:
+        raise NewerVersion(where, found, expected)
+    if found != expected:
+        raise ValueError(f"found version {found}, expected {expected}")
 
 
 T = TypeVar("T")

@@ -186,10 +186,11 @@ def prune(paths: Paths, config_file: Path | None) -> tuple[str, ...]:
     prepare.run_directory(paths)
     with locked(paths), Podman(config.socket, Deadline(config.timeout)) as podman:
         container.remove_check(podman, paths)
-        current, also = "", images.wanted(paths, podman)
+        asked = ""
         with _nobody_asks():
             asked = inputs.read_image(paths, config.image)
-            current, also = _id(paths, podman, asked), images.wanted(paths, podman, asked)
+        current = _id(paths, podman, asked) if asked else ""
+        also = images.wanted(paths, podman, asked)
         return images.prune(paths, podman, current, config.images.keep, also)
 
 
