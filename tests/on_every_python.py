@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.lab import cache, debian
+from tests.lab import cache, debian, product
 
 TREE = Path(__file__).parent.parent
 VERSIONS = ("3.9", "3.10", "3.11", "3.12")
@@ -67,7 +67,7 @@ def in_bullseye() -> list[str]:
     """The command that runs the tests on Debian bullseye's 3.9."""
     root = cache.entry("python39", [dataclasses.asdict(BULLSEYE), requirements()], _bullseye)
     _copy_tree(root)
-    return [*_inside(root), "/venv/bin/python", *PYTEST]
+    return [*debian.inside(root, "/tree"), "/venv/bin/python", *PYTEST]
 
 
 def _bullseye(root: Path) -> None:
@@ -75,30 +75,18 @@ def _bullseye(root: Path) -> None:
     for name in ("resolv.conf", "ssl/certs/ca-certificates.crt"):
         shutil.copyfile(f"/etc/{name}", root / "etc" / name)
     _copy_tree(root)
-    subprocess.run([*_inside(root), "python3", "-m", "venv", "/venv"], check=True)
+    subprocess.run([*debian.inside(root, "/tree"), "python3", "-m", "venv", "/venv"], check=True)
     # Bullseye's own pip is too old for --editable without a setup.py.
     for what in (["--upgrade", "pip"], ["--editable", "/tree[test]"]):
         install = ["/venv/bin/python", "-m", "pip", "install", "-q", *what]
-        subprocess.run([*_inside(root), *install], check=True)
+        subprocess.run([*debian.inside(root, "/tree"), *install], check=True)
     (root / "etc/resolv.conf").unlink()
 
 
 def _copy_tree(root: Path) -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=TREE, check=True, capture_output=True, text=True,
-    ).stdout.split("\0")  # fmt: skip
     for name in ("ocp_tuned_boot", "tests"):
         shutil.rmtree(root / "tree" / name, ignore_errors=True)
-    for name in filter(None, listed):
-        if (TREE / name).is_file():
-            (root / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(TREE / name, root / "tree" / name)
-
-
-def _inside(root: Path) -> list[str]:
-    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", f"--root={root}",
-            "--wd=/tree", "--mount-proc"]  # fmt: skip
+    product.copy_tree(root / "tree")
 
 
 def main() -> int:

@@ -57,6 +57,13 @@ def bootstrap(recipe: Recipe, target: Path, form: str) -> None:
         subprocess.run(command, check=True)
 
 
+def inside(root: Path, folder: str = "/") -> list[str]:
+    """The start of a command line for a program in a root, in a folder of it, that ends with all it
+    has started."""
+    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", f"--root={root}",
+            f"--wd={folder}", "--mount-proc"]  # fmt: skip
+
+
 def _date_checks() -> Sequence[str]:
     """As this machine's apt checks the archive's dates: its mirror may be a frozen one."""
     dump = subprocess.run(["apt-config", "dump"], check=True, stdout=subprocess.PIPE, text=True)

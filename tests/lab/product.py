@@ -33,10 +33,10 @@ _GIT = ("git", "-c", "user.name=lab", "-c", "user.email=lab@localhost")
 _DAY = "1790000000"
 
 
-def product_layer(suite: str, version: str = "") -> Path:
+def product_layer(suite: str) -> Path:
     """What installing the package of the working tree, as it is now, adds to a root of this suite.
     Never write to it."""
-    package = product_package(suite, version)
+    package = product_package(suite)
     root = rootfs.base_root(suite)
     return cache.entry(
         f"product-{suite}",
@@ -83,12 +83,17 @@ def _state(file: Path) -> list[object]:
     return [cache.digest(file), os.access(file, os.X_OK)]
 
 
-def commit(target: Path, version: str = "", *, tests: bool = False) -> None:
-    """A copy of the working tree with everything in it committed."""
-    for file in _files(*_SOURCES, *(["tests"] if tests else [])):
+def copy_tree(target: Path, *names: str) -> None:
+    """A copy of the working tree, or of what has these names in it, as git would have it."""
+    for file in _files(*names):
         copy = target / file.relative_to(TREE)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, copy)
+
+
+def commit(target: Path, version: str = "", *, tests: bool = False) -> None:
+    """A copy of the working tree with everything in it committed."""
+    copy_tree(target, *_SOURCES, *(["tests"] if tests else []))
     if version:
         (target / "ocp_tuned_boot/__init__.py").write_text(f'__version__ = "{version}"\n')
     for step in (("init", "-q"), ("add", "-A"), ("commit", "-q", "-m", "as it is")):
@@ -124,8 +129,7 @@ def _install(root: Path, package: Path, layer: Path) -> None:
             shutil.copyfile(package, merged / package.name)
             # Debian's packages, which it runs on, are not in rpm's database.
             command = ["rpm", "--install", "--nodeps", f"/{package.name}"]
-            alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-            subprocess.run([*alone, f"--root={merged}", *command], check=True)
+            subprocess.run([*debian.inside(merged), *command], check=True)
             (merged / package.name).unlink()
         finally:
             mounts.unmount(merged)

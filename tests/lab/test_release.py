@@ -57,6 +57,23 @@ def test_two_builds_give_the_same_bytes(released: Path, sources: Path, tmp_path:
     assert second == {name: first[name] for name in second}
 
 
+def test_make_install_installs_what_the_package_has(sources: Path) -> None:
+    """Where there is no package manager for it."""
+    builder = product.build_root("trixie")
+    product.make("install", builder, sources, "install", "DESTDIR=/source/build/root")
+    made, packaged = sources / "build/root", product.product_layer("trixie")
+
+    def files(root: Path) -> set[str]:
+        found = (str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+        # Manuals are compressed in a package. How it is compiled, and by whom, differs.
+        names = {name.removesuffix(".gz") for name in found if name.startswith("usr/")}
+        apart = ("__pycache__", "/share/doc/", "/share/licenses/", ".dist-info/")
+        return {name for name in names if not any(each in name for each in apart)}
+
+    assert files(made) == files(packaged)
+    assert "usr/bin/ocp-tuned-boot" in files(made)
+
+
 def test_rpmlint_finds_no_error_and_no_warning_that_is_not_answered(released: Path) -> None:
     # An answer to what it does not say any more is an error, too (unused-rpmlintrc-filter).
     answers = product.TREE / "packaging/ocp-tuned-boot.rpmlintrc"
