@@ -59,9 +59,10 @@ def bootstrap(recipe: Recipe, target: Path, form: str) -> None:
 
 def inside(root: Path, folder: str = "/") -> list[str]:
     """The start of a command line for a program in a root, in a folder of it, that ends with all it
-    has started."""
+    has started. It has /proc and /sys, as on a machine."""
     return ["unshare", "--mount", "--pid", "--fork", "--kill-child", f"--root={root}",
-            f"--wd={folder}", "--mount-proc"]  # fmt: skip
+            f"--wd={folder}", "--mount-proc",
+            "sh", "-c", 'mount -t sysfs sysfs /sys && exec "$@"', "sh"]  # fmt: skip
 
 
 def _date_checks() -> Sequence[str]:
