@@ -8,35 +8,31 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ocp_tuned_boot import (
-    container,
-    files,
-    handover,
-    holds,
-    images,
-    inputs,
-    lastgood,
-    layout,
-    pins,
-    prepare,
-    profiles,
-    record,
-    settings,
-    systemd,
-    tunedlog,
-    values,
-)
-from ocp_tuned_boot.account import Account
-from ocp_tuned_boot.config import Config
-from ocp_tuned_boot.container import ContainerSpec
-from ocp_tuned_boot.deadline import Deadline
 from ocp_tuned_boot.errors import BootError, PodmanError
-from ocp_tuned_boot.handover import Guard
-from ocp_tuned_boot.holds import Standing, State
-from ocp_tuned_boot.images import Asked, Had
-from ocp_tuned_boot.inputs import Inputs
-from ocp_tuned_boot.layout import Layout
-from ocp_tuned_boot.outcome import (
+from ocp_tuned_boot.host import files, systemd
+from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.progress import Progress
+from ocp_tuned_boot.host.retry import Passing
+from ocp_tuned_boot.images import ensure as images
+from ocp_tuned_boot.images import pins
+from ocp_tuned_boot.images.ensure import Asked, Had
+from ocp_tuned_boot.plan import Decision
+from ocp_tuned_boot.podman.client import ContainerState, Image, Podman
+from ocp_tuned_boot.record import store as record
+from ocp_tuned_boot.record.account import Account
+from ocp_tuned_boot.requested import inputs, lastgood
+from ocp_tuned_boot.requested.config import Config
+from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.settings import handover, holds, values
+from ocp_tuned_boot.settings import residue as settings
+from ocp_tuned_boot.settings.handover import Guard
+from ocp_tuned_boot.settings.holds import Standing, State
+from ocp_tuned_boot.settings.residue import Settings
+from ocp_tuned_boot.tuned import container, layout, prepare, profiles
+from ocp_tuned_boot.tuned import log as tunedlog
+from ocp_tuned_boot.tuned.container import ContainerSpec
+from ocp_tuned_boot.tuned.judge import (
     Outcome,
     Result,
     TunedRun,
@@ -47,14 +43,9 @@ from ocp_tuned_boot.outcome import (
     with_stand_in,
     with_values_asked,
 )
-from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.plan import Decision
-from ocp_tuned_boot.podman import ContainerState, Image, Podman
-from ocp_tuned_boot.prepare import Overlay
-from ocp_tuned_boot.profiles import Setting
-from ocp_tuned_boot.progress import Progress
-from ocp_tuned_boot.retry import Passing
-from ocp_tuned_boot.settings import Settings
+from ocp_tuned_boot.tuned.layout import Layout
+from ocp_tuned_boot.tuned.prepare import Overlay
+from ocp_tuned_boot.tuned.profiles import Setting
 
 log = logging.getLogger(__name__)
 

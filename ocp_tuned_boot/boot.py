@@ -17,11 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocp_tuned_boot import config as boot_conf
-from ocp_tuned_boot import files, inputs, plan, prepare, systemd
-from ocp_tuned_boot.account import Account, of_this_boot
-from ocp_tuned_boot.config import Config
-from ocp_tuned_boot.deadline import Deadline
+from ocp_tuned_boot import plan
 from ocp_tuned_boot.errors import (
     BootError,
     ConfigurationError,
@@ -31,17 +27,24 @@ from ocp_tuned_boot.errors import (
     Unasked,
 )
 from ocp_tuned_boot.gate import Gate
-from ocp_tuned_boot.inputs import Inputs
-from ocp_tuned_boot.outcome import Outcome, Result, with_holds
-from ocp_tuned_boot.paths import Paths
+from ocp_tuned_boot.host import files, systemd
+from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.progress import GRACE, Progress
+from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.plan import Action, Decision, Situation, Waits, Why
-from ocp_tuned_boot.progress import GRACE, Progress
-from ocp_tuned_boot.record import Handed, InForce, Record
-from ocp_tuned_boot.systemd import Notifier
+from ocp_tuned_boot.record.account import Account, of_this_boot
+from ocp_tuned_boot.record.store import Handed, InForce, Record
+from ocp_tuned_boot.requested import config as boot_conf
+from ocp_tuned_boot.requested import inputs
+from ocp_tuned_boot.requested.config import Config
+from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.tuned import prepare
+from ocp_tuned_boot.tuned.judge import Outcome, Result, with_holds
 
 if TYPE_CHECKING:
-    from ocp_tuned_boot.container import ContainerSpec
-    from ocp_tuned_boot.holds import State
+    from ocp_tuned_boot.settings.holds import State
+    from ocp_tuned_boot.tuned.container import ContainerSpec
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +154,7 @@ def _situation(
 
 def _was_tuned(paths: Paths, asked: Inputs) -> bool:
     """Whether a profile was in force in this boot, and is on record no more."""
-    from ocp_tuned_boot import settings  # noqa: PLC0415
+    from ocp_tuned_boot.settings import residue as settings  # noqa: PLC0415
 
     return bool(settings.load(paths, asked.boot_id).applied_at)
 
@@ -161,7 +164,7 @@ def _recovered(paths: Paths, boot_id: str) -> tuple[Handed, ...]:
     if not paths.handover.exists():
         return ()
 
-    from ocp_tuned_boot import handover  # noqa: PLC0415
+    from ocp_tuned_boot.settings import handover  # noqa: PLC0415
 
     return handover.recover(paths, boot_id)
 
@@ -183,8 +186,8 @@ def _tune(
     account: Account, progress: Progress,
 ) -> None:  # fmt: skip
     """Runs TuneD, again as long as that may help and there is time."""
-    from ocp_tuned_boot import retry  # noqa: PLC0415
     from ocp_tuned_boot.attempt import Run, attempt  # noqa: PLC0415
+    from ocp_tuned_boot.host import retry  # noqa: PLC0415
 
     if systemd.running(paths, (systemd.HOST_TUNED,)):
         with progress.step("host-tuned", "Stopping the host's own TuneD…"):
@@ -220,7 +223,7 @@ def _hold_on(paths: Paths, config: Config, account: Account, notifier: Notifier)
     if in_force is None:
         return
 
-    from ocp_tuned_boot import holds  # noqa: PLC0415
+    from ocp_tuned_boot.settings import holds  # noqa: PLC0415
 
     states = holds.hold_on(paths, notifier, in_force)
     # What the unit should not hold any more it has let go of by now.
@@ -231,7 +234,7 @@ def _hold_on(paths: Paths, config: Config, account: Account, notifier: Notifier)
 
 def _remember(paths: Paths, done: Record) -> None:
     """For the boots to come. The profile is in force without it, so it is no failure."""
-    from ocp_tuned_boot import history  # noqa: PLC0415
+    from ocp_tuned_boot.record import history  # noqa: PLC0415
 
     try:
         if done.boot_id:
@@ -294,8 +297,9 @@ def preview(paths: Paths, config_file: Path | None) -> Preview:
     if decision.action is not Action.APPLY:
         return Preview(decision, asked, "not needed", None, _lost(paths))
 
-    from ocp_tuned_boot import container, images, layout  # noqa: PLC0415
-    from ocp_tuned_boot.podman import Podman  # noqa: PLC0415
+    from ocp_tuned_boot.images import ensure as images  # noqa: PLC0415
+    from ocp_tuned_boot.podman.client import Podman  # noqa: PLC0415
+    from ocp_tuned_boot.tuned import container, layout  # noqa: PLC0415
 
     with Podman(config.socket, Deadline(config.timeout)) as podman:
         image = images.in_store(paths, podman, asked.image)
@@ -308,7 +312,7 @@ def preview(paths: Paths, config_file: Path | None) -> Preview:
 
 
 def _lost(paths: Paths) -> tuple[State, ...]:
-    from ocp_tuned_boot import holds  # noqa: PLC0415
+    from ocp_tuned_boot.settings import holds  # noqa: PLC0415
 
     in_force = _in_force(paths)
     if in_force is None or not in_force.holds:
@@ -331,8 +335,8 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
 
     Raises `Busy` while a run is under way, `PodmanError` if the container is somebody else's.
     """
-    from ocp_tuned_boot import container  # noqa: PLC0415
-    from ocp_tuned_boot.podman import Podman  # noqa: PLC0415
+    from ocp_tuned_boot.podman.client import Podman  # noqa: PLC0415
+    from ocp_tuned_boot.tuned import container  # noqa: PLC0415
 
     prepare.run_directory(paths)
     with locked(paths):

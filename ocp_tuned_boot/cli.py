@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from ocp_tuned_boot import __version__, boot, config, record, systemd
+from ocp_tuned_boot import __version__, boot
 from ocp_tuned_boot.errors import (
     BootError,
     Busy,
@@ -32,10 +32,13 @@ from ocp_tuned_boot.errors import (
     escaped,
     escaped_json,
 )
-from ocp_tuned_boot.outcome import Result
-from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.record import Record
-from ocp_tuned_boot.systemd import Notifier
+from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.record import store as record
+from ocp_tuned_boot.record.store import Record
+from ocp_tuned_boot.requested import config
+from ocp_tuned_boot.tuned.judge import Result
 
 DONE = 0
 FAILED = 1
@@ -245,7 +248,7 @@ def exit_status(done: Record) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from ocp_tuned_boot import report  # noqa: PLC0415
+    from ocp_tuned_boot.commands import report  # noqa: PLC0415
 
     preview = boot.preview(Paths(options.root), options.config)
     _tell(report.plan_json(preview) if options.json else report.plan_text(preview), options.json)
@@ -255,7 +258,7 @@ def _plan(options: argparse.Namespace) -> int:
 def _cleanup(options: argparse.Namespace) -> int:
     _raise_on_signals()
     if options.purge:
-        from ocp_tuned_boot import removal  # noqa: PLC0415
+        from ocp_tuned_boot.commands import removal  # noqa: PLC0415
 
         removal.purge(Paths(options.root), options.config)
         return DONE
@@ -265,7 +268,7 @@ def _cleanup(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from ocp_tuned_boot import report, status  # noqa: PLC0415
+    from ocp_tuned_boot.commands import report, status  # noqa: PLC0415
 
     paths = Paths(options.root)
     done = record.read(paths)
@@ -279,7 +282,8 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _drift(options: argparse.Namespace) -> int:
-    from ocp_tuned_boot import drift, report  # noqa: PLC0415
+    from ocp_tuned_boot.commands import report  # noqa: PLC0415
+    from ocp_tuned_boot.settings import drift  # noqa: PLC0415
 
     paths = Paths(options.root)
     found = drift.look(paths, config.load(paths, options.config).handover)
@@ -291,7 +295,8 @@ def _drift(options: argparse.Namespace) -> int:
 
 
 def _history(options: argparse.Namespace) -> int:
-    from ocp_tuned_boot import history, report  # noqa: PLC0415
+    from ocp_tuned_boot.commands import report  # noqa: PLC0415
+    from ocp_tuned_boot.record import history  # noqa: PLC0415
 
     boots = history.read(Paths(options.root))
     if options.json:
@@ -302,7 +307,7 @@ def _history(options: argparse.Namespace) -> int:
 
 
 def _image_list(options: argparse.Namespace) -> int:
-    from ocp_tuned_boot import report, staging  # noqa: PLC0415
+    from ocp_tuned_boot.commands import report, staging  # noqa: PLC0415
 
     rows = staging.listing(Paths(options.root), options.config)
     if options.json:
@@ -313,7 +318,7 @@ def _image_list(options: argparse.Namespace) -> int:
 
 
 def _image_fetch(options: argparse.Namespace) -> int:
-    from ocp_tuned_boot import staging  # noqa: PLC0415
+    from ocp_tuned_boot.commands import staging  # noqa: PLC0415
 
     _raise_on_signals()
     image = staging.fetch(Paths(options.root), options.config)
@@ -322,7 +327,7 @@ def _image_fetch(options: argparse.Namespace) -> int:
 
 
 def _image_stage(options: argparse.Namespace) -> int:
-    from ocp_tuned_boot import staging  # noqa: PLC0415
+    from ocp_tuned_boot.commands import staging  # noqa: PLC0415
 
     _raise_on_signals()
     image = staging.stage(Paths(options.root), options.config, options.reference)
@@ -332,7 +337,7 @@ def _image_stage(options: argparse.Namespace) -> int:
 
 
 def _image_prune(options: argparse.Namespace) -> int:
-    from ocp_tuned_boot import staging  # noqa: PLC0415
+    from ocp_tuned_boot.commands import staging  # noqa: PLC0415
 
     _raise_on_signals()
     for gone in staging.prune(Paths(options.root), options.config):
@@ -341,7 +346,7 @@ def _image_prune(options: argparse.Namespace) -> int:
 
 
 def _image_export(options: argparse.Namespace) -> int:
-    from ocp_tuned_boot import staging  # noqa: PLC0415
+    from ocp_tuned_boot.commands import staging  # noqa: PLC0415
 
     _raise_on_signals()
     _tell(staging.export(Paths(options.root), options.config, options.archive))
@@ -349,7 +354,8 @@ def _image_export(options: argparse.Namespace) -> int:
 
 
 def _render(options: argparse.Namespace) -> int:
-    from ocp_tuned_boot import files, render  # noqa: PLC0415
+    from ocp_tuned_boot.commands import render  # noqa: PLC0415
+    from ocp_tuned_boot.host import files  # noqa: PLC0415
 
     content = render.read(options.profiles, options.image, options.profile, options.boot_conf)
     form = options.variant or options.form

@@ -10,12 +10,13 @@ import logging
 import time
 from pathlib import Path
 
-from ocp_tuned_boot import config as boot_conf
-from ocp_tuned_boot import record, retry
 from ocp_tuned_boot.errors import Interrupted
-from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.progress import GRACE, tell_console
-from ocp_tuned_boot.systemd import Notifier
+from ocp_tuned_boot.host import retry
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.progress import GRACE, tell_console
+from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.record import store as record
+from ocp_tuned_boot.requested import config as boot_conf
 
 log = logging.getLogger(__name__)
 

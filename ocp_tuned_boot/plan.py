@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ocp_tuned_boot.inputs import Inputs
-from ocp_tuned_boot.outcome import Result
-from ocp_tuned_boot.record import InForce
+from ocp_tuned_boot.record.store import InForce
+from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.tuned.judge import Result
 
 
 class Action(str, Enum):

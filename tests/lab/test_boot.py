@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from ocp_tuned_boot import envfile
+from ocp_tuned_boot.requested import envfile
 from tests.lab.knobs import KernelKnobs
 from tests.lab.kubelet import Relation, kubelet_follows
 from tests.lab.node import Node

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from ocp_tuned_boot import holds
-from ocp_tuned_boot.paths import Paths
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.settings import holds
 from tests.lab import host as hosts
 from tests.lab import upstream
 from tests.lab.host import TUNED_CONF
@@ -24,7 +24,7 @@ from tests.lab.node import Node
 from tests.lab.situations import HELD
 from tests.lab.watch import Watch
 from tests.lab.workload import PROFILE, RESET, furnish, has_ended, reloaded
-from tests.unit.test_holds import FORMS, KNOWN
+from tests.unit.settings.test_holds import FORMS, KNOWN
 
 pytestmark = pytest.mark.lab
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ocp_tuned_boot import profiles
+from ocp_tuned_boot.tuned import profiles
 from tests.lab import rootfs
 from tests.lab.node import Node
 

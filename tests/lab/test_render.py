@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot.render import UNITS
+from ocp_tuned_boot.commands.render import UNITS
 from tests.lab import tunedimage
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node

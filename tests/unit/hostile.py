@@ -13,7 +13,7 @@ from typing import Callable
 
 from hypothesis import strategies as st
 
-from ocp_tuned_boot.paths import Paths
+from ocp_tuned_boot.host.paths import Paths
 
 CORPUS = Path(__file__).resolve().parents[1] / "corpus"
 BOOT_ID = "11111111-2222-4333-8444-555555555555"

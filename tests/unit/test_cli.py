@@ -13,13 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot import boot, cli, inputs, lastgood, record, settings
+from ocp_tuned_boot import boot, cli
 from ocp_tuned_boot.errors import BootError
-from ocp_tuned_boot.findings import Finding
-from ocp_tuned_boot.outcome import Result
-from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.record import InForce, Record
-from ocp_tuned_boot.settings import Saved, Settings
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.record import store as record
+from ocp_tuned_boot.record.store import InForce, Record
+from ocp_tuned_boot.requested import inputs, lastgood
+from ocp_tuned_boot.settings import residue as settings
+from ocp_tuned_boot.settings.residue import Saved, Settings
+from ocp_tuned_boot.tuned.findings import Finding
+from ocp_tuned_boot.tuned.judge import Result
 from tests.unit import fake_manager
 from tests.unit.fake_podman import socket_path
 

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import settings
 
-from ocp_tuned_boot import container, record
-from ocp_tuned_boot.layout import Layout
-from ocp_tuned_boot.paths import Paths
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.record import store as record
+from ocp_tuned_boot.tuned import container
+from ocp_tuned_boot.tuned.layout import Layout
 from tests.unit.fake_podman import listening, reply
 from tests.unit.hostile import AGENT, CORPUS, GOOD, Node, clean, deep, file, host, many, sparse
-from tests.unit.test_container import inspected
+from tests.unit.tuned.test_container import inspected
 
 #: Of what a run may have in memory at its most (bytes).
 MOST = 64 * 1024 * 1024

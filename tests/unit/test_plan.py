@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from ocp_tuned_boot.inputs import Inputs
-from ocp_tuned_boot.outcome import Result
 from ocp_tuned_boot.plan import Action, Situation, Waits, Why, decide
-from ocp_tuned_boot.record import InForce
+from ocp_tuned_boot.record.store import InForce
+from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.tuned.judge import Result
 
 ASKED = Inputs("localhost/a", "site", "tuned", "this-boot")
 IN_FORCE = InForce(

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from configobj import ConfigObj
 
-from ocp_tuned_boot import cli, config, files, render, systemd
+from ocp_tuned_boot import cli
+from ocp_tuned_boot.commands import render
+from ocp_tuned_boot.host import files, systemd
+from ocp_tuned_boot.requested import config
 from tests.lab.situations import BEFORE_TUNED, HELD, SITUATIONS
 
 TREE = Path(__file__).resolve().parents[2]
@@ -141,11 +144,11 @@ def test_the_example_in_the_readme_and_in_the_man_page_is_valid() -> None:
         assert config.parse([("example", lines)]).profile == "throughput-performance"
 
 
-def test_the_readme_tells_of_every_module_and_of_no_other() -> None:
-    table = re.findall(r"(?m)^\| (`[a-z_]+\.py`.*?) \|", README)
-    told = {name for row in table for name in re.findall(r"`([a-z_]+\.py)`", row)}
-    modules = {path.name for path in (TREE / "ocp_tuned_boot").glob("[a-z]*.py")}
-    assert told == modules - {"errors.py"}
+def test_the_readme_names_every_folder_and_no_other() -> None:
+    named = re.findall(r"(?m)^\| `([a-z_]+)/` \|", README)
+    folders = {path.parent.name for path in (TREE / "ocp_tuned_boot").glob("**/__init__.py")}
+    assert len(named) == len(set(named))
+    assert set(named) == folders
 
 
 def test_every_situation_in_the_docs_is_one_that_the_lab_makes() -> None:

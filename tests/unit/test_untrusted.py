@@ -21,43 +21,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocp_tuned_boot import (
-    archives,
-    brought,
-    cli,
-    config,
-    credentials,
-    drift,
-    envfile,
-    findings,
-    handover,
-    history,
-    holds,
-    inputs,
-    lastgood,
-    layout,
-    outcome,
-    prepare,
-    profiles,
-    progress,
-    record,
-    report,
-    settings,
-    systemd,
-    tunedlog,
-    values,
-)
-from ocp_tuned_boot.deadline import Deadline
+from ocp_tuned_boot import cli
+from ocp_tuned_boot.commands import report
+from ocp_tuned_boot.commands.staging import Listed
+from ocp_tuned_boot.commands.status import Now
 from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, PodmanError
-from ocp_tuned_boot.findings import Finding
-from ocp_tuned_boot.history import Boot, Run
-from ocp_tuned_boot.outcome import Result, TunedRun
-from ocp_tuned_boot.paths import Paths
-from ocp_tuned_boot.podman import Podman
-from ocp_tuned_boot.record import Attempt, InForce, Record
-from ocp_tuned_boot.settings import Saved, Settings
-from ocp_tuned_boot.staging import Listed
-from ocp_tuned_boot.status import Now
+from ocp_tuned_boot.host import progress, systemd
+from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.images import archives
+from ocp_tuned_boot.images import known as brought
+from ocp_tuned_boot.podman import credentials
+from ocp_tuned_boot.podman.client import Podman
+from ocp_tuned_boot.record import history
+from ocp_tuned_boot.record import store as record
+from ocp_tuned_boot.record.history import Boot, Run
+from ocp_tuned_boot.record.store import Attempt, InForce, Record
+from ocp_tuned_boot.requested import config, envfile, inputs, lastgood
+from ocp_tuned_boot.settings import drift, handover, holds, values
+from ocp_tuned_boot.settings import residue as settings
+from ocp_tuned_boot.settings.residue import Saved, Settings
+from ocp_tuned_boot.tuned import findings, layout, prepare, profiles
+from ocp_tuned_boot.tuned import judge as outcome
+from ocp_tuned_boot.tuned import log as tunedlog
+from ocp_tuned_boot.tuned.findings import Finding
+from ocp_tuned_boot.tuned.judge import Result, TunedRun
 from tests.unit import fake_manager
 from tests.unit.fake_podman import listening, reply
 from tests.unit.hostile import (

@@ -1,0 +1,177 @@
+"""Plans and records as text for people."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ocp_tuned_boot.record.history import Boot
+from ocp_tuned_boot.record.store import Record
+from ocp_tuned_boot.settings.drift import Drift, Drifted
+
+if TYPE_CHECKING:
+    from ocp_tuned_boot.boot import Preview
+    from ocp_tuned_boot.commands.staging import Listed
+    from ocp_tuned_boot.commands.status import Now
+
+
+def plan_json(preview: Preview) -> str:
+    """What `apply` would do, for programs."""
+    asked = preview.asked
+    content: dict[str, Any] = {
+        "decision": asdict(preview.decision),
+        "profile": asked.profile,
+        "image": {"reference": asked.image, "state": preview.image},
+        "contract": asked.contract,
+        "boot_id": asked.boot_id,
+        "provider": asked.provider,
+        "fingerprint": asked.fingerprint,
+        "files": [file.path for file in asked.files],
+        "container": asdict(preview.container) if preview.container else None,
+    }
+    return json.dumps(content, indent=2)
+
+
+def plan_text(preview: Preview) -> str:
+    """What `apply` would do, for people."""
+    asked = preview.asked
+    guarded = ", guarded" if preview.decision.guarded else ""
+    lines = [
+        f"{preview.decision.action.value}{guarded}: {preview.decision.reason}",
+        f"  profile      {asked.profile} ({len(asked.files)} custom profile files)",
+        f"  image        {asked.image} ({preview.image})",
+        f"  fingerprint  {asked.fingerprint}",
+    ]
+    lines += [f"  hold         {it.words}; it would be held again" for it in preview.lost]
+    if preview.container:
+        lines += [
+            f"  container    {preview.container.name}: {' '.join(preview.container.entrypoint)}",
+            "               privileged; the host's network, PIDs, IPC and UTS; SELinux label off",
+        ]
+        lines += [
+            f"  mount        {mount.source} at {mount.target}{' (read-only)' * mount.read_only}"
+            for mount in preview.container.mounts
+        ]
+    return "\n".join(lines)
+
+
+def status_text(done: Record | None, now: Now) -> str:
+    """What was done in this boot, and what has changed since, for people."""
+    if done is None:
+        lines = ["nothing was done in this boot yet (see: systemctl status ocp-tuned)"]
+    else:
+        lines = [done.summary(), *_done(done), *_owned(done), *_findings(done)]
+    if now.gated:
+        lines.append(
+            "  gate         closed: the kubelet waits until the profile is in force, or until "
+            "`systemctl stop ocp-tuned` lets it go"
+        )
+    if now.waits:
+        lines.append(f"  waits        {now.waits}")
+    lines += [f"  drift        {_drifted(each)}" for each in now.drifted]
+    lines += _held(now)
+    lines += [f"  unit         {name}: {state}" for name, state in now.units.items()]
+    return "\n".join(lines)
+
+
+def _held(now: Now) -> Iterator[str]:
+    for state in now.holds:
+        yield f"  hold         {state.words}"
+    if any(state.hold.kind == "force_latency" for state in now.holds) and now.latency is not None:
+        yield f"  latency      {now.latency} µs is in force now, the least of all requests"
+    if now.superfluous:
+        yield (
+            f"  hold         systemd holds {now.stored}, {now.superfluous} more than it should; "
+            "see OPEN FILES in ocp-tuned-boot(8)"
+        )
+
+
+def _done(done: Record) -> Iterator[str]:
+    said = {
+        "started": done.started,
+        "decision": f"{done.action}: {done.reason}" if done.action else "",
+        "late": f"{', '.join(done.late)} already ran" if done.late else "",
+        "profile": done.profile,
+        "image": f"{done.image} (from: {done.image_source})" * bool(done.image_source)
+        or done.image,
+        "image ID": done.image_id,
+        "fingerprint": done.fingerprint,
+        "boot ID": done.boot_id,
+    }
+    yield from (f"  {name:<12} {text}" for name, text in said.items() if text)
+    if done.in_force is not None and done.in_force.profile != done.profile:
+        yield f"  in force     {done.in_force.profile}, since {done.in_force.since}"
+    if done.deferred is not None:
+        yield (
+            f"  deferred     {done.deferred.waits}: {done.deferred.profile}, "
+            f"{done.deferred.image}, since {done.deferred.since}"
+        )
+    yield from (f"  step         {step.name}: {step.seconds:.3f} s" for step in done.steps)
+    for each in done.attempts:
+        yield f"  attempt      failed after {each.at:.1f} s, {each.kind}: {each.message}"
+    if done.values is not None:
+        states = Counter(value.state for value in done.values)
+        counted = ", ".join(f"{states[state]} {state}" for state in sorted(states)) or "none"
+        yield f"  values       {counted}"
+
+
+def _owned(done: Record) -> Iterator[str]:
+    """What others own, and what is left of another profile."""
+    for handed in done.handover:
+        yield (
+            f"  handed over  {handed.key}: {handed.how}; before {handed.before!r}, "
+            f"TuneD's {handed.tuned!r}, now {handed.after!r}"
+        )
+    for left in done.residue:
+        yield (
+            f"  residue      {left.key}: {left.how}; first {left.first!r}, "
+            f"applied {left.applied!r}, now {left.after!r}"
+        )
+
+
+def _findings(done: Record) -> Iterator[str]:
+    for finding in done.findings:
+        accepted = "(accepted) " if finding.accepted else ""
+        about = f"{finding.kind} {finding.subject}".strip()
+        yield f"  finding      {accepted}{about}: {finding.message}"
+        if finding.advice and not finding.accepted:
+            yield f"               {finding.advice}"
+
+
+def _drifted(each: Drifted) -> str:
+    return (
+        f"{each.key}: applied {each.applied!r}, found {each.found!r}, "
+        f"changed between {each.known_good} and {each.seen}"
+        f"{' (handed over: its owner may)' * each.owned}"
+    )
+
+
+def drift_text(found: Drift) -> str:
+    """Which settings are no longer as they were applied, for people."""
+    if not found.compared:
+        return "nothing to compare: no setting was applied in this boot"
+    owned = len(found.drifted) - len(found.unexpected)
+    counted = f"{len(found.drifted)} of {found.compared} settings differ from what was applied"
+    lines = [f"{counted}, {owned} of them handed over" if owned else counted]
+    return "\n".join([*lines, *(f"  {_drifted(each)}" for each in found.drifted)])
+
+
+def images_text(rows: Sequence[Listed]) -> str:
+    """The images that this program knows of, for people."""
+    return "\n".join(
+        f"{row.role:<10} {row.reference}  "
+        f"{row.archive or (f'ID {row.id[:12]}' if row.id else 'not on the node')}"
+        for row in rows
+    )
+
+
+def history_text(boots: Sequence[Boot]) -> str:
+    """What was done in the last boots, for people."""
+    lines = []
+    for boot in boots:
+        lines.append(f"boot {boot.boot_id}")
+        lines += [f"  {run.started}  {run.action:<13} {run.summary}" for run in boot.runs]
+    return "\n".join(lines) or "nothing is known of any boot"

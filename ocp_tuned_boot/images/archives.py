@@ -1,0 +1,142 @@
+"""Image archives on the node, for the first boot, for sites without a registry, and for when it is
+away: what is in them is found out without loading them.
+
+The OCI image layout's `index.json` (image-layout.md of the image specification), or the
+`manifest.json` of `docker save`, in a tar file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ocp_tuned_boot.errors import ConfigurationError
+from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.requested import inputs
+
+log = logging.getLogger(__name__)
+
+_NAME = "org.opencontainers.image.ref.name"
+#: No index is larger (bytes), and no archive has more members before it.
+_INDEX_LIMIT = 1024 * 1024
+_MEMBERS = 10_000
+#: More archives are not looked at.
+_ARCHIVES = 100
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An image archive: what the images in it are called, and their digests where it has them."""
+
+    path: Path
+    names: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+
+    def has(self, reference: str) -> bool:
+        """Whether that image is in it: by its name, by its digest, or as what was exported for that
+        digest."""
+        digest = reference.partition("@")[2]
+        return reference in self.names or (
+            bool(digest) and (digest in self.digests or exported_as(reference) in self.names)
+        )
+
+
+def exported_as(reference: str) -> str:
+    """What an archive calls the image of a reference by digest: `name:sha256-…` for
+    `name@sha256:…`. In an archive the layers are packed anew, so that the manifest, and with it the
+    digest, is another one; an archive that named the old one could not be loaded."""
+    name, _, digest = reference.partition("@")
+    head, slash, last = name.rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}:{digest.replace(':', '-')}"
+
+
+def all_of(paths: Paths) -> Iterator[Archive]:
+    """Those in the folders for them, the admin's before the vendor's. One that cannot be read is
+    told of and left out."""
+    for folder in paths.archives:
+        for path in sorted(islice(folder.iterdir(), _ARCHIVES)) if folder.is_dir() else []:
+            try:
+                yield _read(path)
+            except _ERRORS as error:
+                log.warning("%s: found no image archive, expected one: %s", path, error)
+
+
+# What tarfile raises, and what reading an index of somebody else's does.
+_ERRORS = (
+    OSError, tarfile.TarError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+)  # fmt: skip
+
+
+class _Frugal:
+    """A file for tarfile, which reads a header as long as the header before says, at once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.tell, self.seek = file.tell, file.seek
+
+    def read(self, size: int) -> bytes:
+        if size > _INDEX_LIMIT:
+            raise ValueError(f"a part of it has {size} bytes, expected at most {_INDEX_LIMIT}")
+        return self._file.read(size)
+
+
+def _read(path: Path) -> Archive:
+    with open(path, "rb", opener=files.opener) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is not a regular file")
+        if file.read(2) in _COMPRESSED:
+            raise ValueError("it is compressed; unpack it")
+        file.seek(0)
+        return _indexed(path, _Frugal(file))
+
+
+# gzip, bzip2, xz, zstd: to find the index all of it would have to be unpacked, whatever its size.
+_COMPRESSED = (b"\x1f\x8b", b"BZ", b"\xfd7", b"\x28\xb5")
+
+
+def _indexed(path: Path, file: _Frugal) -> Archive:
+    with tarfile.open(fileobj=file, mode="r:") as archive:  # type: ignore[call-overload]
+        for number, member in enumerate(archive):
+            if number > _MEMBERS:
+                break
+            name = member.name.removeprefix("./")
+            if name not in ("index.json", "manifest.json") or not member.isreg():
+                continue
+            content = archive.extractfile(member)
+            assert content is not None  # noqa: S101  # it is a regular file
+            index = files.from_json(content.read(_INDEX_LIMIT))
+            return _oci(path, index) if name == "index.json" else _docker(path, index)
+    raise ValueError("it has neither index.json nor manifest.json")
+
+
+def _oci(path: Path, index: dict[str, Any]) -> Archive:
+    manifests = index["manifests"]
+    names = (each.get("annotations", {}).get(_NAME) for each in manifests)
+    digests = (str(each["digest"]) for each in manifests)
+    return Archive(path, _names(path, names), tuple(filter(_DIGEST.match, digests)))
+
+
+def _docker(path: Path, manifest: list[dict[str, Any]]) -> Archive:
+    return Archive(path, _names(path, (name for it in manifest for name in it["RepoTags"] or ())))
+
+
+def _names(path: Path, found: Iterable[object]) -> tuple[str, ...]:
+    """Those that are image references: nothing else is asked of Podman, or told."""
+    names = []
+    for name in filter(None, found):
+        try:
+            names.append(inputs.parse_image_reference(str(name), str(path)))
+        except ConfigurationError as error:
+            log.warning("%s", error)
+    return tuple(names)

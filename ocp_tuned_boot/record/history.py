@@ -1,0 +1,110 @@
+"""What was done in the last boots: `/var/lib/ocp-tuned-boot/history/`, a file for each boot.
+
+A number before the boot ID gives the order: a clock may be wrong at boot.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ocp_tuned_boot.errors import HostError, NewerVersion
+from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.record.store import Record, check_version, many
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+#: So many boots are kept.
+BOOTS = 10
+#: So many runs of one boot: the first, which the workloads started with, and the last ones.
+RUNS = 20
+
+_NAME = re.compile(r"(\d{6,})-([0-9a-fA-F-]{1,64})\.json")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: `Record`'s fields of these names, and its summary."""
+
+    started: str
+    action: str
+    reason: str
+    result: str
+    profile: str
+    image: str
+    image_id: str
+    fingerprint: str
+    seconds: float
+    summary: str
+
+
+@dataclass(frozen=True)
+class Boot:
+    """The runs of one boot, oldest first."""
+
+    boot_id: str
+    runs: tuple[Run, ...]
+
+
+def read(paths: Paths) -> tuple[Boot, ...]:
+    """The last boots, oldest first. A file that is none of ours is left out, and told of."""
+    boots = []
+    for _, boot_id, path in _files(paths):
+        try:
+            boots.append(Boot(boot_id, _runs(path)))
+        except HostError as error:
+            log.warning("%s", error)
+    return tuple(boots)
+
+
+def add(paths: Paths, done: Record) -> None:
+    """Adds a run to its boot's file, and removes those of the oldest boots. Raises `HostError`."""
+    known = _files(paths)
+    mine = next((path for _, boot_id, path in known if boot_id == done.boot_id), None)
+    runs: tuple[Run, ...] = ()
+    if mine is None:
+        number = known[-1][0] + 1 if known else 1
+        mine = paths.history / f"{number:06}-{done.boot_id}.json"
+    else:
+        try:
+            runs = _runs(mine)
+        except NewerVersion:
+            raise
+        except HostError as error:
+            log.warning("%s", error)
+    runs = (*runs, _run(done))
+    if len(runs) > RUNS:
+        runs = (runs[0], *runs[1 - RUNS :])
+    content = {"version": VERSION, "runs": [asdict(run) for run in runs]}
+    files.directory(paths.history, paths.root)
+    files.write(mine, (json.dumps(content, indent=1) + "\n").encode())
+    for _, _, path in _files(paths)[:-BOOTS]:
+        with files.explained("remove", path):
+            path.unlink(missing_ok=True)
+
+
+def _files(paths: Paths) -> list[tuple[int, str, Path]]:
+    """Number, boot ID and path of each file of ours, by number."""
+    matches = ((_NAME.fullmatch(path.name), path) for path in paths.history.glob("*.json"))
+    return sorted((int(match[1]), match[2], path) for match, path in matches if match)
+
+
+def _run(done: Record) -> Run:
+    return Run(
+        done.started, done.action, done.reason, done.result.value, done.profile, done.image,
+        done.image_id, done.fingerprint, done.seconds, done.summary(),
+    )  # fmt: skip
+
+
+def _runs(path: Path) -> tuple[Run, ...]:
+    try:
+        content = files.from_json(files.read(path))
+        check_version(content["version"], VERSION, str(path))
+        return many(Run, content["runs"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HostError(f"{path}: found no history of a boot, expected one: {error}") from error

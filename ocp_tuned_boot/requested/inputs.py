@@ -1,0 +1,384 @@
+"""What the agent (or the installer, or `boot.conf`) asks for → one frozen `Inputs`.
+
+Parsing is a pure function of text; `read` fetches the text. After this module nothing is
+checked again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, TypeVar
+
+from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, Unasked
+from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.requested import envfile
+from ocp_tuned_boot.tuned.findings import Finding, make
+
+#: `image.env`, the recommend file and `provider`, each (bytes). Upstream's are a line.
+TEXT_LIMIT = 64 * 1024
+#: All custom profile files together (bytes). Upstream's are a few KiB.
+PROFILES_LIMIT = 2 * 1024 * 1024
+#: All custom profile files and their folders. Upstream's are two for each profile.
+ENTRIES_LIMIT = 1000
+#: Folders below a profile's own.
+DEPTH_LIMIT = 8
+
+#: What was written less than this ago may be half of it (seconds).
+QUIET = 0.5
+#: How long an agent that goes on writing is waited for (seconds).
+PATIENCE = 10.0
+_TICK = 0.05
+
+# TuneD itself ignores any other name (tuned/profiles/loader.py, safe_name).
+_PROFILE_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,255}\Z")
+
+# The grammar of an image reference, as in the distribution project's reference package.
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*"
+    r"(?::[\w][\w.-]{0,127})?(?:@[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,})?\Z",
+    re.ASCII,
+)
+
+# Names that stand in /etc/tuned already; a profile of that name would be hidden or hide them.
+_RESERVED = {"active_profile", "bootcmdline", "post_loaded_profile", "profile_mode", "profiles",
+             "recommend.conf", "recommend.d", "tuned-main.conf", ".", "..",
+             "ocp-tuned-boot-guard"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ProfileFile:
+    """One file of a custom profile; `path` is relative to the profiles' folder."""
+
+    path: str
+    data: bytes
+    executable: bool = False
+
+    @property
+    def text(self) -> str:
+        return self.data.decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that decides what TuneD is to do on this node in this boot."""
+
+    image: str
+    profile: str
+    contract: str
+    boot_id: str
+    provider: str = ""
+    files: tuple[ProfileFile, ...] = ()
+    #: What stands in for something that could not be used.
+    doubts: tuple[Finding, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all that can change the result, the image and the boot apart.
+
+        The image is left out because a new image with the same profiles must not re-apply;
+        the record carries its ID beside this.
+        """
+        digest = hashlib.sha256()
+        parts = [self.profile.encode(), self.contract.encode(), self.provider.encode()]
+        for file in self.files:
+            parts += [file.path.encode(), b"x" if file.executable else b"-", file.data]
+        for part in parts:
+            digest.update(b"%d:" % len(part) + part)
+        return digest.hexdigest()
+
+
+def parse_image_reference(text: str, where: str) -> str:
+    """Checks one image reference (`[host/]name[:tag][@digest]`); `where` begins the error."""
+    if not _REFERENCE.match(text):
+        raise ConfigurationError(
+            f"{where}: found {text!r}, expected an image reference such as "
+            "'registry.example/openshift/tuned:4.20' or '…@sha256:<digest>'"
+        )
+    return text
+
+
+def parse_image_env(text: str, where: str) -> str:
+    """The image reference in the text of `image.env` (systemd.exec(5), EnvironmentFile=).
+
+    Upstream writes the file in place, so it can be torn: what is not a whole file is refused.
+    """
+    hint = "The operator writes this file; write it whole: NTO_IMAGE=<image reference>"
+    if not text.strip():
+        raise ConfigurationError(f"{where}: the file is empty, expected NTO_IMAGE=…", hint)
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise ConfigurationError(
+            f"{where}: line {line}: found a NUL byte, expected text; the file is torn", hint
+        )
+    if not text.endswith("\n"):
+        raise ConfigurationError(
+            f"{where}: line {text.count(chr(10)) + 1}: found no newline at the end, "
+            "expected a whole line; the file is torn", hint
+        )  # fmt: skip
+    variables = envfile.parse(text, where)
+    if "NTO_IMAGE" not in variables:
+        found = ", ".join(sorted(variables)) or "no variable"
+        raise ConfigurationError(f"{where}: found {found}, expected NTO_IMAGE=…", hint)
+    return parse_image_reference(variables["NTO_IMAGE"], f"{where}: NTO_IMAGE")
+
+
+def parse_profile_name(text: str, where: str) -> str:
+    """Checks one profile name; `where` begins the error message."""
+    if not _PROFILE_NAME.match(text) or text in _RESERVED:
+        raise ConfigurationError(
+            f"{where}: found {text!r}, expected a profile name "
+            "(letters, digits, '_', '.', '-'; not a path, not a name TuneD uses itself)"
+        )
+    return text
+
+
+def parse_recommend(text: str, where: str) -> str:
+    """The one profile that a recommend file names: a single section header without conditions.
+
+    With an empty file TuneD would choose a stock profile by itself and report success.
+    """
+    lines = [
+        (number, line.strip())
+        for number, line in enumerate(text.splitlines(), 1)
+        if line.strip() and line.strip()[0] not in "#;"
+    ]
+    if not lines:
+        raise ConfigurationError(f"{where}: the file is empty, expected a line '[<profile>]'")
+    number, header = lines[0]
+    if not (header.startswith("[") and header.endswith("]")):
+        raise ConfigurationError(f"{where}: line {number}: found {header!r}, "
+                                 "expected '[<profile>]'")  # fmt: skip
+    if len(lines) > 1:
+        number, line = lines[1]
+        raise ConfigurationError(
+            f"{where}: line {number}: found {line!r}, expected nothing after {header!r}: "
+            "the file has to name one profile, without conditions"
+        )
+    return parse_profile_name(header[1:-1], f"{where}: line {number}")
+
+
+def settled(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inputs:
+    """`read`, as one state: an agent that is writing meanwhile is waited for.
+
+    What was written since shortly before the reading began may be half of what is to be written;
+    then it is read again. Raises what `read` raises, and `HostError` when there is no end to it.
+    """
+    return _settled(paths, lambda: read(paths, contract, image, profile))
+
+
+def settled_image(paths: Paths, image: str = "") -> str:
+    """The image alone, as `read_image` has it, when whoever is writing has come to an end."""
+    return _settled(paths, lambda: read_image(paths, image))
+
+
+T = TypeVar("T")
+
+
+def _settled(paths: Paths, reading: Callable[[], T]) -> T:
+    end = time.monotonic() + PATIENCE
+    while True:
+        started = time.monotonic()
+        error: BootError | None = None
+        try:
+            found = reading()
+        except (ConfigurationError, HostError) as caught:
+            error = caught
+        young = _younger(paths, QUIET + time.monotonic() - started)
+        if not young and error is None:
+            return found
+        if not young and error is not None:
+            raise error
+        if time.monotonic() > end:
+            raise HostError(
+                f"{young}: it has been written again and again for {PATIENCE:g} s",
+                "Whoever writes there has to come to an end.",
+            )
+        time.sleep(_TICK)
+
+
+def _younger(paths: Paths, seconds: float) -> Path | None:
+    """One of the agent's files or folders that was written in these last seconds."""
+    now = time.time()
+    for path, found in _watched(paths):
+        # In the future: the clock was set back, and says nothing.
+        if 0 <= now - found.st_ctime < seconds:
+            return path
+    return None
+
+
+def _watched(paths: Paths) -> Iterator[tuple[Path, os.stat_result]]:
+    # A folder is younger, too, when something in it was made, renamed or removed.
+    for path in (paths.agent, paths.image_env, paths.recommend.parent, paths.recommend,
+                 paths.provider, paths.profiles):  # fmt: skip
+        with suppress(OSError):
+            yield path, path.lstat()
+    # What there is too much of is for `read` to tell.
+    with suppress(HostError):
+        for entry in _tree(paths.profiles, paths.root):
+            with suppress(OSError):
+                yield entry.path, entry.stat()
+
+
+def _tree(profiles: Path, root: Path) -> files.Tree:
+    return files.Tree(profiles, root, DEPTH_LIMIT, ENTRIES_LIMIT)
+
+
+def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inputs:
+    """Reads what the host asks for; `image` and `profile` (from `boot.conf`) stand in.
+
+    `image.env` and the recommend file win where they exist. An `image.env` that is torn is not
+    used: the last image that worked stands in, which is a doubt. Raises `ConfigurationError` with
+    the file's name in it, `HostError`.
+    """
+    _not_linked(paths.profiles)
+    reference, doubts = _image(paths, image)
+    return Inputs(
+        image=reference,
+        profile=_profile(paths, profile),
+        contract=contract,
+        boot_id=boot_id(paths),
+        provider=_provider(paths),
+        files=tuple(profile_files(paths.profiles, paths.root)),
+        doubts=doubts,
+    )
+
+
+def read_image(paths: Paths, image: str = "") -> str:
+    """The image that is asked for, whatever profile is; `image` (from `boot.conf`) and the last
+    that worked stand in as for `read`. Raises `ConfigurationError`, `HostError`."""
+    return _image(paths, image)[0]
+
+
+def _not_linked(path: Path) -> None:
+    """A pod writes here: a link could lead anywhere."""
+    if path.is_symlink():
+        raise HostError(f"cannot read {path}: it is a symbolic link", "Put a directory there.")
+
+
+def boot_id(paths: Paths) -> str:
+    """The kernel's ID of this boot (random(4)); two boots never share one."""
+    with files.explained("read", paths.boot_id):
+        return _decoded(paths.boot_id, files.read(paths.boot_id)).strip()
+
+
+def kernel_arguments(paths: Paths) -> tuple[str, ...]:
+    """What the kernel was booted with (kernel-command-line(7))."""
+    try:
+        return tuple(_decoded(paths.kernel_cmdline, files.read(paths.kernel_cmdline)).split())
+    except FileNotFoundError:
+        return ()
+
+
+def _text(path: Path, paths: Paths) -> str:
+    """Of a file that the agent writes."""
+    return _decoded(path, files.read_below(path, paths.root, TEXT_LIMIT))
+
+
+def _decoded(path: Path, data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigurationError(
+            f"{path}: line {line}: found a byte that is not UTF-8, expected text"
+        ) from error
+
+
+def _image(paths: Paths, stand_in: str) -> tuple[str, tuple[Finding, ...]]:
+    try:
+        return parse_image_env(_text(paths.image_env, paths), str(paths.image_env)), ()
+    except FileNotFoundError:
+        if stand_in:
+            return stand_in, ()
+        raise Unasked(
+            f"{paths.image_env}: there is no such file, and boot.conf has no [tuning] image",
+            "Write NTO_IMAGE=<image reference> there, or set image in boot.conf.",
+        ) from None
+    except ConfigurationError as error:
+        from ocp_tuned_boot.requested import lastgood  # noqa: PLC0415
+
+        worked = lastgood.read(paths)
+        if not worked:
+            raise
+        words = f"{error.message}; the last image that worked is used, {worked.image}"
+        return worked.image, (make("torn-image-env", str(paths.image_env), words),)
+
+
+def _profile(paths: Paths, stand_in: str) -> str:
+    try:
+        return parse_recommend(_text(paths.recommend, paths), str(paths.recommend))
+    except FileNotFoundError:
+        if stand_in:
+            return stand_in
+        raise Unasked(
+            f"{paths.recommend}: there is no such file, and boot.conf has no [tuning] profile",
+            "Write [<profile>] there, or set profile in boot.conf.",
+        ) from None
+
+
+def _provider(paths: Paths) -> str:
+    try:
+        return _text(paths.provider, paths).strip()
+    except FileNotFoundError:
+        return ""
+
+
+def profile_files(profiles: Path, root: Path) -> Iterator[ProfileFile]:
+    """Every file of every custom profile in a folder somewhere below `root`, in a stable order. No
+    profiles at all is fine: the profile asked for may be one of the image's own. Raises
+    `ConfigurationError`, `HostError`."""
+    budget = PROFILES_LIMIT
+    for entry in _tree(profiles, root):
+        path, name = entry.path, entry.path.relative_to(profiles)
+        if entry.is_folder:
+            continue
+        if len(name.parts) == 1:
+            _not_linked(path)
+            continue  # a file beside the profiles is none of them
+        _check_name(path, name)
+        with files.explained("read", path):
+            executable = bool(entry.stat().st_mode & stat.S_IXUSR)
+            data = entry.read()
+        budget -= len(data)
+        if budget < 0:
+            raise HostError(f"{profiles}: the profiles are larger than {PROFILES_LIMIT} bytes")
+        if name.name == "tuned.conf":
+            _check_utf8(path, data)
+        yield ProfileFile(str(name), data, executable)
+
+
+def _check_name(path: Path, name: Path) -> None:
+    """Of a file in a profile; `name` is relative to the profiles."""
+    if name.parts[0] in _RESERVED:
+        raise ConfigurationError(
+            f"{path}: found a profile named {name.parts[0]!r}, which is a name that TuneD or this "
+            "program uses itself", "Give the profile another name."
+        )  # fmt: skip
+    try:
+        str(name).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"{path}: found a file name that is not UTF-8, expected text"
+        ) from error
+
+
+def _check_utf8(path: Path, data: bytes) -> None:
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigurationError(
+            f"{path}: line {line}: found the byte 0x{data[error.start]:02x}, expected UTF-8"
+        ) from error

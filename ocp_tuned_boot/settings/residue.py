@@ -1,0 +1,159 @@
+"""The settings of this boot: what each was before TuneD first ran, and what TuneD made of it.
+
+So a profile that is switched away from leaves no residue, although a one-shot TuneD never takes
+anything back; and drift can be told. What the kernel has forgotten by a reboot is forgotten here:
+the file lies in `/run` and carries the boot's ID.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host.paths import Paths, sysctl_key
+from ocp_tuned_boot.record.store import Residue
+from ocp_tuned_boot.settings import values
+from ocp_tuned_boot.settings.values import Value
+
+if TYPE_CHECKING:
+    from ocp_tuned_boot.tuned.profiles import Setting
+
+log = logging.getLogger(__name__)
+
+#: Raised when the meaning of a field changes; another version's file is not believed.
+VERSION = 1
+
+# To set the one is to zero the other (sysctl vm.dirty_bytes in the kernel's admin-guide).
+_COUNTERPARTS = {
+    f"/proc/sys/vm/dirty_{one}": f"/proc/sys/vm/dirty_{other}"
+    for pair in (("bytes", "ratio"), ("background_bytes", "background_ratio"))
+    for one, other in (pair, pair[::-1])
+}
+
+
+@dataclass(frozen=True)
+class Saved:
+    """`first`: the value before TuneD first ran in this boot; `applied`: the one that our last
+    run left, or None where it did not set it."""
+
+    first: str
+    applied: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Those of one boot, by path. `applied_at`: when a profile was last put in force (UTC); empty
+    if none was in this boot."""
+
+    boot_id: str
+    saved: Mapping[str, Saved] = field(default_factory=dict)
+    applied_at: str = ""
+
+
+def load(paths: Paths, boot_id: str) -> Settings:
+    """What is known of this boot; nothing if the file is another boot's, or broken (which is told
+    in the journal)."""
+    try:
+        return read(paths, boot_id)
+    except HostError as error:
+        log.warning("%s", error)
+        return Settings(boot_id)
+
+
+def read(paths: Paths, boot_id: str) -> Settings:
+    """As `load`, but raises `HostError` for a file that cannot be read, or is broken."""
+    try:
+        content = files.from_json(files.read(paths.settings))
+        if content["boot_id"] != boot_id:
+            return Settings(boot_id)
+        if content["version"] != VERSION:
+            raise ValueError(f"found version {content['version']}, expected {VERSION}")
+        saved = {str(path): _saved(each) for path, each in content["saved"].items()}
+        return Settings(boot_id, saved, str(content["applied_at"]))
+    except FileNotFoundError:
+        return Settings(boot_id)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HostError(
+            f"{paths.settings}: found no settings of a boot, expected them: {error!r}"
+        ) from error
+
+
+def _saved(content: Mapping[str, str | None]) -> Saved:
+    first, applied = content["first"], content["applied"]
+    if not isinstance(first, str) or not isinstance(applied, (str, type(None))):
+        raise TypeError(f"found {content!r}, expected texts")
+    return Saved(first, applied)
+
+
+def store(paths: Paths, settings: Settings) -> None:
+    """Replaces the file. Raises `HostError`."""
+    content = {"version": VERSION, **asdict(settings)}
+    files.write(paths.settings, (json.dumps(content, indent=1) + "\n").encode(), 0o600)
+
+
+def named(root: Path, asked: Iterable[Setting]) -> set[str]:
+    """The files of all settings that a profile names, as far as they can be told."""
+    found = {path for setting in asked for path in values.targets(root, setting)[0]}
+    return found | {_COUNTERPARTS[path] for path in found if path in _COUNTERPARTS}
+
+
+def before(root: Path, known: Settings, asked: Iterable[Setting]) -> Settings:
+    """With the first value of each setting that is named for the first time in this boot."""
+    new = {path: Saved(values.read(root, path)) for path in named(root, asked)}
+    return replace(known, saved={**new, **known.saved})
+
+
+def after(
+    root: Path, known: Settings, found: Iterable[Value], asked: Iterable[Setting], now: str
+) -> Settings:
+    """With what TuneD has left. What was refused, overridden or handed over is not ours."""
+    states = {value.path: value.state for value in found}
+    ours = {}
+    for path in named(root, asked):
+        saved, current = known.saved.get(path), values.read(root, path)
+        if saved is None:
+            continue
+        # What cannot be compared is ours if it is no more what it was.
+        state = states.get(path, "unchecked")
+        changed = state == "unchecked" and current != saved.first
+        applied = current if state == "verified" or changed else None
+        ours[path] = replace(saved, applied=applied)
+    return replace(known, saved={**known.saved, **ours}, applied_at=now)
+
+
+def put_back(
+    root: Path, known: Settings, asked: Iterable[Setting], owned: Collection[str]
+) -> tuple[Settings, tuple[Residue, ...]]:
+    """Takes back what the profile before has set and this one does not name.
+
+    `owned`: the files on the hand-over list: whoever relies on one of them may have found our
+    value good and left it, so it stays.
+    """
+    left = {
+        path: saved
+        for path, saved in known.saved.items()
+        if saved.applied is not None and path not in named(root, asked)
+    }
+    # Zero comes last: by then the counterpart has made it zero, and writing it is refused.
+    order = sorted(left, key=lambda path: (left[path].first == "0", path))
+    done = tuple(_taken_back(root, path, left[path], path in owned) for path in order)
+    kept = {path: saved for path, saved in known.saved.items() if path not in left}
+    return replace(known, saved=kept), tuple(each for each in done if each is not None)
+
+
+def _taken_back(root: Path, path: str, saved: Saved, owned: bool) -> Residue | None:
+    assert saved.applied is not None  # noqa: S101
+    found = values.read(root, path)
+    if found == saved.first:
+        return None
+    if owned or found != saved.applied:
+        how = "theirs"
+    else:
+        how = "put-back" if values.write(root, path, saved.first) else "refused"
+    return Residue(sysctl_key(path), how, saved.first, saved.applied, values.read(root, path))

@@ -1,0 +1,151 @@
+"""Plans and records as text for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ocp_tuned_boot.boot import Preview
+from ocp_tuned_boot.commands import report
+from ocp_tuned_boot.commands.status import Now
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.progress import Step
+from ocp_tuned_boot.host.systemd import Stored
+from ocp_tuned_boot.plan import Action, Decision
+from ocp_tuned_boot.record.history import Boot, Run
+from ocp_tuned_boot.record.store import Attempt, Deferred, Handed, Hold, InForce, Record, Residue
+from ocp_tuned_boot.requested.inputs import Inputs, ProfileFile
+from ocp_tuned_boot.settings.drift import Drift, Drifted
+from ocp_tuned_boot.settings.holds import Standing, State
+from ocp_tuned_boot.settings.values import Value
+from ocp_tuned_boot.tuned import container
+from ocp_tuned_boot.tuned.findings import Finding
+from ocp_tuned_boot.tuned.judge import Result
+from ocp_tuned_boot.tuned.layout import Layout
+
+ASKED = Inputs("localhost/a", "site", "tuned", "boot", files=(ProfileFile("site/f", b""),))
+
+
+def preview(root: Path) -> Preview:
+    (root / "etc/sysctl.d").mkdir(parents=True)
+    spec = container.specify(Paths(root), "tuned", "id", Layout())
+    return Preview(Decision(Action.APPLY, "because"), ASKED, "in Podman's store", spec)
+
+
+def test_a_plan_shows_the_decision_and_the_whole_container(tmp_path: Path) -> None:
+    shown = preview(tmp_path)
+    text = report.plan_text(shown)
+    assert text.startswith("apply: because\n")
+    for words in (
+        "site (1 custom profile files)", "localhost/a (in Podman's store)", ASKED.fingerprint,
+        "openshift-tuned: /usr/sbin/tuned --no-dbus", "privileged",
+        f"{tmp_path}/etc/sysctl.d at /etc/sysctl.d (read-only)\n",
+        f"{tmp_path}/var/lib/tuned at /var/lib/tuned",
+    ):  # fmt: skip
+        assert words in text
+    content = json.loads(report.plan_json(shown))
+    assert content["decision"] == {
+        "action": "apply", "reason": "because", "guarded": False, "waits": "",
+    }  # fmt: skip
+    assert content["files"] == ["site/f"]
+    assert len(content["container"]["mounts"]) == text.count("\n  mount ")
+
+
+def test_a_plan_to_keep_has_no_container() -> None:
+    shown = Preview(Decision(Action.KEEP, "because"), ASKED, "not needed", None)
+    assert "container" not in report.plan_text(shown)
+    assert json.loads(report.plan_json(shown))["container"] is None
+
+
+def test_a_status_shows_what_was_recorded_and_the_units() -> None:
+    done = Record(
+        Result.DEGRADED, "12:00", "boot", "apply", "because", "site", "localhost/a", "id",
+        findings=(Finding("setting-refused", "vm.x", "no", "do this"),
+                  Finding("no-such-setting", "vm.y", "none", "do that", accepted=True)),
+        steps=(Step("tuned", 0.25),),
+        attempts=(Attempt(0.5, "podman", "no socket"),),
+        values=(Value("vm.x", "verified", "1"), Value("vm.y", "unchecked", "1"),
+                Value("vm.z", "verified", "1")),
+    )  # fmt: skip
+    text = report.status_text(done, Now({"kubelet.service": "active"}))
+    assert text.splitlines()[0] == done.summary()
+    for words in (
+        "12:00", "apply: because", "localhost/a", "tuned: 0.250 s", "kubelet.service: active",
+        "failed after 0.5 s, podman: no socket", "values       1 unchecked, 2 verified",
+        "  finding      setting-refused vm.x: no\n", "do this",
+        "  finding      (accepted) no-such-setting vm.y: none",
+    ):  # fmt: skip
+        assert words in text
+    # Accepted is accepted: no advice.
+    assert "do that" not in text
+
+
+def test_a_status_leaves_out_what_a_run_did_not_reach() -> None:
+    text = report.status_text(Record(Result.FAILED, "12:00"), Now())
+    assert text.splitlines() == ["Failed", "  started      12:00"]
+    shown = report.status_text(Record(Result.APPLIED, "12:00", values=()), Now())
+    assert shown.splitlines()[2:] == ["  values       none"]
+
+
+def test_a_status_without_a_record() -> None:
+    text = report.status_text(None, Now({"ocp-tuned.service": "inactive"}))
+    assert text.startswith("nothing was done in this boot yet")
+    assert "ocp-tuned.service: inactive" in text
+
+
+MINE = Drifted("vm.x", "/proc/sys/vm/x", "5", "9", "10:00", "11:00")
+THEIRS = Drifted("vm.y", "/proc/sys/vm/y", "5", "9", "10:00", "11:00", owned=True)
+
+
+def test_a_status_shows_what_others_own_and_what_waits() -> None:
+    in_force = InForce("boot", Result.APPLIED, "old", "localhost/a", "id", "f", "11:00")
+    done = Record(
+        Result.APPLIED, "12:00", "boot", "defer", "because", "site", in_force=in_force,
+        late=("crio.service",), deferred=Deferred("profile", "f", "site", "localhost/a", "12:00"),
+        handover=(Handed("net.x", "left-out", "1", "0", "1"),),
+        residue=(Residue("vm.x", "put-back", "1", "5", "1"),),
+    )  # fmt: skip
+    lines = report.status_text(done, Now({}, (MINE, THEIRS), "it has changed")).splitlines()
+    for line in (
+        "  late         crio.service already ran",
+        "  in force     old, since 11:00",
+        "  deferred     profile: site, localhost/a, since 12:00",
+        "  handed over  net.x: left-out; before '1', TuneD's '0', now '1'",
+        "  residue      vm.x: put-back; first '1', applied '5', now '1'",
+        "  waits        it has changed",
+        "  drift        vm.x: applied '5', found '9', changed between 10:00 and 11:00",
+    ):
+        assert line in lines
+    assert any("vm.y" in line and "(handed over" in line for line in lines)
+
+
+def test_a_status_tells_of_each_hold_and_of_what_is_held_beyond() -> None:
+    kept = State(Hold("force_latency", "cstate.id:1|10", "2", "12:00"))
+    lost = State(Hold("rtentsk", "", "socket:[17]"), Standing.LOST, "systemd holds nothing")
+    now = Now(holds=(kept, lost), stored=Stored(3, ("a", "b", "c")), latency=1, gated=True)
+    lines = report.status_text(Record(Result.APPLIED, "12:00"), now).splitlines()
+    assert lines[-5:] == [
+        ("  gate         closed: the kubelet waits until the profile is in force, or until "
+         "`systemctl stop ocp-tuned` lets it go"),
+        ("  hold         force_latency = 2 µs (cstate.id:1|10): in force, "
+         "held by systemd since 12:00"),
+        "  hold         rtentsk (socket:[17]): NOT in force: systemd holds nothing",
+        "  latency      1 µs is in force now, the least of all requests",
+        ("  hold         systemd holds 3 open files (a, b, c), 1 more than it should; "
+         "see OPEN FILES in ocp-tuned-boot(8)"),
+    ]  # fmt: skip
+
+
+def test_drift_as_text() -> None:
+    assert report.drift_text(Drift(0, ())).startswith("nothing to compare")
+    assert report.drift_text(Drift(3, ())) == "0 of 3 settings differ from what was applied"
+    lines = report.drift_text(Drift(3, (MINE, THEIRS))).splitlines()
+    assert lines[0] == "2 of 3 settings differ from what was applied, 1 of them handed over"
+    assert len(lines) == 3
+
+
+def test_history_as_text() -> None:
+    assert report.history_text(()) == "nothing is known of any boot"
+    run = Run("12:00", "apply", "because", "applied", "site", "i", "id", "f", 0.5, "Applied: site")
+    text = report.history_text((Boot("b0", (run,)), Boot("b1", ())))
+    assert text == "boot b0\n  12:00  apply         Applied: site\nboot b1"

@@ -1,0 +1,172 @@
+"""Images while workloads run: what is read for it, what is brought in, and what is left alone.
+
+That a real Podman stages, exports and prunes is for tests/lab/test_fallback.py and test_registry.py
+to show.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot import boot
+from ocp_tuned_boot.commands import staging
+from ocp_tuned_boot.errors import Busy, ConfigurationError, ImageError, PodmanError
+from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.images import known as brought
+from ocp_tuned_boot.images.known import Brought
+from ocp_tuned_boot.podman.client import Podman
+from ocp_tuned_boot.requested import lastgood
+from ocp_tuned_boot.tuned import container
+from tests.unit.fake_podman import listening, reply
+from tests.unit.images.test_ensure import ASKED, EXACT, REFUSED, Store, archive
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def paths(tmp_path: Path, store: Store) -> Iterator[Paths]:
+    """A node that asks for an image, and whose profile is not there yet."""
+    found = Paths(tmp_path)
+    found.agent.mkdir(parents=True)
+    found.image_env.write_text(f"NTO_IMAGE={ASKED}\n")
+    found.admin_conf.parent.mkdir(parents=True)
+    with listening(store.answer) as socket:
+        found.admin_conf.write_text(f"[podman]\nsocket = {socket}\n")
+        yield found
+
+
+def says(paths: Paths, image: str) -> None:
+    """boot.conf says this of images, too."""
+    paths.admin_conf.write_text(paths.admin_conf.read_text() + f"[image]\n{image}\n")
+
+
+def test_no_profile_is_needed_for_an_image(paths: Paths, store: Store) -> None:
+    store.pulls_as = ASKED
+    image = staging.fetch(paths, None)
+    assert image is not None
+    assert image.id == "id-pulled"
+    assert staging.prune(paths, None) == ()
+    rows = {(row.role, row.id) for row in staging.listing(paths, None)}
+    assert rows == {("asked for", "id-pulled"), ("brought", "id-pulled")}
+
+
+def test_what_nobody_asks_for_is_not_brought_in(paths: Paths, store: Store) -> None:
+    paths.image_env.unlink()
+    assert staging.fetch(paths, None) is None
+    assert store.requests == []
+
+
+def test_what_must_not_be_pulled_may_be_in_an_archive(paths: Paths, store: Store) -> None:
+    says(paths, "pull = never")
+    assert staging.fetch(paths, None) is None
+    with pytest.raises(ImageError, match="pull = never"):
+        staging.stage(paths, None, ASKED)
+    archive(paths, ASKED)
+    store.loads = [ASKED]
+    image = staging.fetch(paths, None)
+    assert image is not None
+    assert image.id == "id-loaded"
+    assert not any("pull" in request for request in store.requests)
+
+
+def test_nothing_stands_in_for_what_is_to_be_brought_in(paths: Paths, store: Store) -> None:
+    lastgood.remember(paths, "old:1", "id-old")
+    store.images["old:1"], store.pull = "id-old", REFUSED
+    with pytest.raises(ImageError, match="manifest unknown"):
+        staging.fetch(paths, None)
+
+
+def test_a_digest_is_required_here_too(paths: Paths) -> None:
+    says(paths, "require_digest = yes")
+    with pytest.raises(ConfigurationError, match="expected one by its digest"):
+        staging.fetch(paths, None)
+    with pytest.raises(ConfigurationError, match="expected one by its digest"):
+        staging.stage(paths, None, "a:1")
+
+
+def test_where_nobody_asks_for_an_image_what_is_there_is_shown_and_cleared_up(
+    paths: Paths, store: Store
+) -> None:
+    paths.image_env.unlink()
+    says(paths, "keep = 1")
+    for name in ("a:1", "b:1"):
+        store.images[name] = f"id-{name}"
+        brought.remember(paths, Brought(name, f"id-{name}"))
+    rows = [(row.role, row.reference) for row in staging.listing(paths, None)]
+    assert rows == [("brought", "b:1"), ("brought", "a:1")]
+    assert staging.prune(paths, None) == ("a:1",)
+
+
+def test_what_was_brought_in_is_pinned(paths: Paths, store: Store) -> None:
+    paths.crio_conf.mkdir(parents=True)
+    lastgood.remember(paths, "old:1", "id-old")
+    store.pulls_as = ASKED
+    staging.fetch(paths, None)
+    text = (paths.crio_conf / "99-ocp-tuned-boot.conf").read_text()
+    assert json.loads(text.partition("pinned_images = ")[2]) == [ASKED, "old:1"]
+
+
+def test_an_image_that_is_known_by_its_digest_is_in_the_list(paths: Paths, store: Store) -> None:
+    asked = EXACT.replace("aaaa", "bbbb")
+    paths.image_env.write_text(f"NTO_IMAGE={asked}\n")
+    brought.remember(paths, Brought(asked, "id-1"))
+    store.images["other:1"] = "id-1"
+    rows = staging.listing(paths, None)
+    assert (rows[0].role, rows[0].reference, rows[0].id) == ("asked for", asked, "id-1")
+    # And it is not "to be pulled".
+    paths.recommend.parent.mkdir()
+    paths.recommend.write_text("[virtual-guest]\n")
+    paths.boot_id.parent.mkdir(parents=True)
+    paths.boot_id.write_text("b\n")
+    assert boot.preview(paths, None).image == "in Podman's store"
+
+
+def test_a_damaged_image_is_listed_and_left_alone(paths: Paths, store: Store) -> None:
+    store.images[ASKED] = "id"
+    store.broken.add(ASKED)
+    assert staging.listing(paths, None)[0].id == ""
+    with pytest.raises(PodmanError, match="layer not known"):
+        staging.fetch(paths, None)
+    assert not any(request.startswith("DELETE") for request in store.requests)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_the_container_of_a_killed_check_is_removed_and_no_other(paths: Paths, ours: bool) -> None:
+    removed = []
+
+    def answer(request: str) -> bytes:
+        if request.startswith("DELETE"):
+            removed.append(request)
+            return reply(200, "[]")
+        labels = {"ocp-tuned-boot": "1"} if ours else {}
+        state = {"Status": "running", "Pid": 1, "ExitCode": 0}
+        return reply(200, json.dumps({"Id": "c1", "Config": {"Labels": labels}, "State": state}))
+
+    with listening(answer) as socket, Podman(socket, Deadline(5)) as podman:
+        if ours:
+            assert container.remove_check(podman, paths)
+            assert len(removed) == 1
+            # While one is at work it is left alone.
+            with files.locked(paths.check_lock, 0, "image stage"):
+                assert not container.remove_check(podman, paths)
+        else:
+            with pytest.raises(PodmanError, match="that this program did not create"):
+                container.remove_check(podman, paths)
+            assert removed == []
+
+
+def test_two_do_not_try_images_at_the_same_time(paths: Paths) -> None:
+    with listening(lambda _: reply(404, "{}")) as socket, Podman(socket, Deadline(5)) as podman:
+        with container.checking(podman, paths):
+            with pytest.raises(Busy, match="image stage holds"):
+                with container.checking(podman, paths, patience=0.05):
+                    pass

@@ -1,0 +1,81 @@
+"""Trying again, and holding the gate."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot.gate import Gate
+from ocp_tuned_boot.host import retry
+from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.progress import GRACE, WORTHWHILE, Progress
+from ocp_tuned_boot.host.systemd import Notifier
+
+
+def test_pauses_grow_up_to_a_limit_and_are_not_the_same_on_two_nodes() -> None:
+    one, two = list(islice(retry.pauses(), 12)), list(islice(retry.pauses(), 12))
+    assert one != two
+    assert 0.05 < one[0] < 0.15
+    assert all(later > earlier for earlier, later in zip(one[:5], one[1:5]))
+    assert all(0.7 * retry.LONGEST < pause < 1.3 * retry.LONGEST for pause in one[-3:])
+
+
+@pytest.fixture
+def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    with tempfile.TemporaryDirectory(prefix="otb-") as folder:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
+            bound.bind(f"{folder}/notify")
+            monkeypatch.setenv("NOTIFY_SOCKET", f"{folder}/notify")
+            yield bound
+
+
+def test_a_pause_is_announced_and_never_outlasts_the_deadline(manager: socket.socket) -> None:
+    progress = Progress(Deadline(0.2), Notifier(in_unit=True))
+    started = time.monotonic()
+    progress.again(60, "no socket")
+    assert 0.05 < time.monotonic() - started < 0.2
+    said = manager.recv(999).decode()
+    assert said.startswith("STATUS=Trying again: no socket\nEXTEND_TIMEOUT_USEC=")
+
+
+def test_an_attempt_that_would_only_be_cut_off_is_not_begun() -> None:
+    assert Progress(Deadline(WORTHWHILE + 1), Notifier(in_unit=True)).has_time()
+    assert not Progress(Deadline(WORTHWHILE - 1), Notifier(in_unit=True)).has_time()
+    assert not Progress(Deadline(-1), Notifier(in_unit=True)).has_time()
+
+
+def test_an_open_gate_holds_nobody(tmp_path: Path) -> None:
+    assert not Gate(Paths(tmp_path), None, Notifier(in_unit=True)).holds("why", "do this")
+
+
+def test_a_closed_gate_holds_and_says_why(tmp_path: Path, manager: socket.socket) -> None:
+    paths = Paths(tmp_path)
+    paths.admin_conf.parent.mkdir(parents=True)
+    paths.admin_conf.write_text("[tuning]\ngate = closed\n")
+    paths.console.parent.mkdir()
+    paths.console.touch()
+    notifier = Notifier(in_unit=True)
+    gate = Gate(paths, None, notifier)
+    assert gate.holds("no such profile", "Correct its name.")
+    status, extend = manager.recv(999).decode().split("\n")
+    assert status.startswith("STATUS=Held since 20")
+    assert status.endswith(
+        "(gate = closed): no such profile. Correct its name. Mended, it goes on "
+        "by itself; systemctl stop ocp-tuned lets the kubelet go."
+    )
+    assert int(extend.partition("=")[2]) > GRACE * 1e6
+    # The next run says what it does; who waits still wants to know why.
+    notifier.status("Connecting to Podman…")
+    assert manager.recv(999).decode() == status
+    assert paths.console.read_text() == f"ocp-tuned-boot: {status.partition('=')[2]}\n"
+    # Opened by the admin meanwhile.
+    paths.admin_conf.write_text("[tuning]\ngate = open\n")
+    assert not gate.holds("no such profile", "")
+    assert manager.recv(999).decode() == "STATUS=no such profile"

@@ -1,0 +1,244 @@
+"""The door to systemd: what arrives on the notification socket, and nothing that can break."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot.errors import HostError, Interrupted
+from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.systemd import Notifier
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[socket.socket]:
+    """The other end of NOTIFY_SOCKET."""
+    with tempfile.TemporaryDirectory(prefix="otb-") as folder:
+        name = f"{folder}/notify" if request.param == "path" else f"@{folder}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
+            bound.bind(name.replace("@", "\0", 1))
+            bound.setblocking(False)
+            monkeypatch.setenv("NOTIFY_SOCKET", name)
+            yield bound
+
+
+def received(manager: socket.socket) -> list[str]:
+    """The lines of the one message that has arrived."""
+    lines = manager.recv(65536).decode().split("\n")
+    with pytest.raises(BlockingIOError):
+        manager.recv(1)
+    return lines
+
+
+def test_ready_and_the_status_arrive_as_one_message(manager: socket.socket) -> None:
+    Notifier().ready("Applied: site in 0.30 s")
+    assert received(manager) == ["READY=1", "STATUS=Applied: site in 0.30 s"]
+
+
+def test_a_status_arrives_alone(manager: socket.socket) -> None:
+    Notifier().status("Judging")
+    assert received(manager) == ["STATUS=Judging"]
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "…" * 50_000])
+def test_a_long_text_is_cut_because_systemd_would_ignore_the_whole_message(
+    manager: socket.socket, text: str
+) -> None:
+    Notifier().ready(text)
+    message = manager.recv(200_000)
+    assert len(message) < 4096
+    ready, status = message.decode().split("\n")
+    assert ready == "READY=1"
+    assert status.startswith("STATUS=" + text[:600])
+    assert status.endswith("…")
+
+
+def test_a_text_that_is_held_stays_until_it_is_ready_or_let_go(manager: socket.socket) -> None:
+    notifier = Notifier()
+    notifier.hold("Held since 12:00")
+    notifier.status("Pulling", extend=1)
+    assert received(manager) == ["STATUS=Held since 12:00", "EXTEND_TIMEOUT_USEC=1000000"]
+    notifier.hold("")
+    notifier.status("Pulling")
+    assert received(manager) == ["STATUS=Pulling"]
+    notifier.hold("Held since 12:00")
+    notifier.ready("Applied")
+    assert received(manager) == ["READY=1", "STATUS=Applied"]
+    notifier.status("Degraded")
+    assert received(manager) == ["STATUS=Degraded"]
+
+
+def test_the_extension_is_in_microseconds(manager: socket.socket) -> None:
+    Notifier().status("Pulling", extend=1.5)
+    assert received(manager) == ["STATUS=Pulling", "EXTEND_TIMEOUT_USEC=1500000"]
+
+
+def test_text_that_is_not_latin_1_arrives(manager: socket.socket) -> None:
+    Notifier().status("Pulling the image… Ω 漢字")
+    assert received(manager) == ["STATUS=Pulling the image… Ω 漢字"]
+
+
+def test_a_status_cannot_smuggle_in_another_message(manager: socket.socket) -> None:
+    Notifier().status("failed:\nREADY=1\r\nERRNO=0")
+    assert received(manager) == ["STATUS=failed: READY=1 ERRNO=0"]
+
+
+@pytest.mark.parametrize("address", [None, "", "/nowhere/notify", "@nobody-listens-here"])
+def test_without_a_manager_nothing_breaks(
+    monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
+    if address is None:
+        monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    else:
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+    notifier = Notifier()
+    notifier.status("…", extend=1)
+    notifier.ready("done")
+
+
+def test_a_manager_that_has_gone_away_breaks_nothing(manager: socket.socket) -> None:
+    notifier = Notifier()
+    manager.close()
+    notifier.ready("done")
+
+
+@pytest.mark.usefixtures("manager")
+def test_a_signal_that_arrives_while_systemd_is_told_something_is_not_lost() -> None:
+    def interrupt(number: int, _frame: object) -> None:
+        raise Interrupted(number)
+
+    notifier = Notifier()
+
+    def tell() -> None:
+        while True:  # until nothing more fits, and it waits
+            notifier.status("Trying again")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
+    try:
+        with pytest.raises(Interrupted):
+            tell()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_without_a_systemd_to_ask_no_unit_has_a_state(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
+    assert systemd.unit_states(systemd.NEIGHBOURS) == {}
+
+
+@pytest.mark.parametrize(
+    ("group", "file", "text", "runs"),
+    [
+        ("system.slice/crio.service", "cgroup.events", "populated 1\nfrozen 0\n", True),
+        ("kubelet.slice/crio.service", "cgroup.events", "populated 1\n", True),
+        ("system.slice/crio.service", "cgroup.events", "populated 0\nfrozen 0\n", False),
+        ("system.slice/crio.service", "other", "populated 1\n", False),
+        ("system.slice/other.service", "cgroup.events", "populated 1\n", False),
+        # Version 1 has no events.
+        ("systemd/system.slice/crio.service", "cgroup.procs", "17\n", True),
+        ("systemd/system.slice/crio.service", "cgroup.procs", "", False),
+    ],
+)
+def test_a_unit_runs_if_its_control_group_has_processes(
+    tmp_path: Path, group: str, file: str, text: str, runs: bool
+) -> None:
+    paths = Paths(tmp_path)
+    (paths.cgroups / group).mkdir(parents=True)
+    (paths.cgroups / group / file).write_text(text)
+    found = systemd.running(paths, ("kubelet.service", "crio.service"))
+    assert found == (("crio.service",) if runs else ())
+
+
+def test_a_bus_that_is_not_there_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
+    assert systemd.stored(systemd.UNIT) is None
+    with pytest.raises(HostError, match="systemd cannot be asked: "):
+        systemd.reload(systemd.UNIT)
+
+
+def test_a_barrier_is_passed_when_systemd_has_closed_what_came_with_it(
+    manager: socket.socket,
+) -> None:
+    notifier = Notifier(in_unit=True)
+    notifier.status("before")
+    # Nobody closes it.
+    assert not notifier.barrier(0.05)
+    assert manager.recv(100) == b"STATUS=before"
+    # The one that was not read is thrown away, and with it what came along.
+    data, opened, _, _ = socket.recv_fds(manager, 100, 1)
+    assert (data, len(opened)) == (b"BARRIER=1", 1)
+    os.close(opened[0])
+
+
+def test_an_open_file_arrives_with_its_name(manager: socket.socket, tmp_path: Path) -> None:
+    notifier = Notifier(in_unit=True)
+    assert notifier.in_unit
+    with (tmp_path / "file").open("w") as file:
+        notifier.store("a-name", file.fileno())
+        notifier.discard("a-name")
+        data, (opened,), _, _ = socket.recv_fds(manager, 100, 1)
+        assert data.decode().split("\n") == ["FDSTORE=1", "FDNAME=a-name", "FDPOLL=0"]
+        assert os.path.sameopenfile(opened, file.fileno())
+        os.close(opened)
+    assert received(manager) == ["FDSTOREREMOVE=1", "FDNAME=a-name"]
+
+
+def test_without_a_manager_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    notifier = Notifier(in_unit=True)
+    assert not notifier.in_unit
+    notifier.store("name", 0)
+    notifier.discard("name")
+    assert not notifier.barrier(5)
+
+
+def test_what_is_stored_as_text() -> None:
+    assert str(systemd.Stored(0)) == "0 open files"
+    assert str(systemd.Stored(1, ("a",))) == "1 open file (a)"
+    assert str(systemd.Stored(2, ("a", "b"))) == "2 open files (a, b)"
+
+
+def test_with_the_socket_of_another_unit_nothing_is_stored(manager: socket.socket) -> None:
+    # systemd would answer the barrier of it all the same.
+    notifier = Notifier(in_unit=False)
+    notifier.store("name", 0)
+    assert not notifier.barrier(5)
+    with pytest.raises(BlockingIOError):
+        manager.recv(1)
+
+
+@pytest.mark.parametrize(
+    ("text", "own"),
+    [
+        ("0::/system.slice/ocp-tuned.service\n", True),
+        ("0::/system.slice/ocp-tuned.service/.control\n", True),
+        ("1:name=systemd:/system.slice/ocp-tuned.service\n0::/\n", True),
+        ("0::/system.slice/ocp-tuned-notice.service\n", False),
+        ("0::/system.slice/run-u5.service\n", False),
+        ("0::/user.slice/x-ocp-tuned.service.scope\n", False),
+        (None, False),
+    ],
+)
+def test_a_process_is_the_units_by_its_control_group(
+    tmp_path: Path, text: str | None, own: bool
+) -> None:
+    paths = Paths(tmp_path)
+    if text is not None:
+        paths.own_cgroup.parent.mkdir(parents=True)
+        paths.own_cgroup.write_text(text)
+    assert systemd.is_own_process(paths) is own

@@ -1,0 +1,604 @@
+"""Having the image, from a Podman that says what the real one says: which step follows which.
+
+That the real parts do so is for tests/lab/test_registry.py and test_fallback.py to show.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pytest
+
+from ocp_tuned_boot.errors import BootError, ConfigurationError, ImageError, PodmanError
+from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.progress import Progress
+from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.images import archives
+from ocp_tuned_boot.images import ensure as images
+from ocp_tuned_boot.images import known as brought
+from ocp_tuned_boot.images.ensure import Asked, Had
+from ocp_tuned_boot.images.known import Brought
+from ocp_tuned_boot.podman.client import Image, Podman
+from ocp_tuned_boot.requested import lastgood
+from ocp_tuned_boot.requested.config import Images
+from tests.unit.fake_podman import listening, reply
+
+ASKED = "registry.lab/tuned:new"
+DIGEST = "sha256:" + "a" * 64
+EXACT = f"registry.lab/tuned@{DIGEST}"
+REFUSED = {"error": "manifest unknown"}
+PASSING = {"error": "connection refused"}
+
+
+class Store:
+    """What Podman has, and what it answers to a pull."""
+
+    def __init__(self) -> None:
+        #: name → ID; the digest of each is `DIGEST`. One without a name is called `<ID>`.
+        self.images: dict[str, str] = {}
+        self.pull: dict[str, str] = {}
+        self.pulls_as = ""
+        self.pulled = "id-pulled"
+        self.silent = False
+        #: As long as a pull takes (seconds).
+        self.takes = 0.0
+        self.loads: list[str] = []
+        self.load_fails = ""
+        self.broken: set[str] = set()
+        self.in_use: set[str] = set()
+        #: name → ID of its image.
+        self.containers: dict[str, str] = {}
+        self.forced: list[str] = []
+        self.requests: list[str] = []
+
+    def answer(self, request: str) -> bytes | None:
+        method, path, _ = request.split(" ")
+        path = path.partition("/libpod")[2]
+        self.requests.append(f"{method} {path.partition('?')[0]}")
+        if "/containers/json" in path:
+            listed = [{"Names": [name], "ImageID": it} for name, it in self.containers.items()]
+            return reply(200, json.dumps(listed))
+        if "/containers/" in path:
+            return reply(404, "{}")
+        if "/images/pull" in path:
+            return self._pull()
+        if "/images/load" in path:
+            return self._load()
+        name = path.partition("/images/")[2].partition("?")[0].removesuffix("/json")
+        name = unquote(name)
+        if method == "DELETE":
+            return self._delete(name, force="force=True" in path)
+        return self._inspect(name)
+
+    def named(self, name: str, image_id: str) -> None:
+        """A tag that moves leaves an image without a name."""
+        old = self.images.get(name)
+        self.images[name] = image_id
+        if old and old not in self.images.values():
+            self.images[f"<{old}>"] = old
+
+    def _pull(self) -> bytes | None:
+        time.sleep(self.takes)
+        if self.silent:
+            return None
+        if not self.pull and self.pulls_as:
+            self.named(self.pulls_as, self.pulled)
+        return reply(200, json.dumps(self.pull or {"id": self.pulled}))
+
+    def _load(self) -> bytes:
+        if self.load_fails:
+            return reply(500, json.dumps({"message": self.load_fails}))
+        self.images.update(dict.fromkeys(self.loads, "id-loaded"))
+        return reply(200, json.dumps({"Names": self.loads}))
+
+    def _delete(self, name: str, *, force: bool) -> bytes:
+        if force:
+            self.forced.append(name)
+        elif name in self.in_use:
+            return reply(409, "{}")
+        self.broken.discard(name)
+        gone = [each for each, image_id in self.images.items() if name in (each, image_id)]
+        for each in gone:
+            del self.images[each]
+        return reply(200 if gone else 404, "{}")
+
+    def _inspect(self, name: str) -> bytes:
+        if name in self.broken:
+            return reply(500, json.dumps({"message": "layer not known"}))
+        if name not in self.images and name not in self.images.values():
+            return reply(404, "{}")
+        image_id = self.images.get(name, name)
+        tags = [each for each, it in self.images.items() if it == image_id and each[0] != "<"]
+        return reply(200, json.dumps({"Id": image_id, "Digest": DIGEST, "RepoTags": tags}))
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(tmp_path)
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def podman(store: Store) -> Iterator[Podman]:
+    with listening(store.answer) as path, Podman(path, Deadline(20)) as connected:
+        yield connected
+
+
+def archive(paths: Paths, *names: str, digest: str = DIGEST, docker: bool = False) -> None:
+    """In the admin's folder."""
+    folder = paths.archives[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    key = "org.opencontainers.image.ref.name"
+    manifests = [{"digest": digest, "annotations": {key: name}} for name in names]
+    index: Any = [{"RepoTags": list(names)}] if docker else {"manifests": manifests}
+    data = json.dumps(index).encode()
+    with tarfile.open(folder / f"{len(list(folder.iterdir()))}.tar", "w") as file:
+        member = tarfile.TarInfo("manifest.json" if docker else "index.json")
+        member.size = len(data)
+        file.addfile(member, io.BytesIO(data))
+
+
+DEFAULT = Images()
+
+
+def have(paths: Paths, podman: Podman, asked: str = ASKED, rules: Images = DEFAULT) -> Had:
+    progress = Progress(Deadline(podman.deadline.seconds), Notifier())
+    return images.have(paths, podman, Asked(asked, rules), progress)
+
+
+def test_what_is_there_is_taken(paths: Paths, podman: Podman, store: Store) -> None:
+    store.images[ASKED] = "id"
+    assert have(paths, podman) == Had(Image(ASKED, "id", (DIGEST,), (ASKED,)), "store")
+    assert brought.read(paths) == ()
+
+
+def test_what_is_not_is_pulled_and_taken_down(paths: Paths, podman: Podman, store: Store) -> None:
+    store.pulls_as = ASKED
+    assert have(paths, podman).source == "registry"
+    assert brought.read(paths) == (Brought(ASKED, "id-pulled"),)
+
+
+def test_by_its_digest_an_archive_comes_before_the_registry(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    archive(paths, "other/name:day-0")
+    store.loads = ["other/name:day-0"]
+    had = have(paths, podman, EXACT)
+    image = Image(EXACT, "id-loaded", (DIGEST,), ("other/name:day-0",))
+    assert (had.source, had.image) == ("archive", image)
+    assert "POST /images/pull" not in store.requests
+    # The next time it is found by what was taken down: its name is another one.
+    assert have(paths, podman, EXACT).source == "store"
+
+
+def test_a_digest_that_is_another_is_no_such_image(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    wrong = EXACT.replace("aaaa", "bbbb")
+    store.images[wrong] = "id"
+    store.pulls_as = wrong
+    with pytest.raises(ImageError, match="was pulled and has another digest: sha256:aaa"):
+        have(paths, podman, wrong)
+
+
+@pytest.mark.parametrize("docker", [False, True])
+def test_a_registry_that_refuses_gives_way_to_an_archive(
+    paths: Paths, podman: Podman, store: Store, docker: bool
+) -> None:
+    archive(paths, ASKED, docker=docker)
+    store.pull, store.loads = REFUSED, [ASKED]
+    had = have(paths, podman)
+    assert (had.source, had.stand_in) == ("archive", "")
+    assert brought.read(paths) == (Brought(ASKED, "id-loaded"),)
+
+
+def test_the_last_that_worked_stands_in_by_its_id(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    lastgood.remember(paths, "registry.lab/tuned:old", "id-old")
+    # Its name means another one by now.
+    store.images.update({"registry.lab/tuned:old": "id-other", "x": "id-old"})
+    store.pull = REFUSED
+    had = have(paths, podman)
+    assert had.image.id == "id-old"
+    assert had.source == "last-good"
+    words = f"cannot pull {ASKED}: manifest unknown; registry.lab/tuned:old stands in for it"
+    assert had.stand_in == words
+
+
+def test_another_archive_stands_in_when_that_is_gone(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    lastgood.remember(paths, "registry.lab/tuned:old", "id-old")
+    archive(paths, "day-0")
+    store.pull, store.loads = REFUSED, ["day-0"]
+    had = have(paths, podman)
+    assert (had.source, had.image.reference) == ("archive", "day-0")
+    assert "day-0 stands in for it" in had.stand_in
+
+
+def test_what_may_pass_is_insisted_on_for_a_third_of_the_time(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    lastgood.remember(paths, "registry.lab/tuned:old", "id-old")
+    store.images["x"] = "id-old"
+    store.pull = PASSING
+    with pytest.raises(ImageError, match="connection refused"):
+        have(paths, podman)
+    late = Progress(Deadline(20, started=podman.deadline.end - 20 - 7), Notifier())
+    had = images.have(paths, podman, Asked(ASKED, Images(), "it was refused"), late)
+    assert had.source == "last-good"
+    # The registry was not asked again: what is told is what the attempt before has found.
+    assert had.stand_in.startswith("it was refused; ")
+
+
+def test_what_is_gone_from_the_store_takes_no_time_from_the_registry(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    # crio-wipe took it.
+    lastgood.remember(paths, "registry.lab/tuned:old", "id-wiped")
+    store.pull = PASSING
+    late = Progress(Deadline(20, started=podman.deadline.end - 20 - 7), Notifier())
+    with pytest.raises(ImageError, match="connection refused") as caught:
+        images.have(paths, podman, Asked(ASKED, Images()), late)
+    # The registry was asked, and will be again.
+    assert caught.value.may_pass
+    assert "POST /images/pull" in store.requests
+    # A pull may take more than a third of the time.
+    store.pull, store.pulls_as, store.takes = {}, ASKED, 1.0
+    asked, progress = Asked(ASKED, Images()), Progress(Deadline(2.4), Notifier())
+    before = store.requests.count("POST /images/pull")
+    assert images.have(paths, podman, asked, progress).source == "registry"
+    assert store.requests.count("POST /images/pull") == before + 1
+
+
+@pytest.mark.parametrize("name", [ASKED, "other:1"])
+def test_an_archive_that_cannot_be_loaded_takes_no_time_from_the_registry(
+    paths: Paths, podman: Podman, store: Store, name: str
+) -> None:
+    archive(paths, name)
+    store.load_fails = "payload does not match any of the supported image formats"
+    store.pulls_as = ASKED
+    late = Progress(Deadline(20, started=podman.deadline.end - 20 - 7), Notifier())
+    asked = Asked(ASKED, Images())
+    # What may stand in is tried when a third of the time has gone by: it is of no use.
+    assert images.have(paths, podman, asked, late).source == "registry"
+    del store.images[ASKED]
+    loads = store.requests.count("POST /images/load")
+    assert loads == 1
+    # In this run it is not tried again.
+    assert images.have(paths, podman, asked, late).source == "registry"
+    assert store.requests.count("POST /images/load") == loads
+
+
+@pytest.mark.parametrize("said", [REFUSED, PASSING])
+def test_without_a_stand_in_the_error_is_what_it_is(
+    paths: Paths, podman: Podman, store: Store, said: dict[str, str]
+) -> None:
+    store.pull = said
+    with pytest.raises(ImageError, match=said["error"]):
+        have(paths, podman)
+    lastgood.remember(paths, "registry.lab/tuned:old", "id-old")
+    store.images["x"] = "id-old"
+    with pytest.raises(ImageError, match=said["error"]):
+        have(paths, podman, rules=Images(fallback="none"))
+
+
+def test_pull_never_and_pull_newer(paths: Paths, podman: Podman, store: Store) -> None:
+    with pytest.raises(ImageError, match="pull = never"):
+        have(paths, podman, rules=Images(pull="never"))
+    store.images[ASKED] = "id"
+    assert have(paths, podman, rules=Images(pull="never")).source == "store"
+    newer = Images(pull="newer")
+    # Nothing newer; something newer; nobody to ask.
+    assert have(paths, podman, rules=newer).source == "store"
+    store.pulls_as = ASKED
+    assert have(paths, podman, rules=newer).source == "registry"
+    store.pull = REFUSED
+    assert have(paths, podman, rules=newer).source == "store"
+
+
+def test_of_a_digest_there_is_no_newer_one(paths: Paths, podman: Podman, store: Store) -> None:
+    store.images[EXACT] = "id"
+    archive(paths, "other/name:day-0")
+    assert have(paths, podman, EXACT, Images(pull="newer")).source == "store"
+    assert not any("pull" in request or "load" in request for request in store.requests)
+
+
+def test_a_registry_that_is_silent_leaves_time_for_the_image_on_the_node(
+    paths: Paths, store: Store
+) -> None:
+    store.images[ASKED] = "id"
+    store.silent = True
+    rules = Images(pull="newer", fallback="none")
+    with listening(store.answer) as path, Podman(path, Deadline(1.5)) as podman:
+        assert have(paths, podman, rules=rules).source == "store"
+        assert not podman.deadline.passed()
+
+
+def test_what_was_there_before_was_not_brought_here(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    store.pulls_as = ASKED
+    store.images[ASKED] = store.pulled = "id-theirs"
+    # Nothing newer.
+    assert have(paths, podman, rules=Images(pull="newer")).source == "store"
+    assert brought.read(paths) == ()
+    # And one of an archive.
+    archive(paths, "theirs:1")
+    store.images, store.loads, store.pull = {"theirs:1": "id-loaded"}, ["theirs:1"], REFUSED
+    assert have(paths, podman).image.id == "id-loaded"
+    assert brought.read(paths) == ()
+
+
+def test_what_else_is_in_an_archive_is_not_what_is_asked_for(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    archive(paths, "other/app:1", ASKED, docker=True)
+    store.loads, store.pull = ["other/app:1"], REFUSED
+    with pytest.raises(ImageError, match="manifest unknown"):
+        have(paths, podman, rules=Images(fallback="none"))
+    # It was brought here all the same.
+    assert brought.read(paths) == (Brought("other/app:1", "id-loaded"),)
+
+
+def test_an_archive_without_names_stands_in_too(paths: Paths, podman: Podman, store: Store) -> None:
+    archive(paths, docker=True)
+    store.loads, store.pull = ["sha256:id-loaded"], REFUSED
+    had = have(paths, podman)
+    assert (had.source, had.image.id) == ("archive", "id-loaded")
+
+
+def test_what_was_exported_for_a_digest_is_found_by_it(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    # Its manifest is another one, and so is its digest.
+    asked = "registry.lab:5000/a/tuned@sha256:" + "b" * 64
+    tag = "registry.lab:5000/a/tuned:sha256-" + "b" * 64
+    assert archives.exported_as(asked) == tag
+    archive(paths, tag)
+    store.loads = [tag]
+    assert have(paths, podman, asked).image.id == "id-loaded"
+    assert have(paths, podman, asked).source == "store"
+    found = images.in_store(paths, podman, asked)
+    assert found is not None
+    assert (found.reference, found.id) == (asked, "id-loaded")
+
+
+def test_a_damaged_image_is_removed_and_had_again(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    store.images[ASKED] = "id"
+    store.broken.add(ASKED)
+    store.pulls_as = ASKED
+    assert have(paths, podman).image.id == "id-pulled"
+    assert f"DELETE /images/{quote(ASKED, safe='')}" in store.requests
+    assert store.forced == []
+
+
+OLD = "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("image", "containers", "forced"),
+    [
+        (OLD, {}, [OLD]),
+        # CRI-O's, or an admin's: whatever it is, it is not ours to end.
+        (OLD, {"theirs": OLD}, []),
+        (OLD, {"theirs": "b" * 64}, [OLD]),
+        # By a name it cannot be told.
+        (ASKED, {}, []),
+    ],
+)
+def test_a_damaged_image_is_removed_by_force_only_where_nobody_has_it(
+    paths: Paths, podman: Podman, store: Store, image: str, containers: dict[str, str],
+    forced: list[str],
+) -> None:  # fmt: skip
+    store.images[ASKED] = OLD
+    store.in_use.add(image)
+    store.containers = containers
+    why = PodmanError("layer not known")
+    if forced:
+        images.discard(paths, podman, image, why)
+    else:
+        with pytest.raises(ImageError, match=r"damaged \(layer not known\) and cannot be removed"):
+            images.discard(paths, podman, image, why)
+    assert store.forced == forced
+    assert (ASKED in store.images) is not bool(forced)
+
+
+def test_nobody_but_a_run_removes_a_damaged_image(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    store.images[ASKED] = "id"
+    store.broken.add(ASKED)
+    asked = Asked(ASKED, Images(), mends=False)
+    with pytest.raises(PodmanError, match="layer not known"):
+        images.have(paths, podman, asked, Progress(Deadline(20), Notifier()))
+    assert store.images == {ASKED: "id"}
+
+
+@pytest.mark.parametrize(
+    ("message", "damage"),
+    [
+        ("Podman refuses to create container x: layer not known", True),
+        ("… Stat /var/lib/containers/storage/overlay/f88e/diff: no such file or directory", True),
+        ("… stat /var/lib/containers/storage/overlay/88dd: no such file or directory", True),
+        ('… locating item named "manifest" for image with ID "x"', True),
+        ("… digest sha256:e3 does not match expected sha256:57", True),
+        ("… readlink /var/lib/containers/storage/overlay/f88e/merged/x: no such file", False),
+        ("exec container process `/usr/sbin/tuned`: Exec format error", False),
+        ("Podman refuses to create container x: no such image", False),
+        ("Podman went away", False),
+        ("… /var/lib/tuned: no such file or directory", False),
+    ],
+)
+def test_what_is_damage(message: str, damage: bool) -> None:
+    assert images.is_damage(PodmanError(message)) is damage
+    assert not images.is_damage(BootError(message))
+
+
+def test_a_panic_is_damage_when_it_comes_again() -> None:
+    panic = PodmanError("… runtime error: invalid memory address or nil pointer dereference")
+    assert not images.is_damage(panic)
+    assert not images.is_damage(panic, "Podman went away")
+    assert images.is_damage(panic, panic.message)
+
+
+def test_a_tag_can_be_refused(paths: Paths, podman: Podman, store: Store) -> None:
+    store.images.update({ASKED: "id", EXACT: "id"})
+    rules = Images(require_digest=True)
+    with pytest.raises(ConfigurationError, match="expected one by its digest"):
+        have(paths, podman, rules=rules)
+    assert have(paths, podman, EXACT, rules).source == "store"
+    # Nor may one by a tag stand in.
+    store.images, store.pull, store.loads = {"x": "id-old"}, REFUSED, ["other:1"]
+    lastgood.remember(paths, "registry.lab/tuned:old", "id-old")
+    archive(paths, "other:1", digest="sha256:" + "c" * 64)
+    with pytest.raises(ImageError, match="manifest unknown"):
+        have(paths, podman, EXACT, rules)
+    lastgood.remember(paths, "registry.lab/tuned@sha256:" + "d" * 64, "id-old")
+    assert have(paths, podman, EXACT, rules).source == "last-good"
+    # Its archive does not have what it says.
+    archive(paths, "first", digest="sha256:" + "d" * 64)
+    store.images = {}
+    with pytest.raises(ImageError, match="manifest unknown"):
+        have(paths, podman, EXACT, rules)
+
+
+def test_what_was_brought_and_is_not_needed_is_removed(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    for number in range(5):
+        brought.remember(paths, Brought(f"n:{number}", f"id-{number}"))
+        store.images[f"n:{number}"] = f"id-{number}"
+    store.images["theirs"] = "id-theirs"
+    lastgood.remember(paths, "n:0", "id-0")
+    store.in_use.add("n:2".replace(":", "%3A"))
+    store.in_use.add("n:2")
+    assert images.prune(paths, podman, "id-4", 2) == ("n:1",)
+    assert set(store.images) == {"n:0", "n:2", "n:3", "n:4", "theirs"}
+    assert [each.id for each in brought.read(paths)] == ["id-4", "id-3", "id-2", "id-0"]
+    assert images.prune(paths, podman, "id-4", 1) == ("n:3",)
+
+
+def test_a_name_that_means_another_image_by_now_is_not_removed(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    for image_id in ("id-a", "id-b", "id-c"):
+        store.named(ASKED, image_id)
+        brought.remember(paths, Brought(ASKED, image_id))
+    assert images.prune(paths, podman, "id-c", 2) == (ASKED,)
+    assert store.images == {ASKED: "id-c", "<id-b>": "id-b"}
+    # One without a name that is in use.
+    store.in_use.add("id-b")
+    assert images.prune(paths, podman, "id-c", 1) == ()
+    assert store.images == {ASKED: "id-c", "<id-b>": "id-b"}
+    assert [each.id for each in brought.read(paths)] == ["id-c", "id-b"]
+
+
+def test_removed_is_what_was_there(paths: Paths, podman: Podman) -> None:
+    brought.remember(paths, Brought("gone:1", "id-gone"))
+    assert images.prune(paths, podman, "id", 1) == ()
+    assert brought.read(paths) == ()
+
+
+def test_what_came_from_an_archive_by_its_digest_goes_with_the_archives_name(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    archive(paths, "other/name:day-0")
+    store.loads = ["other/name:day-0"]
+    have(paths, podman, EXACT)
+    store.images["now"] = "id-now"
+    assert "other/name:day-0" in images.prune(paths, podman, "id-now", 1)
+    assert store.images == {"now": "id-now"}
+
+
+def test_what_somebody_has_given_another_name_stays(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    brought.remember(paths, Brought("n:1", "id-1"), Brought("sha256:id-1", "id-1"))
+    store.images = {"n:1": "id-1", "theirs": "id-1", "now": "id-now"}
+    images.prune(paths, podman, "id-now", 1)
+    assert store.images == {"theirs": "id-1", "now": "id-now"}
+
+
+def test_what_is_asked_for_meanwhile_and_what_was_brought_last_stay(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    for number in range(4):
+        brought.remember(paths, Brought(f"n:{number}", f"id-{number}"))
+        store.images[f"n:{number}"] = f"id-{number}"
+    also = images.wanted(paths, podman, "n:1")
+    assert also == ("id-1", "id-3")
+    assert images.prune(paths, podman, "id-0", 1, also) == ("n:2",)
+
+
+def test_two_that_write_the_list_at_the_same_time_lose_nothing(paths: Paths) -> None:
+    def bring(name: str) -> None:
+        for number in range(8):
+            brought.remember(paths, Brought(f"{name}:{number}", "id"))
+
+    threads = [threading.Thread(target=bring, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(brought.read(paths)) == 16
+
+
+@pytest.mark.parametrize(
+    "text", ["", "torn {", "[]", '{"version": 0, "images": []}', '{"version": 1, "images": [{}]}',
+             '{"version": 1, "images": [{"reference": 1, "id": "x"}]}'],
+)  # fmt: skip
+def test_a_broken_list_of_what_was_brought_removes_nothing(paths: Paths, text: str) -> None:
+    paths.state.mkdir(parents=True)
+    paths.brought.write_text(text)
+    assert brought.read(paths) == ()
+    brought.remember(paths, Brought("x", "id"))
+    assert brought.read(paths) == (Brought("x", "id"),)
+
+
+def test_what_a_later_release_has_brought_is_not_forgotten(
+    paths: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths.state.mkdir(parents=True)
+    text = '{"version": 1, "images": [{"reference": "x", "id": "id", "size": 5}]}'
+    paths.brought.write_text(text)
+    assert brought.read(paths) == (Brought("x", "id"),)
+    text = text.replace('"version": 1', '"version": 2')
+    paths.brought.write_text(text)
+    assert brought.read(paths) == ()
+    brought.remember(paths, Brought("y", "id"))
+    assert paths.brought.read_text() == text
+    assert "found version 2, expected 1" in caplog.text
+
+
+def test_archives_are_read_and_what_is_none_is_left_out(paths: Paths) -> None:
+    archive(paths, "a:1", "a:2")
+    archive(paths, "b:1", docker=True)
+    folder = paths.archives[0]
+    (folder / "empty.tar").touch()
+    (folder / "text.tar").write_text("hello")
+    (folder / "folder").mkdir()
+    (folder / "link.tar").symlink_to(folder / "0.tar")
+    data = (folder / "0.tar").read_bytes()
+    (folder / "torn.tar").write_bytes(data[:700])
+    found = {each.path.name: each for each in archives.all_of(paths)}
+    assert set(found) == {"0.tar", "1.tar"}
+    assert found["0.tar"].names == ("a:1", "a:2")
+    assert found["0.tar"].digests == (DIGEST, DIGEST)
+    assert (found["1.tar"].names, found["1.tar"].digests) == (("b:1",), ())

@@ -1,0 +1,83 @@
+"""Which images CRI-O is told not to collect, beside those that others have told it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.images import pins
+from ocp_tuned_boot.requested import lastgood
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    found = Paths(tmp_path)
+    found.crio_conf.mkdir(parents=True)
+    return found
+
+
+def pinned(paths: Paths) -> list[str]:
+    text = (paths.crio_conf / "99-ocp-tuned-boot.conf").read_text()
+    images: list[str] = json.loads(text.partition("pinned_images = ")[2])
+    return images
+
+
+def test_where_there_is_no_cri_o_there_are_none(tmp_path: Path) -> None:
+    pins.keep(Paths(tmp_path), "shared", ["a:1"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_they_follow_the_images_and_the_store(paths: Paths) -> None:
+    file = paths.crio_conf / "99-ocp-tuned-boot.conf"
+    pins.keep(paths, "shared", ["a:1", "a:1", 'b"2'])
+    assert 'pinned_images = ["a:1", "b\\"2"]' in file.read_text()
+    before = file.stat()
+    pins.keep(paths, "shared", ["a:1", 'b"2'])
+    assert file.stat() == before
+    pins.keep(paths, "own", ["a:1"])
+    assert not file.exists()
+
+
+def test_the_last_that_worked_is_one_of_them(paths: Paths) -> None:
+    lastgood.remember(paths, "a:0", "id")
+    pins.keep(paths, "shared", ["a:1"])
+    assert pinned(paths) == ["a:1", "a:0"]
+
+
+def test_what_others_have_pinned_stays_so(paths: Paths) -> None:
+    main = paths.crio_conf.parent / "crio.conf"
+    main.write_text('[crio.image]\npinned_images = ["main:1"]\n')
+    pins.keep(paths, "shared", ["a:1"])
+    assert pinned(paths) == ["main:1", "a:1"]
+    # One that is read later has the whole list.
+    (paths.crio_conf / "10-site.conf").write_text(
+        "[crio.image]\npinned_images = [\n  \"site:1\", # not 'this:1' ]\n  'site:2',\n]\n"
+    )
+    (paths.crio_conf / "00-first").write_text('pinned_images = ["first:1"]\n')
+    (paths.crio_conf / "20-none.conf").write_text('# pinned_images = ["x"]\n')
+    pins.keep(paths, "shared", ["a:1"])
+    assert pinned(paths) == ["site:1", "site:2", "a:1"]
+    # What is not pinned any more by them is not by us.
+    (paths.crio_conf / "10-site.conf").unlink()
+    pins.keep(paths, "shared", ["a:2"])
+    assert pinned(paths) == ["first:1", "a:2"]
+
+
+def test_a_file_that_comes_after_ours_is_told_of(
+    paths: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    (paths.crio_conf / "99-z.conf").write_text('pinned_images = ["z:1"]\n')
+    with caplog.at_level(logging.WARNING):
+        pins.keep(paths, "shared", ["a:1"])
+    assert "99-z.conf: found pinned_images" in caplog.text
+
+
+def test_the_file_of_an_earlier_version_goes(paths: Paths) -> None:
+    (paths.crio_conf / "50-ocp-tuned-boot.conf").write_text('pinned_images = ["old:1"]\n')
+    pins.keep(paths, "shared", ["a:1"])
+    assert [path.name for path in paths.crio_conf.iterdir()] == ["99-ocp-tuned-boot.conf"]
+    assert pinned(paths) == ["a:1"]

@@ -1,0 +1,378 @@
+"""How a record comes about: it never claims what did not happen."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.progress import Step
+from ocp_tuned_boot.host.retry import Passing
+from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.images.ensure import Had
+from ocp_tuned_boot.plan import Action, Decision, Waits, Why
+from ocp_tuned_boot.podman.client import Image
+from ocp_tuned_boot.record import store as record
+from ocp_tuned_boot.record.account import Account
+from ocp_tuned_boot.record.store import Handed, Hold, InForce, Record, Residue
+from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.settings.values import Value
+from ocp_tuned_boot.tuned.findings import Finding, make
+from ocp_tuned_boot.tuned.judge import Outcome, Result
+
+ASKED = Inputs("localhost/a", "site", "tuned", "boot")
+IMAGE = Had(Image("localhost/a", "id-a"), "store")
+EARLIER = InForce("boot", Result.APPLIED, "old", "localhost/old", "id-old", "f", "11:00")
+REFUSED = Finding("setting-refused", "vm.x", "no")
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    """Where an earlier run in this boot has put `old` in force."""
+    paths = Paths(tmp_path)
+    paths.run.mkdir(parents=True)
+    paths.boot_id.parent.mkdir(parents=True)
+    paths.boot_id.write_text("boot\n")
+    record.write(paths, Record(Result.APPLIED, "11:00", profile="old", in_force=EARLIER))
+    return paths
+
+
+def opened(paths: Paths) -> Account:
+    """As far as the decision to apply."""
+    account = Account(paths, time.monotonic())
+    account.decided(ASKED, Decision(Action.APPLY, "because"))
+    return account
+
+
+def on_disk(paths: Paths) -> Record:
+    found = record.read(paths)
+    assert found is not None
+    return found
+
+
+def test_while_tuned_runs_nothing_is_called_in_force(paths: Paths) -> None:
+    account = opened(paths)
+    assert on_disk(paths).in_force == EARLIER
+    account.begins(IMAGE)
+    found = on_disk(paths)
+    assert (found.result, found.in_force, found.image_id) == (Result.APPLYING, None, "id-a")
+
+
+@pytest.mark.parametrize("result", [Result.APPLIED, Result.DEGRADED])
+def test_what_was_judged_to_be_in_force_is(paths: Paths, result: Result) -> None:
+    account = opened(paths)
+    account.begins(IMAGE)
+    account.judged(Outcome(result, (REFUSED,)))
+    assert account.write() == on_disk(paths)
+    found = on_disk(paths).in_force
+    assert found is not None
+    assert (found.result, found.profile, found.image_id, found.boot_id, found.fingerprint) == (
+        result, "site", "id-a", "boot", ASKED.fingerprint,
+    )  # fmt: skip
+    assert found.findings == (REFUSED,)
+
+
+def test_what_failed_is_not_in_force_and_neither_is_what_was(paths: Paths) -> None:
+    account = opened(paths)
+    account.begins(IMAGE)
+    account.judged(Outcome(Result.FAILED, (REFUSED,)))
+    account.write()
+    assert (on_disk(paths).result, on_disk(paths).in_force) == (Result.FAILED, None)
+
+
+def test_a_run_that_ends_before_tuned_ran_leaves_what_is_in_force(paths: Paths) -> None:
+    account = opened(paths)
+    account.failed("podman", "no socket")
+    account.write()
+    found = on_disk(paths)
+    assert (found.result, found.in_force) == (Result.FAILED, EARLIER)
+    assert [(each.kind, each.message) for each in found.findings] == [("podman", "no socket")]
+
+
+def test_what_is_kept_has_the_result_and_the_image_it_was_applied_with(paths: Paths) -> None:
+    account = Account(paths, time.monotonic())
+    account.decided(ASKED, Decision(Action.KEEP, "because"))
+    account.kept()
+    account.write()
+    found = on_disk(paths)
+    assert (found.action, found.result, found.in_force) == ("keep", Result.APPLIED, EARLIER)
+    assert (found.image, found.image_id) == ("localhost/old", "id-old")
+
+
+@pytest.mark.parametrize("image", ["localhost/a", "localhost/old"])
+def test_nothing_stands_in_for_an_image_that_nobody_asks_for_any_more(
+    paths: Paths, image: str
+) -> None:
+    told = make("image-stand-in", "localhost/before", "cannot be pulled")
+    degraded = replace(EARLIER, image=image, result=Result.DEGRADED, findings=(told,))
+    record.write(paths, Record(Result.DEGRADED, "11:00", in_force=degraded))
+    account = Account(paths, time.monotonic())
+    account.decided(ASKED, Decision(Action.KEEP, "because"))
+    account.kept()
+    account.write()
+    found = on_disk(paths)
+    assert found.in_force is not None
+    asked = image == ASKED.image
+    assert found.result is (Result.APPLIED if asked else Result.DEGRADED)
+    assert found.findings == found.in_force.findings == (() if asked else (told,))
+
+
+def test_the_time_it_took_stands_when_it_is_judged(paths: Paths) -> None:
+    account = opened(paths)
+    account.judged(Outcome(Result.APPLIED))
+    first = account.record().seconds
+    assert 0 < first < 60
+    assert account.record().seconds == first
+
+
+def test_a_result_stands_when_it_is_on_disk_and_not_before(paths: Paths) -> None:
+    account = opened(paths)
+    account.judged(Outcome(Result.APPLIED))
+    paths.status.unlink()
+    paths.status.mkdir()
+    with pytest.raises(HostError):
+        account.ready(Notifier())
+    assert not account.concluded
+    paths.status.rmdir()
+    account.ready(Notifier())
+    assert account.concluded
+
+
+def test_a_run_that_was_not_judged_has_the_time_it_took_too(paths: Paths) -> None:
+    account = Account(paths, time.monotonic() - 5)
+    account.failed("podman", "no socket")
+    assert 5 <= account.record().seconds < 60
+
+
+LATENCY = Hold("force_latency", "7", "7", "12:00")
+
+
+def test_what_is_held_is_on_record_and_a_failed_reload_leaves_it(paths: Paths) -> None:
+    account = opened(paths)
+    account.begins(IMAGE)
+    account.judged(Outcome(Result.APPLIED), (LATENCY,))
+    account.write()
+    again = Account(paths, time.monotonic(), Why.RELOAD)
+    again.decided(ASKED, Decision(Action.APPLY, "because"))
+    again.begins(IMAGE)
+    again.failed("podman", "no socket")
+    again.write()
+    found = on_disk(paths).in_force
+    assert found is not None
+    assert found.holds == (LATENCY,)
+
+
+def test_what_is_held_again_changes_what_is_in_force_and_its_result(paths: Paths) -> None:
+    account = Account(paths, time.monotonic())
+    account.decided(ASKED, Decision(Action.KEEP, "because"))
+    account.kept()
+    lost = make("lost-after-exit", "force_latency", "no")
+    account.held(Outcome(Result.DEGRADED, (lost,)), (LATENCY,))
+    done = account.record()
+    assert (done.result, done.findings) == (Result.DEGRADED, (lost,))
+    assert done.in_force == replace(
+        EARLIER, result=Result.DEGRADED, findings=(lost,), holds=(LATENCY,)
+    )
+
+
+@pytest.mark.parametrize("result", [Result.APPLIED, Result.DEGRADED])
+def test_what_was_read_back_changes_the_result_and_what_is_in_force(
+    paths: Paths, result: Result
+) -> None:
+    account = opened(paths)
+    account.begins(IMAGE)
+    account.judged(Outcome(Result.APPLIED))
+    values = (Value("vm.x", "different", "1", "2"),)
+    account.checked(values, Outcome(result, (REFUSED,)))
+    done = account.record()
+    assert (done.values, done.result, done.findings) == (values, result, (REFUSED,))
+    assert done.in_force is not None
+    assert (done.in_force.result, done.in_force.findings) == (result, (REFUSED,))
+
+
+def test_what_else_is_taken_down(paths: Paths) -> None:
+    account = Account(paths, time.monotonic() - 5)
+    account.attempted(Passing("podman", "no socket"))
+    account.attempted(Passing("timeout", "it hung"))
+    account.asks_of_the_kernel(("a=1",))
+    account.met({"kubelet.service": "inactive"})
+    account.steps.append(Step("inputs", 0.1))
+    done = account.record()
+    assert [(each.kind, each.message) for each in done.attempts] == [
+        ("podman", "no socket"), ("timeout", "it hung"),
+    ]  # fmt: skip
+    assert all(5 <= each.at < 60 for each in done.attempts)
+    assert done.kernel_arguments == ("a=1",)
+    assert done.units == {"kubelet.service": "inactive"}
+    assert done.steps == (Step("inputs", 0.1),)
+
+
+def test_where_nothing_ran_yet_nothing_is_in_force(tmp_path: Path) -> None:
+    account = Account(Paths(tmp_path), 0.0)
+    account.checked((), Outcome(Result.DEGRADED))
+    assert account.in_force is None
+
+
+CHANGE = (Why.RELOAD, Why.FORCE, Why.NOTICE)
+
+
+def changing(paths: Paths, why: Why) -> Account:
+    account = Account(paths, time.monotonic(), why)
+    account.decided(ASKED, Decision(Action.APPLY, "because", guarded=True))
+    return account
+
+
+@pytest.mark.parametrize("why", CHANGE)
+def test_a_change_that_fails_before_tuned_leaves_what_is_in_force(paths: Paths, why: Why) -> None:
+    account = changing(paths, why)
+    account.failed("podman", "no socket")
+    account.write()
+    found = on_disk(paths)
+    assert (found.action, found.result, found.in_force) == (
+        "change-failed", Result.DEGRADED, EARLIER,
+    )  # fmt: skip
+    assert [(each.kind, each.subject) for each in found.findings] == [("change-failed", "podman")]
+    assert "no socket" in found.findings[0].message
+    assert "already" not in found.findings[0].message
+    # Nobody has asked for a change by starting the unit.
+    account = changing(paths, Why.START)
+    account.failed("podman", "no socket")
+    assert account.record().result is Result.FAILED
+
+
+@pytest.mark.parametrize("why", CHANGE)
+def test_a_change_that_fails_in_tuned_degrades_what_is_in_force(paths: Paths, why: Why) -> None:
+    account = changing(paths, why)
+    account.begins(IMAGE)
+    account.judged(Outcome(Result.FAILED, (make("timeout", "x", "it hung"),)))
+    account.write()
+    found = on_disk(paths)
+    assert found.in_force is not None
+    assert (found.in_force.profile, found.in_force.result) == ("old", Result.DEGRADED)
+    assert "it hung; some settings may be those of 'site' already" in found.findings[0].message
+    assert found.in_force.findings == found.findings
+    # The next failure takes the place of this one.
+    account = changing(paths, why)
+    account.failed("podman", "no socket")
+    assert [each.subject for each in account.record().findings] == ["podman"]
+
+
+def test_a_profile_that_tuned_refuses_has_changed_nothing(paths: Paths) -> None:
+    account = changing(paths, Why.RELOAD)
+    account.begins(IMAGE)
+    account.judged(Outcome(Result.FAILED, (make("unknown-profile", "x", "no such"),)))
+    assert account.record().in_force == EARLIER
+
+
+def test_what_another_boot_has_left_says_nothing(paths: Paths) -> None:
+    other = replace(EARLIER, boot_id="other")
+    record.write(paths, Record(Result.APPLIED, "11:00", boot_id="other", in_force=other))
+    assert Account(paths, 0.0).in_force is None
+    account = changing(paths, Why.RELOAD)
+    account.failed("podman", "no socket")
+    assert (account.record().result, account.record().in_force) == (Result.FAILED, None)
+    # Nothing is in force, and what is deferred for being late does not make it so.
+    account = Account(paths, 0.0)
+    account.decided(ASKED, Decision(Action.DEFER, "late", waits=Waits.FIRST))
+    account.kept()
+    assert (account.record().result, account.record().in_force) == (Result.DEFERRED, None)
+
+
+def test_what_waits_is_on_record_since_it_was_first_seen(paths: Paths) -> None:
+    def seen(waits: Waits, asked: Inputs = ASKED) -> Record:
+        account = Account(paths, time.monotonic())
+        account.decided(asked, Decision(Action.DEFER, "because", waits=waits))
+        account.kept()
+        return account.write()
+
+    first = seen(Waits.PROFILE)
+    assert first.deferred is not None
+    assert first.deferred.fingerprint == ASKED.fingerprint
+    assert (first.action, first.result, first.in_force) == ("defer", Result.APPLIED, EARLIER)
+    time.sleep(0.002)  # record.now() counts milliseconds
+    assert seen(Waits.PROFILE).deferred == first.deferred
+    other = seen(Waits.PROFILE, replace(ASKED, profile="other")).deferred
+    assert other is not None
+    assert other.since > first.deferred.since
+    assert seen(Waits.NOTHING).deferred is None
+
+
+def test_of_what_others_own_the_last_attempt_is_told(paths: Paths) -> None:
+    account = opened(paths)
+    account.handed_over((Handed("a", "lost", "1", "0", "0"), Handed("b", "lost", "1", "0", "0")))
+    account.handed_over((Handed("a", "put-back", "1", "0", "1"),))
+    assert [(each.key, each.how) for each in account.record().handover] == [
+        ("a", "put-back"), ("b", "lost"),
+    ]  # fmt: skip
+
+
+def test_what_is_kept_is_still_told_of(paths: Paths) -> None:
+    earlier = Record(
+        Result.APPLIED, "11:00", in_force=EARLIER, values=(Value("vm.x", "verified", "1"),),
+        kernel_arguments=("a=1",), late=("crio.service",),
+        handover=(Handed("x", "left-out", "1", "0", "1"),),
+        residue=(Residue("y", "put-back", "1", "2", "1"),),
+    )  # fmt: skip
+    record.write(paths, earlier)
+    account = Account(paths, time.monotonic())
+    account.decided(ASKED, Decision(Action.KEEP, "because"))
+    account.kept()
+    found = account.record()
+    for name in ("values", "kernel_arguments", "late", "handover", "residue"):
+        assert getattr(found, name) == getattr(earlier, name)
+
+
+def test_a_first_one_that_waits_is_deferred_and_nothing_is_in_force(tmp_path: Path) -> None:
+    account = Account(Paths(tmp_path), time.monotonic())
+    account.decided(ASKED, Decision(Action.DEFER, "late", waits=Waits.FIRST), ["crio.service"])
+    account.kept()
+    found = account.record()
+    assert (found.result, found.in_force, found.late) == (
+        Result.DEFERRED, None, ("crio.service",),
+    )  # fmt: skip
+
+
+def test_a_doubt_about_the_inputs_degrades_each_run_and_not_what_is_in_force(paths: Paths) -> None:
+    doubt = make("torn-image-env", "image.env", "torn")
+    doubtful = replace(ASKED, doubts=(doubt,))
+    for _ in range(2):
+        account = Account(paths, time.monotonic())
+        account.decided(doubtful, Decision(Action.KEEP, "because"))
+        account.kept()
+        found = account.write()
+        assert (found.result, found.findings, found.in_force) == (
+            Result.DEGRADED, (doubt,), EARLIER,
+        )  # fmt: skip
+    account = Account(paths, time.monotonic())
+    account.decided(doubtful, Decision(Action.APPLY, "because"))
+    account.judged(Outcome(Result.APPLIED))
+    account.checked((), Outcome(Result.APPLIED))
+    found = account.record()
+    assert (found.result, found.findings) == (Result.DEGRADED, (doubt,))
+    assert found.in_force is not None
+    assert (found.in_force.result, found.in_force.findings) == (Result.APPLIED, ())
+
+
+def test_an_earlier_record_that_cannot_be_read_says_nothing_but_is_told_of(
+    paths: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths.status.write_text("torn {")
+    with caplog.at_level(logging.WARNING):
+        assert Account(paths, 0.0).in_force is None
+    assert f"{paths.status}: found no record of a run" in caplog.text
+
+
+def test_a_record_that_cannot_be_written_does_not_hide_what_failed(
+    paths: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    account = opened(paths)
+    account.failed("podman", "no socket")
+    paths.status.unlink()
+    paths.status.mkdir()
+    account.write_if_possible()
+    assert f"cannot write {paths.status}" in caplog.text

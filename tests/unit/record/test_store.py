@@ -1,0 +1,181 @@
+"""status.json: what was written is read back, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocp_tuned_boot import __version__
+from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.progress import Step
+from ocp_tuned_boot.record import store as record
+from ocp_tuned_boot.record.store import Attempt, Deferred, Handed, Hold, InForce, Record, Residue
+from ocp_tuned_boot.settings.values import Value
+from ocp_tuned_boot.tuned.findings import Finding
+from ocp_tuned_boot.tuned.judge import Result
+
+FINDING = Finding("setting-refused", "vm.x", "no…", "do this")
+IN_FORCE = InForce("boot", Result.DEGRADED, "site", "localhost/a", "id", "f" * 64, "12:00",
+                   (FINDING,), (Hold("force_latency", "cstate.id:1", "2", "12:00"),))  # fmt: skip
+FULL = Record(
+    Result.DEGRADED, "12:00", "boot", "apply", "because", "site", "localhost/a", "id", "tuned",
+    "f" * 64, (FINDING,), (Step("inputs", 0.1), Step("tuned", 0.2)), seconds=0.3,
+    units={"kubelet.service": "active"}, kernel_arguments=("a=1",),
+    attempts=(Attempt(0.2, "podman", "no socket"),),
+    values=(Value("vm.x", "verified", "1", "1"),), in_force=IN_FORCE, late=("crio.service",),
+    deferred=Deferred("profile", "g", "new", "localhost/b", "13:00"),
+    handover=(Handed("net.x", "left-out", "1", "0", "1"),),
+    residue=(Residue("vm.y", "put-back", "1", "5", "1"),),
+)  # fmt: skip
+PLAIN = replace(FULL, late=(), deferred=None)
+TEXT = st.text(max_size=20)
+RECORDS = st.builds(
+    replace,
+    st.just(FULL),
+    result=st.sampled_from(Result),
+    profile=TEXT,
+    findings=st.lists(st.builds(Finding, TEXT, TEXT, TEXT, TEXT, st.booleans())).map(tuple),
+    steps=st.lists(st.builds(Step, TEXT, st.floats(0, 1e6))).map(tuple),
+    seconds=st.floats(0, 1e6),
+    units=st.dictionaries(TEXT, TEXT),
+    values=st.sampled_from([None, (), FULL.values]),
+    in_force=st.sampled_from([None, IN_FORCE]),
+)
+
+
+@given(RECORDS)
+def test_what_is_written_is_read_back(done: Record) -> None:
+    assert record.from_json(record.to_json(done), "x") == done
+
+
+def test_it_is_json_for_agents() -> None:
+    content = json.loads(record.to_json(FULL))
+    assert content["version"] == record.VERSION
+    assert content["program"] == __version__
+    assert content["result"] == "degraded"
+    assert content["steps"][0] == {"name": "inputs", "seconds": 0.1}
+    assert content["findings"][0]["kind"] == "setting-refused"
+    assert content["in_force"]["image_id"] == "id"
+
+
+def test_what_an_earlier_release_has_written_is_read() -> None:
+    # An upgrade in mid-boot must not make us forget what is in force.
+    content = json.loads(record.to_json(FULL))
+    for new in ("late", "deferred", "handover", "residue"):
+        del content[new]
+    del content["in_force"]["holds"]
+    for value in content["values"]:
+        del value["path"]
+    found = record.from_json(json.dumps(content), "x")
+    assert FULL.in_force is not None
+    in_force = replace(FULL.in_force, holds=())
+    assert found == replace(
+        FULL, late=(), deferred=None, handover=(), residue=(), in_force=in_force
+    )
+
+
+@pytest.mark.parametrize(("waits", "reason"), [("profile", "Deferred"), ("image", "AsExpected")])
+def test_a_profile_that_waits_is_in_the_conditions_and_an_image_is_not(
+    waits: str, reason: str
+) -> None:
+    assert FULL.deferred is not None
+    done = replace(FULL, deferred=replace(FULL.deferred, waits=waits))
+    applied = json.loads(record.to_json(done))["conditions"][0]
+    assert applied["reason"] == reason
+
+
+def test_a_record_that_is_torn_is_none() -> None:
+    text = record.to_json(FULL).rstrip()
+    for end in range(len(text)):
+        with pytest.raises(HostError, match=r"^/x: found no record of a run"):
+            record.from_json(text[:end], "/x")
+
+
+def test_what_a_later_release_has_added_is_passed_over() -> None:
+    content = json.loads(record.to_json(FULL))
+    for part in (content, content["in_force"], content["findings"][0], content["steps"][0]):
+        part["surprise"] = 1
+    assert record.from_json(json.dumps(content), "/x") == FULL
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 0}, {"version": None}, {"result": "splendid"}, {"findings": None},
+        {"findings": [{"kind": 1}]}, {"steps": [1]}, {"in_force": {"boot_id": "x"}},
+        {"in_force": 1}
+    ],
+)  # fmt: skip
+def test_what_this_version_did_not_write_is_refused(change: dict[str, object]) -> None:
+    content = {**json.loads(record.to_json(FULL)), **change}
+    with pytest.raises(HostError, match=r"^/x: found "):
+        record.from_json(json.dumps(content), "/x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seconds": "soon"}, {"profile": 5}, {"boot_id": None}, {"units": ["x"]},
+        {"kernel_arguments": "abc"}, {"steps": [{"name": "x", "seconds": "y"}]},
+        {"attempts": [{"at": "x", "kind": "x", "message": "x"}]}, {"steps": {}},
+        {"findings": [{"kind": 1, "subject": 2, "message": 3}]}, {"in_force": []},
+    ],
+)  # fmt: skip
+def test_a_field_of_another_type_is_refused(change: dict[str, object]) -> None:
+    content = {**json.loads(record.to_json(FULL)), **change}
+    with pytest.raises(HostError, match=r"^/x: found "):
+        record.from_json(json.dumps(content), "/x")
+
+
+def test_json_that_is_nested_without_end_is_refused() -> None:
+    with pytest.raises(HostError, match=r"^/x: found no record of a run"):
+        record.from_json("[" * 100_000, "/x")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "1", '"x"', "{}"])
+def test_other_json_is_refused(text: str) -> None:
+    with pytest.raises(HostError, match=r"^/x: found no record of a run"):
+        record.from_json(text, "/x")
+
+
+def test_no_file_is_no_record(tmp_path: Path) -> None:
+    assert record.read(Paths(tmp_path)) is None
+    paths = Paths(tmp_path)
+    paths.run.mkdir(parents=True)
+    record.write(paths, FULL)
+    assert record.read(paths) == FULL
+    assert [path.name for path in paths.run.iterdir()] == ["status.json"]
+
+
+@pytest.mark.parametrize(
+    ("done", "line"),
+    [
+        (replace(FULL, result=Result.APPLIED, findings=()),
+         "Applied: site in 0.30 s; late: crio.service already ran"),
+        (replace(FULL, result=Result.APPLIED, findings=(), late=()), "Applied: site in 0.30 s"),
+        (PLAIN, "Degraded: site in 0.30 s: no…"),
+        (replace(PLAIN, findings=(FINDING,) * 2), "Degraded: site in 0.30 s: no… (and 1 more)"),
+        (replace(PLAIN, findings=(FINDING,) * 3), "Degraded: site in 0.30 s: no… (and 2 more)"),
+        (replace(FULL, result=Result.FAILED), "Failed: no…; do this"),
+        (replace(PLAIN, action="keep"), "Degraded: site, kept as it is since 12:00: no…"),
+        (replace(PLAIN, action="keep", in_force=None), "Degraded: site in 0.30 s: no…"),
+        (replace(FULL, action="defer"),
+         ("Degraded: site, kept as it is since 12:00: no…; "
+         "another profile waits for the next boot or a reload: new")),
+        (replace(FULL, action="keep", deferred=Deferred("image", "f", "site", "new", "13:00")),
+         ("Degraded: site, kept as it is since 12:00: no…; "
+         "another image waits for the next boot or a reload: new")),
+        (replace(FULL, result=Result.DEFERRED),
+         "Deferred: site waits for the next boot or a reload: because"),
+        (replace(FULL, result=Result.APPLYING, findings=()),
+         "Unfinished: TuneD is applying site, or was cut off in doing so"),
+    ],
+)  # fmt: skip
+def test_the_line_for_systemctl_status(done: Record, line: str) -> None:
+    assert done.summary() == line

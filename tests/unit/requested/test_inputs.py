@@ -1,0 +1,369 @@
+"""What is asked for: each input is whole and checked, or refused with the file's name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ocp_tuned_boot.errors import ConfigurationError, HostError
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.requested import inputs, lastgood
+from ocp_tuned_boot.requested.inputs import Inputs, ProfileFile
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tuned", "localhost/tuned:x", "quay.io/openshift/origin-tuned:4.20",
+        f"quay.io/openshift-release-dev/ocp-v4.0-art-dev@{DIGEST}",
+        f"registry.example:5000/a/b__c-d.e:v1.2@{DIGEST}", "[fd00::1]:5000/tuned",
+        "Registry.Example/tuned",
+    ],
+)  # fmt: skip
+def test_an_image_reference(text: str) -> None:
+    assert inputs.parse_image_reference(text, "x") == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " ", "has space", "Upper/Case", "a//b", "a/", "/a", "a:", "a:b:c", "a@sha256:short",
+        "docker://a", "a\nb", "a;b", "$(a)", "-a", "a:" + "x" * 129, "…",
+    ],
+)  # fmt: skip
+def test_what_is_no_image_reference(text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        inputs.parse_image_reference(text, "x.env: NTO_IMAGE")
+    assert caught.value.message.startswith(f"x.env: NTO_IMAGE: found {text!r}, expected an image")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "x: the file is empty, expected NTO_IMAGE="),
+        (" \n\t\n", "x: the file is empty, expected NTO_IMAGE="),
+        ("# nothing\n", "x: found no variable, expected NTO_IMAGE="),
+        ("B=1\nA=2\n", "x: found A, B, expected NTO_IMAGE="),
+        ("NTO_IMAGE=a/b", "x: line 1: found no newline at the end, expected a whole line"),
+        ("A=1\nNTO_IMAGE=a/b\nC", "x: line 3: found no newline at the end"),
+        ("NTO_IMAGE=a/b\n\0\0\0\n", "x: line 2: found a NUL byte, expected text; the file is torn"),
+        ("NTO_IMAGE='a/b\n", "x: line 1: found no closing ', expected one; the file is torn"),
+        ("NTO_IMAGE=a b\n", "x: NTO_IMAGE: found 'a b', expected an image reference"),
+    ],
+)
+def test_an_image_env_that_is_not_whole(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        inputs.parse_image_env(text, "x")
+    assert caught.value.message.startswith(message)
+
+
+def test_a_file_cut_off_anywhere_is_refused_or_means_the_same() -> None:
+    whole = "# image\nOTHER='a\nb'\nNTO_IMAGE=localhost/tuned:x\n"
+    for end in range(len(whole)):
+        with pytest.raises(ConfigurationError):
+            inputs.parse_image_env(whole[:end], "x")
+    assert inputs.parse_image_env(whole, "x") == "localhost/tuned:x"
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc", "a/b", "", "a b", "a\n", ".", "..", "recommend.d", "tuned-main.conf",
+             "active_profile", "x" * 256, "é", "${f:exec:id}"],
+)  # fmt: skip
+def test_what_is_no_profile_name(name: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        inputs.parse_profile_name(name, "x")
+    assert caught.value.message.startswith(f"x: found {name!r}, expected a profile name")
+
+
+@pytest.mark.parametrize(
+    ("text", "profile"),
+    [
+        ("[openshift-node]\n", "openshift-node"),
+        ("# comment\n  ; comment\n\n \t\n  [a.b_c-1]  \n", "a.b_c-1"),
+        ("[no-newline]", "no-newline"),
+    ],
+)
+def test_a_recommend_file(text: str, profile: str) -> None:
+    assert inputs.parse_recommend(text, "x") == profile
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "x: the file is empty, expected a line '[<profile>]'"),
+        ("# [a]\n\n", "x: the file is empty"),
+        ("a\n", "x: line 1: found 'a', expected '[<profile>]'"),
+        ("a]\n", "x: line 1: found 'a]', expected '[<profile>]'"),
+        ("[a\n", "x: line 1: found '[a', expected '[<profile>]'"),
+        ("\n[a]\n[b]\n", "x: line 3: found '[b]', expected nothing after '[a]'"),
+        ("[a]\nvirt=.*\n", "x: line 2: found 'virt=.*', expected nothing after '[a]'"),
+        ("[../../etc]\n", "x: line 1: found '../../etc', expected a profile name"),
+        ("[]\n", "x: line 1: found '', expected a profile name"),
+    ],
+)
+def test_a_recommend_file_that_names_no_one_profile(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        inputs.parse_recommend(text, "x")
+    assert caught.value.message.startswith(message)
+
+
+@pytest.mark.parametrize("parse", [inputs.parse_image_env, inputs.parse_recommend])
+@given(text=st.text(max_size=60))
+def test_any_text_is_read_or_refused(parse: Callable[[str, str], str], text: str) -> None:
+    refusal = "x: "
+    try:
+        parse(text, "x")
+    except ConfigurationError as error:
+        refusal = error.message
+    assert refusal.startswith("x: ")
+
+
+ASKED = Inputs("localhost/a", "site", "tuned", "boot-1", "aws", (ProfileFile("site/f", b"1"),))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"profile": "other"}, {"contract": "operand"}, {"provider": ""}, {"files": ()},
+        {"files": (ProfileFile("site/g", b"1"),)}, {"files": (ProfileFile("site/f", b"2"),)},
+        {"files": (ProfileFile("site/f", b"1", executable=True),)},
+        # Nothing moves from one field to its neighbour unnoticed.
+        {"profile": "sitetuned", "contract": ""}, {"files": (ProfileFile("site/f1", b""),)},
+    ],
+)  # fmt: skip
+def test_the_fingerprint_is_of_all_that_can_change_the_result(change: dict[str, object]) -> None:
+    assert replace(ASKED, **change).fingerprint != ASKED.fingerprint  # type: ignore[arg-type]
+
+
+def test_the_fingerprint_is_not_of_the_image_or_the_boot() -> None:
+    other = replace(ASKED, image="localhost/b", boot_id="boot-2")
+    assert other.fingerprint == ASKED.fingerprint
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    """A host on which everything is asked for as it should be."""
+    paths = Paths(tmp_path)
+    for path, text in (
+        (paths.boot_id, "boot-1\n"),
+        (paths.image_env, "NTO_IMAGE=localhost/a\n"),
+        (paths.recommend, "[site]\n"),
+        (paths.profiles / "site/tuned.conf", "[main]\n"),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return paths
+
+
+def test_everything_is_read(paths: Paths) -> None:
+    script = paths.profiles / "site/deep/script.sh"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    paths.provider.write_text("aws\n")
+    (paths.profiles / "README").write_text("beside the profiles")
+    asked = inputs.read(paths, "operand", image="stand/in", profile="stand-in")
+    assert asked == Inputs(
+        "localhost/a", "site", "operand", "boot-1", "aws",
+        (ProfileFile("site/deep/script.sh", b"#!/bin/sh\n", True),
+         ProfileFile("site/tuned.conf", b"[main]\n")),
+    )  # fmt: skip
+
+
+def test_boot_conf_stands_in_where_no_agent_writes(paths: Paths) -> None:
+    paths.image_env.unlink()
+    paths.recommend.unlink()
+    asked = inputs.read(paths, "tuned", image="stand/in", profile="stand-in")
+    assert (asked.image, asked.profile) == ("stand/in", "stand-in")
+    with pytest.raises(ConfigurationError, match=f"{paths.image_env}: there is no such file"):
+        inputs.read(paths, "tuned", profile="stand-in")
+    with pytest.raises(ConfigurationError, match=f"{paths.recommend}: there is no such file"):
+        inputs.read(paths, "tuned", image="stand/in")
+
+
+def test_a_profile_folder_that_is_missing_is_fine(paths: Paths) -> None:
+    (paths.profiles / "site/tuned.conf").unlink()
+    (paths.profiles / "site").rmdir()
+    paths.profiles.rmdir()
+    assert inputs.read(paths, "tuned").files == ()
+
+
+def test_no_boot_id_is_an_error(paths: Paths) -> None:
+    paths.boot_id.unlink()
+    with pytest.raises(HostError, match=f"cannot read {paths.boot_id}: No such file"):
+        inputs.read(paths, "tuned")
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "dangling", "fifo", "endless"])
+def test_what_a_pod_may_put_into_a_profile_is_refused_by_name(paths: Paths, kind: str) -> None:
+    path = paths.profiles / "site/odd"
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        to = {"link": "tuned.conf", "folder": ".", "dangling": "x", "endless": "/dev/zero"}
+        path.symlink_to(to[kind])
+    with pytest.raises(HostError, match=f"cannot read {path}: "):
+        inputs.read(paths, "tuned")
+
+
+@pytest.mark.parametrize("name", ["profiles", "profiles/site", "recommend.d"])
+def test_a_folder_of_the_agent_that_is_a_link_is_refused_by_name(paths: Paths, name: str) -> None:
+    folder = paths.agent / name
+    folder.rename(paths.root / "elsewhere")
+    folder.symlink_to(paths.root / "elsewhere")
+    with pytest.raises(HostError, match=str(folder)):
+        inputs.read(paths, "tuned")
+
+
+def test_profiles_that_are_no_folder_are_refused_by_name(paths: Paths) -> None:
+    paths.profiles.rename(paths.root / "elsewhere")
+    paths.profiles.touch()
+    with pytest.raises(HostError, match=f"cannot list {paths.profiles}: Not a directory"):
+        inputs.read(paths, "tuned")
+
+
+def test_folders_within_folders_have_an_end(paths: Paths) -> None:
+    deep = paths.profiles / "site" / "/".join("d" * inputs.DEPTH_LIMIT)
+    deep.mkdir(parents=True)
+    inputs.read(paths, "tuned")
+    (deep / "d").mkdir()
+    with pytest.raises(HostError, match="at most 8 levels of folders"):
+        inputs.read(paths, "tuned")
+
+
+def test_profiles_have_a_limit_together(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "PROFILES_LIMIT", len("[main]\n"))
+    inputs.read(paths, "tuned")
+    (paths.profiles / "site/more").write_text("x")
+    with pytest.raises(HostError, match="the profiles are larger than 7 bytes"):
+        inputs.read(paths, "tuned")
+
+
+def test_a_profile_that_is_not_utf_8_is_named_with_line_and_byte(paths: Paths) -> None:
+    conf = paths.profiles / "site/tuned.conf"
+    conf.write_bytes(b"[main]\nsummary=\xe9t\xe9\n")
+    with pytest.raises(ConfigurationError) as caught:
+        inputs.read(paths, "tuned")
+    assert caught.value.message == f"{conf}: line 2: found the byte 0xe9, expected UTF-8"
+    # Other files of a profile are TuneD's business: data of any kind.
+    conf.write_bytes(b"[main]\n")
+    (conf.parent / "data.bin").write_bytes(b"\xff\0")
+    assert inputs.read(paths, "tuned").files[0].data == b"\xff\0"
+
+
+PIECES = st.sampled_from([b"\n", b"a", "é".encode(), b"\xc3", b"\xff", b"\0"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.lists(PIECES).map(b"".join))
+def test_any_bytes_in_a_profile_are_kept_or_refused_by_name(paths: Paths, data: bytes) -> None:
+    conf = paths.profiles / "site/tuned.conf"
+    conf.write_bytes(data)
+    good, broken, _ = data.decode(errors="replace").partition("\ufffd")
+    if not broken:
+        assert inputs.read(paths, "tuned").files == (ProfileFile("site/tuned.conf", data),)
+        return
+    with pytest.raises(ConfigurationError) as caught:
+        inputs.read(paths, "tuned")
+    where, byte = f"{conf}: line {good.count(chr(10)) + 1}", data[len(good.encode())]
+    assert caught.value.message == f"{where}: found the byte 0x{byte:02x}, expected UTF-8"
+
+
+@pytest.mark.parametrize("name", ["image_env", "recommend", "provider"])
+def test_what_is_no_text_is_named_with_its_line(paths: Paths, name: str) -> None:
+    path: Path = getattr(paths, name)
+    path.write_bytes(b"# one\n# two \xff\n")
+    with pytest.raises(ConfigurationError) as caught:
+        inputs.read(paths, "tuned")
+    words = f"{path}: line 2: found a byte that is not UTF-8, expected text"
+    assert caught.value.message == words
+
+
+def written(paths: Paths, word: str, pause: float) -> None:
+    """One state of the agent's: three files that belong together, written in their time."""
+    for path in (paths.profiles / "site/tuned.conf", paths.profiles / "site/x.conf",
+                 paths.recommend):  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"[{word}]\n")
+        time.sleep(pause)
+
+
+def words(found: Inputs) -> set[str]:
+    return {found.profile, *(file.text.strip("[]\n") for file in found.files)}
+
+
+def test_what_is_being_rewritten_is_taken_as_one_state(paths: Paths) -> None:
+    shutil.rmtree(paths.profiles)
+    written(paths, "first", 0)
+    seen: list[set[str]] = []
+
+    def agent() -> None:
+        for word in ("second", "third", "fourth"):
+            written(paths, word, inputs.QUIET / 5)
+
+    thread = threading.Thread(target=agent)
+    thread.start()
+    while thread.is_alive():
+        seen.append(words(inputs.settled(paths, "tuned")))
+    seen.append(words(inputs.settled(paths, "tuned")))
+    assert all(len(each) == 1 for each in seen), seen
+    assert seen[-1] == {"fourth"}
+
+
+def test_a_file_that_is_gone_for_a_moment_is_waited_for(paths: Paths) -> None:
+    paths.recommend.unlink()
+    later = threading.Timer(inputs.QUIET / 3, paths.recommend.write_text, ["[later]\n"])
+    later.start()
+    assert inputs.settled(paths, "tuned").profile == "later"
+    later.join()
+
+
+def test_old_files_are_read_at_once(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "QUIET", 0.0)
+    time.sleep(0.01)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waited"))
+    assert inputs.settled(paths, "tuned") == inputs.read(paths, "tuned")
+
+
+def test_an_agent_that_never_ends_is_told_of(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "PATIENCE", 0.2)
+    started = time.monotonic()
+    with pytest.raises(HostError, match=r"it has been written again and again for 0.2 s"):
+        # The fixture has just written everything.
+        inputs.settled(paths, "tuned")
+    assert time.monotonic() - started < inputs.QUIET
+
+
+def test_a_torn_image_env_gives_way_to_the_last_image_that_worked(paths: Paths) -> None:
+    paths.image_env.write_text("NTO_IM")
+    with pytest.raises(ConfigurationError, match="the file is torn"):
+        inputs.read(paths, "tuned")
+    lastgood.remember(paths, "localhost/worked", "id")
+    found = inputs.read(paths, "tuned")
+    assert found.image == "localhost/worked"
+    (doubt,) = found.doubts
+    assert (doubt.kind, doubt.subject) == ("torn-image-env", str(paths.image_env))
+    assert "the file is torn; the last image that worked is used" in doubt.message
+    # A file that is not there is not torn.
+    paths.image_env.unlink()
+    with pytest.raises(ConfigurationError, match="there is no such file"):
+        inputs.read(paths, "tuned")
+
+
+@pytest.mark.parametrize("name", ["recommend.d", "ocp-tuned-boot-guard", "tuned-main.conf"])
+def test_a_profile_of_a_name_that_is_used_already_is_refused(paths: Paths, name: str) -> None:
+    (paths.profiles / name).mkdir()
+    (paths.profiles / name / "tuned.conf").touch()
+    with pytest.raises(ConfigurationError, match=f"found a profile named '{name}'"):
+        inputs.read(paths, "tuned")

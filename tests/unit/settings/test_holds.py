@@ -1,0 +1,333 @@
+"""What is to stay open: what a profile means by it, and how it is handed over without a gap."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.systemd import Notifier, Stored
+from ocp_tuned_boot.record.store import Hold, InForce
+from ocp_tuned_boot.settings import holds
+from ocp_tuned_boot.settings.holds import CState, Standing, State
+from ocp_tuned_boot.tuned import log as tunedlog
+from ocp_tuned_boot.tuned.findings import make
+from ocp_tuned_boot.tuned.judge import Result
+from ocp_tuned_boot.tuned.profiles import Setting
+from tests.unit import fake_manager
+from tests.unit.fake_manager import Manager
+
+KNOWN = (CState(0, "POLL", 0), CState(1, "C1", 2), CState(2, "C1E", 10), CState(3, "C6", 133))
+SOCKET = Setting("rtentsk", "rtentsk", "")
+LATENCY_LINE = (
+    "2026-11-23 22:28:17,872 INFO     tuned.plugins.plugin_cpu: setting new cpu latency 7"
+)
+UNABLE = "unable to evaluate latency value (probably wrong settings in the 'cpu' section)"
+SOCKET_LINE = (
+    "2026-11-23 22:28:20,408 INFO     tuned.plugins.plugin_rtentsk: "
+    "opened SOF_TIMESTAMPING_OPT_TX_SWHW socket"
+)
+
+
+def asks(value: str, unknown: str = "") -> Setting:
+    return Setting("cpu", "force_latency", value, unknown)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    """A host whose effective latency is what its device has, a plain file here."""
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/cpu_dma_latency").write_bytes(struct.pack("=i", 2_000_000_000))
+    for state in KNOWN:
+        folder = tmp_path / f"sys/devices/system/cpu/cpu0/cpuidle/state{state.id}"
+        folder.mkdir(parents=True)
+        (folder / "name").write_text(state.name + "\n")
+        (folder / "latency").write_text(f"{state.latency}\n")
+    return Paths(tmp_path)
+
+
+@pytest.fixture
+def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
+    with fake_manager.listening() as (address, listening):
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        yield listening
+
+
+# The lab has the same table for the real TuneD: tests/lab/test_holds.py.
+FORMS = {
+    "7": 7,
+    " 7 ": 7,
+    "0": 0,
+    "cstate.id:1": 2,
+    "cstate.id: 1": 2,
+    "cstate.id:3": 133,
+    "cstate.id:9": None,
+    "cstate.id:x": None,
+    "cstate.id:0": 0,
+    "cstate.id_no_zero:0": None,
+    "cstate.id_no_zero:1": 2,
+    "cstate.name:C1E": 10,
+    "cstate.name:c1e": None,
+    "cstate.name:POLL": 0,
+    "cstate.name_no_zero:POLL": None,
+    "cstate.name_no_zero:C6": 133,
+    "cstate.id_no_zero:0|cstate.id:1|9": 2,
+    "cstate.name:XYZ|cstate.id:9|10": 10,
+    "cstate.name:XYZ|None|10": None,
+    "none": None,
+    "None": None,
+    "NONE": None,
+    "cstate.name:XYZ| 10": 10,
+    " cstate.id:1|11": 11,
+    "1.5": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize("text", FORMS)
+def test_every_form_of_force_latency(paths: Paths, text: str) -> None:
+    assert holds.cstates(paths) == KNOWN
+    assert holds.latency(text, KNOWN) == FORMS[text]
+
+
+@given(st.text(alphabet="cstate.idnm_zrou:|0129 CNXoe-", max_size=40))
+def test_no_text_breaks_it(text: str) -> None:
+    found = holds.latency(text, KNOWN)
+    assert found is None or isinstance(found, int)
+
+
+def test_a_machine_without_idle_states_has_none(tmp_path: Path) -> None:
+    assert holds.cstates(Paths(tmp_path)) == ()
+    broken = tmp_path / "sys/devices/system/cpu/cpu0/cpuidle/state0"
+    broken.mkdir(parents=True)
+    (broken / "name").write_text("POLL")
+    (broken / "latency").write_text("soon")
+    assert holds.cstates(Paths(tmp_path)) == ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "expected"),
+    [
+        ([], "", []),
+        ([asks("cstate.id:1")], "", [Hold("force_latency", "cstate.id:1", "2")]),
+        # TuneD's own number wins; and what it did not set is not lost.
+        ([asks("cstate.id:1")], LATENCY_LINE, [Hold("force_latency", "cstate.id:1", "7")]),
+        ([asks("${f:x}", "TuneD computes it")], LATENCY_LINE,
+         [Hold("force_latency", "${f:x}", "7")]),
+        ([asks("7", "[cpu] has uname_regex")], "", []),
+        ([asks("None")], "", []),
+        # What TuneD could not make out it has not set; -1 is a request for nothing.
+        ([asks("9")], LATENCY_LINE.replace("setting new cpu latency 7", UNABLE), []),
+        ([asks("-1")], "", []),
+        ([asks("-1")], LATENCY_LINE.replace("latency 7", "latency -1"), []),
+        ([], LATENCY_LINE, [Hold("force_latency", "", "7")]),
+        ([SOCKET], "", [Hold("rtentsk")]),
+        ([Setting("rtentsk", "rtentsk", "", "[rtentsk] has uname_regex")], "", []),
+        ([], SOCKET_LINE, [Hold("rtentsk")]),
+        ([SOCKET, asks("7")], f"{LATENCY_LINE}\n{SOCKET_LINE}",
+         [Hold("force_latency", "7", "7"), Hold("rtentsk")]),
+    ],
+)  # fmt: skip
+def test_what_is_to_be_held(
+    paths: Paths, asked: list[Setting], said: str, expected: list[Hold]
+) -> None:
+    log = tunedlog.parse(said.splitlines())
+    assert list(holds.wanted(paths, asked, log)) == expected
+
+
+def taken(paths: Paths, asked: list[Hold], known: tuple[State, ...] = ()) -> tuple[State, ...]:
+    return holds.take(paths, Notifier(in_unit=True), asked, known)
+
+
+def test_what_is_taken_is_stored_under_its_name_and_has_the_request(
+    paths: Paths, manager: Manager
+) -> None:
+    latency, sockets = taken(paths, [Hold("force_latency", "7", "7"), Hold("rtentsk")])
+    assert (latency.in_force, sockets.in_force) == (True, True)
+    assert manager.names == ["cpu-dma-latency", "rtentsk"]
+    assert holds.effective_latency(paths) == 7
+    assert latency.hold.since
+    assert sockets.hold.value.startswith("socket:[")
+    # All of them: what systemd polls it may drop.
+    stores = [lines for lines in manager.messages if lines[0] == "FDSTORE=1"]
+    assert all("FDPOLL=0" in lines for lines in stores)
+
+
+def test_there_is_no_moment_without_a_request_while_it_is_replaced(
+    paths: Paths, manager: Manager
+) -> None:
+    first = taken(paths, [Hold("force_latency", "7", "7"), Hold("rtentsk")])
+    at = len(manager.history)
+    latency, sockets = taken(paths, [Hold("force_latency", "20", "20"), Hold("rtentsk")], first)
+    assert (latency.hold.value, latency.in_force) == ("20", True)
+    assert manager.names == ["cpu-dma-latency", "rtentsk"]
+    steps = manager.history[at:]
+    assert all({"cpu-dma-latency", "cpu-dma-latency.next"} & set(names) for names in steps)
+    # What stays the same stays untouched.
+    assert sockets == first[1]
+    assert all("rtentsk" in names and "rtentsk.next" not in names for names in steps)
+
+
+def test_what_is_asked_again_is_not_touched(paths: Paths, manager: Manager) -> None:
+    asked = [Hold("force_latency", "7", "7"), Hold("rtentsk")]
+    first = taken(paths, asked)
+    at = len(manager.messages)
+    assert taken(paths, asked, first) == first
+    assert manager.messages[at:] == []
+
+
+def test_what_nobody_asks_for_is_let_go(paths: Paths, manager: Manager) -> None:
+    first = taken(paths, [Hold("force_latency", "7", "7"), Hold("rtentsk")])
+    assert taken(paths, [Hold("rtentsk")], first) == first[1:]
+    assert Notifier(in_unit=True).barrier(5)
+    assert manager.names == ["rtentsk"]
+    assert taken(paths, []) == ()
+    assert Notifier(in_unit=True).barrier(5)
+    assert manager.names == []
+
+
+@pytest.mark.parametrize("left", ["cpu-dma-latency.next", "cpu-dma-latency"])
+def test_what_a_killed_run_has_left_is_set_right_without_being_known(
+    paths: Paths, manager: Manager, left: str
+) -> None:
+    with (paths.root / "file").open("w") as file:
+        Notifier(in_unit=True).store(left, file.fileno())
+    (state,) = taken(paths, [Hold("force_latency", "7", "7")])
+    assert state.in_force
+    assert manager.names == ["cpu-dma-latency"]
+
+
+def test_a_store_that_takes_nothing_is_found_out(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake_manager.listening(maximum=0) as (address, _):
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        taken(paths, [Hold("rtentsk")])
+    (state,) = holds.look(paths, [Hold("rtentsk", "", "socket:[1]", "12:00")], Stored(0, ()))
+    assert state.why == "systemd holds 0 open files, expected rtentsk"
+
+
+def test_without_systemd_it_is_told(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    states = taken(paths, [Hold("force_latency", "7", "7"), Hold("rtentsk")])
+    why = "this run was started by hand, not by the unit"
+    assert [(state.why, state.hold.since) for state in states] == [(why, "")] * 2
+    # And nothing was tried: nobody would keep it.
+    assert holds.effective_latency(paths) == 2_000_000_000
+
+
+def test_a_systemd_that_has_gone_away_is_told(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake_manager.listening() as (address, _):
+        pass
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    (state,) = taken(paths, [Hold("rtentsk")])
+    assert "systemd has not said" in state.why
+
+
+def test_what_cannot_be_opened_is_told_and_nothing_older_stays(
+    paths: Paths, manager: Manager
+) -> None:
+    first = taken(paths, [Hold("force_latency", "7", "7")])
+    paths.cpu_dma_latency.unlink()
+    (state,) = taken(paths, [Hold("force_latency", "20", "20")], first)
+    assert state.why.startswith("it cannot be opened: ")
+    assert "cpu_dma_latency" in state.why
+    assert Notifier(in_unit=True).barrier(5)
+    assert manager.names == []
+
+
+def test_a_number_that_is_none_of_the_kernels_is_told(paths: Paths, manager: Manager) -> None:
+    (state,) = taken(paths, [Hold("force_latency", "9" * 12, "9" * 12)])
+    assert "is not a number of microseconds the kernel takes" in state.why
+    assert manager.names == []
+
+
+LATENCY = Hold("force_latency", "7", "7", "12:00")
+TIMESTAMPS = Hold("rtentsk", "", "socket:[17]", "12:00")
+
+
+@pytest.mark.parametrize(
+    ("effective", "stored", "expected"),
+    [
+        (7, Stored(2, ("cpu-dma-latency", "rtentsk")), ("", "")),
+        # Another's request is smaller: ours is in force all the same.
+        (3, Stored(2, ("cpu-dma-latency", "rtentsk")), ("", "")),
+        (7, Stored(2), ("", "")),
+        # Something superfluous makes nothing else lost.
+        (7, Stored(3), ("", "")),
+        (8, Stored(2), ("the latency in force is 8 µs, expected at most 7", "")),
+        (3, Stored(1), ("systemd holds 1 open file, expected cpu-dma-latency, rtentsk",) * 2),
+        (3, Stored(1, ("rtentsk",)),
+         ("systemd holds 1 open file (rtentsk), expected cpu-dma-latency, rtentsk", "")),
+        (7, Stored(3, ("cpu-dma-latency", "rtentsk", "rtentsk.next")),
+         ("", ("systemd holds 3 open files (cpu-dma-latency, rtentsk, rtentsk.next), "
+               "expected cpu-dma-latency, rtentsk"))),
+        (7, None, ("?systemd cannot be asked what it holds",) * 2),
+    ],
+)  # fmt: skip
+def test_a_hold_is_in_force_if_the_kernel_and_systemd_say_so(
+    paths: Paths, effective: int, stored: Stored | None, expected: tuple[str, str]
+) -> None:
+    paths.cpu_dma_latency.write_bytes(struct.pack("=i", effective))
+    found = holds.look(paths, [LATENCY, TIMESTAMPS], stored)
+    unknown = ["?" * (state.standing is Standing.UNKNOWN) for state in found]
+    assert tuple(sign + state.why for sign, state in zip(unknown, found)) == expected
+    assert [state.in_force for state in found] == [not why for why in expected]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"7"])
+def test_a_device_that_cannot_be_read_says_nothing_good(
+    paths: Paths, content: bytes | None
+) -> None:
+    paths.cpu_dma_latency.unlink()
+    if content is not None:
+        paths.cpu_dma_latency.write_bytes(content)
+    (found,) = holds.look(paths, [LATENCY], Stored(1))
+    assert "cpu_dma_latency cannot be read: " in found.why
+    # Who may not read it is not told that it is lost.
+    assert found.standing is Standing.UNKNOWN
+
+
+def test_holds_as_text() -> None:
+    assert holds.described(LATENCY) == "force_latency = 7 µs"
+    assert holds.described(Hold("force_latency", "cstate.id:1", "2")) == (
+        "force_latency = 2 µs (cstate.id:1)"
+    )
+    assert holds.described(TIMESTAMPS) == "rtentsk (socket:[17])"
+    assert holds.described(Hold("rtentsk")) == "rtentsk"
+
+
+def test_what_systemd_was_never_given_is_not_in_force_whatever_it_holds(paths: Paths) -> None:
+    paths.cpu_dma_latency.write_bytes(struct.pack("=i", 7))
+    (state,) = holds.look(paths, [replace(LATENCY, since="")], Stored(1, ("cpu-dma-latency",)))
+    assert state.why == "systemd has not been given it"
+
+
+def test_by_hand_what_is_held_stays_and_is_told_of_if_nobody_asks_for_it(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    known = (State(LATENCY), State(TIMESTAMPS))
+    assert taken(paths, [LATENCY, Hold("rtentsk")], known) == known
+    (still, kept) = taken(paths, [Hold("rtentsk")], known)
+    assert (still.hold, still.standing, kept) == (LATENCY, Standing.UNASKED, known[1])
+    assert still.words.startswith("force_latency = 7 µs: STILL in force: no profile asks for it")
+
+
+def test_what_an_earlier_release_could_not_hold_is_known_from_its_findings() -> None:
+    found = (
+        make("lost-after-exit", "force_latency", "setting new cpu latency 7"),
+        make("lost-after-exit", "rtentsk", "opened SOF_TIMESTAMPING_OPT_TX_SWHW socket"),
+        make("setting-refused", "vm.x", "no"),
+    )
+    in_force = InForce("boot", Result.DEGRADED, "site", "i", "id", "f", "12:00", found)
+    assert holds.lost_before(in_force) == (Hold("force_latency", "", "7"), Hold("rtentsk"))
+    assert holds.lost_before(replace(in_force, holds=(LATENCY, TIMESTAMPS))) == ()

@@ -1,0 +1,152 @@
+"""What each setting was, and what is taken back: never what is somebody else's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.record.store import Residue
+from ocp_tuned_boot.settings import residue as settings
+from ocp_tuned_boot.settings import values
+from ocp_tuned_boot.settings.residue import Saved, Settings
+from ocp_tuned_boot.tuned.profiles import Setting
+
+A, B = "/proc/sys/vm/a", "/proc/sys/vm/b"
+ASK_A, ASK_B = Setting("sysctl", "vm.a", "5"), Setting("sysctl", "vm.b", "6")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A kernel whose settings are 1."""
+    (tmp_path / "proc/sys/vm").mkdir(parents=True)
+    for path in (A, B):
+        put(tmp_path, path, "1")
+    return tmp_path
+
+
+def put(root: Path, path: str, value: str) -> None:
+    (root / path.lstrip("/")).write_text(value + "\n")
+
+
+def applied(root: Path, *asked: Setting, known: Settings | None = None) -> Settings:
+    """As after a run of TuneD that has set all of it."""
+    known = settings.before(root, known or Settings("boot"), asked)
+    for setting in asked:
+        (path,), value = values.targets(root, setting)
+        put(root, path, value)
+    return settings.after(root, known, values.read_back(root, asked), asked, "12:00")
+
+
+def test_the_first_value_of_a_boot_is_kept_through_all_runs(root: Path) -> None:
+    known = applied(root, ASK_A)
+    assert known == Settings("boot", {A: Saved("1", "5")}, "12:00")
+    known = applied(root, Setting("sysctl", "vm.a", "7"), ASK_B, known=known)
+    assert known.saved == {A: Saved("1", "7"), B: Saved("1", "6")}
+
+
+def test_what_is_no_longer_named_gets_its_first_value_back(root: Path) -> None:
+    known = applied(root, ASK_A, ASK_B)
+    known, residue = settings.put_back(root, known, [ASK_B], ())
+    assert residue == (Residue("vm.a", "put-back", "1", "5", "1"),)
+    assert (values.read(root, A), values.read(root, B)) == ("1", "6")
+    assert set(known.saved) == {B}
+    assert settings.put_back(root, known, [ASK_B], ()) == (known, ())
+
+
+def test_what_somebody_has_changed_since_is_theirs(root: Path) -> None:
+    known = applied(root, ASK_A)
+    put(root, A, "9")
+    _, residue = settings.put_back(root, known, [], ())
+    assert residue == (Residue("vm.a", "theirs", "1", "5", "9"),)
+    assert values.read(root, A) == "9"
+
+
+def test_what_is_on_the_hand_over_list_stays(root: Path) -> None:
+    known = applied(root, ASK_A)
+    _, residue = settings.put_back(root, known, [], {A})
+    assert residue == (Residue("vm.a", "theirs", "1", "5", "5"),)
+
+
+def test_what_has_its_first_value_already_is_not_told_of(root: Path) -> None:
+    known = applied(root, ASK_A)
+    put(root, A, "1")
+    assert settings.put_back(root, known, [], ())[1] == ()
+
+
+def test_what_the_kernel_does_not_take_back_is_told(root: Path) -> None:
+    path = root / A.lstrip("/")
+    path.unlink()
+    path.symlink_to("/proc/sys/kernel/ostype")  # which nobody may write
+    known = Settings("boot", {A: Saved("1", "Linux")})
+    _, residue = settings.put_back(root, known, [], ())
+    assert residue == (Residue("vm.a", "refused", "1", "Linux", "Linux"),)
+
+
+@pytest.mark.parametrize("state", ["different", "handed-over"])
+def test_what_tuned_did_not_set_is_not_ours(root: Path, state: str) -> None:
+    known = settings.before(root, Settings("boot"), [ASK_A])
+    put(root, A, "9")
+    owned = {A} if state == "handed-over" else set()
+    found = values.read_back(root, [ASK_A], owned)
+    assert [value.state for value in found] == [state]
+    known = settings.after(root, known, found, [ASK_A], "12:00")
+    assert known.saved[A] == Saved("1", None)
+    assert settings.put_back(root, known, [], ())[1] == ()
+
+
+@pytest.mark.parametrize(("now", "ours"), [("8", "8"), ("1", None)])
+def test_what_cannot_be_compared_is_ours_if_it_has_changed(
+    root: Path, now: str, ours: str | None
+) -> None:
+    computed = Setting("sysctl", "vm.a", "${f:x}", unknown="TuneD computes it")
+    known = settings.before(root, Settings("boot"), [computed])
+    put(root, A, now)
+    found = values.read_back(root, [computed])
+    known = settings.after(root, known, found, [computed], "12:00")
+    assert known.saved[A].applied == ours
+
+
+def test_of_two_settings_that_rule_each_other_out_both_are_known(root: Path) -> None:
+    ratio, size = "/proc/sys/vm/dirty_ratio", "/proc/sys/vm/dirty_bytes"
+    put(root, ratio, "20")
+    put(root, size, "0")
+    asked = [Setting("vm", "dirty_bytes", "4096")]
+    known = settings.before(root, Settings("boot"), asked)
+    put(root, ratio, "0")
+    put(root, size, "4096")
+    known = settings.after(root, known, values.read_back(root, asked), asked, "12:00")
+    _, residue = settings.put_back(root, known, [], ())
+    # The ratio first: with it the kernel itself sets the other to zero.
+    assert [each.key for each in residue] == ["vm.dirty_ratio", "vm.dirty_bytes"]
+    assert values.read(root, ratio) == "20"
+
+
+def test_what_is_stored_is_loaded_in_the_same_boot_only(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    paths.run.mkdir(parents=True)
+    assert settings.load(paths, "boot") == Settings("boot")
+    known = Settings("boot", {A: Saved("1", "5"), B: Saved("", None)}, "12:00")
+    settings.store(paths, known)
+    assert settings.load(paths, "boot") == known
+    assert settings.load(paths, "other") == Settings("other")
+    assert paths.settings.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "torn {", "[]", '{"version": 1}',
+     ('{"version": 1, "boot_id": "boot", "applied_at": "", '
+     '"saved": {"/x": {"first": 1, "applied": null}}}'),
+     '{"version": 1, "boot_id": "boot", "applied_at": "", "saved": {"/x": {}}}',
+     '{"version": 2, "boot_id": "boot", "applied_at": "", "saved": {}}'],
+)  # fmt: skip
+def test_what_is_broken_is_not_believed_and_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    paths = Paths(tmp_path)
+    paths.run.mkdir(parents=True)
+    paths.settings.write_text(text)
+    assert settings.load(paths, "boot") == Settings("boot")
+    assert f"{paths.settings}: found no settings of a boot" in caplog.text

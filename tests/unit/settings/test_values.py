@@ -1,0 +1,193 @@
+"""Reading back what was asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocp_tuned_boot.settings import values
+from ocp_tuned_boot.settings.values import Value
+from ocp_tuned_boot.tuned import judge as outcome
+from ocp_tuned_boot.tuned.findings import make
+from ocp_tuned_boot.tuned.judge import Outcome, Result
+from ocp_tuned_boot.tuned.profiles import Setting
+
+THP = "sys/kernel/mm/transparent_hugepage"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A kernel's settings."""
+    for name, text in {
+        "proc/sys/vm/dirty_ratio": "20\n",
+        "proc/sys/vm/dirty_bytes": "0\n",
+        "proc/sys/net/ipv4/tcp_rmem": "4096\t131072\t6291456\n",
+        "proc/sys/net/ipv4/conf/eth0.1/forwarding": "1\n",
+        "proc/sys/kernel/mask": "0x10\n",
+        f"{THP}/enabled": "always [madvise] never\n",
+        "sys/block/sda/queue/read_ahead_kb": "128\n",
+        "sys/block/sdb/queue/read_ahead_kb": "256\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("plugin", "key", "value", "state"),
+    [
+        ("sysctl", "vm.dirty_ratio", "20", "verified"),
+        ("sysctl", "vm.dirty_ratio", "21", "different"),
+        ("sysctl", "vm.dirty_ratio", "020", "verified"),
+        ("sysctl", "vm.dirty_ratio", ">10", "verified"),
+        ("sysctl", "vm.dirty_ratio", ">30", "different"),
+        ("sysctl", "vm.dirty_ratio", "<30", "verified"),
+        ("sysctl", "vm.dirty_ratio", "<10", "different"),
+        ("sysctl", "vm.dirty_ratio", "twenty", "different"),
+        ("sysctl", "net.ipv4.tcp_rmem", "4096 131072  6291456", "verified"),
+        ("sysctl", "net.ipv4.tcp_rmem", "4096 131072", "different"),
+        ("sysctl", "net.ipv4.conf.eth0/1.forwarding", "1", "verified"),
+        ("sysctl", "kernel.mask", "16", "verified"),
+        ("sysctl", "vm.nowhere", "1", "different"),
+        ("vm", "dirty_ratio", "20", "verified"),
+        ("vm", "dirty_bytes", "20%", "verified"),
+        ("vm", "dirty_bytes", "4096", "different"),
+        ("vm", "transparent_hugepages", "madvise", "verified"),
+        ("vm", "transparent_hugepage", "never", "different"),
+        ("vm", "new_option", "1", "unchecked"),
+        ("sysfs", f"/{THP}/enabled", "madvise", "verified"),
+        ("sysfs", f"/{THP}/enabled", "always", "different"),
+        ("sysfs", "/sys/nowhere/*", "1", "unchecked"),
+    ],
+)
+def test_one_setting(root: Path, plugin: str, key: str, value: str, state: str) -> None:
+    (found,) = values.read_back(root, [Setting(plugin, key, value)])
+    assert (found.state, found.expected.lstrip("%")) == (state, value.rstrip("%"))
+
+
+def test_a_wildcard_is_one_value_for_each_file(root: Path) -> None:
+    setting = Setting("sysfs", "/sys/block/sd*/queue/read_ahead_kb", "128")
+    sda, sdb = (f"/sys/block/{disk}/queue/read_ahead_kb" for disk in ("sda", "sdb"))
+    assert values.read_back(root, [setting]) == (
+        Value(sda, "verified", "128", "128", path=sda),
+        Value(sdb, "different", "128", "256", path=sdb),
+    )
+
+
+@pytest.mark.parametrize("value", ["20", "21"])
+def test_what_somebody_else_owns_is_neither_right_nor_wrong(root: Path, value: str) -> None:
+    path = "/proc/sys/vm/dirty_ratio"
+    asked = [Setting("sysctl", "vm.dirty_ratio", value), Setting("vm", "dirty_ratio", "30")]
+    (found,) = values.read_back(root, asked, {path})
+    assert (found.state, found.found, found.path) == ("handed-over", "20", path)
+    assert outcome.amend(Outcome(Result.APPLIED), [found]).result is Result.APPLIED
+
+
+def test_a_value_is_written_and_it_is_told_whether_it_was_taken(root: Path) -> None:
+    assert values.write(root, "/proc/sys/vm/dirty_ratio", "33")
+    assert values.read(root, "/proc/sys/vm/dirty_ratio") == "33"
+    assert not values.write(root, "/proc/sys/vm/nowhere", "1")
+    assert not (root / "proc/sys/vm/nowhere").exists()
+
+
+def test_the_host_itself() -> None:
+    pid_max = Path("/proc/sys/kernel/pid_max").read_text().strip()
+    fscaps = Path("/sys/kernel/fscaps").read_text().strip()
+    settings = [
+        Setting("sysctl", "kernel.pid_max", pid_max),
+        Setting("sysfs", "/sys/kernel/fscap?", fscaps),
+    ]
+    found = values.read_back(Path("/"), settings)
+    assert [(value.key, value.state) for value in found] == [
+        ("kernel.pid_max", "verified"),
+        ("/sys/kernel/fscaps", "verified"),
+    ]
+
+
+@given(
+    plugin=st.sampled_from(["sysctl", "sysfs", "vm", "include"]),
+    key=st.text(alphabet=st.sampled_from("./*[]?a\0-"), max_size=12),
+    value=st.text(max_size=5),
+)
+def test_whatever_a_profile_has_in_it_can_be_looked_for(plugin: str, key: str, value: str) -> None:
+    for found in values.read_back(Path("/nowhere"), [Setting(plugin, key, value)]):
+        assert found.state in ("verified", "different", "unchecked")
+
+
+def test_what_cannot_be_told_is_not_compared(root: Path) -> None:
+    (found,) = values.read_back(root, [Setting("sysctl", "vm.dirty_ratio", "1", "computed")])
+    path = "/proc/sys/vm/dirty_ratio"
+    assert found == Value("vm.dirty_ratio", "unchecked", "1", why="computed", path=path)
+
+
+def test_what_two_sections_set_differently_is_not_compared(root: Path) -> None:
+    twice = [Setting("sysctl", "vm.dirty_ratio", "20"), Setting("vm", "dirty_ratio", "30")]
+    (found,) = values.read_back(root, twice)
+    assert found.state == "unchecked"
+    assert found.why == "it is set twice, to '20' and to '30'"
+    unknown = Setting("vm", "dirty_ratio", "30", "decided on the machine")
+    for order in ([twice[0], unknown], [unknown, twice[0]]):
+        (found,) = values.read_back(root, order)
+        assert (found.state, found.why) == ("unchecked", "decided on the machine")
+    (same,) = values.read_back(root, [*twice[:1], Setting("vm", "dirty_ratio", "20")])
+    assert same.state == "verified"
+
+
+DIFFERENT = Value("vm.x", "different", "1", "2")
+
+
+def test_a_difference_degrades() -> None:
+    judged = outcome.amend(Outcome(Result.APPLIED), [DIFFERENT, Value("vm.y", "verified", "1")])
+    assert judged.result is Result.DEGRADED
+    (finding,) = judged.findings
+    assert (finding.kind, finding.subject) == ("value-differs", "vm.x")
+    assert finding.message == "vm.x: expected '1', found '2'"
+
+
+def test_a_difference_that_is_explained_already_is_not_told_of_twice() -> None:
+    before = Outcome(Result.DEGRADED, (make("overridden", "vm.x", "…"),))
+    assert outcome.amend(before, [DIFFERENT]) == before
+
+
+def test_a_difference_that_a_site_accepts_does_not_degrade() -> None:
+    judged = outcome.amend(Outcome(Result.APPLIED), [DIFFERENT], [("value-differs", "vm.*")])
+    assert judged.result is Result.APPLIED
+    assert [finding.accepted for finding in judged.findings] == [True]
+
+
+def test_what_was_not_compared_does_not_degrade() -> None:
+    unchecked = Value("vm.x", "unchecked", "1", why="…")
+    assert outcome.amend(Outcome(Result.APPLIED), [unchecked]).result is Result.APPLIED
+
+
+@pytest.mark.parametrize(
+    ("plugin", "key"),
+    [
+        ("sysfs", "/etc/shadow"), ("sysfs", "/sys/../etc/shadow"), ("sysfs", "/sys/*/../../etc/*"),
+        ("sysctl", "//.etc.shadow"), ("sysctl", "//.//.etc.shadow"), ("sysfs", "/proc/sys/vm/x"),
+    ],
+)  # fmt: skip
+def test_no_other_file_of_the_host_is_read(root: Path, plugin: str, key: str) -> None:
+    (root / "etc").mkdir()
+    (root / "etc/shadow").write_text("secret")
+    (root / "sys/kernel").mkdir(exist_ok=True, parents=True)
+    assert values.targets(root, Setting(plugin, key, "x"))[0] == []
+    (found,) = values.read_back(root, [Setting(plugin, key, "x")])
+    assert (found.state, found.found) == ("unchecked", "")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "large", "zero"])
+def test_what_is_no_file_of_the_kernels_is_not_waited_for(root: Path, kind: str) -> None:
+    path = root / "sys/odd"
+    path.parent.mkdir(exist_ok=True)
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "large":
+        path.write_bytes(b"x" * 2_000_000)
+    else:
+        path.symlink_to("/dev/zero")
+    assert values.read(root, "/sys/odd") == ""

@@ -1,0 +1,402 @@
+"""Judging what TuneD left behind, on logs of the real one and on what may become of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocp_tuned_boot.record.store import Hold
+from ocp_tuned_boot.settings.holds import Standing, State
+from ocp_tuned_boot.tuned import findings
+from ocp_tuned_boot.tuned import judge as outcome
+from ocp_tuned_boot.tuned import log as tunedlog
+from ocp_tuned_boot.tuned.findings import KINDS, Finding
+from ocp_tuned_boot.tuned.judge import (
+    Outcome,
+    Result,
+    TunedRun,
+    judge,
+    with_holds,
+    with_values_asked,
+)
+from ocp_tuned_boot.tuned.log import LogRecord
+
+LOGS = Path(__file__).with_name("tuned-logs")
+PROFILE = "openshift-node-performance-test"
+SCRIPT = f"/var/lib/ocp-tuned/profiles/{PROFILE}/hang.sh"
+PARTITIONING = "/usr/lib/tuned/profiles/cpu-partitioning/script.sh"
+
+#: log → the result, and each finding's kind and subject.
+REAL = {
+    "applied": (Result.APPLIED, []),
+    "broken-profile": (
+        Result.FAILED,
+        [("broken-profile", f"/var/lib/ocp-tuned/profiles/{PROFILE}/tuned.conf")],
+    ),
+    "force-latency": (Result.DEGRADED, [("lost-after-exit", "force_latency")]),
+    "hang-killed": (Result.FAILED, [("killed", "killed")]),
+    "missing-include": (Result.FAILED, [("missing-include", "does-not-exist")]),
+    "performance-profile": (
+        Result.DEGRADED,
+        [
+            ("plugin-failed", "service"),
+            ("lost-after-exit", "rtentsk"),
+            ("lost-after-exit", "force_latency"),
+            ("script-failed", PARTITIONING),
+        ],
+    ),
+    "rtentsk": (Result.DEGRADED, [("lost-after-exit", "rtentsk")]),
+    "script-path-refused": (Result.DEGRADED, [("script-refused", SCRIPT)]),
+    "sysctl-override": (Result.DEGRADED, [("overridden", "vm.stat_interval")]),
+    "unknown-plugin": (Result.DEGRADED, [("unknown-plugin", "sysctlx")]),
+    "unknown-profile": (Result.FAILED, [("unknown-profile", "no-such-profile")]),
+    "unknown-sysctl": (
+        Result.DEGRADED,
+        [("no-such-setting", "kernel.this_does_not_exist")],
+    ),
+    "wrong-profile": (Result.FAILED, [("wrong-profile", "virtual-guest")]),
+}
+
+
+def real(name: str) -> tuple[LogRecord, ...]:
+    return tuple(tunedlog.parse((LOGS / f"{name}.log").read_text().splitlines()))
+
+
+def run(log: tuple[LogRecord, ...], status: int | None = 0, active: str = PROFILE) -> TunedRun:
+    return TunedRun(status, log, active, 60.0)
+
+
+def said(judged: Outcome) -> list[tuple[str, str]]:
+    return [(finding.kind, finding.subject) for finding in judged.findings]
+
+
+APPLIED = real("applied")
+
+
+def test_every_log_has_its_row() -> None:
+    assert {path.stem for path in LOGS.glob("*.log")} == set(REAL)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_log_of_the_real_tuned(name: str) -> None:
+    expected = "no-such-profile" if name == "unknown-profile" else PROFILE
+    # The wrapper's status is 0 whatever happened.
+    judged = judge(expected, run(real(name), active=expected))
+    assert (judged.result, said(judged)) == REAL[name]
+    assert all(finding.message and finding.advice for finding in judged.findings)
+
+
+@pytest.mark.parametrize(
+    ("change", "result", "kinds"),
+    [
+        (replace(run(APPLIED), exit_status=1), Result.FAILED, ["exit-status"]),
+        (replace(run(APPLIED), exit_status=128), Result.FAILED, ["exit-status"]),
+        (replace(run(APPLIED), exit_status=137), Result.FAILED, ["killed"]),
+        (replace(run(APPLIED), exit_status=254), Result.FAILED, ["killed"]),
+        (replace(run(APPLIED), exit_status=None), Result.FAILED, ["timeout"]),
+        (run((), 0), Result.FAILED, ["incomplete-log", "not-applied"]),
+        (run((), 1), Result.FAILED, ["exit-status", "not-applied"]),
+        (run((), None), Result.FAILED, ["timeout"]),
+        (run(APPLIED, active=""), Result.FAILED, ["wrong-profile"]),
+        (run(APPLIED, active="other"), Result.FAILED, ["wrong-profile"]),
+        (run(APPLIED[:-1]), Result.DEGRADED, ["incomplete-log"]),
+        (run(APPLIED[:-2]), Result.FAILED, ["incomplete-log", "not-applied"]),
+    ],
+)
+def test_no_single_sign_is_trusted(change: TunedRun, result: Result, kinds: list[str]) -> None:
+    judged = judge(PROFILE, change)
+    assert judged.result is result
+    assert sorted(kind for kind, _ in said(judged)) == kinds
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "subject"),
+    [
+        (1, "exit-status", "1"),
+        (129, "killed", "SIGHUP"),
+        (137, "killed", "SIGKILL"),
+        (254, "killed", "signal 126"),
+    ],
+)
+def test_how_tuned_ended_is_told(status: int, kind: str, subject: str) -> None:
+    assert said(judge(PROFILE, run(APPLIED, status))) == [(kind, subject)]
+
+
+def test_a_hang_is_told_with_its_time_and_tuneds_last_step() -> None:
+    (finding,) = judge(PROFILE, run(real("script-path-refused")[:-3], None)).findings[:1]
+    assert finding.kind == "timeout"
+    assert finding.subject == "plugin_sysctl"
+    assert "did not finish within 60 s" in finding.message
+    assert finding.message.endswith("its last words: reapplying system sysctl")
+    (silent,) = judge(PROFILE, run((), None)).findings
+    assert silent.message.endswith("its last words: nothing at all")
+
+
+def record(level: str, logger: str, message: str, *more: str) -> LogRecord:
+    return LogRecord(level, logger, message, more)
+
+
+TRACEBACK = ("Traceback (most recent call last):", '  File "x.py", line 1', "ValueError: no")
+
+
+@pytest.mark.parametrize(
+    ("added", "kind", "subject"),
+    [
+        (record("ERROR", "tuned.new.thing", "never seen"), "error", "tuned.new.thing"),
+        (record("CRITICAL", "tuned.new", "never seen"), "error", "tuned.new"),
+        (record("ERROR", "tuned.units.manager", "never seen"), "error", "tuned.units.manager"),
+        # The words of a rule, but not from the part of TuneD that the rule is about.
+        (record("ERROR", "tuned.new", "script '/p/s.sh' returned error code: 3"),
+         "error", "tuned.new"),
+        (record("INFO", "tuned.x", "fine", *TRACEBACK), "traceback", "tuned.x"),
+        (record("NONE", "", "Traceback (most recent call last):"), "traceback", ""),
+        (record("ERROR", "tuned.utils.commands",
+                "Writing to file '/proc/sys/vm/x.y' error: '[Errno 22] Invalid argument'"),
+         "setting-refused", "vm.x/y"),
+        (record("ERROR", "tuned.utils.commands",
+                "Writing to file '/sys/x' error: '[Errno 2] No such file or directory: '/sys/x''"),
+         "no-such-setting", "/sys/x"),
+        (record("ERROR", "tuned.utils.commands",
+                "Executing 'modinfo cpuidle-haltpoll' error: [Errno 2] No such file or directory"),
+         "command-failed", "modinfo"),
+        (record("ERROR", "tuned.utils.commands", "Executing modprobe error: [Errno 2] …"),
+         "command-failed", "modprobe"),
+        (record("ERROR", "tuned.plugins.plugin_scheduler", "Error reading 'min_granularity_ns'"),
+         "no-such-setting", "min_granularity_ns"),
+        (record("ERROR", "tuned.plugins.plugin_scheduler",
+                "Error writing value '10' to 'min_granularity_ns'"),
+         "setting-refused", "min_granularity_ns"),
+        (record("ERROR", "tuned.plugins.plugin_scheduler",
+                "Failed to set SMP affinity of IRQ 36 to '00000001': [Errno 1] …"),
+         "setting-refused", "IRQ 36"),
+        (record("ERROR", "tuned.plugins.plugin_sysctl",
+                "Failed to set sysctl parameter 'vm.x' to 'y': [Errno 22] Invalid argument"),
+         "setting-refused", "vm.x"),
+        (record("ERROR", "tuned.plugins.plugin_sysctl",
+                "Failed to read sysctl parameter 'vm.x', the parameter does not exist"),
+         "no-such-setting", "vm.x"),
+        (record("ERROR", "tuned.plugins.plugin_sysfs",
+                "rejecting write to '/etc/passwd' (not inside /sys)"),
+         "setting-refused", "/etc/passwd"),
+        (record("ERROR", "tuned.plugins.plugin_script", "script '/p/s.sh' returned error code: 3"),
+         "script-failed", "/p/s.sh"),
+        (record("ERROR", "tuned.plugins.base", "script '/p/s.sh' error: 1, 'x'"),
+         "script-failed", "/p/s.sh"),
+        (record("ERROR", "tuned.units.manager", "BUG: Unhandled exception in start_tuning: x"),
+         "plugin-failed", "start_tuning"),
+    ],
+)  # fmt: skip
+def test_an_error_is_named_and_never_ends_as_applied(
+    added: LogRecord, kind: str, subject: str
+) -> None:
+    judged = judge(PROFILE, run((*APPLIED[:-1], added, APPLIED[-1])))
+    assert judged.result is Result.DEGRADED
+    assert said(judged) == [(kind, subject)]
+    assert added.message in judged.findings[0].message
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING"])
+def test_what_is_no_error_is_no_finding_whatever_its_words(level: str) -> None:
+    added = record(level, "tuned.plugins.plugin_script", "script '/p/s.sh' returned error code: 3")
+    assert judge(PROFILE, run((added, *APPLIED))) == Outcome(Result.APPLIED)
+
+
+@given(
+    at=st.integers(0, len(APPLIED)),
+    level=st.sampled_from(["ERROR", "CRITICAL"]),
+    logger=st.text(max_size=20),
+    message=st.text(max_size=60),
+)
+def test_no_error_anywhere_ends_as_applied(at: int, level: str, logger: str, message: str) -> None:
+    log = (*APPLIED[:at], LogRecord(level, logger, message), *APPLIED[at:])
+    assert judge(PROFILE, run(log)).result is not Result.APPLIED
+
+
+@given(at=st.integers(0, len(APPLIED) - 1))
+def test_a_log_that_is_cut_off_anywhere_never_ends_as_applied(at: int) -> None:
+    assert judge(PROFILE, run(APPLIED[:at])).result is not Result.APPLIED
+
+
+def test_settings_that_tuned_took_back_are_not_in_force() -> None:
+    last = record("INFO", "tuned.daemon.daemon", "terminating TuneD, rolling back all changes")
+    judged = judge(PROFILE, run((*APPLIED[:-1], last)))
+    assert (judged.result, said(judged)) == (Result.FAILED, [("rolled-back", "daemon")])
+
+
+def test_a_crash_is_told_by_the_last_line_of_its_traceback() -> None:
+    last = LogRecord("NONE", "", TRACEBACK[0], TRACEBACK[1:])
+    judged = judge(PROFILE, run((*APPLIED[:5], last), 1))
+    assert judged.result is Result.FAILED
+    assert said(judged)[0] == ("crashed", "ValueError: no")
+    # It exits with 0 after all: then it is a part of TuneD that failed.
+    judged = judge(PROFILE, run((*APPLIED, record("INFO", "tuned.x", "", *TRACEBACK))))
+    assert (judged.result, said(judged)) == (Result.DEGRADED, [("traceback", "tuned.x")])
+
+
+def test_findings_of_two_things_are_two() -> None:
+    log = (
+        record("ERROR", "tuned.units.manager", "failed to initialize plugin new"),
+        record("ERROR", "tuned.new", "never seen"),
+        record("INFO", "tuned.plugins.plugin_sysctl", "Overriding sysctl parameter 'vm.x' from …"),
+        record("ERROR", "tuned.plugins.plugin_sysctl", "Failed to set sysctl parameter 'vm.x' …"),
+    )
+    assert said(judge(PROFILE, run((*log, *APPLIED)))) == [
+        ("plugin-failed", "new"), ("error", "tuned.new"),
+        ("overridden", "vm.x"), ("setting-refused", "vm.x"),
+    ]  # fmt: skip
+
+
+def test_a_subject_that_is_named_like_the_profile_is_not_taken_for_it() -> None:
+    judged = judge("sysctlx", run(real("unknown-plugin"), active="sysctlx"))
+    assert ("unknown-plugin", "sysctlx") in said(judged)
+
+
+def test_an_unknown_profile_in_the_words_of_an_older_tuned() -> None:
+    words = (
+        "Cannot set initial profile. No tunings will be enabled: Cannot load profile(s) 'x': "
+        "Cannot find profile 'x' in '['/etc/tuned', '/usr/lib/tuned']'."
+    )
+    judged = judge("x", run((record("ERROR", "tuned.daemon.daemon", words),), 1))
+    assert said(judged) == [("unknown-profile", "x")]
+
+
+def test_a_profile_that_cannot_be_loaded_for_a_reason_never_seen() -> None:
+    words = "Cannot set initial profile. No tunings will be enabled: never seen"
+    judged = judge(PROFILE, run((record("ERROR", "tuned.daemon.daemon", words),), 1))
+    assert (judged.result, said(judged)) == (Result.FAILED, [("broken-profile", "daemon")])
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("", ()),
+        ('TUNED_BOOT_CMDLINE=""\n', ()),
+        ('TUNED_BOOT_INITRD_ADD="x"\nTUNED_BOOT_CMDLINE="a=1 b  c=2,3"\n', ("a=1", "b", "c=2,3")),
+        ("TUNED_BOOT_CMDLINE=a\n", ("a",)),
+    ],
+)
+def test_bootcmdline(text: str, arguments: tuple[str, ...]) -> None:
+    assert outcome.parse_bootcmdline(text) == arguments
+
+
+def test_a_kernel_argument_that_this_boot_lacks_degrades() -> None:
+    asked = replace(run(APPLIED), asked_arguments=("a=1", "b"), kernel_arguments=("quiet", "b"))
+    judged = judge(PROFILE, asked)
+    assert (judged.result, said(judged)) == (
+        Result.DEGRADED,
+        [("missing-kernel-argument", "a=1")],
+    )
+    there = replace(asked, kernel_arguments=("a=1", "b"))
+    assert judge(PROFILE, there).result is Result.APPLIED
+
+
+def test_only_what_hung_or_was_killed_may_pass() -> None:
+    assert judge(PROFILE, run(APPLIED, None)).may_pass
+    assert judge(PROFILE, run(APPLIED, 137)).may_pass
+    assert judge(PROFILE, run(real("hang-killed"))).may_pass
+    for name in ("unknown-profile", "broken-profile", "missing-include", "wrong-profile"):
+        assert not judge(PROFILE, run(real(name))).may_pass
+
+
+def test_what_a_site_accepts_is_shown_and_does_not_degrade() -> None:
+    log = run(real("unknown-sysctl"))
+    for pattern in ("kernel.this_does_not_exist", "kernel.*", "kernel.this_?*"):
+        judged = judge(PROFILE, log, [("no-such-setting", pattern)])
+        assert judged.result is Result.APPLIED
+        assert [finding.accepted for finding in judged.findings] == [True]
+    for pair in (("no-such-setting", "vm.*"), ("setting-refused", "kernel.*")):
+        assert judge(PROFILE, log, [pair]).result is Result.DEGRADED
+
+
+def test_accepting_one_finding_leaves_the_others() -> None:
+    accepted = [("lost-after-exit", "force_*"), ("lost-after-exit", "rtentsk")]
+    judged = judge(PROFILE, run(real("performance-profile")), accepted)
+    assert judged.result is Result.DEGRADED
+    assert [finding.accepted for finding in judged.findings] == [False, True, True, False]
+
+
+@pytest.mark.parametrize("kind", [kind for kind, it in KINDS.items() if not it.acceptable])
+def test_what_is_fatal_or_was_never_seen_cannot_be_accepted(kind: str) -> None:
+    finding = findings.make(kind, "x", "…")
+    accepted = findings.accept([finding], [(kind, "*")])
+    assert outcome.conclude(accepted).result is not Result.APPLIED
+
+
+def test_nothing_fatal_is_acceptable_and_neither_is_what_is_not_understood() -> None:
+    assert not [kind for kind, it in KINDS.items() if it.fatal and it.acceptable]
+    vague = {kind for kind, it in KINDS.items() if not it.fatal and not it.acceptable}
+    assert vague == {
+        "incomplete-log", "error", "traceback", "torn-image-env", "change-failed",
+    }  # fmt: skip
+
+
+def test_a_kind_that_is_not_in_the_table_is_fatal() -> None:
+    accepted = findings.accept([Finding("new", "x", "…")], [("new", "x")])
+    assert outcome.conclude(accepted).result is Result.FAILED
+
+
+LOST = Standing.LOST
+LATENCY = Hold("force_latency", "7", "7", "12:00")
+SOCKET = Hold("rtentsk", "", "socket:[17]", "12:00")
+
+
+def test_what_is_held_is_not_lost_and_only_that() -> None:
+    judged = judge(PROFILE, run(real("performance-profile")))
+    lost = [each.subject for each in judged.findings if each.kind == "lost-after-exit"]
+    assert lost == ["rtentsk", "force_latency"]
+    others = [each for each in judged.findings if each.kind != "lost-after-exit"]
+    held = with_holds(judged, [State(LATENCY), State(SOCKET)])
+    assert list(held.findings) == others
+    one = with_holds(judged, [State(LATENCY), State(SOCKET, LOST, "systemd holds nothing")])
+    assert [(each.subject, each.message) for each in one.findings[len(others) :]] == [
+        ("rtentsk", "rtentsk (socket:[17]): NOT in force: systemd holds nothing")
+    ]
+    # And what nobody could make out is lost.
+    assert [each.subject for each in with_holds(judged, [State(LATENCY)]).findings].count(
+        "rtentsk"
+    ) == 1
+    assert with_holds(judged, []) == judged
+
+
+@pytest.mark.parametrize("name", ["force-latency", "rtentsk"])
+def test_a_profile_of_which_all_is_held_is_applied(name: str) -> None:
+    judged = judge(PROFILE, run(real(name)))
+    assert judged.result is Result.DEGRADED
+    hold = LATENCY if name == "force-latency" else SOCKET
+    assert with_holds(judged, [State(hold)]) == outcome.Outcome(Result.APPLIED)
+    lost = with_holds(outcome.Outcome(Result.APPLIED), [State(hold, LOST, "no")])
+    assert (lost.result, [each.kind for each in lost.findings]) == (
+        Result.DEGRADED, ["lost-after-exit"],
+    )  # fmt: skip
+    accepted = with_holds(judged, [State(hold, LOST, "no")], [("lost-after-exit", hold.kind)])
+    assert accepted.result is Result.APPLIED
+
+
+def test_a_latency_that_tuned_could_not_make_out_is_told_with_its_value() -> None:
+    words = "unable to evaluate latency value (probably wrong settings in the 'cpu' section of x)"
+    line = f"2026-11-23 22:28:17,872 ERROR    tuned.plugins.plugin_cpu: {words}"
+    (found,) = findings.read(tunedlog.parse([line]))
+    assert (found.kind, found.subject) == ("bad-value", "force_latency")
+    told = with_values_asked(outcome.conclude([found]), {"force_latency": "abc"})
+    assert told.findings[0].message.startswith("force_latency = 'abc': unable to evaluate")
+
+
+def test_what_cannot_be_told_of_a_hold_is_not_told() -> None:
+    judged = judge(PROFILE, run(real("force-latency")))
+    unknown = State(LATENCY, Standing.UNKNOWN, "who knows")
+    assert with_holds(judged, [unknown]) == judged
+    held = with_holds(judged, [State(LATENCY)])
+    assert with_holds(held, [unknown]) == held
+
+
+def test_what_nobody_asks_for_and_is_held_degrades() -> None:
+    still = State(LATENCY, Standing.UNASKED, "by hand")
+    found = with_holds(outcome.Outcome(Result.APPLIED), [still])
+    assert [(each.kind, each.subject) for each in found.findings] == [
+        ("still-held", "force_latency")
+    ]
+    assert found.result is Result.DEGRADED

@@ -1,0 +1,151 @@
+"""The directories on the host, and the /etc/tuned made for the container."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.requested.inputs import Inputs, ProfileFile
+from ocp_tuned_boot.tuned import prepare
+
+
+def inputs(*files: ProfileFile) -> Inputs:
+    return Inputs("localhost/tuned", "site", "tuned", "boot", files=files)
+
+
+def tree(folder: Path) -> dict[str, tuple[int, str]]:
+    return {
+        str(path.relative_to(folder)): (
+            path.stat().st_mode & 0o7777,
+            "" if path.is_dir() else path.read_text(),
+        )
+        for path in folder.rglob("*")
+    }
+
+
+def test_the_directories_are_made_once_and_then_left_as_they_are(tmp_path: Path) -> None:
+    prepare.directories(Paths(tmp_path))
+    made = tree(tmp_path)
+    assert set(made) == {
+        "run", "run/tuned", "run/ocp-tuned-boot", "var", "var/lib", "var/lib/tuned",
+        "var/lib/ocp-tuned",
+    }  # fmt: skip
+    assert {mode for mode, _ in made.values()} == {0o755}
+    (tmp_path / "var/lib/ocp-tuned").chmod(0o700)
+    (tmp_path / "run/tuned/kept").touch()
+    prepare.directories(Paths(tmp_path))
+    assert (tmp_path / "var/lib/ocp-tuned").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "run/tuned/kept").exists()
+
+
+def test_what_an_earlier_container_said_is_removed(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    prepare.directories(paths)
+    paths.container_log.write_text("old")
+    paths.tuned_log.write_text("old")
+    prepare.directories(paths)
+    assert not paths.container_log.exists()
+    assert not paths.tuned_log.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["run/tuned", "run/ocp-tuned-boot", "var/lib/tuned", "var/lib/ocp-tuned"]
+)
+def test_a_link_in_the_way_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    root, target = tmp_path / "root", tmp_path / "target"
+    target.mkdir()
+    (root / name).parent.mkdir(parents=True)
+    (root / name).symlink_to(target)
+    with pytest.raises(HostError, match=f"cannot prepare the directory {root / name}: "):
+        prepare.directories(Paths(root))
+    assert list(target.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "stays"),
+    [(f"{os.getpid()}\n", True), (f"{2**31 - 1}\n", False), ("", False), ("x\n", False)],
+    ids=["alive", "dead", "empty", "no number"],
+)
+def test_the_pid_file_of_a_tuned_that_is_dead_is_removed(
+    tmp_path: Path, text: str, stays: bool
+) -> None:
+    paths = Paths(tmp_path)
+    prepare.forget_tuned(paths)
+    prepare.directories(paths)
+    prepare.forget_tuned(paths)
+    (paths.tuned_run / "tuned.pid").write_text(text)
+    prepare.forget_tuned(paths)
+    assert (paths.tuned_run / "tuned.pid").exists() is stays
+
+
+def test_etc_tuned_is_what_tuned_needs_and_nothing_of_an_earlier_run(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    prepare.directories(paths)
+    prepare.etc_tuned(paths, inputs(ProfileFile("gone/tuned.conf", b"")), {})
+    asked = inputs(
+        ProfileFile("site/tuned.conf", b"[main]\n"),
+        ProfileFile("site/deep/script.sh", b"#!/bin/sh\n", executable=True),
+    )
+    prepare.etc_tuned(paths, asked, {"site-variables.conf": "a=1\n"})
+    made = tree(paths.etc_tuned)
+    assert made.pop("tuned-main.conf")[0] == 0o644
+    assert made == {
+        "active_profile": (0o644, ""),
+        "bootcmdline": (0o644, ""),
+        "profile_mode": (0o644, "auto\n"),
+        "recommend.d": (0o755, ""),
+        "recommend.d/00-ocp-tuned-boot.conf": (0o644, "[site]\n"),
+        "site": (0o755, ""),
+        "site/tuned.conf": (0o644, "[main]\n"),
+        "site/deep": (0o755, ""),
+        "site/deep/script.sh": (0o755, "#!/bin/sh\n"),
+        "site-variables.conf": (0o644, "a=1\n"),
+    }
+
+
+def test_tuned_is_told_to_run_once_and_to_leave_its_settings(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    prepare.etc_tuned(paths, inputs(), {})
+    lines = (paths.etc_tuned / "tuned-main.conf").read_text().splitlines()
+    said = dict(line.split(" = ") for line in lines if not line.startswith("#"))
+    assert said["daemon"] == "0"
+    assert said["rollback"] == "not_on_exit"
+    assert said["recommend_command"] == "1"
+    # The custom profiles are in /etc/tuned, and win over stock profiles of the same name.
+    assert said["profile_dirs"].split(",")[-1] == "/etc/tuned"
+
+
+def test_a_profile_is_laid_over_the_one_asked_for(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    over = prepare.Overlay("ours", "[main]\n", reapply=False)
+    prepare.etc_tuned(paths, inputs(), {}, over)
+    made = tree(paths.etc_tuned)
+    assert made["ours/tuned.conf"] == (0o644, "[main]\n")
+    assert made["recommend.d/00-ocp-tuned-boot.conf"][1] == "[site ours]\n"
+    assert "reapply_sysctl = 0\n" in made["tuned-main.conf"][1]
+
+
+def test_without_a_text_nothing_is_laid_over(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    prepare.etc_tuned(paths, inputs(), {}, prepare.Overlay("ours", ""))
+    made = tree(paths.etc_tuned)
+    assert "ours" not in made
+    assert made["recommend.d/00-ocp-tuned-boot.conf"][1] == "[site]\n"
+    assert "reapply_sysctl = 1\n" in made["tuned-main.conf"][1]
+
+
+def test_a_link_in_the_place_of_etc_tuned_is_replaced_not_followed(tmp_path: Path) -> None:
+    paths = Paths(tmp_path / "root")
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "kept").touch()
+    paths.root.mkdir()
+    prepare.directories(paths)
+    paths.etc_tuned.symlink_to(target)
+    prepare.etc_tuned(paths, inputs(), {})
+    assert not paths.etc_tuned.is_symlink()
+    assert [path.name for path in target.iterdir()] == ["kept"]
