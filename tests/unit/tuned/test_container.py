@@ -9,8 +9,8 @@ from typing import Any, Callable
 import pytest
 
 from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.host.clock import GRACE
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.progress import GRACE
 from ocp_tuned_boot.tuned import container
 from ocp_tuned_boot.tuned.container import ContainerSpec, Mount
 from ocp_tuned_boot.tuned.layout import Layout

@@ -12,19 +12,18 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot.gate import Gate
-from ocp_tuned_boot.host import retry
-from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host import clock
+from ocp_tuned_boot.host.clock import GRACE, WORTHWHILE, Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.progress import GRACE, WORTHWHILE, Progress
 from ocp_tuned_boot.host.systemd import Notifier
 
 
 def test_pauses_grow_up_to_a_limit_and_are_not_the_same_on_two_nodes() -> None:
-    one, two = list(islice(retry.pauses(), 12)), list(islice(retry.pauses(), 12))
+    one, two = list(islice(clock.pauses(), 12)), list(islice(clock.pauses(), 12))
     assert one != two
     assert 0.05 < one[0] < 0.15
     assert all(later > earlier for earlier, later in zip(one[:5], one[1:5]))
-    assert all(0.7 * retry.LONGEST < pause < 1.3 * retry.LONGEST for pause in one[-3:])
+    assert all(0.7 * clock.LONGEST_PAUSE < pause < 1.3 * clock.LONGEST_PAUSE for pause in one[-3:])
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
 def test_a_pause_is_announced_and_never_outlasts_the_deadline(manager: socket.socket) -> None:
     progress = Progress(Deadline(0.2), Notifier(in_unit=True))
     started = time.monotonic()
-    progress.again(60, "no socket")
+    progress.pause(60, "no socket")
     assert 0.05 < time.monotonic() - started < 0.2
     said = manager.recv(999).decode()
     assert said.startswith("STATUS=Trying again: no socket\nEXTEND_TIMEOUT_USEC=")
@@ -67,8 +66,8 @@ def test_a_closed_gate_holds_and_says_why(tmp_path: Path, manager: socket.socket
     status, extend = manager.recv(999).decode().split("\n")
     assert status.startswith("STATUS=Held since 20")
     assert status.endswith(
-        "(gate = closed): no such profile. Correct its name. Mended, it goes on "
-        "by itself; systemctl stop ocp-tuned lets the kubelet go."
+        "(gate = closed): no such profile. Correct its name. Boot continues automatically once "
+        "this is fixed. To start the kubelet without the profile: systemctl stop ocp-tuned"
     )
     assert int(extend.partition("=")[2]) > GRACE * 1e6
     # The next run says what it does; who waits still wants to know why.
