@@ -13,7 +13,7 @@ _BEFORE_TUNING = ("unknown-profile", "missing-include", "broken-profile")
 
 
 def failed_change(record: Record, before: InForce, cause: Finding) -> Record:
-    """The record of a reload that failed. The profile that was applied `before` stays recorded, with
+    """The record of a reload that failed. What was applied `before` stays recorded, with
     a finding that says why it was not replaced; degraded, if TuneD had begun to change it."""
     others = tuple(each for each in before.findings if each.kind != "change-failed")
     begun = record.in_force is None and cause.kind not in _BEFORE_TUNING

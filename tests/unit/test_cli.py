@@ -217,7 +217,7 @@ def test_a_changed_profile_waits_and_is_on_record(root: Path) -> None:
         assert recorded.deferred.fingerprint == inputs.read(Paths(root), "tuned").fingerprint
     conditions = json.loads((root / "run/ocp-tuned-boot/status.json").read_text())["conditions"]
     assert conditions[0]["reason"] == "Deferred"
-    assert "  waits        what is asked for has changed" in run(root, "status").stdout
+    assert "  waits        the requested tuning has changed" in run(root, "status").stdout
     # It is in the history, what was kept is not.
     (boot,) = json.loads(run(root, "history", "--json").stdout)
     assert (boot["boot_id"], [each["action"] for each in boot["runs"]]) == (
