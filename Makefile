@@ -10,12 +10,14 @@
 # make lies in OCP_TUNED_LAB_CACHE, outside the tree, and is rebuilt when what it is made of changes.
 
 SHELL = /bin/bash
+MAKEFLAGS += --no-print-directory
 DESTDIR ?=
 export OCP_TUNED_LAB_CACHE ?= /var/cache/ocp-tuned-boot-lab
 
-# The environment of the tests, one for each content of pyproject.toml and each release of Debian,
-# and with it of Python. (Python itself cannot be asked: it may not be installed yet.)
-VENV := $(OCP_TUNED_LAB_CACHE)/venv-$(shell cat pyproject.toml /etc/os-release | sha256sum | cut -c1-16)
+# The environment of the tests: what pyproject.toml names, one for each content of it and each
+# release of Debian, and with it of Debian's Python. (Python itself cannot be asked: it may not be
+# installed yet.) The program is not in it: python -m takes that from this tree.
+VENV := $(OCP_TUNED_LAB_CACHE)/python-$(shell cat pyproject.toml /etc/os-release | sha256sum | cut -c1-16)
 PYTEST = $(VENV)/bin/python -m pytest
 
 demo: $(VENV)/done
@@ -44,19 +46,23 @@ fuzz: $(VENV)/done
 	HYPOTHESIS_PROFILE=long nice -n 19 $(PYTEST) --hypothesis-show-statistics \
 	    tests/unit/test_untrusted.py tests/unit/test_memory.py
 
-$(VENV)/done: tests/lab/packages.txt
-	apt-get update -q
-	grep -v '^#' tests/lab/packages.txt | xargs apt-get install -qy --no-install-recommends
-	python3 -m venv --clear $(VENV)
-	$(VENV)/bin/pip install -q --editable '.[test,lint]'
+# The environment may be in the cache already when this machine has none of the packages.
+$(VENV)/done: | packages
+	/usr/bin/python3 -m venv --clear $(VENV)
+	$(VENV)/bin/pip install -q $$(/usr/bin/python3 -B tests/requirements.py test lint)
 	touch $@
+
+packages:
+	packages=$$(grep -v '^#' tests/lab/packages.txt); \
+	if dpkg-query --show --showformat='$${db:Status-Status}\n' $$packages 2>&1 | grep -qvx installed; \
+	then apt-get update -q && apt-get install -qy --no-install-recommends $$packages; fi
 
 install: install-python install-data
 
 # With the distribution's own setuptools and installer: no pip, no network. Debian's layout is
 # asked for by name; elsewhere the variable means nothing.
 install-python:
-	rm -rf build/wheel && mkdir -p build/wheel
+	rm -rf build/lib build/wheel && mkdir -p build/wheel
 	python3 -W ignore -c 'from setuptools import build_meta; build_meta.build_wheel("build/wheel")'
 	DEB_PYTHON_INSTALL_LAYOUT=deb_system python3 -m installer --destdir=$(DESTDIR)/ build/wheel/*.whl
 
@@ -108,4 +114,4 @@ release:
 clean:
 	rm -rf build dist
 
-.PHONY: demo test unit other-pythons lab slow fuzz install install-python install-data source rpm release clean
+.PHONY: demo test unit other-pythons lab slow fuzz packages install install-python install-data source rpm release clean
