@@ -3,6 +3,7 @@
 # make slow     that: reboots and power cuts
 # make fuzz     searches, for some half an hour, for what a pod could write to do harm
 # make install  everything, as the RPM has it (DESTDIR=); install-data: all but the Python package
+# make uninstall  removes what install of the same tree installs (DESTDIR=)
 # make rpm      source archive, source RPM and RPM, in dist/
 # make release  those, the wheel, the manuals and the checksums
 #
@@ -78,6 +79,18 @@ install-data:
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man8 man/*.8
 	install -d -m 0755 $(DESTDIR)/usr/share/ocp-tuned-boot/images $(DESTDIR)/etc/ocp-tuned-boot/boot.conf.d
 
+# install itself tells what it installs. Of directories only ours are removed, and only if nothing
+# else is in them.
+uninstall:
+	rm -rf build/installed
+	$(MAKE) install DESTDIR=$(CURDIR)/build/installed
+	cd build/installed && find . ! -type d -printf '$(DESTDIR)/%P\0' | xargs -0 rm -f --
+	cd build/installed && find . -depth -type d -path '*/ocp[-_]tuned*' -printf '$(DESTDIR)/%P\0' | \
+	    while read -rd '' folder; do \
+	        rm -rf "$$folder/__pycache__"; \
+	        [ ! -d "$$folder" ] || rmdir --ignore-fail-on-non-empty "$$folder"; \
+	    done
+
 # Of what is committed; all dates in it are the commit's, so that two builds are the same bytes.
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ocp_tuned_boot/__init__.py)
 NAME := ocp-tuned-boot-$(VERSION)
@@ -114,4 +127,5 @@ release:
 clean:
 	rm -rf build dist
 
-.PHONY: demo test unit other-pythons lab slow fuzz packages install install-python install-data source rpm release clean
+.PHONY: demo test unit other-pythons lab slow fuzz packages install install-python install-data uninstall \
+    source rpm release clean
