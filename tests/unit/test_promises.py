@@ -10,12 +10,12 @@ import re
 from pathlib import Path
 
 import pytest
-from configobj import ConfigObj
 
 from ocp_tuned_boot import cli
 from ocp_tuned_boot.commands import render
 from ocp_tuned_boot.host import files, systemd
-from ocp_tuned_boot.requested import config
+from ocp_tuned_boot.requested import config, keys
+from ocp_tuned_boot.requested.keys import Key
 from tests.lab.situations import BEFORE_TUNED, HELD, SITUATIONS
 
 TREE = Path(__file__).resolve().parents[2]
@@ -23,7 +23,7 @@ UNIT = (TREE / "units/ocp-tuned.service").read_text()
 README = (TREE / "README.md").read_text()
 MAN_CONF = (TREE / "man/boot.conf.5").read_text()
 MAN_PROGRAM = (TREE / "man/ocp-tuned-boot.8").read_text()
-SPEC = ConfigObj(config.SPEC.splitlines(), list_values=False, interpolation=False)
+VENDOR = (TREE / "packaging/boot.conf").read_text()
 
 
 def directives(name: str) -> list[str]:
@@ -113,27 +113,54 @@ def test_the_man_page_and_the_readme_have_every_exit_status() -> None:
     assert {int(number) for number in re.findall(r"(?m)^\| (\d+) \|", README)} == statuses - {0}
 
 
-@pytest.mark.parametrize("section", list(SPEC))
-def test_the_man_page_has_every_key_with_its_range_and_default(section: str) -> None:
+KEYS = [
+    pytest.param(section, name, row, id=f"{section}-{name}")
+    for section, fields in config.SECTIONS.items()
+    for name, row in keys.of(fields).items()
+]
+
+
+def written(value: object) -> str:
+    """A value as boot.conf has it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def default(row: Key) -> str:
+    """A default as boot.conf(5) has it."""
+    said = written(row.default)
+    quoted = f'"{said}"' if f'"{said}"' in row.kind.expected else said
+    return f"Defaults to {quoted}." if said else "Empty by default"
+
+
+@pytest.mark.parametrize(("section", "name", "row"), KEYS)
+def test_the_man_page_has_the_sentence_the_limits_and_the_default_of_each_key(
+    section: str, name: str, row: Key
+) -> None:
     part = MAN_CONF.split(f".SH [{section.upper()}]")[1].split("\n.SH ")[0]
-    entries = dict(re.findall(r"(?ms)^\.TP\n\.B (\w+)\n(.*?)(?=^\.TP|\Z)", part))
-    assert set(entries) == set(SPEC[section])
-    for key, check in SPEC[section].items():
-        for number in re.findall(r"(?:min|max)=(\d\d+)", check):
-            assert number in entries[key]
-        default = re.search(r"default='?([^')]*)", check)
-        assert default is not None
-        said = re.sub(r"\s+", " ", plain(entries[key]))
-        assert f"Default: {default[1] or 'empty'}" in said
+    entries = dict(re.findall(r"(?ms)^\.TP\n\.B (\w+)=\n(.*?)(?=^\.TP|\Z)", part))
+    assert list(entries) == list(keys.of(config.SECTIONS[section]))
+    said = re.sub(r"\s+", " ", entries[name])
+    assert said.startswith(f"{row.says} Takes {row.kind.expected}. {default(row)}")
 
 
-def test_the_vendors_boot_conf_says_the_defaults_and_names_every_key() -> None:
-    text = (TREE / "packaging/boot.conf").read_text()
-    assert config.parse([("boot.conf", text)]) == config.parse([])
-    said = ConfigObj(text.splitlines(), list_values=False, interpolation=False)
-    assert {name: set(keys) for name, keys in said.items()} == {
-        name: set(keys) for name, keys in SPEC.items()
-    }
+@pytest.mark.parametrize(("section", "name", "row"), KEYS)
+def test_the_vendors_boot_conf_has_the_sentence_the_limits_and_the_default_of_each_key(
+    section: str, name: str, row: Key
+) -> None:
+    part = f"{VENDOR}\n[".split(f"\n[{section}]\n")[1].split("\n[")[0]
+    ((comment, value),) = re.findall(rf"(?m)((?:^#.*\n)+)^{name} = (.*)$", part)
+    said = re.sub(r"\s+", " ", comment.replace("#", ""))
+    assert said.strip().startswith(f"{row.says} Takes {row.kind.expected}.")
+    assert value == (written(row.default) or "''")
+
+
+def test_the_vendors_boot_conf_has_no_other_key() -> None:
+    assert len(re.findall(r"(?m)^\w", VENDOR)) == len(KEYS)
+    assert config.parse([("boot.conf", VENDOR)]) == config.parse([])
 
 
 def test_the_example_in_the_readme_and_in_the_man_page_is_valid() -> None:
