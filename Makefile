@@ -2,6 +2,7 @@
 # make test     everything but what takes an emulated machine
 # make slow     that: reboots and power cuts
 # make fuzz     searches, for some half an hour, for what a pod could write to do harm
+# make completion  the completion for bash, from the tables in ocp_tuned_boot/cli.py
 # make install  everything, as the RPM has it (DESTDIR=); install-data: all but the Python package
 # make rpm      source archive, source RPM and RPM, in dist/
 # make release  those, the wheel, the manuals and the checksums
@@ -43,6 +44,10 @@ slow: $(VENV)/done
 fuzz: $(VENV)/done
 	HYPOTHESIS_PROFILE=long nice -n 19 $(PYTEST) --hypothesis-show-statistics \
 	    tests/unit/test_untrusted.py tests/unit/test_memory.py
+
+completion: $(VENV)/done
+	$(VENV)/bin/python packaging/completion.py > packaging/completions/ocp-tuned-boot.new
+	mv packaging/completions/ocp-tuned-boot.new packaging/completions/ocp-tuned-boot
 
 $(VENV)/done: tests/lab/packages.txt
 	apt-get update -q
@@ -108,4 +113,4 @@ release:
 clean:
 	rm -rf build dist
 
-.PHONY: demo test unit other-pythons lab slow fuzz install install-python install-data source rpm release clean
+.PHONY: demo test unit other-pythons lab slow fuzz completion install install-python install-data source rpm release clean

@@ -147,20 +147,40 @@ def in_force(root: Path) -> InForce:
     return done
 
 
-KEPT = """
+LOADED = """
 import sys
 from ocp_tuned_boot import cli
-status = cli.main(["--root", sys.argv[1], "apply"])
-print(status, sorted({"podman", "requests", "urllib3"} & set(sys.modules)))
+status = cli.main(["--root", *sys.argv[1:]])
+print(status, *sorted(sys.modules))
 """
+
+
+def loaded(root: Path, command: str) -> set[str]:
+    """The modules that a command has loaded when it is done."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, str(root), command],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    status, *modules = done.stdout.splitlines()[-1].split()
+    assert status == "0", done.stderr
+    return set(modules)
+
+
+HTTP = {"podman", "requests", "urllib3"}
+
+
+def test_status_loads_nothing_to_talk_to_podman(root: Path) -> None:
+    in_force(root)
+    assert loaded(root, "status") & {*HTTP, "ocp_tuned_boot.podman.client"} == set()
 
 
 def test_what_is_in_force_is_kept_without_podman_even_being_loaded(root: Path) -> None:
     before = in_force(root)
-    done = subprocess.run(
-        [sys.executable, "-c", KEPT, str(root)], check=False, capture_output=True, text=True
-    )
-    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+    modules = loaded(root, "apply")
+    assert modules & HTTP == set()
+    # Nor what only people ask for.
+    of_commands = {name for name in modules if name.startswith("ocp_tuned_boot.commands.")}
+    assert of_commands == {"ocp_tuned_boot.commands.parser"}
     recorded = record.read(Paths(root))
     assert recorded is not None
     assert (recorded.action, recorded.in_force) == ("keep", before)
@@ -397,10 +417,13 @@ def test_options_that_stand_before_the_command(root: Path, arguments: list[str])
         assert re.fullmatch(r"ocp-tuned-boot \d+\.\d+\.\d+\n", done.stdout)
 
 
-@pytest.mark.parametrize("arguments", [[], ["start"], ["apply", "--jsno"], ["status", "--config"]])
-def test_wrong_usage_is_status_2(root: Path, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["start"], ["apply", "--jsno"], ["status", "--config"], ["image", "stage", "a b"]],
+)
+def test_wrong_usage_is_status_64(root: Path, arguments: list[str]) -> None:
     done = run(root, *arguments)
-    assert done.returncode == 2
+    assert done.returncode == os.EX_USAGE
     assert "usage: ocp-tuned-boot" in done.stderr
 
 

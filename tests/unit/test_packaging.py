@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import ocp_tuned_boot
-from tests.unit.test_promises import options, subcommands
+from ocp_tuned_boot import cli
+from ocp_tuned_boot.commands.parser import Command
 
 TREE = Path(__file__).resolve().parents[2]
 SPEC = (TREE / "rpm.spec").read_text()
@@ -99,21 +101,28 @@ def completed(*words: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("name", sorted(subcommands()))
-def test_bash_completes_every_command_and_its_options(name: str) -> None:
-    parser = subcommands()[name]
-    assert name in completed("")
-    assert completed(name[:3]) == {each for each in subcommands() if each.startswith(name[:3])}
-    actions = [each.choices for each in parser._actions if isinstance(each.choices, dict)]
-    if actions:
-        assert completed(name, "") == {"--help", *actions[0]}
-        for action, inner in actions[0].items():
-            assert completed(name, action, "--") == options(inner) | {"--help"}
-    else:
-        assert completed(name, "--") == options(parser) | {"--help"}
+def test_the_completion_is_what_the_tables_make() -> None:
+    command = [sys.executable, str(TREE / "packaging/completion.py")]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    assert done.stdout == COMPLETION.read_text(), "make completion"
+
+
+@pytest.mark.parametrize("row", cli.commands(), ids=lambda row: row.name)
+def test_bash_completes_every_command_and_its_options(row: Command) -> None:
+    *group, last = row.name.split()
+    beside = [each.name.split() for each in cli.commands()]
+    offered = {name[len(group)] for name in beside if name[: len(group)] == group}
+    assert completed(*group, last[:3]) == {each for each in offered if each.startswith(last[:3])}
+    options = {each.name for each in row.options if each.name.startswith("-")}
+    assert completed(*group, last, "--") == options | {"--help"}
 
 
 def test_bash_completes_options_before_a_command_and_files_after_config(tmp_path: Path) -> None:
     assert {"--root", "--verbose", "--version"} <= completed("--")
     (tmp_path / "boot.conf").touch()
     assert completed("status", "--config", f"{tmp_path}/bo") == {f"{tmp_path}/boot.conf"}
+    assert completed("render", "butane", "--variant", "") == {"fcos", "openshift"}
+    assert completed("image", "export", f"{tmp_path}/bo") == {f"{tmp_path}/boot.conf"}
+    (tmp_path / "folder").mkdir()
+    assert completed("--root", f"{tmp_path}/") == {f"{tmp_path}/folder"}
+    assert completed("render", "butane", "--role", "") == set()

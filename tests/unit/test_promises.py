@@ -5,14 +5,15 @@ That systemd and TuneD behave as these texts say is for the nodes in tests/lab/ 
 
 from __future__ import annotations
 
-import argparse
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ocp_tuned_boot import cli
 from ocp_tuned_boot.commands import render
+from ocp_tuned_boot.commands.parser import Option
 from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.requested import config, keys
 from ocp_tuned_boot.requested.keys import Key
@@ -58,46 +59,55 @@ def test_the_workloads_that_are_waited_for_are_those_that_are_looked_at() -> Non
 def test_the_unit_runs_commands_that_exist() -> None:
     commands = [line.split()[1] for line in re.findall(r"(?m)^Exec\w+=(.*)$", UNIT)]
     assert commands == ["apply", "reload", "cleanup"]
-    assert set(commands) <= set(subcommands())
+    assert set(commands) <= {row.name for row in cli.commands()}
 
 
-def subcommands(*names: str) -> dict[str, argparse.ArgumentParser]:
-    """Those of the program, or of one of its commands."""
-    parser = subcommands()[names[0]] if names else cli._parser()
-    (action,) = (each for each in parser._actions if isinstance(each.choices, dict))
-    assert isinstance(action.choices, dict)
-    return action.choices
+def named(rows: Iterable[Option]) -> set[str]:
+    return {each.name for each in rows}
 
 
-def options(parser: argparse.ArgumentParser) -> set[str]:
-    return {name for action in parser._actions for name in action.option_strings} - {"-h", "--help"}
+def entries(text: str) -> Iterator[tuple[str, str]]:
+    """Tag and text of each .TP of a man page, in plain words."""
+    for tag, words in re.findall(r"(?ms)^\.TP\n([^\n]*)\n(.*?)(?=^\.TP|^\.PP|^\.SH|\Z)", text):
+        yield plain(tag), plain(words)
 
 
 def plain(man: str) -> str:
-    """The words of a man page."""
-    text = re.sub(r'(?m)^\.\\".*$|\\f[BIRP]', "", man).replace("\\-", "-").replace('" ', " ")
-    return re.sub(r"(?m)^\.[A-Z]{1,2} ?", "", text).replace('"', "")
+    """The words of a part of a man page, on one line."""
+    text = re.sub(r"(?m)^\.[A-Z]+ ?|\\f[BIR]", "", man.replace("\\-", "-"))
+    return re.sub(r"\s+", " ", text.replace('"', "")).strip()
 
 
-def test_the_man_page_has_every_command_and_every_option() -> None:
-    page = MAN_PROGRAM.replace("\\-", "-")
-    commands = page.split(".SH COMMANDS")[1].split(".SH OPTIONS")[0]
-    for name, parser in subcommands().items():
-        (usage,) = re.findall(rf"(?m)^\.TP\n\.B {name}\b(.*)$", commands)
-        assert set(re.findall(r"--\w+", usage)) == options(parser)
-    told = page.split(".SH OPTIONS")[1].split(".SH RESULTS")[0]
-    entries = " ".join(re.findall(r"(?m)^\.TP\n(.*)$", told))
-    assert set(re.findall(r"--?[a-z]+", entries)) == options(cli._parser()) | {"--config"}
+COMMANDS = cli.commands()
 
 
-def test_the_man_page_has_every_form_and_every_option_of_render() -> None:
-    page = MAN_PROGRAM.replace("\\-", "-")
-    (entry,) = re.findall(r"(?ms)^\.B render .*?^\.RS\n(.*?)^\.RE$", page)
-    told = re.findall(r"(?m)^\.TP\n(.*)$", entry)
-    forms = subcommands("render")
-    assert {line.split()[1] for line in told if line.startswith(".B ")} == set(forms)
-    asked = {name for form in forms.values() for name in options(form)}
-    assert set(re.findall(r"--[a-z-]+", entry)) == asked
+def test_the_man_page_has_each_command_with_its_sentence_and_its_options() -> None:
+    part = MAN_PROGRAM.split(".SH COMMANDS\n")[1].split(".SH ")[0].split("Its options:\n")[0]
+    found = list(entries(part))
+    assert len(found) == len(COMMANDS)
+    for command, (tag, words) in zip(COMMANDS, found):
+        name, _, usage = tag.partition(" [")
+        assert name == command.name
+        assert words.startswith(f"{command.says}.")
+        if not name.startswith("render "):
+            assert set(re.findall(r"--\w+|[A-Z]+$", usage)) - {"FILE"} == named(command.options)
+
+
+def test_the_man_page_has_each_option_of_render_with_its_sentence() -> None:
+    part = MAN_PROGRAM.split("Its options:\n")[1].split(".SH ")[0]
+    rendered = [each for row in COMMANDS if "render" in row.name for each in row.options]
+    expected = {f"{each.name} {each.takes}": f"{each.says}." for each in rendered}
+    found = dict(entries(part))
+    assert list(found) == list(expected)
+    assert all(found[tag].startswith(says) for tag, says in expected.items())
+
+
+def test_the_man_page_has_each_common_option_with_its_sentence() -> None:
+    part = MAN_PROGRAM.split(".SH OPTIONS\n")[1].split(".SH ")[0]
+    found = {re.findall(r"--\w+", tag)[0]: words for tag, words in entries(part)}
+    common = (*cli.OPTIONS, cli.CONFIG, cli.JSON)
+    assert list(found) == [each.name for each in common]
+    assert all(found[each.name].startswith(f"{each.says}.") for each in common)
 
 
 def test_the_limits_in_the_man_page_are_those_of_the_code() -> None:
