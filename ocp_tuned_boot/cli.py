@@ -13,6 +13,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Callable
@@ -46,19 +47,35 @@ log = logging.getLogger(__name__)
 
 DONE = 0
 FAILED = 1
-DRIFTED = 7
+#: Beyond those of sysexits.h.
+DRIFTED = 80
 
-#: The exit statuses; ocp-tuned-boot(8) has the same table.
-STATUSES: dict[type[BootError], int] = {
-    HostError: FAILED,
-    NewerVersion: FAILED,
-    ConfigurationError: 2,
-    Unasked: 2,
-    DeadlineExceeded: 3,
-    PodmanError: 4,
-    ImageError: 5,
-    Busy: 6,
-}
+
+@dataclass(frozen=True)
+class Exit:
+    """One exit status: what it means, for the manual, and the failures that have it."""
+
+    status: int
+    says: str
+    errors: tuple[type[BootError], ...] = ()
+
+
+# Not 2 to 7: systemd shows these by names of the LSB, such as NOTINSTALLED.
+EXITS = (
+    Exit(DONE, "The profile is applied, with or without findings, or there was nothing to do."),
+    Exit(FAILED, "TuneD ran and the profile is not applied, or a file of the host cannot be used.",
+         (HostError, NewerVersion)),
+    Exit(os.EX_USAGE, "The command line is not valid."),
+    Exit(os.EX_NOINPUT, "The image is not available.", (ImageError,)),
+    Exit(os.EX_UNAVAILABLE, "Podman cannot be reached or refuses.", (PodmanError,)),
+    Exit(os.EX_TEMPFAIL, "The profile was not applied in time, or another run is active.",
+         (DeadlineExceeded, Busy)),
+    Exit(os.EX_CONFIG, "boot.conf, image.env, the recommend file or a profile is not valid.",
+         (ConfigurationError, Unasked)),
+    Exit(DRIFTED, "drift found settings that no longer have the applied value."),
+)  # fmt: skip
+
+STATUSES = {error: row.status for row in EXITS for error in row.errors}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

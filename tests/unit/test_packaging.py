@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -71,6 +72,8 @@ def test_what_is_brought_in_quietly_waits_for_the_run_and_is_tried_again() -> No
     unit = UNITS["ocp-tuned-image.service"]
     assert "\nAfter=ocp-tuned.service\n" in unit
     assert "\nRestart=on-failure\nRestartSec=60\n" in unit
+    # What will fail again is not.
+    assert f"\nRestartPreventExitStatus={os.EX_USAGE} {os.EX_CONFIG}\n" in unit
     # What is asked for now, not what was asked for when it began.
     assert "--no-block restart ocp-tuned-image.service" in UNITS["ocp-tuned-notice.service"]
 

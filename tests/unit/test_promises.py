@@ -117,10 +117,12 @@ def test_the_limits_in_the_man_page_are_those_of_the_code() -> None:
 
 
 def test_the_man_page_and_the_readme_have_every_exit_status() -> None:
-    statuses = {0, *cli.STATUSES.values(), cli.FAILED, cli.DRIFTED}
-    part = MAN_PROGRAM.split(".SH EXIT STATUS")[1].split(".SH FILES")[0]
-    assert {int(number) for number in re.findall(r"(?m)^\.B (\d+)$", part)} == statuses
-    assert {int(number) for number in re.findall(r"(?m)^\| (\d+) \|", README)} == statuses - {0}
+    expected = [(str(each.status), each.says) for each in cli.EXITS]
+    part = MAN_PROGRAM.split(".SH EXIT STATUS\n")[1].split(".SH ")[0]
+    found = dict(entries(part))
+    assert list(found) == [status for status, _ in expected]
+    assert all(found[status].replace(" ,", ",").startswith(says) for status, says in expected)
+    assert re.findall(r"(?m)^\| (\d+) \| (.*) \|$", README.replace("`", "")) == expected
 
 
 KEYS = [
