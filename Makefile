@@ -2,7 +2,7 @@
 # make test     everything but what takes an emulated machine
 # make slow     that: reboots and power cuts
 # make fuzz     searches, for some half an hour, for what a pod could write to do harm
-# make completion  the completion for bash, from the tables in ocp_tuned_boot/cli.py
+# make completion  the completion for bash, from the table of commands
 # make install  everything, as the RPM has it (DESTDIR=); install-data: all but the Python package
 # make rpm      source archive, source RPM and RPM, in dist/
 # make release  those, the wheel, the manuals and the checksums

@@ -1,4 +1,4 @@
-"""Prints the completion for bash, made from the tables in ocp_tuned_boot/cli.py.
+"""Prints the completion for bash, made from the tables in ocp_tuned_boot/commands/table.py.
 
 `make completion` writes it to packaging/completions/; a test fails when that is out of date.
 Asking the program itself at each TAB would start Python each time.
@@ -12,12 +12,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from ocp_tuned_boot import cli
+from ocp_tuned_boot.commands import table
 from ocp_tuned_boot.commands.parser import Option
 
 SCRIPT = """\
 # Completion for ocp-tuned-boot(8). Made by "make completion" from the tables in
-# ocp_tuned_boot/cli.py: do not edit.
+# ocp_tuned_boot/commands/table.py: do not edit.
 
 _ocp_tuned_boot() {
     local current=$2 previous=$3 word command='' words='' files=''
@@ -45,7 +45,7 @@ complete -F _ocp_tuned_boot ocp-tuned-boot
 
 def values() -> Iterator[str]:
     """What may stand after an option that takes a value."""
-    rows = [*cli.OPTIONS, *(each for command in cli.commands() for each in command.options)]
+    rows = [*table.OPTIONS, *(each for command in table.COMMANDS for each in command.options)]
     names: dict[str, list[str]] = {}
     for each in rows:
         if each.takes and not each.is_argument and each.name not in names.get(generated(each), ()):
@@ -57,14 +57,14 @@ def values() -> Iterator[str]:
 
 
 def generated(option: Option) -> str:
-    """How bash makes the values of an option; a name that only the user knows it does not."""
+    """What compgen makes the values of an option from. It makes none of a name or reference."""
     paths = {"DIR": "-d", "FILE": "-f"}
     return paths.get(option.takes, f"-W '{' '.join(option.choices)}'")
 
 
 def commands() -> Iterator[str]:
     """The words that a command is made of."""
-    names = [command.name.split() for command in cli.commands()]
+    names = [command.name.split() for command in table.COMMANDS]
     first = " | ".join(f"/{each}" for each in dict.fromkeys(name[0] for name in names))
     second = " | ".join("/".join(name) for name in names if len(name) == 2)
     yield f"            {first}) command=$word ;;"
@@ -73,10 +73,10 @@ def commands() -> Iterator[str]:
 
 def words() -> Iterator[str]:
     """What may stand after each command."""
-    rows = cli.commands()
+    rows = table.COMMANDS
     top = dict.fromkeys(row.name.split()[0] for row in rows)
-    yield f"        '') words='{named(cli.OPTIONS)} {' '.join(top)}' ;;"
-    for group in cli.GROUPS:
+    yield f"        '') words='{named(table.OPTIONS)} {' '.join(top)}' ;;"
+    for group in table.GROUPS:
         inner = [row.name.split()[1] for row in rows if row.name.startswith(f"{group} ")]
         yield f"        {group}) words='{' '.join(inner)}' ;;"
     for row in rows:

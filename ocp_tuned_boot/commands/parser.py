@@ -1,4 +1,4 @@
-"""The table of commands in `cli.py` → the parser of the command line."""
+"""The table of commands → the parser of the command line."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, NoReturn
+from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from ocp_tuned_boot import __version__
 from ocp_tuned_boot.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ocp_tuned_boot.record.store import Record
+    from ocp_tuned_boot.settings.drift import Drift
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,18 @@ class Option:
 
 @dataclass(frozen=True)
 class Command:
-    """One command. `name`: one word, or two if it belongs to a group. `run` returns the exit
-    status. `prints`: standard output is for its result, so that it logs to standard error."""
+    """One command.
+
+    `name`: one word, or two if it belongs to a group. `run` returns what decides the exit status:
+    the record of a run, the drift that was found, or None for success. `shows`: it only shows
+    something; standard output is for that, and it logs to standard error.
+    """
 
     name: str
-    run: Callable[[argparse.Namespace], int]
+    run: Callable[[argparse.Namespace], Record | Drift | None]
     says: str
     options: tuple[Option, ...] = ()
-    prints: bool = False
+    shows: bool = False
 
 
 class _Parser(argparse.ArgumentParser):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot import cli
-from ocp_tuned_boot.commands import render
+from ocp_tuned_boot.commands import render, table
 from ocp_tuned_boot.commands.parser import Option
 from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.requested import config, keys
@@ -59,7 +59,7 @@ def test_the_workloads_that_are_waited_for_are_those_that_are_looked_at() -> Non
 def test_the_unit_runs_commands_that_exist() -> None:
     commands = [line.split()[1] for line in re.findall(r"(?m)^Exec\w+=(.*)$", UNIT)]
     assert commands == ["apply", "reload", "cleanup"]
-    assert set(commands) <= {row.name for row in cli.commands()}
+    assert set(commands) <= {row.name for row in table.COMMANDS}
 
 
 def named(rows: Iterable[Option]) -> set[str]:
@@ -78,14 +78,11 @@ def plain(man: str) -> str:
     return re.sub(r"\s+", " ", text.replace('"', "")).strip()
 
 
-COMMANDS = cli.commands()
-
-
 def test_the_man_page_has_each_command_with_its_sentence_and_its_options() -> None:
     part = MAN_PROGRAM.split(".SH COMMANDS\n")[1].split(".SH ")[0].split("Its options:\n")[0]
     found = list(entries(part))
-    assert len(found) == len(COMMANDS)
-    for command, (tag, words) in zip(COMMANDS, found):
+    assert len(found) == len(table.COMMANDS)
+    for command, (tag, words) in zip(table.COMMANDS, found):
         name, _, usage = tag.partition(" [")
         assert name == command.name
         assert words.startswith(f"{command.says}.")
@@ -95,7 +92,7 @@ def test_the_man_page_has_each_command_with_its_sentence_and_its_options() -> No
 
 def test_the_man_page_has_each_option_of_render_with_its_sentence() -> None:
     part = MAN_PROGRAM.split("Its options:\n")[1].split(".SH ")[0]
-    rendered = [each for row in COMMANDS if "render" in row.name for each in row.options]
+    rendered = [each for row in table.COMMANDS if "render" in row.name for each in row.options]
     expected = {f"{each.name} {each.takes}": f"{each.says}." for each in rendered}
     found = dict(entries(part))
     assert list(found) == list(expected)
@@ -105,7 +102,7 @@ def test_the_man_page_has_each_option_of_render_with_its_sentence() -> None:
 def test_the_man_page_has_each_common_option_with_its_sentence() -> None:
     part = MAN_PROGRAM.split(".SH OPTIONS\n")[1].split(".SH ")[0]
     found = {re.findall(r"--\w+", tag)[0]: words for tag, words in entries(part)}
-    common = (*cli.OPTIONS, cli.CONFIG, cli.JSON)
+    common = (*table.OPTIONS, table.CONFIG, table.JSON)
     assert list(found) == [each.name for each in common]
     assert all(found[each.name].startswith(f"{each.says}.") for each in common)
 

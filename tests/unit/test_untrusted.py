@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocp_tuned_boot import cli
-from ocp_tuned_boot.commands import report
+from ocp_tuned_boot.commands import report, table
 from ocp_tuned_boot.commands.staging import Listed
 from ocp_tuned_boot.commands.status import Now
 from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, PodmanError
@@ -512,8 +512,8 @@ def test_each_report_goes_through_the_one_door(capsys: pytest.CaptureFixture[str
         ),
         report.status_text(None, Now({"\x1b": "\x9b"}, waits="\u202e")),
     ):
-        cli._print(text)
-    cli._show(Namespace(json=True), str, json.dumps, ["\x7f\x9b"])
+        table._print(text)
+    table._show(Namespace(json=True), str, json.dumps, ["\x7f\x9b"])
     shown = capsys.readouterr().out
     assert clean(shown)
     assert json.loads(shown.splitlines()[-1]) == ["\x7f\x9b"]
