@@ -76,8 +76,8 @@ class Tuning:
     )  # fmt: skip
 
 
-# To set ip_forward is also to set accept_redirects (ip-sysctl in the kernel's networking
-# documentation), so the CNI owns both.
+# Writing ip_forward also changes accept_redirects (ip-sysctl in the kernel's networking
+# documentation), so both belong to the CNI.
 @dataclass(frozen=True)
 class Owners:
     """Section [handover]: what others own once workloads run."""
