@@ -2,6 +2,7 @@
 # make test     everything but what takes an emulated machine
 # make slow     that: reboots and power cuts
 # make fuzz     searches, for some half an hour, for what a pod could write to do harm
+# make completion  the completion for bash, from the table of commands
 # make install  everything, as the RPM has it (DESTDIR=); install-data: all but the Python package
 # make uninstall  removes what install of the same tree installs (DESTDIR=)
 # make rpm      source archive, source RPM and RPM, in dist/
@@ -29,7 +30,7 @@ test: $(VENV)/done
 	$(MAKE) --jobs=2 other-pythons lab
 
 unit: $(VENV)/done
-	$(PYTEST) tests
+	$(PYTEST) $(TESTS)
 
 other-pythons: unit
 	nice $(VENV)/bin/python -m tests.on_every_python
@@ -46,6 +47,10 @@ slow: $(VENV)/done
 fuzz: $(VENV)/done
 	HYPOTHESIS_PROFILE=long nice -n 19 $(PYTEST) --hypothesis-show-statistics \
 	    tests/unit/test_untrusted.py tests/unit/test_memory.py
+
+completion: $(VENV)/done
+	$(VENV)/bin/python packaging/completion.py > packaging/completions/ocp-tuned-boot.new
+	mv packaging/completions/ocp-tuned-boot.new packaging/completions/ocp-tuned-boot
 
 # The environment may be in the cache already when this machine has none of the packages.
 $(VENV)/done: | packages
@@ -127,5 +132,5 @@ release:
 clean:
 	rm -rf build dist
 
-.PHONY: demo test unit other-pythons lab slow fuzz packages install install-python install-data uninstall \
+.PHONY: demo test unit other-pythons lab slow fuzz packages completion install install-python install-data uninstall \
     source rpm release clean
