@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from ocp_tuned_boot.errors import Defect
 from ocp_tuned_boot.host.paths import sysctl_key
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ KINDS = {
     "change-failed": Kind(
         False, False, "Mend the cause and reload again; until then see what is told to be in force."
     ),
+    "defect": Kind(False, False, Defect.advice),
     "incomplete-log": Kind(False, False, "The log ends early; what came after is not known."),
     "error": Kind(False, False, "TuneD logged an error; some setting may not be in force."),
     "traceback": Kind(False, False, "A part of TuneD failed; what it sets may not be in force."),
