@@ -77,4 +77,7 @@ def test_a_closed_gate_holds_and_says_why(tmp_path: Path, manager: socket.socket
     # Opened by the admin meanwhile.
     paths.admin_conf.write_text("[tuning]\ngate = open\n")
     assert not gate.holds("no such profile", "")
-    assert manager.recv(999).decode() == "STATUS=no such profile"
+    assert manager.recv(999).decode() == (
+        "STATUS=no such profile. The kubelet runs without the profile. Once this is fixed: "
+        "systemctl start ocp-tuned"
+    )
