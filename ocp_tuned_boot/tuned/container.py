@@ -193,14 +193,14 @@ def sole(podman: Podman, paths: Paths) -> Iterator[None]:
     except BaseException:
         # What ended the block is what counts, even if Podman fails again.
         try:
-            remove_ours(_patient(podman), paths)
+            remove_ours(patient(podman), paths)
         except BootError as error:
             log.warning("the container %s may be left behind: %s", CONTAINER, error)
         raise
-    remove_ours(_patient(podman), paths)
+    remove_ours(patient(podman), paths)
 
 
-def _patient(podman: Podman) -> Podman:
+def patient(podman: Podman) -> Podman:
     """For clearing up, which has time of its own: what ended a run may have been the deadline."""
     return podman.until(Deadline(CLEARING))
 
@@ -235,7 +235,7 @@ def checking(podman: Podman, paths: Paths, patience: float = CHECKING) -> Iterat
         try:
             yield
         finally:
-            _remove(_patient(podman), CHECK)
+            _remove(patient(podman), CHECK)
 
 
 def remove_check(podman: Podman, paths: Paths) -> bool:
@@ -279,11 +279,11 @@ def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadl
     with _Follower(paths) as follower:
         in_time = _follow(podman, container.id, follower, deadline)
         # The process is gone; now let Podman finish with it, so that its log is whole.
-        patient = _patient(podman)
+        podman = patient(podman)
         if not in_time:
-            patient.kill(container.id, "KILL")
-        patient.wait(container.id)
-        ended = patient.container(container.id)
+            podman.kill(container.id, "KILL")
+        podman.wait(container.id)
+        ended = podman.container(container.id)
         lines = follower.finish()
     if ended is None or not ended.started:
         raise PodmanError(f"the container {CONTAINER} never ran", temporary=True)
