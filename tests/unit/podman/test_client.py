@@ -18,7 +18,8 @@ import pytest
 
 from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, PodmanError
 from ocp_tuned_boot.host.clock import Deadline
-from ocp_tuned_boot.podman.client import API_VERSION, Image, Podman, Removal
+from ocp_tuned_boot.podman.client import Image, Podman, Removal
+from ocp_tuned_boot.podman.transport import API_VERSION
 from tests.unit.fake_podman import Answer, listening, reply, socket_path
 
 SHORT = 0.3
