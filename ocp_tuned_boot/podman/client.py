@@ -23,18 +23,18 @@ from ocp_tuned_boot.podman.transport import ANSWER_LIMIT, ERRORS, PacedFile, Tra
 
 log = logging.getLogger(__name__)
 
-# Of a container that has just exited Podman may send 200 and nothing: its own clean-up unmounts
-# the container meanwhile (the service logs "globs matched nothing"). The next time it is there.
+# Podman may answer 200 and an empty archive while its own clean-up unmounts a container that has
+# just exited (the service logs "globs matched nothing"). The next request gets the archive.
 _ARCHIVE_TRIES = 5
 
-#: As long as Podman may take to say once more, and in full, why a pull could not begin (seconds).
-_WORDS = 5.0
+#: Podman gets this much time to report in full why a pull could not start (seconds).
+_IN_FULL = 5.0
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image in Podman's store; `digests` are those of its manifest, `sha256:…`; `names`, what
-    it is called there, by tags and by digests."""
+    """An image in Podman's store. `digests`: those of its manifest, `sha256:…`; `names`: its names
+    in the store, by tag and by digest."""
 
     reference: str
     id: str
@@ -43,7 +43,7 @@ class Image:
 
 
 class Removal(Enum):
-    """What came of removing an image."""
+    """The result of removing an image."""
 
     REMOVED = "removed"
     MISSING = "missing"
@@ -52,7 +52,7 @@ class Removal(Enum):
 
 @dataclass(frozen=True)
 class ContainerState:
-    """What `inspect` says of a container; `pid` is 0 when it does not run."""
+    """What `inspect` reports of a container. `pid` is 0 when the container does not run."""
 
     id: str
     labels: dict[str, str]
@@ -90,7 +90,7 @@ class Podman:
     # One request each.
 
     def image(self, reference: str) -> Image | None:
-        """The image that `reference` (name or ID) stands for in the store, or None."""
+        """The image in the store that has this name or ID, or None."""
         what = f"inspect image {reference}"
         response = self._transport.send(
             "get", f"/images/{quote(reference, safe='')}/json", what, fine=(404,)
@@ -100,8 +100,8 @@ class Podman:
         with self._transport.understood(what):
             found = parse(response.content)
             exact = [str(each) for each in found.get("RepoDigests") or ()]
-            told = [each.partition("@")[2] for each in exact]
-            digests = dict.fromkeys([str(found.get("Digest") or ""), *told])
+            repo_digests = [each.partition("@")[2] for each in exact]
+            digests = dict.fromkeys([str(found.get("Digest") or ""), *repo_digests])
             names = (*map(str, found.get("RepoTags") or ()), *exact)
             return Image(reference, str(found["Id"]), tuple(filter(None, digests)), names)
 
@@ -110,34 +110,34 @@ class Podman:
         reference: str,
         policy: str = "missing",
         headers: Mapping[str, str] | None = None,
-        tell: Callable[[str], None] = log.debug,
+        report: Callable[[str], None] = log.debug,
     ) -> None:
-        """Pulls `reference` by this policy (podman-pull(1)); `headers` have the credentials, `tell`
-        hears how far it has got. Raises `ImageError` with Podman's words.
+        """Pulls `reference` with this policy (podman-pull(1)). `headers`: the credentials;
+        `report` is called with each line of progress. Raises `ImageError` with Podman's reason.
         """
         try:
-            # With compatMode it tells how many bytes there are; Podman 4.3 does not know that yet.
-            self._pull(reference, policy, headers, tell, compatMode="true")
+            # With compatMode the answer has the number of bytes. Podman 4.3 ignores it.
+            self._pull(reference, policy, headers, report, compatMode="true")
         except DeadlineExceeded as error:
             raise DeadlineExceeded(
                 f"cannot pull {reference}: {error.message}", pulling.SILENT
             ) from error
-        except _Unsaid as error:
-            # It could not even begin, and of that this form tells the last cause alone: no address,
-            # and not what the mirrors have said.
+        except _NotStarted as error:
+            # In this form Podman reports only the last cause of a pull that could not start:
+            # neither the address nor the errors of the mirrors. The other form has all of it.
             try:
-                brief = self.until(self.deadline.within(_WORDS))
-                brief._pull(reference, policy, headers, tell)
+                brief = self.until(self.deadline.within(_IN_FULL))
+                brief._pull(reference, policy, headers, report)
             except DeadlineExceeded:
-                raise pulling.failed(reference, error.words) from None
+                raise pulling.failure(reference, error.reason) from None
 
     def _pull(
         self, reference: str, policy: str, headers: Mapping[str, str] | None,
-        tell: Callable[[str], None], **form: str,
+        report: Callable[[str], None], **form: str,
     ) -> None:  # fmt: skip
-        """Podman answers 200 before it knows how the pull ends: errors are lines of the answer."""
-        # Podman 4.3 does not know `retry`: when to ask again is ours to say, with the deadline in
-        # view.
+        """Podman answers 200 before the pull is complete: an error is a line of the answer."""
+        # No retries by Podman: this program decides when to try again, because it has the deadline.
+        # Podman 4.3 has no `retry`.
         parameters = {"reference": reference, "policy": policy, "retry": "0", **form}
         what = f"pull {reference}"
         response = self._transport.send(
@@ -147,24 +147,24 @@ class Podman:
         refused = response.status_code in ERRORS
         for line in self._transport.lines(response, what):
             with self._transport.understood(what):
-                said = parse(line)
-                progress, error = pulling.progress(said), said.get("error")
+                answer = parse(line)
+                progress, error = pulling.progress(answer), answer.get("error")
                 if refused:
-                    error = said.get("message") or said["cause"]
+                    error = answer.get("message") or answer["cause"]
             if error and refused and form:
-                raise _Unsaid(str(error))
+                raise _NotStarted(str(error))
             if error:
-                raise pulling.failed(reference, str(error))
+                raise pulling.failure(reference, str(error))
             if progress:
-                tell(f"Pulling the image {reference}: {progress}")
+                report(f"Pulling the image {reference}: {progress}")
                 log.info("%s: %s", reference, progress)
         if refused:
-            raise pulling.failed(
-                reference, f"Podman answered {response.status_code} and nothing more"
+            raise pulling.failure(
+                reference, f"Podman answered {response.status_code} without a reason"
             )
 
     def load(self, archive: Path) -> tuple[str, ...]:
-        """Loads an image archive, and returns the names of what was in it. Raises `ImageError`."""
+        """Loads an image archive and returns the names of its images. Raises `ImageError`."""
         what = f"load {archive}"
         try:
             with PacedFile(archive, self.deadline) as content:
@@ -196,8 +196,8 @@ class Podman:
         )  # fmt: skip
 
     def users(self, image_id: str) -> tuple[str, ...]:
-        """The containers of this image by their names, those that run or not and those that are not
-        Podman's, CRI-O's say."""
+        """The names of the containers of this image, running or not; also those that Podman did not
+        create, such as CRI-O's."""
         what = f"list the containers of image {image_id}"
         parameters = {"all": "true", "external": "true"}
         response = self._transport.send("get", "/containers/json", what, params=parameters)
@@ -208,8 +208,8 @@ class Podman:
             )  # fmt: skip
 
     def remove_image(self, reference: str, *, force: bool = False) -> Removal:
-        """Removes an image, or one name of it. Without `force` one that is in use stays; with it,
-        all its containers go as well."""
+        """Removes an image, or one name of it. Without `force` an image that is in use remains;
+        with `force` its containers are removed as well."""
         response = self._transport.send(
             "delete", f"/images/{quote(reference, safe='')}", f"remove image {reference}",
             params={"force": force}, fine=(404, 409),
@@ -219,13 +219,13 @@ class Podman:
         )
 
     def create(self, arguments: dict[str, Any]) -> ContainerState:
-        """Creates a container from podman-py's `containers.create` arguments."""
+        """Creates a container; the arguments are those of podman-py's `containers.create`."""
         what = f"create container {arguments['name']}"
         with self._transport.understood(what):
             return _state(self._transport.create(arguments, what))
 
     def container(self, name: str) -> ContainerState | None:
-        """The container of that name or ID, or None."""
+        """The container of this name or ID, or None."""
         what = f"inspect container {name}"
         response = self._transport.send(
             "get", f"/containers/{quote(name, safe='')}/json", what, fine=(404,)
@@ -236,12 +236,13 @@ class Podman:
             return _state(parse(response.content))
 
     def start(self, container: str) -> None:
+        """Starts a container that was created."""
         self._transport.send(
             "post", f"/containers/{container}/start", f"start container {container}"
         )
 
     def wait(self, container: str) -> None:
-        """Returns when Podman itself knows that the container has exited and its log is whole."""
+        """Waits until Podman knows that the container has exited: then its log is complete."""
         parameters = {"condition": ["exited", "stopped"], "interval": "5ms"}
         self._transport.send(
             "post", f"/containers/{container}/wait", f"wait for container {container}",
@@ -249,34 +250,34 @@ class Podman:
         )  # fmt: skip
 
     def kill(self, container: str, signal: str) -> None:
-        """Sends a signal to the container; one that does not run any more is fine."""
+        """Sends a signal to the container. A container that no longer runs is not an error."""
         self._transport.send(
             "post", f"/containers/{container}/kill", f"kill container {container}",
             params={"signal": signal}, fine=(404, 409, 500),
         )  # fmt: skip
 
     def remove(self, container: str) -> None:
-        """Removes the container and whatever still runs in it; one that is gone is fine."""
+        """Kills and removes the container. A container that does not exist is not an error."""
         self._transport.send(
             "delete", f"/containers/{container}", f"remove container {container}",
             params={"force": True, "v": True, "timeout": 0}, fine=(404,),
         )  # fmt: skip
 
     def is_link(self, container: str, path: str) -> bool:
-        """Whether `path` in the container is a symbolic link, a dangling one included."""
+        """Whether `path` in the container is a symbolic link, dangling or not."""
         response = self._archive(container, path, "head")
-        # For a dangling link Podman answers 404, and yet says what it has found.
+        # For a dangling link Podman answers 404, but the header still describes the link.
         found = response.headers.get("X-Docker-Container-Path-Stat")
-        with self._transport.understood(f"look at {path} in {container}"):
+        with self._transport.understood(f"read {path} in {container}"):
             stat = parse(base64.b64decode(found)) if found else {}
             return bool(stat.get("linkTarget", path) != path)
 
     def has(self, container: str, path: str) -> bool:
-        """Whether there is something at `path` in the container, where links lead."""
+        """Whether `path` exists in the container; symbolic links are followed."""
         return bool(self._archive(container, path, "head").status_code != 404)
 
     def files(self, container: str, path: str) -> dict[str, bytes]:
-        """The regular files in the folder `path` of the container, by their paths below it."""
+        """The regular files in the directory `path` of the container, by their paths below it."""
         for _ in range(_ARCHIVE_TRIES):
             response = self._archive(container, path, "get")
             if response.status_code == 404:
@@ -287,26 +288,26 @@ class Podman:
 
         found = {}
         content = io.BytesIO(response.content)
-        with self._transport.understood(f"look at {path} in {container}", tarfile.TarError):
+        with self._transport.understood(f"read {path} in {container}", tarfile.TarError):
             with tarfile.open(fileobj=content, mode="r:") as archive:
                 for member in archive:
                     file = archive.extractfile(member) if member.isreg() else None
                     if file is not None:
-                        # One with holes may be larger than the archive it is in.
+                        # A sparse file may be larger than the archive that contains it.
                         found[member.name.partition("/")[2]] = file.read(ANSWER_LIMIT)
         return found
 
     def _archive(self, container: str, path: str, method: str) -> Any:
-        where, what = f"/containers/{container}/archive", f"look at {path} in {container}"
+        where, what = f"/containers/{container}/archive", f"read {path} in {container}"
         return self._transport.send(method, where, what, params={"path": path}, fine=(404,))
 
 
-class _Unsaid(Exception):
-    """A pull that could not begin; `words` are only the last cause."""
+class _NotStarted(Exception):
+    """A pull that Podman could not start. `reason` has only the last cause."""
 
-    def __init__(self, words: str) -> None:
-        super().__init__(words)
-        self.words = words
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def _state(inspect: dict[str, Any]) -> ContainerState:
@@ -317,7 +318,7 @@ def _state(inspect: dict[str, Any]) -> ContainerState:
         status=state["Status"],
         pid=int(state.get("Pid") or 0),
         exit_code=int(state.get("ExitCode") or 0),
-        # Go's zero time stands for never.
+        # Go's zero time means never.
         started=not str(state.get("StartedAt", "0001")).startswith("0001"),
         inspect=inspect,
     )

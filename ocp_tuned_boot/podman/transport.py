@@ -99,10 +99,10 @@ class Transport:
         except OSError as error:
             raise PodmanError(
                 f"cannot reach Podman at {self._path}: {error.strerror or error}",
-                "Only root may ask it."
+                "Run this command as root."
                 if isinstance(error, PermissionError)
-                else "Is its socket there (systemctl status 'ocp-tuned-podman*.socket')? "
-                "Another socket can be named in boot.conf, [podman] socket.",
+                else "Check its socket: systemctl status 'ocp-tuned-podman*.socket'. "
+                "To use another one, set it in boot.conf, [podman] socket.",
                 temporary=True,
             ) from error
 
@@ -133,7 +133,7 @@ class Transport:
         for chunk in self.chunks(response, 64 * 1024, what):
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > files.LIMIT:
-                raise PodmanError(f"Podman said a line without an end ({what})")
+                raise PodmanError(f"Podman sent a line of more than {files.LIMIT} bytes ({what})")
             yield from filter(None, lines)
         if rest:
             yield rest
@@ -164,7 +164,7 @@ class Transport:
             yield
         except kinds as error:
             raise PodmanError(
-                f"Podman at {self._path} answered what Podman would not ({what}): {error!r}"
+                f"Podman at {self._path} sent an unexpected answer ({what}): {error!r}"
             ) from error
 
     @contextmanager
@@ -181,7 +181,7 @@ class Transport:
         if getattr(error, "status_code", None) is None:
             reason = cause if isinstance(cause, OSError) else error
             return PodmanError(
-                f"Podman at {self._path} went away ({what}): {reason}", temporary=True
+                f"lost the connection to Podman at {self._path} ({what}): {reason}", temporary=True
             )
         explanation = getattr(error, "explanation", None) or str(error)
         # 5xx: the storage is busy, a container did not start. 4xx: the request itself is wrong.

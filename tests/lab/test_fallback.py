@@ -142,14 +142,14 @@ def test_with_fallback_none_nothing_stands_in() -> None:
 
 #: What a registry is like, which of its words are told, and what would mend it.
 FAULTS = {
-    "refuses": ("connection refused", "Is the registry up"),
-    "silent": ("did not answer in time|i/o timeout", "Is the registry up"),
-    "500": ("500", "Is the registry up"),
-    "busy": ("429|toomanyrequests|Too Many Requests", "Is the registry up"),
-    "cut": ("unexpected EOF|did not answer in time", "Is the registry up"),
-    "corrupt": ("corrupt input|[Dd]igest", "something else than it says"),
-    "full": ("no space left", "Free some space"),
-    "404": ("manifest unknown", "correct its name in image.env"),
+    "refuses": ("connection refused", "Check that the registry is up"),
+    "silent": ("did not answer in time|i/o timeout", "Check that the registry is up"),
+    "500": ("500", "Check that the registry is up"),
+    "busy": ("429|toomanyrequests|Too Many Requests", "Check that the registry is up"),
+    "cut": ("unexpected EOF|did not answer in time", "Check that the registry is up"),
+    "corrupt": ("corrupt input|[Dd]igest", "does not match its digest"),
+    "full": ("no space left", "Free disk space"),
+    "404": ("manifest unknown", "fix its name in /var/lib/ocp-tuned/image.env"),
     "401": ("authentication required", "/var/lib/kubelet/config.json"),
     "certificate": ("certificate", "/etc/containers/certs.d/"),
 }

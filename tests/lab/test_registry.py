@@ -168,8 +168,8 @@ def test_a_registry_that_misbehaves(site: Host, mode: str, statuses: str, words:
 @pytest.mark.parametrize(
     ("image", "words", "mends"),
     [
-        (f"{registry.IMAGE}-not", "manifest unknown", "correct its name in image.env"),
-        (registry.IMAGE.replace(":5000", ":5999"), "connection refused", "Is the registry up"),
+        (f"{registry.IMAGE}-not", "manifest unknown", "/var/lib/ocp-tuned/image.env"),
+        (registry.IMAGE.replace(":5000", ":5999"), "connection refused", "registry is up"),
         (registry.LOCKED, "authentication required", "/var/lib/kubelet/config.json"),
     ],
 )

@@ -472,7 +472,7 @@ def test_an_answer_without_an_end_is_refused(status: int) -> None:
     asked: tuple[tuple[Callable[[Podman], object], str], ...] = (
         (lambda client: client.image("a"), "larger than 4194304 bytes"),
         (lambda client: client.files("x", "/etc"), "larger than 4194304 bytes"),
-        (lambda client: client.pull("a/b"), "a line without an end"),
+        (lambda client: client.pull("a/b"), "a line of more than 1048576 bytes"),
     )
     for ask, words in asked:
         with listening(lambda _: head + body) as path, Podman(path, Deadline(10)) as client, soon():
