@@ -203,7 +203,7 @@ def test_what_is_too_many_is_refused_without_being_listed() -> None:
     with host(GOOD) as (paths, _), soon():
         for number in range(inputs.ENTRIES_LIMIT):
             (paths.profiles / f"site/{number}").touch()
-        with pytest.raises(HostError, match="there are too many files in it"):
+        with pytest.raises(HostError, match="it contains too many files"):
             inputs.read(paths, "tuned")
         assert inputs._younger(paths, 0.0) is None
 
