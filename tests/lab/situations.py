@@ -110,7 +110,9 @@ IMAGE_ENV = "var/lib/ocp-tuned/image.env"
 
 #: What is wrong before TuneD can run. The same in every version and contract.
 BEFORE_TUNED = {
-    "image.env torn": Situation("failed", (("configuration", ""),), files={IMAGE_ENV: "NTO_IM"}),
+    "image.env incomplete": Situation(
+        "failed", (("configuration", ""),), files={IMAGE_ENV: "NTO_IM"}
+    ),
     "recommend file empty": Situation(
         "failed", (("configuration", ""),),
         files={"var/lib/ocp-tuned/recommend.d/50-openshift.conf": ""},

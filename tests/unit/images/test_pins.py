@@ -73,7 +73,7 @@ def test_a_file_that_cri_o_reads_after_ours_is_reported(
     (paths.crio_conf / "99-z.conf").write_text('pinned_images = ["z:1"]\n')
     with caplog.at_level(logging.WARNING):
         pins.keep(paths, "shared", ["a:1"])
-    assert "99-z.conf: found pinned_images" in caplog.text
+    assert "99-z.conf: found pinned_images; CRI-O ignores those of ocp-tuned-boot" in caplog.text
 
 
 def test_the_file_of_an_earlier_version_is_removed(paths: Paths) -> None:

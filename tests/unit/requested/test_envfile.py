@@ -44,8 +44,11 @@ def test_the_variables_of_a_file(text: str, expected: dict[str, str]) -> None:
         ("A=1\nNTO_IMA", "x.env: line 2: found 'NTO_IMA', expected NAME=value"),
         ("x" * 99, f"x.env: line 1: found '{'x' * 80}', expected NAME=value"),
         ("=x\n", "x.env: line 1: found '=x', expected NAME=value"),
-        ("A=1\n\nB='torn\n", "x.env: line 3: found no closing ', expected one; the file is torn"),
-        ('A="torn', 'x.env: line 1: found no closing ", expected one; the file is torn'),
+        (
+            "A=1\n\nB='torn\n",
+            "x.env: line 3: found no closing ', expected one; the file is incomplete",
+        ),
+        ('A="torn', 'x.env: line 1: found no closing ", expected one; the file is incomplete'),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(text: str, message: str) -> None:

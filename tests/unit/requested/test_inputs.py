@@ -1,4 +1,4 @@
-"""What is asked for: each input is whole and checked, or refused with the file's name."""
+"""The inputs: each one is complete and checked, or refused with the file's name."""
 
 from __future__ import annotations
 
@@ -56,10 +56,13 @@ def test_not_an_image_reference(text: str) -> None:
         (" \n\t\n", "x: the file is empty, expected NTO_IMAGE="),
         ("# nothing\n", "x: found no variable, expected NTO_IMAGE="),
         ("B=1\nA=2\n", "x: found A, B, expected NTO_IMAGE="),
-        ("NTO_IMAGE=a/b", "x: line 1: found no newline at the end, expected a whole line"),
+        ("NTO_IMAGE=a/b", "x: line 1: found no newline at the end, expected a complete line"),
         ("A=1\nNTO_IMAGE=a/b\nC", "x: line 3: found no newline at the end"),
-        ("NTO_IMAGE=a/b\n\0\0\0\n", "x: line 2: found a NUL byte, expected text; the file is torn"),
-        ("NTO_IMAGE='a/b\n", "x: line 1: found no closing ', expected one; the file is torn"),
+        (
+            "NTO_IMAGE=a/b\n\0\0\0\n",
+            "x: line 2: found a NUL byte, expected text; the file is incomplete",
+        ),
+        ("NTO_IMAGE='a/b\n", "x: line 1: found no closing ', expected one; the file is incomplete"),
         ("NTO_IMAGE=a b\n", "x: NTO_IMAGE: found 'a b', expected an image reference"),
     ],
 )
@@ -342,23 +345,25 @@ def test_an_agent_that_keeps_writing_is_reported(
 ) -> None:
     monkeypatch.setattr(inputs, "PATIENCE", 0.2)
     started = time.monotonic()
-    with pytest.raises(HostError, match=r"it has been written again and again for 0.2 s"):
+    with pytest.raises(HostError, match=r"has been rewritten again and again for 0.2 s"):
         # The fixture has just written everything.
         inputs.settled(paths, "tuned")
     assert time.monotonic() - started < inputs.QUIET
 
 
-def test_the_last_image_that_worked_is_used_instead_of_a_torn_image_env(paths: Paths) -> None:
+def test_the_last_image_that_worked_is_used_instead_of_an_incomplete_image_env(
+    paths: Paths,
+) -> None:
     paths.image_env.write_text("NTO_IM")
-    with pytest.raises(ConfigurationError, match="the file is torn"):
+    with pytest.raises(ConfigurationError, match="the file is incomplete"):
         inputs.read(paths, "tuned")
     lastgood.remember(paths, "localhost/worked", "id")
     found = inputs.read(paths, "tuned")
     assert found.image == "localhost/worked"
     (doubt,) = found.doubts
     assert (doubt.kind, doubt.subject) == ("torn-image-env", str(paths.image_env))
-    assert "the file is torn; the last image that worked is used" in doubt.message
-    # A missing file is not torn.
+    assert "the file is incomplete; the last image that worked is used instead" in doubt.message
+    # A missing file is not an incomplete one.
     paths.image_env.unlink()
     with pytest.raises(ConfigurationError, match="there is no such file"):
         inputs.read(paths, "tuned")
