@@ -212,7 +212,7 @@ def test_late_can_be_deferred_until_a_reload() -> None:
         assert knob(node) == "37"
 
 
-def test_a_torn_image_env_gives_way_to_the_last_image_that_worked() -> None:
+def test_the_last_image_that_worked_is_used_instead_of_an_incomplete_image_env() -> None:
     with booted("trixie") as node:
         has_ended(node)
         node.poweroff()
