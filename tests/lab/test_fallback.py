@@ -86,7 +86,7 @@ def test_a_wiped_store_and_a_dead_registry_boot_tuned_from_an_archive(
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_an_image_that_cannot_be_had_gives_way_to_the_last_one_that_worked(suite: str) -> None:
+def test_the_last_image_that_worked_is_used_when_the_image_cannot_be_pulled(suite: str) -> None:
     with powered(suite, lambda node: asks_for(node, DEAD)) as node:
         node.boot()
         assert found_by_kubelet(node) == WANTED
@@ -104,7 +104,7 @@ def test_an_image_that_cannot_be_had_gives_way_to_the_last_one_that_worked(suite
         assert "stands in for it" in status
 
 
-def test_another_image_in_an_archive_stands_in_when_nothing_else_is_left() -> None:
+def test_another_image_in_an_archive_is_the_last_fallback() -> None:
     def prepare(node: Node) -> None:
         node.run("mkdir", "-p", ARCHIVE.rpartition("/")[0])
         node.write(ARCHIVE.replace("day-0", "broken"), "this is no archive\n")
@@ -123,10 +123,10 @@ def test_another_image_in_an_archive_stands_in_when_nothing_else_is_left() -> No
         done = record(node)
         assert (done["result"], done["image_source"]) == ("degraded", "archive")
         assert "localhost/tuned:day-0 stands in for it" in done["findings"][0]["message"]
-        assert "broken.tar: found no image archive, expected one" in node.journal("ocp-tuned")
+        assert "broken.tar: found no image archive, ignoring the file" in node.journal("ocp-tuned")
 
 
-def test_with_fallback_none_nothing_stands_in() -> None:
+def test_with_fallback_none_there_is_no_fallback() -> None:
     def prepare(node: Node) -> None:
         conf = "[tuning]\ntimeout = 6\n[image]\nfallback = none\n"
         node.write("/etc/ocp-tuned-boot/boot.conf", conf)
@@ -142,14 +142,14 @@ def test_with_fallback_none_nothing_stands_in() -> None:
 
 #: What a registry is like, which of its words are told, and what would mend it.
 FAULTS = {
-    "refuses": ("connection refused", "Is the registry up"),
-    "silent": ("did not answer in time|i/o timeout", "Is the registry up"),
-    "500": ("500", "Is the registry up"),
-    "busy": ("429|toomanyrequests|Too Many Requests", "Is the registry up"),
-    "cut": ("unexpected EOF|did not answer in time", "Is the registry up"),
-    "corrupt": ("corrupt input|[Dd]igest", "something else than it says"),
-    "full": ("no space left", "Free some space"),
-    "404": ("manifest unknown", "correct its name in image.env"),
+    "refuses": ("connection refused", "Check that the registry is up"),
+    "silent": ("did not answer in time|i/o timeout", "Check that the registry is up"),
+    "500": ("500", "Check that the registry is up"),
+    "busy": ("429|toomanyrequests|Too Many Requests", "Check that the registry is up"),
+    "cut": ("unexpected EOF|did not answer in time", "Check that the registry is up"),
+    "corrupt": ("corrupt input|[Dd]igest", "does not match its digest"),
+    "full": ("no space left", "Free disk space"),
+    "404": ("manifest unknown", "fix its name in /var/lib/ocp-tuned/image.env"),
     "401": ("authentication required", "/var/lib/kubelet/config.json"),
     "certificate": ("certificate", "/etc/containers/certs.d/"),
 }
@@ -213,7 +213,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_an_image_that_is_damaged_is_removed_and_had_again(suite: str) -> None:
+def test_a_damaged_image_is_removed_and_pulled_or_loaded_again(suite: str) -> None:
     with powered(suite) as node:
         node.write("/etc/ocp-tuned-boot/boot.conf", "[image]\npull = never\n")
         node.boot()
@@ -231,7 +231,7 @@ def test_an_image_that_is_damaged_is_removed_and_had_again(suite: str) -> None:
             assert node.run("podman", "ps", "-aq").stdout == ""
 
 
-def test_a_store_of_our_own_is_out_of_reach() -> None:
+def test_crio_wipe_does_not_reach_a_store_of_our_own() -> None:
     def prepare(node: Node) -> None:
         node.run("mkdir", "-p", ARCHIVE.rpartition("/")[0])
         node.run("ocp-tuned-boot", "image", "export", ARCHIVE)

@@ -212,7 +212,7 @@ def test_late_can_be_deferred_until_a_reload() -> None:
         assert knob(node) == "37"
 
 
-def test_a_torn_image_env_gives_way_to_the_last_image_that_worked() -> None:
+def test_the_last_image_that_worked_is_used_instead_of_an_incomplete_image_env() -> None:
     with booted("trixie") as node:
         has_ended(node)
         node.poweroff()
@@ -224,9 +224,8 @@ def test_a_torn_image_env_gives_way_to_the_last_image_that_worked() -> None:
         has_ended(node)
         assert record(node)["result"] == "degraded"
         assert [each["kind"] for each in record(node)["findings"]] == ["torn-image-env"]
-        assert "the file is torn; the last image that worked is used" in node.journal(
-            UNIT, "--priority=err"
-        )
+        words = "the file is incomplete; the last image that worked is used instead"
+        assert words in node.journal(UNIT, "--priority=err")
 
 
 # What a script may take from others, and does not tell anybody.

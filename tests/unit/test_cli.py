@@ -373,7 +373,9 @@ def test_what_a_later_release_has_in_force_is_not_taken_for_nothing(
     status.write_text('{"version": 2, "in_force": "otherwise"}')
     done = run(root, command)
     assert done.returncode == 1
-    assert f"{status}: found version 2, expected 1: a later release has written it" in done.stderr
+    assert (
+        f"{status}: found version 2, expected 1: a later release of ocp-tuned-boot" in done.stderr
+    )
     assert "otherwise" in status.read_text()
 
 
