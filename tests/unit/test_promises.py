@@ -100,6 +100,17 @@ def test_the_man_page_has_every_form_and_every_option_of_render() -> None:
     assert set(re.findall(r"--[a-z-]+", entry)) == asked
 
 
+def test_each_section_that_a_text_refers_to_is_in_the_man_page() -> None:
+    sections = set(re.findall(r"(?m)^\.SH (.+)$", MAN_PROGRAM))
+    sources = [path.read_text() for path in (TREE / "ocp_tuned_boot").rglob("*.py")]
+    words = " ".join(" ".join([README, plain(MAN_PROGRAM), plain(MAN_CONF), *sources]).split())
+    name = r"([A-Z][A-Z0-9]*(?: [A-Z0-9]+)*)"
+    named = re.findall(rf"\b(?:[Ss]ee|read) {name}\b", words)
+    named += re.findall(rf"ocp-tuned-boot\(8\), {name}", words)
+    assert named
+    assert set(named) <= sections
+
+
 def test_the_limits_in_the_man_page_are_those_of_the_code() -> None:
     part = MAN_PROGRAM.split(".SH DAY 0")[1].split(".SH ")[0]
     assert f"more than {files.LIMIT} bytes" in part
