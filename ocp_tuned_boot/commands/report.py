@@ -49,7 +49,7 @@ def plan_text(preview: Preview) -> str:
     if preview.container:
         lines += [
             f"  container    {preview.container.name}: {' '.join(preview.container.entrypoint)}",
-            "               privileged; host namespaces: network, PID, IPC, UTS; no SELinux label",
+            "               privileged; host network, PID, IPC and UTS; SELinux label disabled",
         ]
         lines += [
             f"  mount        {mount.source} at {mount.target}{' (read-only)' * mount.read_only}"
@@ -65,10 +65,10 @@ def status_text(done: Record | None, now: Now) -> str:
     else:
         lines = [done.summary(), *_done(done), *_owned(done), *_findings(done)]
     if now.gated:
-        lines.append(
-            "  gate         closed: the kubelet waits until the profile is applied; "
-            "to start it without the profile: systemctl stop ocp-tuned"
-        )
+        lines += [
+            "  gate         closed: the kubelet waits until the profile is applied",
+            "               To start the kubelet without it: systemctl stop ocp-tuned",
+        ]
     if now.waits:
         lines.append(f"  pending      {now.waits}")
     lines += [f"  drift        {_drifted(each)}" for each in now.drifted]

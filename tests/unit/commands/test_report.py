@@ -137,9 +137,9 @@ def test_a_status_shows_each_hold_and_what_is_held_beyond_them() -> None:
     stored = Stored(3, ("a", "b", "c"))
     now = Now(holds=(kept, lost), stored=stored, latency=1, gated=True)
     lines = report.status_text(Record(Result.APPLIED, "12:00"), now).splitlines()
-    assert lines[-5:] == [
-        ("  gate         closed: the kubelet waits until the profile is applied; "
-         "to start it without the profile: systemctl stop ocp-tuned"),
+    assert lines[-6:] == [
+        "  gate         closed: the kubelet waits until the profile is applied",
+        "               To start the kubelet without it: systemctl stop ocp-tuned",
         ("  held         force_latency = 2 µs (cstate.id:1|10): in effect, "
          "held by systemd since 12:00"),
         "  held         rtentsk (socket:[17]): NOT in effect: systemd holds nothing",
