@@ -184,6 +184,6 @@ def test_every_row_about_the_image_has_its_test() -> None:
 
 def test_the_readme_names_targets_that_make_has() -> None:
     told = set(re.findall(r"(?m)(?:^    |`)make (\w+)", README))
-    assert told == {"demo", "test", "slow", "fuzz", "install", "rpm"}
+    assert told == {"demo", "test", "slow", "fuzz", "install", "uninstall", "rpm"}
     targets = re.findall(r"(?m)^([a-z-]+):", (TREE / "Makefile").read_text())
     assert told <= set(targets)
