@@ -2,6 +2,7 @@
 # make test     runs all tests except those that need an emulated machine
 # make slow     runs those: reboots and power cuts
 # make fuzz     searches for half an hour for files with which a pod could do harm
+# make completion  writes the completion for bash from the table of commands
 # make install  installs what the RPM has (DESTDIR=); install-data: all except the Python package
 # make uninstall  removes what install of the same tree installs (DESTDIR=)
 # make rpm      builds the source archive, the source RPM and the RPM, in dist/
@@ -29,7 +30,7 @@ test: $(VENV)/done
 	$(MAKE) --jobs=2 other-pythons lab
 
 unit: $(VENV)/done
-	$(PYTEST) tests
+	$(PYTEST) $(TESTS)
 
 other-pythons: unit
 	nice $(VENV)/bin/python -m tests.on_every_python
@@ -46,6 +47,10 @@ slow: $(VENV)/done
 fuzz: $(VENV)/done
 	HYPOTHESIS_PROFILE=long nice -n 19 $(PYTEST) --hypothesis-show-statistics \
 	    tests/unit/test_untrusted.py tests/unit/test_memory.py
+
+completion: $(VENV)/done
+	$(VENV)/bin/python packaging/completion.py > packaging/completions/ocp-tuned-boot.new
+	mv packaging/completions/ocp-tuned-boot.new packaging/completions/ocp-tuned-boot
 
 # The environment may be in the cache already when this machine has none of the packages.
 $(VENV)/done: | packages
@@ -127,5 +132,5 @@ release:
 clean:
 	rm -rf build dist
 
-.PHONY: demo test unit other-pythons lab slow fuzz packages install install-python install-data uninstall \
+.PHONY: demo test unit other-pythons lab slow fuzz packages completion install install-python install-data uninstall \
     source rpm release clean
