@@ -117,7 +117,7 @@ def test_a_reload_that_fails_leaves_the_unit_active_and_what_is_in_force(suite: 
         assert record(node)["in_force"] == before
         assert record(node)["findings"][0]["kind"] == "change-failed"
         status = node.run("systemctl", "status", UNIT, check=False).stdout
-        assert "what was asked for is not in force: " in status
+        assert "the requested change was not applied: " in status
         assert "nowhere" in status
 
 
@@ -132,7 +132,7 @@ def test_a_changed_profile_waits_for_the_next_boot_and_is_applied_before_the_kub
         assert record(node)["conditions"][0]["reason"] == "Deferred"
         node.run("systemctl", "restart", UNIT)
         assert record(node)["deferred"] == deferred
-        assert "it waits for the next boot or a reload" in shown(node, "StatusText")
+        assert "waits for the next boot or a reload" in shown(node, "StatusText")
         node.reboot()
         seen = node.witness("kubelet")
         assert seen is not None

@@ -379,7 +379,7 @@ def test_an_archive_of_an_image_by_digest_is_found_by_that_digest(site: Host) ->
         assert site.status()["image"] == exact
         assert site.run("reload", "--force").returncode == 0
         assert site.status()["image_source"] == "store"
-        assert f"asked for  {exact}" in site.run("image", "list").stdout
+        assert f"requested  {exact}" in site.run("image", "list").stdout
     finally:
         registry.start(node)
         registry.start(node, shut=True)

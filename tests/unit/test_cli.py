@@ -193,7 +193,7 @@ def test_plan_of_what_is_kept_starts_no_container_and_touches_nothing(root: Path
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     done = run(root, "plan")
     assert done.returncode == 0
-    assert done.stdout.startswith("keep: 'site' is in effect since 2026-01-01T00:00:00.000Z")
+    assert done.stdout.startswith("keep: 'site' was applied at 2026-01-01T00:00:00.000Z")
     shown = json.loads(run(root, "plan", "--json").stdout)
     assert shown["decision"]["action"] == "keep"
     assert shown["container"] is None
@@ -237,7 +237,7 @@ def test_a_changed_profile_waits_and_is_on_record(root: Path) -> None:
         assert recorded.deferred.fingerprint == inputs.read(Paths(root), "tuned").fingerprint
     conditions = json.loads((root / "run/ocp-tuned-boot/status.json").read_text())["conditions"]
     assert conditions[0]["reason"] == "Deferred"
-    assert "  waits        the requested tuning has changed" in run(root, "status").stdout
+    assert "  pending      the requested tuning has changed" in run(root, "status").stdout
     # It is in the history, what was kept is not.
     (boot,) = json.loads(run(root, "history", "--json").stdout)
     assert (boot["boot_id"], [each["action"] for each in boot["runs"]]) == (
@@ -285,7 +285,7 @@ def test_late_is_deferred_if_the_admin_wants_it_so(root: Path) -> None:
 
 
 def test_drift_is_told_by_its_status(root: Path) -> None:
-    assert run(root, "drift").stdout.startswith("nothing to compare")
+    assert run(root, "drift").stdout.startswith("Nothing to compare: ")
     in_force(root)
     paths, key = Paths(root), "/proc/sys/vm/x"
     settings.store(paths, Settings(BOOT_ID, {key: Saved("1", "5")}, "2026-01-01T00:00:00.000Z"))
@@ -337,7 +337,7 @@ def test_a_second_run_at_the_same_time(root: Path) -> None:
 def test_status_before_anything_was_done(root: Path) -> None:
     done = run(root, "status")
     assert done.returncode == 1
-    assert done.stdout.startswith("nothing was done in this boot yet")
+    assert done.stdout.startswith("No profile has been applied in this boot.")
     assert json.loads(run(root, "status", "--json").stdout)["record"] is None
 
 
