@@ -228,7 +228,7 @@ def _tune(run: Attempting, podman: Podman, created: ContainerState, tuning: _Tun
             tuning.over.name if tuning.over.text else "",
             parse_bootcmdline(bootcmdline), inputs.kernel_arguments(run.paths),
         )  # fmt: skip
-        run.recorder.kernel_arguments(tuned.asked_arguments)
+        run.recorder.kernel_arguments(tuned.requested_arguments)
         return tuned
 
 
