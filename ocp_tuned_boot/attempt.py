@@ -255,7 +255,7 @@ def _hold(run: Attempting, tuning: _Tuning, tuned: TunedRun) -> tuple[State, ...
         if before is not None and before.holds:
             known = holds.look(run.paths, before.holds, systemd.stored(systemd.UNIT))
         wanted = holds.wanted(run.paths, tuning.open_files, tuned.log)
-        return holds.take(run.paths, run.progress.notifier, wanted, known)
+        return holds.store(run.paths, run.progress.notifier, wanted, known)
 
 
 def _settle(run: Attempting, tuning: _Tuning, outcome: Outcome, held: tuple[State, ...]) -> None:
