@@ -70,6 +70,8 @@ class Inputs:
     files: tuple[ProfileFile, ...] = ()
     #: What stands in for something that could not be used.
     doubts: tuple[Finding, ...] = ()
+    #: Where the profile is named, for messages: a file, or a key of boot.conf.
+    named_in: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -232,14 +234,16 @@ def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inp
     """
     _not_linked(paths.profiles)
     reference, doubts = _image(paths, image)
+    name, named_in = _profile(paths, profile)
     return Inputs(
         image=reference,
-        profile=_profile(paths, profile),
+        profile=name,
         contract=contract,
         boot_id=boot_id(paths),
         provider=_provider(paths),
         files=tuple(profile_files(paths.profiles, paths.root)),
         doubts=doubts,
+        named_in=named_in,
     )
 
 
@@ -304,12 +308,14 @@ def _image(paths: Paths, stand_in: str) -> tuple[str, tuple[Finding, ...]]:
         return worked.image, (make("torn-image-env", str(paths.image_env), words),)
 
 
-def _profile(paths: Paths, stand_in: str) -> str:
+def _profile(paths: Paths, stand_in: str) -> tuple[str, str]:
+    """The name of the profile, and where it is named."""
+    where = str(paths.recommend)
     try:
-        return parse_recommend(_text(paths.recommend, paths), str(paths.recommend))
+        return parse_recommend(_text(paths.recommend, paths), where), where
     except FileNotFoundError:
         if stand_in:
-            return stand_in
+            return stand_in, f"[tuning] of {paths.admin_conf} or its drop-ins"
         raise NotRequested(
             f"{paths.recommend}: there is no such file, and boot.conf has no [tuning] profile",
             "Write [<profile>] there, or set profile in boot.conf.",
