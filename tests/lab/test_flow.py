@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -187,7 +188,7 @@ def test_tuned_that_hangs_is_stopped(host: Host) -> None:
     host.write("etc/ocp-tuned-boot/boot.conf", "[tuning]\ntuned_timeout = 1\ntimeout = 11\n")
     host.profile(SCRIPT_CONF, "exec sleep 1000\n")
     done = host.run("apply")
-    assert done.returncode == 3
+    assert done.returncode == os.EX_TEMPFAIL
     # There was time for another attempt.
     assert {each["kind"] for each in host.status()["attempts"]} == {"timeout"}
     assert "did not finish within 1 s" in host.messages()
@@ -199,7 +200,7 @@ def test_the_one_deadline_bounds_tuned_too(host: Host) -> None:
     host.write("etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 7\n")
     host.profile(SCRIPT_CONF, "exec sleep 1000\n")
     done = host.run("apply")
-    assert done.returncode == 3
+    assert done.returncode == os.EX_TEMPFAIL
     assert 3 < host.status()["seconds"] < 8
 
 
@@ -241,10 +242,10 @@ def test_somebody_elses_container_is_refused_and_left_alone(host: Host) -> None:
     host.node.run("podman", "create", "--name", CONTAINER, hosts.IMAGE, "/bin/true")
     try:
         done = host.run("apply")
-        assert done.returncode == 4
+        assert done.returncode == os.EX_UNAVAILABLE
         assert f"the container {CONTAINER} exists" in done.stderr
         assert f"podman rm -f {CONTAINER}" in done.stderr
-        assert host.run("cleanup").returncode == 4
+        assert host.run("cleanup").returncode == os.EX_UNAVAILABLE
         assert CONTAINER in host.node.run("podman", "ps", "-a").stdout
     finally:
         host.node.run("podman", "rm", CONTAINER)
@@ -253,9 +254,9 @@ def test_somebody_elses_container_is_refused_and_left_alone(host: Host) -> None:
 def test_two_runs_at_once(host: Host) -> None:
     with held(host) as first:
         second = host.run("apply")
-        assert second.returncode == 6
+        assert second.returncode == os.EX_TEMPFAIL
         assert "another run holds" in second.stderr
-        assert host.run("cleanup").returncode == 6
+        assert host.run("cleanup").returncode == os.EX_TEMPFAIL
         let_go(host)
         assert first.wait() == 0
     assert host.status()["result"] == "applied"
@@ -265,7 +266,7 @@ def test_an_image_that_cannot_be_pulled(host: Host) -> None:
     host.write("var/lib/ocp-tuned/image.env", "NTO_IMAGE=localhost:1/no/such:image\n")
     host.write("etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 5\n")
     done = host.run("apply")
-    assert done.returncode == 5
+    assert done.returncode == os.EX_NOINPUT
     assert "cannot pull localhost:1/no/such:image: " in done.stderr
     assert host.status()["findings"][0]["kind"] == "image"
 
@@ -276,7 +277,7 @@ def test_podmans_socket_missing(host: Host) -> None:
         "[podman]\nsocket = /run/nowhere.sock\n[tuning]\ntimeout = 5\n",
     )
     done = host.run("apply")
-    assert done.returncode == 4
+    assert done.returncode == os.EX_UNAVAILABLE
     assert "cannot reach Podman at /run/nowhere.sock: No such file or directory" in done.stderr
     assert "systemctl status 'ocp-tuned-podman*.socket'" in done.stderr
     assert host.status()["findings"][0]["kind"] == "podman"
@@ -302,7 +303,7 @@ def test_podman_that_accepts_and_is_silent(host: Host) -> None:
         assert silent.stdout.readline() == "listening\n"
         done = host.run("apply")
         silent.kill()
-    assert done.returncode == 3
+    assert done.returncode == os.EX_TEMPFAIL
     assert f"Podman at {path} did not answer in time (inspect image {hosts.IMAGE})" in done.stderr
     assert re.search(r"; the step 'image' took (4|5)\.\d s of it", done.stderr)
     assert host.status()["findings"][0]["kind"] == "timeout"
