@@ -70,6 +70,8 @@ class Inputs:
     files: tuple[ProfileFile, ...] = ()
     #: Findings about an input that could not be used, and what is used instead.
     doubts: tuple[Finding, ...] = ()
+    #: Where the profile is named, for messages: a file, or a key of boot.conf.
+    named_in: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -235,14 +237,16 @@ def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inp
     """
     _not_linked(paths.profiles)
     reference, doubts = _image(paths, image)
+    name, named_in = _profile(paths, profile)
     return Inputs(
         image=reference,
-        profile=_profile(paths, profile),
+        profile=name,
         contract=contract,
         boot_id=boot_id(paths),
         provider=_provider(paths),
         files=tuple(profile_files(paths.profiles, paths.root)),
         doubts=doubts,
+        named_in=named_in,
     )
 
 
@@ -309,12 +313,14 @@ def _image(paths: Paths, default: str) -> tuple[str, tuple[Finding, ...]]:
         return worked.image, (make("torn-image-env", str(paths.image_env), words),)
 
 
-def _profile(paths: Paths, default: str) -> str:
+def _profile(paths: Paths, default: str) -> tuple[str, str]:
+    """The name of the profile, and where it is named."""
+    where = str(paths.recommend)
     try:
-        return parse_recommend(_text(paths.recommend, paths), str(paths.recommend))
+        return parse_recommend(_text(paths.recommend, paths), where), where
     except FileNotFoundError:
         if default:
-            return default
+            return default, f"[tuning] of {paths.admin_conf} or its drop-ins"
         raise NotRequested(
             f"{paths.recommend}: there is no such file, and boot.conf has no [tuning] profile",
             "Write [<profile>] to this file, or set profile in boot.conf.",

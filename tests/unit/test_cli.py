@@ -64,7 +64,7 @@ PROFILE = "var/lib/ocp-tuned/profiles/site/tuned.conf"
         (IMAGE, None, "there is no such file, and boot.conf has no [tuning] image"),
         (IMAGE, b"", "the file is empty, expected NTO_IMAGE="),
         (IMAGE, b"OTHER=x\n", "found OTHER, expected NTO_IMAGE="),
-        (IMAGE, b"NTO_IM", "line 1: found no newline at the end, expected a whole line"),
+        (IMAGE, b"NTO_IM", "line 1: found no newline at the end"),
         (IMAGE, b"NTO_IMAGE=localhost/tun", "line 1: found no newline at the end"),
         (IMAGE, b"A=1\nNTO_IMAGE=loc\0\0\0\n", "line 2: found a NUL byte, expected text"),
         (IMAGE, b"NTO_IMAGE='local\n", "line 1: found no closing ', expected one"),

@@ -307,7 +307,7 @@ def test_a_log_of_nothing_but_errors_has_an_end() -> None:
     head = b"2026-11-23T22:30:36.0+00:00 stderr F 2026-11-23 22:23:29,443 ERROR    tuned.x"
     with soon():
         judged = _log(b"".join(head + b"%d: no\n" % n for n in range(30_000)))
-    assert judged.findings[-1].message == "29900 more errors are in TuneD's log"
+    assert judged.findings[-1].message == "TuneD's log has 29900 more errors"
     # What is fatal is told, however much was said before it.
     fatal = b"2026-11-23T22:30:36.0+00:00 stderr F 2026-11-23 22:23:29,443 INFO     "
     fatal += b"tuned.daemon.daemon: terminating TuneD, rolling back all changes\n"

@@ -157,7 +157,7 @@ def test_the_container_of_a_killed_check_is_removed_and_no_other(paths: Paths, o
             with files.locked(paths.check_lock, 0, "image stage"):
                 assert not container.remove_check(podman, paths)
         else:
-            with pytest.raises(PodmanError, match="that this program did not create"):
+            with pytest.raises(PodmanError, match="ocp-tuned-boot did not create it"):
                 container.remove_check(podman, paths)
             assert removed == []
 

@@ -151,7 +151,7 @@ def test_the_fingerprint_is_of_all_that_can_change_the_result(change: dict[str, 
 
 
 def test_the_fingerprint_is_not_of_the_image_or_the_boot() -> None:
-    other = replace(REQUESTED, image="localhost/b", boot_id="boot-2")
+    other = replace(REQUESTED, image="localhost/b", boot_id="boot-2", named_in="/etc/boot.conf")
     assert other.fingerprint == REQUESTED.fingerprint
 
 
@@ -182,6 +182,7 @@ def test_everything_is_read(paths: Paths) -> None:
         "localhost/a", "site", "operand", "boot-1", "aws",
         (ProfileFile("site/deep/script.sh", b"#!/bin/sh\n", True),
          ProfileFile("site/tuned.conf", b"[main]\n")),
+        named_in=str(paths.recommend),
     )  # fmt: skip
 
 
@@ -190,6 +191,7 @@ def test_boot_conf_is_used_where_no_agent_writes(paths: Paths) -> None:
     paths.recommend.unlink()
     found = inputs.read(paths, "tuned", image="default/image", profile="default-profile")
     assert (found.image, found.profile) == ("default/image", "default-profile")
+    assert found.named_in == f"[tuning] of {paths.admin_conf} or its drop-ins"
     with pytest.raises(ConfigurationError, match=f"{paths.image_env}: there is no such file"):
         inputs.read(paths, "tuned", profile="default-profile")
     with pytest.raises(ConfigurationError, match=f"{paths.recommend}: there is no such file"):
