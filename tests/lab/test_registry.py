@@ -91,7 +91,7 @@ def test_a_password_of_the_kubelets_is_used_and_told_to_nobody(site: Host) -> No
     registry.trust(site.node)
     repository = registry.LOCKED.rpartition("/")[0]
     # That of another path of the same registry is not ours.
-    for path, status in (("registry.lab:5443/other", "5"), (repository, "0")):
+    for path, status in (("registry.lab:5443/other", "66"), (repository, "0")):
         site.write(CREDENTIALS, registry.credentials(path), 0o600)
         said = asks(site, registry.LOCKED)
         assert said.startswith(f"{status} "), said
