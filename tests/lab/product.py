@@ -106,7 +106,8 @@ def _build(builder: Path, target: Path, version: str) -> None:
         commit(source, version)
         # %check is for tests/lab/test_release.py.
         make(f"build-{target.stem}", builder, source, "rpm", "RPMBUILD_FLAGS=--nocheck")
-        (source / "dist").rename(target)
+        # The cache may be on another file system than /tmp (Debian 13 has that in memory).
+        shutil.copytree(source / "dist", target)
 
 
 def make(name: str, builder: Path, source: Path, *what: str) -> None:
