@@ -176,7 +176,7 @@ class Paths:
 
     @property
     def own_store(self) -> Path:
-        """This program's own container storage (units/ocp-tuned-podman-own.service)."""
+        """This program's own container storage (units/ocp-tuned-podman@own.service.d)."""
         return self.state / "storage"
 
     @property

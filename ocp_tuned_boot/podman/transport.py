@@ -101,7 +101,7 @@ class Transport:
                 f"cannot reach Podman at {self._path}: {error.strerror or error}",
                 "Run this command as root."
                 if isinstance(error, PermissionError)
-                else "Check its socket: systemctl status 'ocp-tuned-podman*.socket'. "
+                else "Check its socket: systemctl status 'ocp-tuned-podman@*.socket'. "
                 "To use another one, set it in boot.conf, [podman] socket.",
                 temporary=True,
             ) from error

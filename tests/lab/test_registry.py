@@ -52,7 +52,9 @@ def site(host: Host) -> Iterator[Host]:
     host.write(CREDENTIALS, "{}")
     yield host
     host.node.run("podman", "rmi", "-af")
-    host.node.run("systemctl", "stop", "ocp-tuned-podman.service", "lab-front.service", check=False)
+    host.node.run(
+        "systemctl", "stop", "ocp-tuned-podman@shared.service", "lab-front.service", check=False
+    )
 
 
 #: The status at the deadline: in the middle of an attempt, or between two.
@@ -136,7 +138,7 @@ def test_through_a_proxy_and_only_through_it(site: Host) -> None:
         # As the machine config operator writes it.
         node.write("/etc/mco/proxy.env", "HTTP_PROXY=http://192.0.2.10:8888\n"
                    "HTTPS_PROXY=http://192.0.2.10:8888\nNO_PROXY=.cluster.local\n")  # fmt: skip
-        node.run("systemctl", "stop", "ocp-tuned-podman.service")
+        node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
         site.write(CONF, "[tuning]\ntimeout = 20\n")
         said = asks(site, registry.IMAGE)
         assert said.startswith("0 "), said
@@ -209,19 +211,19 @@ def test_a_network_that_loses_packets_is_given_up_at_the_deadline(site: Host) ->
 
 def passwords_are_left_nowhere(site: Host) -> None:
     """Not by a Podman that is killed while it pulls, when it has come up again."""
-    node, folder = site.node, "/var/lib/ocp-tuned-boot/tmp/ocp-tuned-podman"
+    node, folder = site.node, "/var/lib/ocp-tuned-boot/tmp/shared"
     site.write(CONF, "[tuning]\ntimeout = 30\n")
     site.write(CREDENTIALS, registry.credentials("registry.lab:5000"), 0o600)
     run = site.start("apply")
     script = f"until ls {folder}/auth.json.*; do sleep 0.05; done"
     (left,) = node.run("timeout", "20", "sh", "-c", script).stdout.split()
     assert node.run("stat", "-c", "%a", folder).stdout == "700\n"
-    node.run("systemctl", "kill", "--signal=KILL", "ocp-tuned-podman.service")
+    node.run("systemctl", "kill", "--signal=KILL", "ocp-tuned-podman@shared.service")
     # The run asks again, so it is started again.
     node.run("timeout", "20", "sh", "-c", f"while test -e {left}; do sleep 0.05; done")
     site.send("TERM")
     run.communicate(timeout=30)
-    node.run("systemctl", "stop", "ocp-tuned-podman.service")
+    node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
     assert node.run("find", "/tmp", "/var/tmp", "-name", "auth.json*").stdout == ""
 
 
@@ -238,7 +240,7 @@ def test_a_store_that_is_full(site: Host) -> None:
         # More of the same does not help.
         assert site.status()["attempts"] == []
     finally:
-        site.node.run("systemctl", "stop", "ocp-tuned-podman-own.service")
+        site.node.run("systemctl", "stop", "ocp-tuned-podman@own.service")
         site.node.run("umount", "-R", store)
 
 
@@ -334,7 +336,7 @@ def test_a_mirror_gets_the_credentials_that_are_its_own(site: Host) -> None:
     mirror = "/etc/containers/registries.conf.d/mirror.conf"
     registry.trust(site.node)
     site.node.write(mirror, MIRROR)
-    site.node.run("systemctl", "stop", "ocp-tuned-podman.service")
+    site.node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
     site.write(CONF, "[tuning]\ntimeout = 8\n[image]\nfallback = none\n")
     try:
         said = asks(site, "quay.example/openshift/tuned:lab")
@@ -349,7 +351,7 @@ def test_a_mirror_gets_the_credentials_that_are_its_own(site: Host) -> None:
         assert said.startswith("0 "), said
     finally:
         site.node.run("rm", mirror)
-        site.node.run("systemctl", "stop", "ocp-tuned-podman.service")
+        site.node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
 
 
 @BOTH

@@ -42,7 +42,7 @@ def test_a_socket_that_is_missing() -> None:
     with socket_path() as path, pytest.raises(PodmanError) as caught:
         Podman(path, Deadline(SHORT))
     assert caught.value.message == f"cannot reach Podman at {path}: No such file or directory"
-    assert "ocp-tuned-podman*.socket" in caught.value.hint
+    assert "ocp-tuned-podman@*.socket" in caught.value.hint
     assert "[podman] socket" in caught.value.hint
 
 
