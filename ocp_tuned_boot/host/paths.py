@@ -200,6 +200,11 @@ class Paths:
         return self.root / "etc/crio/crio.conf.d"
 
     @property
+    def last_profile(self) -> Path:
+        """The last profile that was applied, with all custom profile files."""
+        return self.state / "last-profile.json"
+
+    @property
     def last_good(self) -> Path:
         """The last image that worked."""
         return self.state / "last-good.json"

@@ -60,6 +60,10 @@ class Tuning:
         "Controls whether units ordered after ocp-tuned.service start when the profile cannot be "
         "applied.",
     )  # fmt: skip
+    fallback_profile: str = key(
+        "last-good", choice("last-good", "none"),
+        "Controls what is applied instead if the requested profile cannot be loaded.",
+    )  # fmt: skip
     accept: tuple[tuple[str, str], ...] = key(
         (), keys.findings(),
         "Findings that are known and accepted on this node.",
