@@ -329,7 +329,8 @@ def test_nothing_fatal_is_acceptable_and_neither_is_what_is_not_understood() -> 
     assert not [kind for kind, it in KINDS.items() if it.fatal and it.acceptable]
     vague = {kind for kind, it in KINDS.items() if not it.fatal and not it.acceptable}
     assert vague == {
-        "incomplete-log", "error", "traceback", "torn-image-env", "change-failed", "profile-fallback",
+        "incomplete-log", "error", "traceback", "torn-image-env", "change-failed",
+        "profile-fallback",
     }  # fmt: skip
 
 
