@@ -42,7 +42,7 @@ from ocp_tuned_boot.tuned.profiles import Setting
 
 log = logging.getLogger(__name__)
 
-#: What TuneD writes of itself is one line (bytes).
+#: The limit for a file that TuneD writes to /etc/tuned (bytes); each has one line.
 _WRITTEN_LIMIT = 64 * 1024
 #: An attempt that found its image damaged.
 DAMAGED = "damaged-image"
@@ -136,11 +136,11 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Temp
         outcome = with_holds(outcome, held, accept)
         given = [it.hold for it in held if it.standing is not Standing.UNASKED]
         recorder.judged(outcome, tuple(given))
-        # CRI-O, which reads the list of pinned images, may be one of those that wait.
+        # Before READY=1: CRI-O reads the list of pinned images and may wait for this unit.
         _pin(run, available)
         done = recorder.conclude()
         progress.notifier.ready(done.summary())
-        # From here on nothing waits any more.
+        # From here on nothing waits for this run.
         _settle(run, tuning, outcome, held)
     _tidy(run, podman, available)
     return None
@@ -270,10 +270,10 @@ def _hold(run: Attempting, tuning: _Tuning, tuned: TunedRun) -> tuple[State, ...
 
 
 def _settle(run: Attempting, tuning: _Tuning, outcome: Outcome, held: tuple[State, ...]) -> None:
-    """Takes back what only the previous profile set, and compares what this one requests with what
-    the host has."""
+    """Restores the settings that only the previous profile set, and compares the values that this
+    profile requests with those on the host."""
     root, recorder, accept = run.paths.root, run.recorder, run.config.accept
-    # Why one was not given to systemd is known already.
+    # Of those that were not given to systemd, the reason is already known.
     given = [it for it in held if it.hold.since and it.standing is not Standing.UNASKED]
     if given:
         stored = systemd.stored(systemd.UNIT)

@@ -23,9 +23,9 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import keys
 from ocp_tuned_boot.requested.keys import choice, key, number, yes_or_no
 
-#: Where our own Podman services listen (units/ocp-tuned-podman*.socket), by the store they have.
+#: The sockets of our own Podman services (units/ocp-tuned-podman@.socket), by image store.
 SOCKETS = {
-    "shared": Path("/run/ocp-tuned-boot/podman.sock"),
+    "shared": Path("/run/ocp-tuned-boot/podman-shared.sock"),
     "own": Path("/run/ocp-tuned-boot/podman-own.sock"),
 }
 

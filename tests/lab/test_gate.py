@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import get_args
+from pathlib import Path
+from typing import Optional, get_args
 
 import pytest
 
@@ -26,9 +27,14 @@ TUNED_CONF = "/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf"
 
 
 @contextmanager
-def held(suite: str, how: Relation = "requires", profile: str = BROKEN) -> Iterator[Node]:
-    """A node that is held in its boot, and says so."""
-    with KernelKnobs(RESET), Node(suite, image=suite) as node:
+def held(
+    suite: str,
+    how: Relation = "requires",
+    profile: str = BROKEN,
+    package: Optional[Path] = None,
+) -> Iterator[Node]:
+    """A node that is held in its boot, and says so. `package`: see `Node`."""
+    with KernelKnobs(RESET), Node(suite, image=suite, package=package) as node:
         furnish(node, profile)
         kubelet_follows(node, how)
         node.write(CONF, "[tuning]\ngate = closed\n")

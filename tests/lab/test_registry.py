@@ -52,7 +52,9 @@ def site(host: Host) -> Iterator[Host]:
     host.write(CREDENTIALS, "{}")
     yield host
     host.node.run("podman", "rmi", "-af")
-    host.node.run("systemctl", "stop", "ocp-tuned-podman.service", "lab-front.service", check=False)
+    host.node.run(
+        "systemctl", "stop", "ocp-tuned-podman@shared.service", "lab-front.service", check=False
+    )
 
 
 #: The status at the deadline: in the middle of an attempt, or between two.
@@ -91,7 +93,7 @@ def test_a_password_of_the_kubelets_is_used_and_told_to_nobody(site: Host) -> No
     registry.trust(site.node)
     repository = registry.LOCKED.rpartition("/")[0]
     # That of another path of the same registry is not ours.
-    for path, status in (("registry.lab:5443/other", "5"), (repository, "0")):
+    for path, status in (("registry.lab:5443/other", "66"), (repository, "0")):
         site.write(CREDENTIALS, registry.credentials(path), 0o600)
         said = asks(site, registry.LOCKED)
         assert said.startswith(f"{status} "), said
@@ -136,7 +138,7 @@ def test_through_a_proxy_and_only_through_it(site: Host) -> None:
         # As the machine config operator writes it.
         node.write("/etc/mco/proxy.env", "HTTP_PROXY=http://192.0.2.10:8888\n"
                    "HTTPS_PROXY=http://192.0.2.10:8888\nNO_PROXY=.cluster.local\n")  # fmt: skip
-        node.run("systemctl", "stop", "ocp-tuned-podman.service")
+        node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
         site.write(CONF, "[tuning]\ntimeout = 20\n")
         said = asks(site, registry.IMAGE)
         assert said.startswith("0 "), said
@@ -174,8 +176,8 @@ def test_a_registry_that_misbehaves(
 @pytest.mark.parametrize(
     ("image", "words", "mends"),
     [
-        (f"{registry.IMAGE}-not", "manifest unknown", "correct its name in image.env"),
-        (registry.IMAGE.replace(":5000", ":5999"), "connection refused", "Is the registry up"),
+        (f"{registry.IMAGE}-not", "manifest unknown", "/var/lib/ocp-tuned/image.env"),
+        (registry.IMAGE.replace(":5000", ":5999"), "connection refused", "registry is up"),
         (registry.LOCKED, "authentication required", "/var/lib/kubelet/config.json"),
     ],
 )
@@ -190,7 +192,7 @@ def test_a_registry_that_refuses(site: Host, image: str, words: str, mends: str)
 
 
 @ONE
-def test_packets_that_are_lost_are_waited_for_no_longer_than_the_deadline(site: Host) -> None:
+def test_a_network_that_loses_packets_is_given_up_at_the_deadline(site: Host) -> None:
     node = site.node
     site.write(CONF, "[tuning]\ntimeout = 6\n")
     chain = "{ type filter hook input priority 0; }"
@@ -209,19 +211,19 @@ def test_packets_that_are_lost_are_waited_for_no_longer_than_the_deadline(site: 
 
 def passwords_are_left_nowhere(site: Host) -> None:
     """Not by a Podman that is killed while it pulls, when it has come up again."""
-    node, folder = site.node, "/var/lib/ocp-tuned-boot/tmp/ocp-tuned-podman"
+    node, folder = site.node, "/var/lib/ocp-tuned-boot/tmp/shared"
     site.write(CONF, "[tuning]\ntimeout = 30\n")
     site.write(CREDENTIALS, registry.credentials("registry.lab:5000"), 0o600)
     run = site.start("apply")
     script = f"until ls {folder}/auth.json.*; do sleep 0.05; done"
     (left,) = node.run("timeout", "20", "sh", "-c", script).stdout.split()
     assert node.run("stat", "-c", "%a", folder).stdout == "700\n"
-    node.run("systemctl", "kill", "--signal=KILL", "ocp-tuned-podman.service")
+    node.run("systemctl", "kill", "--signal=KILL", "ocp-tuned-podman@shared.service")
     # The run asks again, so it is started again.
     node.run("timeout", "20", "sh", "-c", f"while test -e {left}; do sleep 0.05; done")
     site.send("TERM")
     run.communicate(timeout=30)
-    node.run("systemctl", "stop", "ocp-tuned-podman.service")
+    node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
     assert node.run("find", "/tmp", "/var/tmp", "-name", "auth.json*").stdout == ""
 
 
@@ -238,7 +240,7 @@ def test_a_store_that_is_full(site: Host) -> None:
         # More of the same does not help.
         assert site.status()["attempts"] == []
     finally:
-        site.node.run("systemctl", "stop", "ocp-tuned-podman-own.service")
+        site.node.run("systemctl", "stop", "ocp-tuned-podman@own.service")
         site.node.run("umount", "-R", store)
 
 
@@ -285,7 +287,7 @@ def test_pull_never_and_pull_newer(site: Host) -> None:
 
 
 @ONE
-def test_what_is_trusted_is_podmans_to_say(site: Host) -> None:
+def test_policy_json_decides_which_images_are_trusted(site: Host) -> None:
     policy = "/etc/containers/policy.json"
     before = site.node.run("cat", policy, check=False)
     site.node.write(policy, '{"default": [{"type": "reject"}]}')
@@ -334,7 +336,7 @@ def test_a_mirror_gets_the_credentials_that_are_its_own(site: Host) -> None:
     mirror = "/etc/containers/registries.conf.d/mirror.conf"
     registry.trust(site.node)
     site.node.write(mirror, MIRROR)
-    site.node.run("systemctl", "stop", "ocp-tuned-podman.service")
+    site.node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
     site.write(CONF, "[tuning]\ntimeout = 8\n[image]\nfallback = none\n")
     try:
         said = asks(site, "quay.example/openshift/tuned:lab")
@@ -349,7 +351,7 @@ def test_a_mirror_gets_the_credentials_that_are_its_own(site: Host) -> None:
         assert said.startswith("0 "), said
     finally:
         site.node.run("rm", mirror)
-        site.node.run("systemctl", "stop", "ocp-tuned-podman.service")
+        site.node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
 
 
 @BOTH
@@ -379,7 +381,7 @@ def test_an_archive_of_an_image_by_digest_is_found_by_that_digest(site: Host) ->
         assert site.status()["image"] == exact
         assert site.run("reload", "--force").returncode == 0
         assert site.status()["image_source"] == "store"
-        assert f"asked for  {exact}" in site.run("image", "list").stdout
+        assert f"requested  {exact}" in site.run("image", "list").stdout
     finally:
         registry.start(node)
         registry.start(node, shut=True)
