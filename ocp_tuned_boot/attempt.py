@@ -116,6 +116,7 @@ def attempt(run: Attempting) -> Failure | None:
         with progress.step("podman", "Connecting to Podman…"):
             podman = Podman(run.config.socket, progress.deadline)
         with podman:
+            podman.check_running()
             previous = recorder.attempts[-1].message if recorder.attempts else ""
             image = run.images.ensure(podman, previous)
             try:

@@ -191,6 +191,72 @@ def test_a_registry_that_refuses(site: Host, image: str, words: str, mends: str)
     assert mends in site.status()["findings"][0]["advice"]
 
 
+#: What Podman is asked for, what its configuration says, and what is reported: the cause and what
+#: to do. The same another time would fail in the same way.
+DROP_IN = "/etc/containers/registries.conf.d/zz-fault.conf"
+PERMANENT = {
+    "a short name": ("tuned:1", "", "short-name", "full name, with the registry"),
+    "an image of the node": ("localhost/gone:1", "", "connection refused", "podman load"),
+    "a registry that is blocked": (
+        "blocked.lab/x/tuned:1", '[[registry]]\nlocation = "blocked.lab"\nblocked = true\n',
+        "registry blocked.lab is blocked", "unblock this one",
+    ),
+    "registries.conf is broken": (
+        registry.IMAGE, "[[registry\n", f'"{DROP_IN}": toml', "Fix the named file"
+    ),
+    "an IPv6 host": ("[2001:db8::1]:5000/tuned:1", "", "invalid reference", "use its host name"),
+    "a registry without TLS": (
+        registry.IMAGE, '[[registry]]\nlocation = "registry.lab:5000"\ninsecure = false\n',
+        "HTTP response to HTTPS client", "insecure = true",
+    ),
+    "no such image": (f"{registry.IMAGE}-not", "", "manifest unknown", "fix its name"),
+    "no credentials": (registry.LOCKED, "", "authentication required", "config.json"),
+}  # fmt: skip
+
+
+@BOTH
+def test_what_will_fail_again_is_tried_once(site: Host) -> None:
+    node, podman = site.node, "ocp-tuned-podman.service"
+    registry.trust(node)
+    # Until the deadline there would be time for many attempts.
+    site.write(CONF, "[tuning]\ntimeout = 60\n")
+    node.run("systemctl", "stop", podman)
+    for fault, (image, conf, words, advice) in PERMANENT.items():
+        if conf:
+            node.write(DROP_IN, conf)
+            node.run("systemctl", "stop", podman)
+        said = asks(site, image)
+        if conf:
+            node.run("rm", DROP_IN)
+            node.run("systemctl", "stop", podman)
+        assert said.startswith("66 "), f"{fault}: {said}"
+        (finding,) = site.status()["findings"]
+        assert words in finding["message"], f"{fault}: {finding}"
+        assert advice in finding["advice"], f"{fault}: {finding}"
+        assert site.status()["attempts"] == [], fault
+
+
+@BOTH
+def test_a_podman_that_cannot_start_is_reported_with_its_journal(site: Host) -> None:
+    """Its socket accepts requests all the same, and nobody answers them."""
+    node, podman = site.node, "ocp-tuned-podman.service"
+    site.write(CONF, "[tuning]\ntimeout = 60\n")
+    for file in ("/etc/containers/containers.conf.d/fault.conf", "/etc/containers/storage.conf"):
+        node.run("systemctl", "stop", podman)
+        node.write(file, "[broken\n")
+        try:
+            said = asks(site, registry.IMAGE)
+        finally:
+            node.run("rm", file)
+        assert said.startswith("69 "), said
+        (finding,) = site.status()["findings"]
+        assert f"{podman} exits with status" in finding["message"]
+        assert f"journalctl -b -u {podman}" in finding["advice"]
+        assert "toml" in node.journal(podman)
+        assert site.status()["attempts"] == []
+    assert asks(site, registry.IMAGE).startswith("0 ")
+
+
 @ONE
 def test_a_network_that_loses_packets_is_given_up_at_the_deadline(site: Host) -> None:
     node = site.node
