@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ocp_tuned_boot.errors import ConfigurationError, HostError
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.requested import inputs, lastgood
+from ocp_tuned_boot.requested import inputs, lastgood, settled
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.tuned.profiles import ProfileFile
 
@@ -316,41 +316,43 @@ def test_files_that_are_being_rewritten_are_read_as_one_state(paths: Paths) -> N
 
     def agent() -> None:
         for word in ("second", "third", "fourth"):
-            written(paths, word, inputs.QUIET / 5)
+            written(paths, word, settled.QUIET / 5)
 
     thread = threading.Thread(target=agent)
     thread.start()
     while thread.is_alive():
-        seen.append(words(inputs.settled(paths, "tuned")))
-    seen.append(words(inputs.settled(paths, "tuned")))
+        seen.append(words(settled.settled(paths, lambda: inputs.read(paths, "tuned"))))
+    seen.append(words(settled.settled(paths, lambda: inputs.read(paths, "tuned"))))
     assert all(len(each) == 1 for each in seen), seen
     assert seen[-1] == {"fourth"}
 
 
 def test_a_file_that_is_missing_for_a_moment_is_waited_for(paths: Paths) -> None:
     paths.recommend.unlink()
-    later = threading.Timer(inputs.QUIET / 3, paths.recommend.write_text, ["[later]\n"])
+    later = threading.Timer(settled.QUIET / 3, paths.recommend.write_text, ["[later]\n"])
     later.start()
-    assert inputs.settled(paths, "tuned").profile == "later"
+    assert settled.settled(paths, lambda: inputs.read(paths, "tuned")).profile == "later"
     later.join()
 
 
 def test_old_files_are_read_at_once(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "QUIET", 0.0)
+    monkeypatch.setattr(settled, "QUIET", 0.0)
     time.sleep(0.01)
     monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("waited"))
-    assert inputs.settled(paths, "tuned") == inputs.read(paths, "tuned")
+    assert settled.settled(paths, lambda: inputs.read(paths, "tuned")) == inputs.read(
+        paths, "tuned"
+    )
 
 
 def test_an_agent_that_keeps_writing_is_reported(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inputs, "PATIENCE", 0.2)
+    monkeypatch.setattr(settled, "PATIENCE", 0.2)
     started = time.monotonic()
     with pytest.raises(HostError, match=r"has been rewritten again and again for 0.2 s"):
         # The fixture has just written everything.
-        inputs.settled(paths, "tuned")
-    assert time.monotonic() - started < inputs.QUIET
+        settled.settled(paths, lambda: inputs.read(paths, "tuned"))
+    assert time.monotonic() - started < settled.QUIET
 
 
 def test_the_last_image_that_worked_is_used_instead_of_an_incomplete_image_env(
