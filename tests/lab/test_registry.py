@@ -216,7 +216,7 @@ PERMANENT = {
 
 @BOTH
 def test_what_will_fail_again_is_tried_once(site: Host) -> None:
-    node, podman = site.node, "ocp-tuned-podman.service"
+    node, podman = site.node, "ocp-tuned-podman@shared.service"
     registry.trust(node)
     # Until the deadline there would be time for many attempts.
     site.write(CONF, "[tuning]\ntimeout = 60\n")
@@ -239,7 +239,7 @@ def test_what_will_fail_again_is_tried_once(site: Host) -> None:
 @BOTH
 def test_a_podman_that_cannot_start_is_reported_with_its_journal(site: Host) -> None:
     """Its socket accepts requests all the same, and nobody answers them."""
-    node, podman = site.node, "ocp-tuned-podman.service"
+    node, podman = site.node, "ocp-tuned-podman@shared.service"
     site.write(CONF, "[tuning]\ntimeout = 60\n")
     for file in ("/etc/containers/containers.conf.d/fault.conf", "/etc/containers/storage.conf"):
         node.run("systemctl", "stop", podman)

@@ -262,7 +262,7 @@ def test_a_podman_that_is_silent_is_looked_at(
         return status
 
     monkeypatch.setattr(systemd, "exited_with", exited_with)
-    monkeypatch.setattr(service, "unit_of", lambda _: "ocp-tuned-podman.service")
+    monkeypatch.setattr(service, "unit_of", lambda _: "ocp-tuned-podman@own.service")
     with listening(lambda _: None) as path, Podman(path, Deadline(SHORT)) as podman:
         if status is None:
             podman.check_running()
@@ -270,8 +270,8 @@ def test_a_podman_that_is_silent_is_looked_at(
             with pytest.raises(PodmanError, match="exits with status 125 each time") as caught:
                 podman.check_running()
             assert not caught.value.temporary
-            assert "journalctl -b -u ocp-tuned-podman.service" in caught.value.hint
-    assert asked == ["ocp-tuned-podman.service"]
+            assert "journalctl -b -u ocp-tuned-podman@own.service" in caught.value.hint
+    assert asked == ["ocp-tuned-podman@own.service"]
 
 
 def test_a_podman_that_answers_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,11 +282,13 @@ def test_a_podman_that_answers_is_not_looked_at(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_unit_behind_a_socket() -> None:
     units = {each.parent.name + "/" + each.name: service.unit_of(each) for each in (
-        *SOCKETS.values(), Path("/run/podman/podman.sock"), Path("/srv/podman.sock"),
+        *SOCKETS.values(), Path("/run/ocp-tuned-boot/podman.sock"),
+        Path("/run/podman/podman.sock"), Path("/srv/podman.sock"),
     )}  # fmt: skip
     assert units == {
-        "ocp-tuned-boot/podman.sock": "ocp-tuned-podman.service",
-        "ocp-tuned-boot/podman-own.sock": "ocp-tuned-podman-own.service",
+        "ocp-tuned-boot/podman-shared.sock": "ocp-tuned-podman@shared.service",
+        "ocp-tuned-boot/podman-own.sock": "ocp-tuned-podman@own.service",
+        "ocp-tuned-boot/podman.sock": "ocp-tuned-podman@shared.service",
         "podman/podman.sock": "podman.service",
         "srv/podman.sock": "",
     }
