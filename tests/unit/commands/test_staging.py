@@ -7,6 +7,7 @@ to show.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -170,3 +171,23 @@ def test_two_do_not_try_images_at_the_same_time(paths: Paths) -> None:
             with pytest.raises(Busy, match="image stage holds"):
                 with container.checking(podman, paths, patience=0.05):
                     pass
+
+
+def test_an_archive_is_on_the_disk_before_it_takes_its_name(
+    paths: Paths, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "day-0.tar"
+    target.write_text("old")
+    store.images[ASKED], store.exports = "id", "archive"
+    synced: list[tuple[str, str]] = []
+    fsync = os.fsync
+
+    def watched(fd: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{fd}").read_text(), target.read_text()))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    assert staging.export(paths, None, target) == ASKED
+    assert synced == [("archive", "old")]
+    assert target.read_text() == "archive"
+    assert sorted(each.name for each in tmp_path.glob("*day-0*")) == ["day-0.tar"]

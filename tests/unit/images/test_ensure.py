@@ -53,6 +53,8 @@ class Store:
         self.takes = 0.0
         self.loads: list[str] = []
         self.load_fails = ""
+        #: What is in the archive of any image.
+        self.exports = ""
         self.broken: set[str] = set()
         self.in_use: set[str] = set()
         #: name → ID of its image.
@@ -77,7 +79,7 @@ class Store:
         name = unquote(name)
         if method == "DELETE":
             return self._delete(name, force="force=True" in path)
-        return self._inspect(name)
+        return reply(200, self.exports) if name.endswith("/get") else self._inspect(name)
 
     def named(self, name: str, image_id: str) -> None:
         """A tag that moves leaves an image without a name."""
