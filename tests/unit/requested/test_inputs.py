@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Callable
@@ -18,6 +18,7 @@ from ocp_tuned_boot.errors import ConfigurationError, HostError
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.inputs import Inputs, ProfileFile
+from tests.unit.patience import no_hang
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
@@ -290,43 +291,73 @@ def test_what_is_no_text_is_named_with_its_line(paths: Paths, name: str) -> None
     assert caught.value.message == words
 
 
-def written(paths: Paths, word: str, pause: float) -> None:
-    """One state of the agent's: three files that belong together, written in their time."""
-    for path in (paths.profiles / "site/tuned.conf", paths.profiles / "site/x.conf",
-                 paths.recommend):  # fmt: skip
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"[{word}]\n")
-        time.sleep(pause)
+def writing(paths: Paths, *words: str) -> Iterator[None]:
+    """States of the agent's: three files that belong together, one written with each step."""
+    for word in words:
+        for path in (paths.profiles / "site/tuned.conf", paths.profiles / "site/x.conf",
+                     paths.recommend):  # fmt: skip
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"[{word}]\n")
+            yield
 
 
-def words(found: Inputs) -> set[str]:
-    return {found.profile, *(file.text.strip("[]\n") for file in found.files)}
+@pytest.fixture
+def beside(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterator[None]], None]:
+    """Has an agent work beside the reading: a step whenever that waits, and at its end time goes
+    by without another one. So nothing depends on who is faster."""
+
+    def works(agent: Iterator[None]) -> None:
+        monkeypatch.setattr(inputs, "QUIET", 3600.0)
+
+        def step(_: float) -> None:
+            if next(agent, "ended") == "ended":
+                monkeypatch.setattr(inputs, "QUIET", 0.0)
+
+        monkeypatch.setattr(time, "sleep", step)
+
+    return works
 
 
-def test_what_is_being_rewritten_is_taken_as_one_state(paths: Paths) -> None:
+def test_what_is_being_rewritten_is_taken_as_one_state(
+    paths: Paths, beside: Callable[[Iterator[None]], None]
+) -> None:
     shutil.rmtree(paths.profiles)
-    written(paths, "first", 0)
-    seen: list[set[str]] = []
-
-    def agent() -> None:
-        for word in ("second", "third", "fourth"):
-            written(paths, word, inputs.QUIET / 5)
-
-    thread = threading.Thread(target=agent)
-    thread.start()
-    while thread.is_alive():
-        seen.append(words(inputs.settled(paths, "tuned")))
-    seen.append(words(inputs.settled(paths, "tuned")))
-    assert all(len(each) == 1 for each in seen), seen
-    assert seen[-1] == {"fourth"}
+    agent = writing(paths, "first", "second", "third")
+    for _ in range(4):
+        next(agent)
+    # Of the second state there is one file by now.
+    beside(agent)
+    found = inputs.settled(paths, "tuned")
+    texts = {file.text for file in found.files}
+    assert (found.profile, texts) == ("third", {"[third]\n"})
 
 
-def test_a_file_that_is_gone_for_a_moment_is_waited_for(paths: Paths) -> None:
+def test_what_is_written_while_it_is_read_is_read_again(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "QUIET", 0.0)
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    states = iter(["torn", "whole"])
+
+    def reading() -> str:
+        state = next(states)
+        if state == "torn":
+            # It takes two seconds, and in the middle of it somebody writes.
+            clock[0] += 2
+            middle = time.time() - 1
+            os.utime(paths.recommend, (middle, middle))
+        return state
+
+    assert inputs._settled(paths, reading) == "whole"
+
+
+def test_a_file_that_is_gone_for_a_moment_is_waited_for(
+    paths: Paths, beside: Callable[[Iterator[None]], None]
+) -> None:
     paths.recommend.unlink()
-    later = threading.Timer(inputs.QUIET / 3, paths.recommend.write_text, ["[later]\n"])
-    later.start()
+    beside(writing(paths, "later"))
     assert inputs.settled(paths, "tuned").profile == "later"
-    later.join()
 
 
 def test_old_files_are_read_at_once(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,11 +369,11 @@ def test_old_files_are_read_at_once(paths: Paths, monkeypatch: pytest.MonkeyPatc
 
 def test_an_agent_that_never_ends_is_told_of(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "PATIENCE", 0.2)
-    started = time.monotonic()
-    with pytest.raises(HostError, match=r"it has been written again and again for 0.2 s"):
-        # The fixture has just written everything.
-        inputs.settled(paths, "tuned")
-    assert time.monotonic() - started < inputs.QUIET
+    # Whenever somebody looks, everything was written a moment ago.
+    monkeypatch.setattr(inputs, "QUIET", 3600.0)
+    with no_hang():
+        with pytest.raises(HostError, match=r"it has been written again and again for 0.2 s"):
+            inputs.settled(paths, "tuned")
 
 
 def test_a_torn_image_env_gives_way_to_the_last_image_that_worked(paths: Paths) -> None:
