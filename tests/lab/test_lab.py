@@ -109,12 +109,12 @@ def test_what_a_killed_test_has_left_of_a_node_is_removed_by_the_next() -> None:
 def test_a_command_that_is_killed_takes_what_it_started_with_it() -> None:
     with Node(image=None, product=False) as node:
         node.start()
-        with node.popen("sh", "-c", "sleep 1000 & echo started; wait") as visit:
+        with node.popen("sh", "-c", "sleep infinity & echo started; wait") as visit:
             assert visit.stdout is not None
             assert visit.stdout.readline() == "started\n"
             visit.kill()
             assert visit.wait() != 0
-        assert node.run("pgrep", "-f", "sleep 1000", check=False).stdout == ""
+        assert node.run("pgrep", "-f", "sleep infinity", check=False).stdout == ""
 
 
 def test_a_node_does_not_see_the_machines_network() -> None:
