@@ -1,4 +1,5 @@
-# make demo     a node boots here; the timeline and the status are shown
+# make demo     a node boots here; what was proven by that is shown (BOOTS=N: medians over N boots)
+# make shell    a root shell in such a node
 # make test     everything but what takes an emulated machine
 # make slow     that: reboots and power cuts
 # make fuzz     searches, for some half an hour, for what a pod could write to do harm
@@ -19,7 +20,10 @@ VENV := $(OCP_TUNED_LAB_CACHE)/venv-$(shell cat pyproject.toml /etc/os-release |
 PYTEST = $(VENV)/bin/python -m pytest
 
 demo: $(VENV)/done
-	$(VENV)/bin/python -m tests.lab.demo
+	$(VENV)/bin/python -m tests.lab.demo $(if $(BOOTS),--boots $(BOOTS))
+
+shell: $(VENV)/done
+	@$(VENV)/bin/python -m tests.lab.shell
 
 # Side by side: the lab mostly waits for its nodes.
 test: $(VENV)/done
@@ -108,4 +112,4 @@ release:
 clean:
 	rm -rf build dist
 
-.PHONY: demo test unit other-pythons lab slow fuzz install install-python install-data source rpm release clean
+.PHONY: demo shell test unit other-pythons lab slow fuzz install install-python install-data source rpm release clean

@@ -94,10 +94,19 @@ class Machine:
         """Starts a command inside."""
         group = f"payload/visits/{len(self._visits)}"
         (self.cgroup.path / group).mkdir(parents=True)
-        enter = [*self.cgroup.entering(group), "nsenter", f"--target={self.leader}", "--all"]
-        visit = Visit([*enter, *argv], env, lambda: self.cgroup.kill(group))
+        visit = Visit([*self._inside(group), *argv], env, lambda: self.cgroup.kill(group))
         self._visits.append(visit)
         return visit
+
+    def attach(self, argv: Sequence[str], env: Mapping[str, str]) -> int:
+        """Runs a command inside with the input and output of this process; its exit status."""
+        (self.cgroup.path / "payload/attached").mkdir(parents=True, exist_ok=True)
+        return subprocess.run(
+            [*self._inside("payload/attached"), *argv], env=env, check=False
+        ).returncode
+
+    def _inside(self, group: str) -> list[str]:
+        return [*self.cgroup.entering(group), "nsenter", f"--target={self.leader}", "--all"]
 
     def power_off(self, timeout: float) -> None:
         """An orderly shutdown. Raises `TimeoutError`, and then the machine still runs."""

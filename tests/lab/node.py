@@ -195,6 +195,10 @@ class Node:
         `kill` ends everything it has started, and so does the end of the machine."""
         return self._on().visit(argv, {**_ENVIRONMENT, **(env or {})})
 
+    def attach(self, *argv: str, env: Optional[Mapping[str, str]] = None) -> int:
+        """Runs a command inside with the input and output of this process; its exit status."""
+        return self._on().attach(argv, {**_ENVIRONMENT, **(env or {})})
+
     def enable(self, *units: str) -> None:
         """`systemctl enable`, whether the node is on or off."""
         if self._machine:

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from tests.lab import cache, debian, mounts, nspawn, rootfs
+from tests.lab.activity import activity
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -112,9 +113,9 @@ def _build(builder: Path, target: Path, version: str) -> None:
 def make(name: str, builder: Path, source: Path, *what: str) -> None:
     """Runs make in the root, on a copy of the tree that it may write to."""
     environment = f"--setenv=SOURCE_DATE_EPOCH={_DAY}"
-    nspawn.run(
-        name, builder, f"--bind={source}:/source", environment, "make", "-C", "/source", *what
-    )
+    command = ["make", "-C", "/source", *what]
+    with activity(f"Running make {what[0]} in {builder.name.rpartition('-')[0]}"):
+        nspawn.run(name, builder, f"--bind={source}:/source", environment, *command)
 
 
 def _install(root: Path, package: Path, layer: Path) -> None:
@@ -129,7 +130,8 @@ def _install(root: Path, package: Path, layer: Path) -> None:
             shutil.copyfile(package, merged / package.name)
             # Debian's packages, which it runs on, are not in rpm's database.
             command = ["rpm", "--install", "--nodeps", f"/{package.name}"]
-            subprocess.run([*debian.inside(merged), *command], check=True)
+            with activity(f"Installing {package.name}"):
+                subprocess.run([*debian.inside(merged), *command], check=True)
             (merged / package.name).unlink()
         finally:
             mounts.unmount(merged)

@@ -22,7 +22,9 @@ HEAD = b"2026-11-23T22:30:36.0+00:00 stderr F "
 APPLIED = (
     HEAD + b"2026-11-23 22:30:36,610 INFO     tuned.daemon.daemon: "
     b"static tuning from profile 'site' applied\n"
-)
+    + HEAD + b"2026-11-23 22:30:36,710 INFO     tuned.daemon.daemon: "
+    b"terminating TuneD in one-shot mode\n"
+)  # fmt: skip
 
 #: From a request to the answer in the place of the usual one; None: the usual one.
 Instead = Callable[[str], Optional[bytes]]

@@ -31,6 +31,7 @@ from ocp_tuned_boot.podman.client import Image, Podman
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.requested.config import Images
 from tests.unit.fake_podman import listening, reply
+from tests.unit.patience import no_hang
 
 ASKED = "registry.lab/tuned:new"
 DIGEST = "sha256:" + "a" * 64
@@ -329,6 +330,17 @@ def test_a_registry_that_is_silent_leaves_time_for_the_image_on_the_node(
     with listening(store.answer) as path, Podman(path, Deadline(1.5)) as podman:
         assert have(paths, podman, rules=rules).source == "store"
         assert not podman.deadline.passed()
+
+
+def test_a_registry_that_is_silent_is_not_waited_for_long_where_an_archive_has_the_image(
+    paths: Paths, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much time there is: a third of it may be twenty minutes."""
+    monkeypatch.setattr(images, "PATIENCE", 0.3)
+    archive(paths, ASKED)
+    store.silent, store.loads = True, [ASKED]
+    with listening(store.answer) as path, Podman(path, Deadline(3600)) as podman, no_hang():
+        assert have(paths, podman).source == "archive"
 
 
 def test_what_was_there_before_was_not_brought_here(
