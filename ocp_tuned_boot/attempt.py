@@ -1,33 +1,27 @@
-"""One attempt at putting the profile in force: image, container, TuneD, judgement."""
+"""One attempt to apply the profile: image, container, TuneD, judgement, READY=1."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from ocp_tuned_boot.errors import BootError, PodmanError
 from ocp_tuned_boot.host import files, systemd
-from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.progress import Progress
-from ocp_tuned_boot.host.retry import Passing
-from ocp_tuned_boot.images import ensure as images
-from ocp_tuned_boot.images import pins
-from ocp_tuned_boot.images.ensure import Asked, Had
-from ocp_tuned_boot.plan import Decision
+from ocp_tuned_boot.images import ensure, pins, prune
+from ocp_tuned_boot.images.ensure import Available, ImageSession
 from ocp_tuned_boot.podman.client import ContainerState, Image, Podman
-from ocp_tuned_boot.record import store as record
-from ocp_tuned_boot.record.account import Account
+from ocp_tuned_boot.record.amend import with_fallback_image, with_holds, with_values
+from ocp_tuned_boot.record.model import Decision, Standing, State, now
+from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
-from ocp_tuned_boot.settings import handover, holds, values
-from ocp_tuned_boot.settings import residue as settings
+from ocp_tuned_boot.settings import handover, holds, residue, values
 from ocp_tuned_boot.settings.handover import Guard
-from ocp_tuned_boot.settings.holds import Standing, State
 from ocp_tuned_boot.settings.residue import Settings
 from ocp_tuned_boot.tuned import container, layout, prepare, profiles
 from ocp_tuned_boot.tuned import log as tunedlog
@@ -36,12 +30,9 @@ from ocp_tuned_boot.tuned.judge import (
     Outcome,
     Result,
     TunedRun,
-    amend,
     judge,
     parse_bootcmdline,
-    with_holds,
-    with_stand_in,
-    with_values_asked,
+    with_requested_values,
 )
 from ocp_tuned_boot.tuned.layout import Layout
 from ocp_tuned_boot.tuned.prepare import Overlay
@@ -49,194 +40,203 @@ from ocp_tuned_boot.tuned.profiles import Setting
 
 log = logging.getLogger(__name__)
 
-UNASKED = Standing.UNASKED
 #: What TuneD writes of itself is one line (bytes).
 _WRITTEN_LIMIT = 64 * 1024
-#: An attempt that found its image broken.
+#: An attempt that found its image damaged.
 DAMAGED = "damaged-image"
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run: what it is to do, under which deadline, and what is taken down of it. `useless`:
-    image archives that could not be loaded in it."""
+class Attempting:
+    """What all attempts of a run share: what is requested, the deadline, the record."""
 
     paths: Paths
     config: Config
-    asked: Inputs
+    requested: Inputs
     decision: Decision
-    account: Account
+    images: ImageSession
+    recorder: Recorder
     progress: Progress
-    useless: set[Path] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class TemporaryFailure:
+    """Why an attempt failed that is followed by another; `kind` as in a finding."""
+
+    kind: str
+    message: str
 
 
 @dataclass(frozen=True)
 class _Tuning:
-    """What is prepared for one run of TuneD. `open_files` are the settings that need one; `known`
-    are the settings of this boot, those that the profile asks for included; `guard` is None where
-    nobody owns anything yet."""
+    """What is prepared for one run of TuneD. `open_files`: the settings that need a file descriptor
+    that stays open; `known`: the settings of this boot, those that the profile requests included;
+    `guard` is None while nothing is owned by others."""
 
     spec: ContainerSpec
-    asked: tuple[Setting, ...]
+    requested: tuple[Setting, ...]
     open_files: tuple[Setting, ...]
     known: Settings
     guard: Guard | None
     over: Overlay
 
 
-def attempt(run: Run) -> Passing | None:
-    """From a connection to Podman to a profile that is in force, or is known not to be.
+def attempt(run: Attempting) -> TemporaryFailure | None:
+    """From a connection to Podman to a profile that is applied, or is known not to be.
 
-    Returns why another attempt may do better, or None if this was the last one. Raises
-    `BootError` for what will fail again.
+    Returns why another attempt may succeed, or None if this was the last one. Raises `BootError`
+    for what will fail again.
     """
-    progress, account = run.progress, run.account
+    progress, recorder = run.progress, run.recorder
     try:
         with progress.step("podman", "Connecting to Podman…"):
             podman = Podman(run.config.socket, progress.deadline)
         with podman:
-            before = account.attempts[-1].message if account.attempts else ""
-            asked = Asked(run.asked.image, run.config.images, before, run.useless)
-            had = images.have(run.paths, podman, asked, progress)
+            previous = recorder.attempts[-1].message if recorder.attempts else ""
+            image = run.images.ensure(podman, previous)
             try:
-                return _attempt_with(run, podman, had)
+                return _attempt_with(run, podman, image)
             except PodmanError as error:
-                # Once: what is still broken when it was had anew is broken otherwise.
-                again = any(each.kind == DAMAGED for each in account.attempts)
-                if account.concluded or again or not images.is_damage(error, before):
+                # Once: what is still broken with a new copy of the image has another cause.
+                again = any(each.kind == DAMAGED for each in recorder.attempts)
+                if recorder.concluded or again or not ensure.is_damage(error, previous):
                     raise
-                images.discard(run.paths, podman, had.image.id, error)
-                return Passing(DAMAGED, error.message)
+                ensure.discard(run.paths, podman, image.image.id, error)
+                return TemporaryFailure(DAMAGED, error.message)
     except BootError as error:
-        if account.concluded or not (error.may_pass and progress.has_time()):
+        if recorder.concluded or not (error.temporary and progress.has_time()):
             raise
-        return Passing(error.kind, error.message)
+        return TemporaryFailure(error.kind, error.message)
 
 
-def _attempt_with(run: Run, podman: Podman, had: Had) -> Passing | None:
+def _attempt_with(run: Attempting, podman: Podman, available: Available) -> TemporaryFailure | None:
     """With an image that is on the node."""
-    progress, account = run.progress, run.account
+    progress, recorder, accept = run.progress, run.recorder, run.config.accept
+    image = available.image
     with ExitStack() as without_tuned, container.sole(podman, run.paths):
         with progress.step("prepare", "Preparing the container…"):
-            tuning = _prepare(run, podman, had.image)
-        account.begins(had)
+            tuning = _prepare(run, podman, image)
+        recorder.tuning(image.reference, image.id, available.source)
         with progress.step("create", "Creating the container…"):
             created = container.create(podman, tuning.spec)
         without_tuned.enter_context(_guarded(run, tuning.guard))
         tuned = _tune(run, podman, created, tuning)
-        outcome = judge(run.asked.profile, tuned, run.config.accept)
-        outcome = with_values_asked(outcome, {it.key: it.value for it in tuning.open_files})
-        outcome = with_stand_in(outcome, run.asked.image, had.stand_in, run.config.accept)
-        if outcome.may_pass and progress.has_time():
-            return Passing(outcome.findings[0].kind, outcome.findings[0].message)
-        held: tuple[State, ...] = ()
-        if outcome.result is not Result.FAILED:
-            held = _hold(run, tuning, tuned)
-            outcome = with_holds(outcome, held, run.config.accept)
-        account.judged(outcome, tuple(it.hold for it in held if it.standing is not UNASKED))
-        if outcome.result is not Result.FAILED:
-            # CRI-O, which reads it, may be one of those who wait.
-            _pin(run, had)
-        account.ready(progress.notifier)
-        # Now nobody waits any more.
-        if outcome.result is not Result.FAILED:
-            _settle(run, tuning, outcome, held)
-    if outcome.result is not Result.FAILED:
-        _tidy(run, podman, had)
+        outcome = judge(run.requested.profile, tuned, accept)
+        outcome = with_requested_values(outcome, {it.key: it.value for it in tuning.open_files})
+        outcome = with_fallback_image(outcome, run.requested.image, available.fallback, accept)
+        if outcome.temporary and progress.has_time():
+            return TemporaryFailure(outcome.findings[0].kind, outcome.findings[0].message)
+        if outcome.result is Result.FAILED:
+            recorder.judged(outcome)
+            progress.notifier.status(recorder.conclude().summary())
+            return None
+        held = _hold(run, tuning, tuned)
+        outcome = with_holds(outcome, held, accept)
+        given = [it.hold for it in held if it.standing is not Standing.UNASKED]
+        recorder.judged(outcome, tuple(given))
+        # CRI-O, which reads the list of pinned images, may be one of those that wait.
+        _pin(run, available)
+        done = recorder.conclude()
+        progress.notifier.ready(done.summary())
+        # From here on nothing waits any more.
+        _settle(run, tuning, outcome, held)
+    _tidy(run, podman, available)
     return None
 
 
-def _pin(run: Run, had: Had) -> None:
-    """What this node relies on is not to be collected. The profile is in force without it."""
-    references = [run.asked.image, had.image.reference, *had.image.names]
+def _pin(run: Attempting, available: Available) -> None:
+    """Keeps the kubelet from collecting the images of this node. The profile is applied without."""
+    image = available.image
+    references = [run.requested.image, image.reference, *image.names]
     try:
         pins.keep(run.paths, run.config.images.store, references)
     except BootError as error:
         log.warning("%s", error)
 
 
-def _tidy(run: Run, podman: Podman, had: Had) -> None:
-    """Images that are not needed any more go. The profile is in force without it."""
-    paths, keep = run.paths, run.config.images.keep
+def _tidy(run: Attempting, podman: Podman, available: Available) -> None:
+    """Removes images that are no longer needed. The profile is applied without."""
+    paths, image = run.paths, available.image
     try:
-        lastgood.remember(paths, had.image.reference, had.image.id)
+        lastgood.remember(paths, image.reference, image.id)
         container.remove_check(podman, paths)
-        # Another one may be asked for since this run began, and have been brought in.
-        also = images.wanted(paths, podman, inputs.read_image(paths, run.config.image))
-        for gone in images.prune(paths, podman, had.image.id, keep, also):
-            log.info("the image %s is not needed any more and was removed", gone)
+        # Another one may have been requested, and pulled, since this run began.
+        requested = inputs.read_image(paths, run.config.image)
+        also = prune.needed(paths, podman, requested)
+        for gone in prune.prune(paths, podman, image.id, run.config.images.keep, also):
+            log.info("removed the image %s, which is no longer needed", gone)
     except BootError as error:
         log.warning("%s", error)
 
 
-def _prepare(run: Run, podman: Podman, image: Image) -> _Tuning:
+def _prepare(run: Attempting, podman: Podman, image: Image) -> _Tuning:
     """Everything on the host that the container needs, and the container's description."""
-    paths, asked = run.paths, run.asked
+    paths, requested = run.paths, run.requested
     prepare.directories(paths)
     seen = layout.of(paths, podman, image.id)
-    layout.check(seen, asked.contract, image.reference)
-    texts = _texts(asked, seen)
-    wanted = profiles.resolve(asked.profile, texts)
-    known = settings.before(paths.root, settings.load(paths, asked.boot_id), wanted)
-    settings.store(paths, known)
+    layout.check(seen, requested.contract, image.reference)
+    texts = _texts(requested, seen)
+    wanted = profiles.resolve(requested.profile, texts)
+    known = residue.before(paths.root, residue.load(paths, requested.boot_id), wanted)
+    residue.store(paths, known)
     guard, over = None, prepare.NOTHING
     if run.decision.guarded:
-        owners, obedient = run.config.handover, asked.contract == "tuned"
-        sections = profiles.sections(asked.profile, texts)
+        owners, obedient = run.config.handover, requested.contract == "tuned"
+        sections = profiles.sections(requested.profile, texts)
         guard = Guard(paths, owners, wanted, sections, obedient=obedient)
         over = Overlay(handover.PROFILE, guard.profile(), reapply=not owners.sysctl_d)
-    prepare.etc_tuned(paths, asked, seen.variables, over)
-    spec = container.specify(paths, asked.contract, image.id, seen)
-    opened = profiles.open_files(asked.profile, texts)
+    prepare.etc_tuned(paths, requested.profile, requested.files, seen.variables, over)
+    spec = container.specify(paths, requested.contract, image.id, seen)
+    opened = profiles.open_files(requested.profile, texts)
     return _Tuning(spec, wanted, opened, known, guard, over)
 
 
-def _texts(asked: Inputs, seen: Layout) -> dict[str, str]:
+def _texts(requested: Inputs, seen: Layout) -> dict[str, str]:
     """Every text that a profile may be made of, by its path in the container."""
     texts = dict(seen.profiles)
     texts.update((f"{profiles.CUSTOM}/{name}", text) for name, text in seen.variables.items())
-    texts.update((f"{profiles.CUSTOM}/{file.path}", file.text) for file in asked.files)
+    texts.update((f"{profiles.CUSTOM}/{file.path}", file.text) for file in requested.files)
     return texts
 
 
 @contextmanager
-def _guarded(run: Run, guard: Guard | None) -> Iterator[None]:
-    """Around a run of TuneD: what others own is as it was, whatever has ended it."""
+def _guarded(run: Attempting, guard: Guard | None) -> Iterator[None]:
+    """Around a run of TuneD: settings that others own are as before, whatever ended the run."""
     if guard is None:
         yield
         return
-    guard.save(run.asked.boot_id)
+    guard.save(run.requested.boot_id)
     try:
         yield
     finally:
-        run.account.handed_over(guard.put_back())
+        run.recorder.handed_over(guard.put_back())
 
 
-def _tune(run: Run, podman: Podman, created: ContainerState, tuning: _Tuning) -> TunedRun:
+def _tune(run: Attempting, podman: Podman, created: ContainerState, tuning: _Tuning) -> TunedRun:
     """Runs TuneD in the container and collects what it left behind."""
-    with run.progress.step("tuned", f"TuneD is applying {run.asked.profile}…"):
-        # Room to stop a TuneD that hangs, before the deadline.
+    with run.progress.step("tuned", f"TuneD is applying {run.requested.profile}…"):
+        # Leave time to stop a TuneD that hangs, before the deadline.
         left = max(0.0, run.progress.deadline.left() - container.TERM_GRACE)
         allowed = min(run.config.tuned_timeout, left)
         ended = container.run(podman, created, run.paths, Deadline(allowed))
     if tuning.guard is not None:
-        run.account.handed_over(tuning.guard.put_back())
-    with run.progress.step("collect", "Collecting what TuneD has left…"):
+        run.recorder.handed_over(tuning.guard.put_back())
+    with run.progress.step("collect", "Collecting the files that TuneD wrote…"):
         active_profile, bootcmdline = _written(run, podman, created)
         tuned = TunedRun(
             ended.status, tuple(tunedlog.parse(ended.log)), active_profile, allowed,
             tuning.over.name if tuning.over.text else "",
             parse_bootcmdline(bootcmdline), inputs.kernel_arguments(run.paths),
         )  # fmt: skip
-        run.account.asks_of_the_kernel(tuned.asked_arguments)
+        run.recorder.kernel_arguments(tuned.asked_arguments)
         return tuned
 
 
-def _written(run: Run, podman: Podman, created: ContainerState) -> tuple[str, str]:
-    """What TuneD itself has left in /etc/tuned: the profile it says it has applied, and the kernel
-    arguments it asks for. Empty where it says nothing."""
+def _written(run: Attempting, podman: Podman, created: ContainerState) -> tuple[str, str]:
+    """What TuneD wrote to /etc/tuned: the profile that it says it applied, and the kernel arguments
+    that the profile requests. Empty where it wrote nothing."""
     names = ("active_profile", "bootcmdline")
-    if run.asked.contract == "operand":
+    if run.requested.contract == "operand":
         found = podman.files(created.id, "/etc/tuned")
     else:
         found = {}
@@ -247,32 +247,33 @@ def _written(run: Run, podman: Podman, created: ContainerState) -> tuple[str, st
     return tunedlog.printable(active_profile), bootcmdline.decode(errors="replace")
 
 
-def _hold(run: Run, tuning: _Tuning, tuned: TunedRun) -> tuple[State, ...]:
-    """Has systemd keep open what TuneD has closed when it ended."""
-    before = run.account.before
-    with run.progress.step("hold", "Having systemd hold what has to stay open…"):
+def _hold(run: Attempting, tuning: _Tuning, tuned: TunedRun) -> tuple[State, ...]:
+    """Gives systemd the file descriptors that TuneD closed when it exited."""
+    before = run.recorder.before
+    with run.progress.step("hold", "Giving systemd the file descriptors that must stay open…"):
         known: tuple[State, ...] = ()
         if before is not None and before.holds:
             known = holds.look(run.paths, before.holds, systemd.stored(systemd.UNIT))
-        asked = holds.wanted(run.paths, tuning.open_files, tuned.log)
-        return holds.take(run.paths, run.progress.notifier, asked, known)
+        wanted = holds.wanted(run.paths, tuning.open_files, tuned.log)
+        return holds.take(run.paths, run.progress.notifier, wanted, known)
 
 
-def _settle(run: Run, tuning: _Tuning, outcome: Outcome, held: tuple[State, ...]) -> None:
-    """Takes back what the profile before has left, and compares what this one asks for with what
-    the host has now."""
-    root, account = run.paths.root, run.account
+def _settle(run: Attempting, tuning: _Tuning, outcome: Outcome, held: tuple[State, ...]) -> None:
+    """Takes back what only the previous profile set, and compares what this one requests with what
+    the host has."""
+    root, recorder, accept = run.paths.root, run.recorder, run.config.accept
     # Why one was not given to systemd is known already.
-    given = [state for state in held if state.hold.since and state.standing is not UNASKED]
+    given = [it for it in held if it.hold.since and it.standing is not Standing.UNASKED]
     if given:
-        now = holds.look(run.paths, [it.hold for it in given], systemd.stored(systemd.UNIT))
+        stored = systemd.stored(systemd.UNIT)
+        seen = holds.look(run.paths, [it.hold for it in given], stored)
         others = [state for state in held if state not in given]
-        outcome = with_holds(outcome, [*now, *others], run.config.accept)
+        outcome = with_holds(outcome, [*seen, *others], accept)
     owned = tuning.guard.owned if tuning.guard else frozenset()
-    known, residue = settings.put_back(root, tuning.known, tuning.asked, owned)
-    account.took_back(residue)
-    found = values.read_back(root, tuning.asked, owned)
-    known = settings.after(root, known, found, tuning.asked, record.now())
-    settings.store(run.paths, known)
-    account.checked(found, amend(outcome, found, run.config.accept))
-    run.progress.notifier.status(account.write().summary())
+    known, left = residue.put_back(root, tuning.known, tuning.requested, owned)
+    recorder.residue(left)
+    found = values.read_back(root, tuning.requested, owned)
+    known = residue.after(root, known, found, tuning.requested, now())
+    residue.store(run.paths, known)
+    recorder.checked(found, with_values(outcome, found, accept))
+    run.progress.notifier.status(recorder.write().summary())

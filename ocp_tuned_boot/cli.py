@@ -27,16 +27,16 @@ from ocp_tuned_boot.errors import (
     ImageError,
     Interrupted,
     NewerVersion,
+    NotRequested,
     PodmanError,
-    Unasked,
     escaped,
     escaped_json,
 )
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
-from ocp_tuned_boot.record import store as record
-from ocp_tuned_boot.record.store import Record
+from ocp_tuned_boot.record import store
+from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.requested import config
 from ocp_tuned_boot.tuned.judge import Result
 
@@ -49,7 +49,7 @@ STATUSES: dict[type[BootError], int] = {
     HostError: FAILED,
     NewerVersion: FAILED,
     ConfigurationError: 2,
-    Unasked: 2,
+    NotRequested: 2,
     DeadlineExceeded: 3,
     PodmanError: 4,
     ImageError: 5,
@@ -248,9 +248,10 @@ def exit_status(done: Record) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from ocp_tuned_boot import preview as previewing  # noqa: PLC0415
     from ocp_tuned_boot.commands import report  # noqa: PLC0415
 
-    preview = boot.preview(Paths(options.root), options.config)
+    preview = previewing.preview(Paths(options.root), options.config)
     _tell(report.plan_json(preview) if options.json else report.plan_text(preview), options.json)
     return DONE
 
@@ -262,7 +263,9 @@ def _cleanup(options: argparse.Namespace) -> int:
 
         removal.purge(Paths(options.root), options.config)
         return DONE
-    if boot.cleanup(Paths(options.root), options.config):
+    from ocp_tuned_boot import cleanup  # noqa: PLC0415
+
+    if cleanup.cleanup(Paths(options.root), options.config):
         print("removed the container that a run had left behind")
     return DONE
 
@@ -271,7 +274,7 @@ def _status(options: argparse.Namespace) -> int:
     from ocp_tuned_boot.commands import report, status  # noqa: PLC0415
 
     paths = Paths(options.root)
-    done = record.read(paths)
+    done = store.read(paths)
     told, now = status.look(paths, options.config, done)
     if options.json:
         content = {"record": asdict(told) if told else None, **now.content()}

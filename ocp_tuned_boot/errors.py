@@ -46,18 +46,18 @@ class BootError(Exception):
     """Base of every expected failure.
 
     `message` says what was found where; `hint`, when there is one, what to do about it.
-    `may_pass`: trying again may help, with nobody changing anything.
+    `temporary`: trying again may help, with nobody changing anything.
     `kind` is the stable word that `status.json` carries for it.
     """
 
     kind = "failed"
 
-    def __init__(self, message: str, hint: str = "", *, may_pass: bool = False) -> None:
+    def __init__(self, message: str, hint: str = "", *, temporary: bool = False) -> None:
         message, hint = one_line(message), escaped(hint)
         super().__init__(message)
         self.message = message
         self.hint = hint
-        self.may_pass = may_pass
+        self.temporary = temporary
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
@@ -69,7 +69,7 @@ class ConfigurationError(BootError):
     kind = "configuration"
 
 
-class Unasked(ConfigurationError):
+class NotRequested(ConfigurationError):
     """Nobody has said which image, or which profile: there is nothing to wait for."""
 
 

@@ -11,15 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ocp_tuned_boot import boot
+from ocp_tuned_boot import cleanup
 from ocp_tuned_boot.errors import BootError
 from ocp_tuned_boot.host import files
-from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.images import ensure as images
-from ocp_tuned_boot.images import pins
+from ocp_tuned_boot.images import ensure, pins, prune
 from ocp_tuned_boot.podman.client import Podman
-from ocp_tuned_boot.record import store as record
+from ocp_tuned_boot.record import store
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.config import Config
@@ -40,16 +39,16 @@ def purge(paths: Paths, config_file: Path | None) -> None:
     with _told():
         _hold_until_reboot(paths)
     with _told():
-        boot.cleanup(paths, config_file)
+        cleanup.cleanup(paths, config_file)
     with _told():
         pins.keep(paths, "none", ())
     kept = {*paths.archives, paths.own_store}
     with _told():
         files.remove_tree(paths.last_good)
         # Without the list of them nobody would ever know that they are to go.
-        kept.add(paths.brought)
+        kept.add(paths.known_images)
         _remove_images(paths, config_file)
-        kept.remove(paths.brought)
+        kept.remove(paths.known_images)
     for path in paths.state.glob("*"):
         if path not in kept:
             with _told():
@@ -71,7 +70,7 @@ ExecStart=true
 
 def _hold_until_reboot(paths: Paths) -> None:
     """What systemd holds open belongs to the tuning, and stays. Raises `HostError`."""
-    done = record.read(paths)
+    done = store.read(paths)
     if done is not None and done.in_force is not None and done.in_force.holds:
         files.directory(paths.runtime_unit.parent, paths.root)
         files.write(paths.runtime_unit, _STAND_IN.encode())
@@ -85,8 +84,8 @@ def _remove_images(paths: Paths, config_file: Path | None) -> None:
     socket = boot_conf.SOCKETS["shared"] if ours else config.socket
     with Podman(socket, Deadline(PATIENCE)) as podman:
         asked = _asked(paths, config)
-        current = images.in_store(paths, podman, asked) if asked else None
-        for gone in images.prune(paths, podman, current.id if current else "", 0):
+        current = ensure.find(paths, podman, asked) if asked else None
+        for gone in prune.prune(paths, podman, current.id if current else "", 0):
             log.info("removed the image %s", gone)
 
 

@@ -21,8 +21,8 @@ from urllib.parse import quote
 from ocp_tuned_boot.errors import ConfigurationError
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import config, inputs
-from ocp_tuned_boot.requested.inputs import ProfileFile
 from ocp_tuned_boot.tuned import profiles
+from ocp_tuned_boot.tuned.profiles import ProfileFile
 
 #: All of the package's units that have an [Install] section. Their text belongs to the package.
 UNITS = (

@@ -9,18 +9,18 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ocp_tuned_boot.record.history import Boot
-from ocp_tuned_boot.record.store import Record
+from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.settings.drift import Drift, Drifted
 
 if TYPE_CHECKING:
-    from ocp_tuned_boot.boot import Preview
     from ocp_tuned_boot.commands.staging import Listed
     from ocp_tuned_boot.commands.status import Now
+    from ocp_tuned_boot.preview import Preview
 
 
 def plan_json(preview: Preview) -> str:
     """What `apply` would do, for programs."""
-    asked = preview.asked
+    asked = preview.requested
     content: dict[str, Any] = {
         "decision": asdict(preview.decision),
         "profile": asked.profile,
@@ -37,7 +37,7 @@ def plan_json(preview: Preview) -> str:
 
 def plan_text(preview: Preview) -> str:
     """What `apply` would do, for people."""
-    asked = preview.asked
+    asked = preview.requested
     guarded = ", guarded" if preview.decision.guarded else ""
     lines = [
         f"{preview.decision.action.value}{guarded}: {preview.decision.reason}",

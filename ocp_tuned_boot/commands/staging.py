@@ -1,4 +1,4 @@
-"""Images while workloads run: brought in, looked at, exported, pruned. Nothing is applied here."""
+"""Images while workloads run: listed, pulled, exported, pruned. Nothing is applied here."""
 
 from __future__ import annotations
 
@@ -9,37 +9,36 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ocp_tuned_boot.errors import ImageError, PodmanError, Unasked
+from ocp_tuned_boot.errors import ImageError, NotRequested, PodmanError
 from ocp_tuned_boot.host import files
-from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.progress import Progress
 from ocp_tuned_boot.host.systemd import Notifier
-from ocp_tuned_boot.images import archives, pins
-from ocp_tuned_boot.images import ensure as images
-from ocp_tuned_boot.images import known as brought
-from ocp_tuned_boot.images.ensure import Asked
+from ocp_tuned_boot.images import archives, ensure, known, pins
+from ocp_tuned_boot.images import prune as pruning
+from ocp_tuned_boot.images.ensure import ImageSession
+from ocp_tuned_boot.lock import locked
 from ocp_tuned_boot.podman.client import Image, Podman
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.config import Config
-from ocp_tuned_boot.tuned import container, layout, prepare
+from ocp_tuned_boot.tuned import container, layout
 from ocp_tuned_boot.tuned.layout import LABEL, Layout
 
 log = logging.getLogger(__name__)
 
-#: As long as a pull may take while nobody waits (seconds).
+#: How long a pull may take while nothing waits for it (seconds).
 PATIENCE = 3600.0
-#: As long as TuneD may take to say its version (seconds).
+#: How long TuneD may take to print its version (seconds).
 ANSWER = 60.0
-#: Where Podman works at the least weight (units/ocp-tuned-podman-quiet.socket).
+#: Where Podman works at the lowest weight (units/ocp-tuned-podman-quiet.socket).
 QUIET = Path("/run/ocp-tuned-boot/podman-quiet.sock")
 
 
 @dataclass(frozen=True)
 class Listed:
-    """An image that this program knows of. `role`: what for; `id` is empty where Podman has it
-    not; `archive`: the file it is in."""
+    """An image that this program knows of. `role`: what for; `id` is empty where it is not in
+    Podman's store; `archive`: the file it is in."""
 
     role: str
     reference: str
@@ -48,20 +47,20 @@ class Listed:
 
 
 def listing(paths: Paths, config_file: Path | None) -> tuple[Listed, ...]:
-    """The image asked for, the last that worked, those brought here, those in archives. Raises
-    `BootError`."""
+    """The requested image, the last that worked, those that this program pulled or loaded, those
+    in archives. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
     good = lastgood.read(paths)
     with Podman(config.socket, Deadline(config.timeout)) as podman:
         rows = []
-        with _nobody_asks():
-            asked = inputs.read_image(paths, config.image)
-            rows.append(Listed("asked for", asked, _id(paths, podman, asked)))
+        with _may_be_missing():
+            requested = inputs.read_image(paths, config.image)
+            rows.append(Listed("requested", requested, _id(paths, podman, requested)))
         if good is not None:
             rows.append(Listed("last good", good.image, _id(paths, podman, good.image_id)))
         rows += [
-            Listed("brought", each.reference, _id(paths, podman, each.id))
-            for each in brought.read(paths)
+            Listed("pulled", each.reference, _id(paths, podman, each.id))
+            for each in known.read(paths)
         ]
     for archive in archives.all_of(paths):
         names = archive.names or ("(no name)",)
@@ -70,20 +69,20 @@ def listing(paths: Paths, config_file: Path | None) -> tuple[Listed, ...]:
 
 
 @contextmanager
-def _nobody_asks() -> Iterator[None]:
-    """What is there can be seen, and cleared up, all the same."""
+def _may_be_missing() -> Iterator[None]:
+    """Around reading the request: without one, images can still be listed and removed."""
     try:
         yield
-    except Unasked as error:
+    except NotRequested as error:
         log.warning("%s", error.message)
 
 
 def _id(paths: Paths, podman: Podman, name: str) -> str:
-    """Empty where Podman has it not, or damaged, which is told."""
+    """Empty where it is not in Podman's store, or damaged, which is logged."""
     try:
-        found = images.in_store(paths, podman, name)
+        found = ensure.find(paths, podman, name)
     except PodmanError as error:
-        if not images.is_damage(error, error.message):
+        if not ensure.is_damage(error, error.message):
             raise
         log.warning("%s", error)
         return ""
@@ -91,20 +90,19 @@ def _id(paths: Paths, podman: Podman, name: str) -> str:
 
 
 def fetch(paths: Paths, config_file: Path | None) -> Image | None:
-    """Brings the image that is asked for onto the node, if it is not there; None where nobody asks
-    for one, or where it would have to be pulled and boot.conf says never. For
-    ocp-tuned-image.service: at the least weight, where the store is the shared one. Raises
-    `BootError`."""
+    """Makes the requested image available on the node; None where none is requested, or where it
+    would have to be pulled and boot.conf says never. For ocp-tuned-image.service: at the lowest
+    weight, where the store is the shared one. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
     try:
-        asked = inputs.settled_image(paths, config.image)
-    except Unasked as error:
+        requested = inputs.settled_image(paths, config.image)
+    except NotRequested as error:
         log.info("%s", error.message)
         return None
     quiet = config.images.store == "shared" and config.socket in boot_conf.SOCKETS.values()
     with _working(QUIET if quiet else config.socket) as (podman, progress):
         try:
-            image = _had(paths, podman, config, asked, progress)
+            image = _ensured(paths, podman, config, requested, progress)
         except ImageError as error:
             if config.images.pull != "never":
                 raise
@@ -115,12 +113,12 @@ def fetch(paths: Paths, config_file: Path | None) -> Image | None:
 
 
 def stage(paths: Paths, config_file: Path | None, reference: str) -> Image:
-    """Has `reference` on the node, lets the TuneD in it say its version, and only then asks for it
-    in image.env. Raises `BootError`."""
+    """Makes `reference` available on the node, has the TuneD in it print its version, and only then
+    writes it to image.env. Raises `BootError`."""
     inputs.parse_image_reference(reference, "image stage")
     config = boot_conf.load(paths, config_file)
     with _working(config.socket) as (podman, progress):
-        image = _had(paths, podman, config, reference, progress)
+        image = _ensured(paths, podman, config, reference, progress)
         with container.checking(podman, paths):
             _answers(podman, image)
     files.directory(paths.agent, paths.root)
@@ -129,10 +127,12 @@ def stage(paths: Paths, config_file: Path | None, reference: str) -> Image:
     return image
 
 
-def _had(paths: Paths, podman: Podman, config: Config, reference: str, progress: Progress) -> Image:
-    """That very image; a damaged one is for a run to mend, which is alone."""
+def _ensured(
+    paths: Paths, podman: Podman, config: Config, reference: str, progress: Progress
+) -> Image:
+    """That very image. A damaged one is left for a run to repair, which is alone."""
     rules = replace(config.images, fallback="none")
-    return images.have(paths, podman, Asked(reference, rules, mends=False), progress).image
+    return ImageSession(paths, rules, reference, progress, repair=False).ensure(podman).image
 
 
 def _pin(paths: Paths, config: Config, image: Image) -> None:
@@ -147,16 +147,16 @@ def _working(socket: Path) -> Iterator[tuple[Podman, Progress]]:
 
 
 def _answers(podman: Podman, image: Image) -> None:
-    """Raises `ImageError` unless it is made for us and `tuned --version` ends well in it."""
+    """Raises `ImageError` unless it is an image for us and `tuned --version` succeeds in it."""
     created = podman.create(
         {
             "name": container.CHECK, "image": image.id, "labels": {LABEL: "1"},
             "entrypoint": list(container.ENTRYPOINTS["tuned"][:1]), "command": ["--version"],
-            # As it will be run, but for what it could reach.
+            # As it will be run, but with nothing of the host in reach.
             "privileged": True, "network_mode": "none",
         }
     )  # fmt: skip
-    # Whether the program is there it says itself.
+    # Whether the program is there is found out by running it.
     made_for = created.labels.get(layout.LAYOUT_LABEL, "")
     has = Layout(programs=tuple(layout.PROGRAMS.values()), made_for=made_for)
     layout.check(has, "tuned", image.reference)
@@ -167,50 +167,51 @@ def _answers(podman: Podman, image: Image) -> None:
     if ended is None or not ended.started or ended.exit_code != 0:
         status = ended.exit_code if ended else "unknown"
         raise ImageError(
-            f"the TuneD in {image.reference} does not say its version: exit status {status}",
-            "image.env is as it was.",
+            f"tuned --version failed in the image {image.reference}: exit status {status}",
+            "image.env was not changed.",
         )
 
 
 def prune(paths: Paths, config_file: Path | None) -> tuple[str, ...]:
-    """Removes what is not needed any more, and returns its references. Raises `BootError`."""
-    from ocp_tuned_boot.boot import locked  # noqa: PLC0415  # a run may be about to use one
-
+    """Removes images that are not needed, and returns their references. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
-    prepare.run_directory(paths)
+    # A run may be about to use one of them.
     with locked(paths), Podman(config.socket, Deadline(config.timeout)) as podman:
         container.remove_check(podman, paths)
-        asked = ""
-        with _nobody_asks():
-            asked = inputs.read_image(paths, config.image)
-        current = _id(paths, podman, asked) if asked else ""
-        also = images.wanted(paths, podman, asked)
-        return images.prune(paths, podman, current, config.images.keep, also)
+        requested = ""
+        with _may_be_missing():
+            requested = inputs.read_image(paths, config.image)
+        current = _id(paths, podman, requested) if requested else ""
+        also = pruning.needed(paths, podman, requested)
+        return pruning.prune(paths, podman, current, config.images.keep, also)
 
 
 def export(paths: Paths, config_file: Path | None, target: Path) -> str:
-    """Writes the image asked for to an archive, whole or not at all, so that it is found there by
-    what is asked for; returns its reference. Raises `BootError`."""
+    """Writes the requested image to an archive, whole or not at all, so that it is found there by
+    the requested reference, which is returned. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
-    asked = inputs.read_image(paths, config.image)
+    requested = inputs.read_image(paths, config.image)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     with Podman(config.socket, Deadline(PATIENCE)) as podman:
-        image = images.in_store(paths, podman, asked)
+        image = ensure.find(paths, podman, requested)
         if image is None:
-            raise ImageError(f"the image {asked} is not on the node", "ocp-tuned-boot image fetch")
+            raise ImageError(
+                f"the image {requested} is not on the node",
+                "Pull it first: ocp-tuned-boot image fetch",
+            )
         with files.explained("write", target):
             try:
                 _export(podman, image, partial)
                 partial.rename(target)
             finally:
                 partial.unlink(missing_ok=True)
-    return asked
+    return requested
 
 
 def _export(podman: Podman, image: Image, target: Path) -> None:
     """Under its own name; one by digest under a tag, since its digest is not that of what is in an
     archive, see `archives.exported_as`. Raises `OSError` for the file."""
-    name, by_digest = image.reference, bool(images.digest_of(image.reference))
+    name, by_digest = image.reference, bool(ensure.digest_of(image.reference))
     if by_digest:
         name = archives.exported_as(image.reference)
         podman.tag(image.id, name)
@@ -220,6 +221,6 @@ def _export(podman: Podman, image: Image, target: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     finally:
-        # Its only name stays: with that the image would go.
+        # Removing its only name would remove the image.
         if by_digest and image.names and name not in image.names:
             podman.remove_image(name)

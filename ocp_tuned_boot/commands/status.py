@@ -7,18 +7,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ocp_tuned_boot import boot
+from ocp_tuned_boot import situation
 from ocp_tuned_boot.errors import BootError
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Stored
-from ocp_tuned_boot.plan import Action, Waits
-from ocp_tuned_boot.record.store import Record
+from ocp_tuned_boot.record.amend import with_holds
+from ocp_tuned_boot.record.model import Action, Record, State, Waits
 from ocp_tuned_boot.requested import config
 from ocp_tuned_boot.settings import drift, holds
 from ocp_tuned_boot.settings.drift import Drifted
-from ocp_tuned_boot.settings.holds import State
-from ocp_tuned_boot.tuned.judge import Outcome, Result, with_holds
+from ocp_tuned_boot.tuned.judge import Outcome, Result
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def _latency(paths: Paths) -> int | None:
 
 def _waits(paths: Paths, said: config.Config) -> str:
     try:
-        decision, _ = boot.pending(paths, said)
+        decision, _ = situation.pending(paths, said)
     except BootError as error:
         return f"what is asked for cannot be told: {error.message}"
     changed = decision.waits is not Waits.NOTHING or decision.action is not Action.KEEP

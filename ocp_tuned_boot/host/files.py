@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import stat
 import time
@@ -17,7 +16,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from ocp_tuned_boot.errors import Busy, HostError
 
@@ -97,14 +95,6 @@ def read_below(path: Path, root: Path, limit: int = LIMIT) -> bytes:
         return read(path, limit, folder)
     finally:
         os.close(folder)
-
-
-def from_json(data: bytes | str) -> Any:
-    """What a JSON text says. `ValueError` also for one that nests too deeply."""
-    try:
-        return json.loads(data)
-    except RecursionError as error:
-        raise ValueError("it nests too deeply") from error
 
 
 @dataclass(frozen=True)

@@ -170,8 +170,8 @@ class Paths:
         return self.state / "history"
 
     @property
-    def brought(self) -> Path:
-        """The images that we have brought onto the node."""
+    def known_images(self) -> Path:
+        """The images that this program pulled or loaded."""
         return self.state / "images.json"
 
     @property
@@ -180,7 +180,7 @@ class Paths:
         return self.state / "storage"
 
     @property
-    def brought_lock(self) -> Path:
+    def known_images_lock(self) -> Path:
         """Held while that list is read and written anew."""
         return self.run / "images.lock"
 

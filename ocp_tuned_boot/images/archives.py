@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from ocp_tuned_boot.errors import ConfigurationError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.typedjson import from_json
 from ocp_tuned_boot.requested import inputs
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ def _indexed(path: Path, file: _Frugal) -> Archive:
                 continue
             content = archive.extractfile(member)
             assert content is not None  # noqa: S101  # it is a regular file
-            index = files.from_json(content.read(_INDEX_LIMIT))
+            index = from_json(content.read(_INDEX_LIMIT))
             return _oci(path, index) if name == "index.json" else _docker(path, index)
     raise ValueError("it has neither index.json nor manifest.json")
 

@@ -21,7 +21,8 @@ from urllib.parse import quote
 
 from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, PodmanError
 from ocp_tuned_boot.host import files
-from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host.clock import Deadline
+from ocp_tuned_boot.host.typedjson import from_json
 from ocp_tuned_boot.podman import pulling
 
 log = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ class Podman:
                 if isinstance(error, PermissionError)
                 else "Is its socket there (systemctl status 'ocp-tuned-podman*.socket')? "
                 "Another socket can be named in boot.conf, [podman] socket.",
-                may_pass=True,
+                temporary=True,
             ) from error
 
     # One request each.
@@ -428,19 +429,19 @@ class Podman:
         if getattr(error, "status_code", None) is None:
             reason = cause if isinstance(cause, OSError) else error
             return PodmanError(
-                f"Podman at {self._path} went away ({what}): {reason}", may_pass=True
+                f"Podman at {self._path} went away ({what}): {reason}", temporary=True
             )
         explanation = getattr(error, "explanation", None) or str(error)
         # 5xx: storage that is busy, a container that did not start; 4xx: wrong as it was asked.
-        may_pass = int(error.status_code) >= 500  # type: ignore[attr-defined]
-        return PodmanError(f"Podman refuses to {what}: {explanation}", may_pass=may_pass)
+        temporary = int(error.status_code) >= 500  # type: ignore[attr-defined]
+        return PodmanError(f"Podman refuses to {what}: {explanation}", temporary=temporary)
 
 
 def _json(data: bytes) -> Any:
     """Raises `ValueError`."""
     if len(data) > files.LIMIT:
         raise ValueError(f"found {len(data)} bytes, expected at most {files.LIMIT}")
-    return files.from_json(data)
+    return from_json(data)
 
 
 class _Unsaid(Exception):

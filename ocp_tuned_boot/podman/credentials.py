@@ -21,6 +21,7 @@ from typing import Any
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.typedjson import from_json
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def parse(text: str) -> tuple[dict[str, dict[str, str]], int]:
     """What the text of a containers-auth.json(5) has for registries and for paths in them, and how
     many entries cannot be used: those that are broken, and those with only an identity token, which
     Podman does not take in this header. Raises `ValueError`, `TypeError`, `AttributeError`."""
-    auths: dict[str, Any] = files.from_json(text).get("auths") or {}
+    auths: dict[str, Any] = from_json(text).get("auths") or {}
     found: dict[str, dict[str, str]] = {}
     left_out = 0
     # Docker writes addresses, too; where both are there, the plain name counts.

@@ -56,10 +56,10 @@ def failed(reference: str, words: str) -> ImageError:
     hint = next(mends for pattern, mends in _MENDS if re.search(pattern, said, re.IGNORECASE))
     # With mirrors there are several that can come up: it is for good only if it is with each.
     parts = _MIRRORS.split(said)
-    may_pass = any(
+    temporary = any(
         re.search(_CLOCK, part) or not _FOR_GOOD.search(part) for part in parts[1:] or parts
     )
-    return ImageError(f"cannot pull {reference}: {words}", hint, may_pass=may_pass)
+    return ImageError(f"cannot pull {reference}: {words}", hint, temporary=temporary)
 
 
 def progress(said: dict[str, Any]) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.record.store import Record, check_version, many
+from ocp_tuned_boot.host.typedjson import check_version, from_json, many
+from ocp_tuned_boot.record.model import Record
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,15 @@ def read(paths: Paths) -> tuple[Boot, ...]:
     return tuple(boots)
 
 
+def remember(paths: Paths, done: Record) -> None:
+    """As `add`, for a run whose result does not depend on it: a failure is logged."""
+    try:
+        if done.boot_id:
+            add(paths, done)
+    except HostError as error:
+        log.warning("%s", error)
+
+
 def add(paths: Paths, done: Record) -> None:
     """Adds a run to its boot's file, and removes those of the oldest boots. Raises `HostError`."""
     known = _files(paths)
@@ -103,7 +113,7 @@ def _run(done: Record) -> Run:
 
 def _runs(path: Path) -> tuple[Run, ...]:
     try:
-        content = files.from_json(files.read(path))
+        content = from_json(files.read(path))
         check_version(content["version"], VERSION, str(path))
         return many(Run, content["runs"])
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, TypeVar
 
-from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, Unasked
+from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, NotRequested
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import envfile
 from ocp_tuned_boot.tuned.findings import Finding, make
+from ocp_tuned_boot.tuned.profiles import ProfileFile
 
 #: `image.env`, the recommend file and `provider`, each (bytes). Upstream's are a line.
 TEXT_LIMIT = 64 * 1024
@@ -55,19 +56,6 @@ _REFERENCE = re.compile(
 _RESERVED = {"active_profile", "bootcmdline", "post_loaded_profile", "profile_mode", "profiles",
              "recommend.conf", "recommend.d", "tuned-main.conf", ".", "..",
              "ocp-tuned-boot-guard"}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ProfileFile:
-    """One file of a custom profile; `path` is relative to the profiles' folder."""
-
-    path: str
-    data: bytes
-    executable: bool = False
-
-    @property
-    def text(self) -> str:
-        return self.data.decode(errors="replace")
 
 
 @dataclass(frozen=True)
@@ -302,7 +290,7 @@ def _image(paths: Paths, stand_in: str) -> tuple[str, tuple[Finding, ...]]:
     except FileNotFoundError:
         if stand_in:
             return stand_in, ()
-        raise Unasked(
+        raise NotRequested(
             f"{paths.image_env}: there is no such file, and boot.conf has no [tuning] image",
             "Write NTO_IMAGE=<image reference> there, or set image in boot.conf.",
         ) from None
@@ -322,7 +310,7 @@ def _profile(paths: Paths, stand_in: str) -> str:
     except FileNotFoundError:
         if stand_in:
             return stand_in
-        raise Unasked(
+        raise NotRequested(
             f"{paths.recommend}: there is no such file, and boot.conf has no [tuning] profile",
             "Write [<profile>] there, or set profile in boot.conf.",
         ) from None

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.typedjson import from_json
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class LastGood:
 def read(paths: Paths) -> LastGood | None:
     """None where none is known."""
     try:
-        content = files.from_json(files.read(paths.last_good))
+        content = from_json(files.read(paths.last_good))
         image, image_id = content["image"], content["image_id"]
         if content["version"] != VERSION:
             raise ValueError(f"found version {content['version']}, expected {VERSION}")

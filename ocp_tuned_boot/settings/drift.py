@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths, sysctl_key
-from ocp_tuned_boot.record import store as record
+from ocp_tuned_boot.host.typedjson import from_json
+from ocp_tuned_boot.record.model import now
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.config import Owners
-from ocp_tuned_boot.settings import handover, values
-from ocp_tuned_boot.settings import residue as settings
+from ocp_tuned_boot.settings import handover, residue, values
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,8 @@ class Drift:
 def look(paths: Paths, owners: Owners) -> Drift:
     """Compares, and remembers when it saw what. Raises `HostError`."""
     owned = handover.owned(paths, owners)
-    known = settings.read(paths, inputs.boot_id(paths))
-    now = record.now()
+    known = residue.read(paths, inputs.boot_id(paths))
+    at = now()
     looked, earlier = _earlier(paths, known.boot_id)
     applied = {path: each.applied for path, each in known.saved.items() if each.applied is not None}
     drifted = []
@@ -62,18 +62,18 @@ def look(paths: Paths, owners: Owners) -> Drift:
         if found == value:
             continue
         before = earlier.get(path)
-        good, seen = max(known.applied_at, looked), now
+        good, seen = max(known.applied_at, looked), at
         if before is not None and before.applied == value:
-            good, seen = before.known_good, before.seen if before.found == found else now
+            good, seen = before.known_good, before.seen if before.found == found else at
         drifted.append(Drifted(sysctl_key(path), path, value, found, good, seen, path in owned))
-    _remember(paths, known.boot_id, now, drifted)
+    _remember(paths, known.boot_id, at, drifted)
     return Drift(len(applied), tuple(drifted))
 
 
 def _earlier(paths: Paths, boot_id: str) -> tuple[str, Mapping[str, Drifted]]:
     """When it was last looked, and what was seen then."""
     try:
-        content = files.from_json(files.read(paths.drift))
+        content = from_json(files.read(paths.drift))
         if (content["version"], content["boot_id"]) != (VERSION, boot_id):
             return "", {}
         seen = [Drifted(**each) for each in content["drifted"]]

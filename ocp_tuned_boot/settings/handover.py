@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths, sysctl_file, sysctl_key
-from ocp_tuned_boot.record.store import Handed
+from ocp_tuned_boot.host.typedjson import from_json
+from ocp_tuned_boot.record.model import HandedOver
 from ocp_tuned_boot.requested.config import Owners
 from ocp_tuned_boot.settings import values
 
@@ -98,7 +99,7 @@ class Guard:
         }  # fmt: skip
         files.write(self._paths.handover, json.dumps(content).encode(), 0o600)
 
-    def put_back(self) -> tuple[Handed, ...]:
+    def put_back(self) -> tuple[HandedOver, ...]:
         """What TuneD has changed, as it was before; and what there is to tell of the list.
 
         Once: the second time there is nothing to do. Raises `HostError`.
@@ -118,10 +119,10 @@ class Guard:
         for path in sorted({path for each in self._left_out for path in self._files(each)}):
             if not values.same(self._wanted[path], now[path]):
                 key = sysctl_key(path)
-                handed.append(Handed(key, "left-out", now[path], self._wanted[path], now[path]))
+                handed.append(HandedOver(key, "left-out", now[path], self._wanted[path], now[path]))
         if self._irqbalance():
             banned = "; ".join(_BANNED.findall(now[IRQBALANCE]))
-            handed.append(Handed(IRQBALANCE, "left-out", banned, "[irqbalance]", banned))
+            handed.append(HandedOver(IRQBALANCE, "left-out", banned, "[irqbalance]", banned))
         with files.explained("remove", self._paths.handover):
             self._paths.handover.unlink(missing_ok=True)
         return tuple(handed)
@@ -191,14 +192,14 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
             yield key.strip(), value.strip()
 
 
-def recover(paths: Paths, boot_id: str) -> tuple[Handed, ...]:
+def recover(paths: Paths, boot_id: str) -> tuple[HandedOver, ...]:
     """Finishes what a killed run has left undone. Raises `HostError`.
 
     Time has gone by: only what still has the very value that the profile wanted is put back, and
     what the kernel changed with it; all else may be its owner's by now.
     """
     try:
-        content = files.from_json(files.read(paths.handover))
+        content = from_json(files.read(paths.handover))
         before = {str(path): str(value) for path, value in content["before"].items()}
         wanted = {str(path): str(value) for path, value in content["wanted"].items()}
         sound = content["boot_id"] == boot_id
@@ -228,7 +229,7 @@ def _follows(path: str, made: Collection[str]) -> bool:
     return any(path.startswith(_HANDED_ON.get(each, "//")) for each in made)
 
 
-def _restore(root: Path, now: Mapping[str, str], before: Mapping[str, str]) -> list[Handed]:
+def _restore(root: Path, now: Mapping[str, str], before: Mapping[str, str]) -> list[HandedOver]:
     """Writes the values `before`, and lets all others stay as they are `now`."""
     target = {**now, **before}
     # What is handed on comes first, and then what that has changed.
@@ -241,7 +242,7 @@ def _restore(root: Path, now: Mapping[str, str], before: Mapping[str, str]) -> l
         after = _read(root, path)
         how = "put-back" if after == before[path] else "lost"
         texts = _different_lines(before[path], now[path], after)
-        handed.append(Handed(sysctl_key(path), how, *texts))
+        handed.append(HandedOver(sysctl_key(path), how, *texts))
     return handed
 
 

@@ -15,13 +15,11 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import UNIT, Notifier, Stored, stored
-from ocp_tuned_boot.record import store as record
-from ocp_tuned_boot.record.store import Hold, InForce
+from ocp_tuned_boot.record.model import Hold, InForce, Standing, State, now
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.tuned.log import LogRecord
@@ -47,37 +45,6 @@ _NO_CONSTRAINT = -1
 
 #: A request, and what is in force, as the device has them: microseconds.
 _REQUEST = struct.Struct("=i")
-
-
-class Standing(str, Enum):
-    """What has become of a hold. `UNKNOWN`: it cannot be told, by whoever asks; `UNASKED`: it is
-    in force, and no profile asks for it any more."""
-
-    IN_FORCE = "in force"
-    LOST = "lost"
-    UNKNOWN = "unknown"
-    UNASKED = "unasked"
-
-
-@dataclass(frozen=True)
-class State:
-    """A hold as it is now, and why it is so."""
-
-    hold: Hold
-    standing: Standing = Standing.IN_FORCE
-    why: str = ""
-
-    @property
-    def in_force(self) -> bool:
-        return self.standing is Standing.IN_FORCE
-
-    @property
-    def words(self) -> str:
-        """For people."""
-        if self.in_force:
-            return f"{described(self.hold)}: in force, held by systemd since {self.hold.since}"
-        loud = {Standing.LOST: "NOT in force", Standing.UNASKED: "STILL in force"}
-        return f"{described(self.hold)}: {loud.get(self.standing, 'not known')}: {self.why}"
 
 
 def wanted(
@@ -206,7 +173,7 @@ def take(
         elif old is not None and not notifier.in_unit:
             states[kind] = State(old, Standing.UNASKED, "no profile asks for it, and " + _BY_HAND)
         else:
-            _let_go(notifier, kind, old)
+            _release(notifier, kind, old)
     taken = not new or notifier.barrier(PATIENCE)
     for kind in new:
         states[kind] = _seen(paths, states[kind], taken)
@@ -226,11 +193,11 @@ def _seen(paths: Paths, state: State, taken: bool) -> State:
 _BY_HAND = "this run was started by hand, not by the unit"
 
 
-def _let_go(notifier: Notifier, kind: str, old: Hold | None = None) -> None:
+def _release(notifier: Notifier, kind: str, old: Hold | None = None) -> None:
     for name in (NAMES[kind], NAMES[kind] + _NEXT):
         notifier.discard(name)
     if old is not None:
-        log.info("systemd lets go of %s", described(old))
+        log.info("systemd releases %s", old.words)
 
 
 def _replaced(paths: Paths, notifier: Notifier, hold: Hold, old: Hold | None) -> State:
@@ -247,11 +214,11 @@ def _replaced(paths: Paths, notifier: Notifier, hold: Hold, old: Hold | None) ->
         hold = _give(paths, notifier, hold, name)
         notifier.discard(name + _NEXT)
     except OSError as error:
-        _let_go(notifier, hold.kind, old)
+        _release(notifier, hold.kind, old)
         return State(hold, Standing.LOST, f"it cannot be opened: {error}")
-    before = f", in the place of {described(old)}" if old is not None else ""
-    log.info("systemd holds %s%s", described(hold), before)
-    return State(replace(hold, since=record.now()))
+    before = f", in the place of {old.words}" if old is not None else ""
+    log.info("systemd holds %s%s", hold.words, before)
+    return State(replace(hold, since=now()))
 
 
 def _give(paths: Paths, notifier: Notifier, hold: Hold, name: str) -> Hold:
@@ -337,7 +304,7 @@ def effective_latency(paths: Paths) -> int:
         return int(_REQUEST.unpack(device.read(_REQUEST.size))[0])
 
 
-def hold_on(paths: Paths, notifier: Notifier, in_force: InForce) -> tuple[State, ...]:
+def restore(paths: Paths, notifier: Notifier, in_force: InForce) -> tuple[State, ...]:
     """Has what is lost held again; what is not asked any more is let go. By hand it is only looked
     at: systemd takes open files from nobody but the unit's own processes."""
     holds = (*in_force.holds, *lost_before(in_force))
@@ -354,11 +321,3 @@ def hold_on(paths: Paths, notifier: Notifier, in_force: InForce) -> tuple[State,
     if states == tuple(sure):
         return known
     return look(paths, [state.hold for state in states], stored(UNIT))
-
-
-def described(hold: Hold) -> str:
-    """`force_latency = 7 µs`, for people."""
-    if hold.kind != LATENCY:
-        return f"{hold.kind} ({hold.value})" if hold.value else hold.kind
-    asked = f" ({hold.asked})" if hold.asked not in ("", hold.value) else ""
-    return f"{hold.kind} = {hold.value} µs{asked}"

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths, sysctl_key
-from ocp_tuned_boot.record.store import Residue
+from ocp_tuned_boot.host.typedjson import from_json
+from ocp_tuned_boot.record.model import Residue, Value
 from ocp_tuned_boot.settings import values
-from ocp_tuned_boot.settings.values import Value
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.tuned.profiles import Setting
@@ -69,7 +69,7 @@ def load(paths: Paths, boot_id: str) -> Settings:
 def read(paths: Paths, boot_id: str) -> Settings:
     """As `load`, but raises `HostError` for a file that cannot be read, or is broken."""
     try:
-        content = files.from_json(files.read(paths.settings))
+        content = from_json(files.read(paths.settings))
         if content["boot_id"] != boot_id:
             return Settings(boot_id)
         if content["version"] != VERSION:

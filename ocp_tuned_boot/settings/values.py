@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import sysctl_file
+from ocp_tuned_boot.record.model import Value
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.tuned.profiles import Setting
@@ -37,23 +38,6 @@ _VALUE = 64 * 1024
 #: A wildcard stands for so many files in so many folders, at most: 512 CPUs have 9 idle states.
 _FILES, _FOLDERS = 5000, 2000
 _MAGIC = re.compile(r"[*?[]")
-
-
-@dataclass(frozen=True)
-class Value:
-    """One value that was asked for, and what became of it.
-
-    `state` is `verified`, `different`, `unchecked` or `handed-over`: somebody else's by now;
-    `found` is what the host has, empty where nothing can be read; `why` it was not compared;
-    `path` the file, empty where it is not known.
-    """
-
-    key: str
-    state: str
-    expected: str
-    found: str = ""
-    why: str = ""
-    path: str = ""
 
 
 def _unchecked(key: str, expected: str, why: str) -> Value:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ocp_tuned_boot.errors import BootError, Busy, HostError, PodmanError
 from ocp_tuned_boot.host import files
-from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman.client import ContainerState, Podman
 from ocp_tuned_boot.tuned import log as tunedlog
@@ -286,7 +286,7 @@ def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadl
         ended = patient.container(container.id)
         lines = follower.finish()
     if ended is None or not ended.started:
-        raise PodmanError(f"the container {CONTAINER} never ran", may_pass=True)
+        raise PodmanError(f"the container {CONTAINER} never ran", temporary=True)
     return Exit(ended.exit_code if in_time else None, lines)
 
 

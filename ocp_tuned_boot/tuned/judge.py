@@ -17,8 +17,6 @@ from ocp_tuned_boot.tuned import findings
 from ocp_tuned_boot.tuned.findings import Finding, make
 
 if TYPE_CHECKING:
-    from ocp_tuned_boot.settings.holds import State
-    from ocp_tuned_boot.settings.values import Value
     from ocp_tuned_boot.tuned.log import LogRecord
 
 _APPLIED = re.compile(r"static tuning from profile '([^']*)' applied\Z")
@@ -51,7 +49,7 @@ class Outcome:
     findings: tuple[Finding, ...] = ()
 
     @property
-    def may_pass(self) -> bool:
+    def temporary(self) -> bool:
         """Whether another attempt may end better: TuneD hung, or somebody killed it."""
         return any(finding.kind in ("timeout", "killed") for finding in self.findings)
 
@@ -100,52 +98,8 @@ def conclude(found: Sequence[Finding]) -> Outcome:
     return Outcome(result, tuple(found))
 
 
-def amend(
-    outcome: Outcome, values: Sequence[Value], accepted: Sequence[tuple[str, str]] = ()
-) -> Outcome:
-    """The outcome after the values were read back; what differs degrades.
-
-    A setting that has a finding already, refused or overridden, is not told of twice.
-    """
-    told = {finding.subject for finding in outcome.findings}
-    found = [
-        make(
-            "value-differs",
-            each.key,
-            f"{each.key}: expected {each.expected!r}, found {each.found!r}",
-        )
-        for each in values
-        if each.state == "different" and each.key not in told
-    ]
-    return conclude([*outcome.findings, *findings.accept(found, accepted)])
-
-
-def with_holds(
-    outcome: Outcome, states: Sequence[State], accepted: Sequence[tuple[str, str]] = ()
-) -> Outcome:
-    """The outcome with what has become of the open files: what is held is not lost, and what
-    should be and is not is."""
-    # Of what cannot be told nothing is said that was not said before.
-    known = {state.hold.kind for state in states if state.standing.value != "unknown"}
-    others = [
-        each
-        for each in outcome.findings
-        if each.kind not in _OF_HOLDS.values() or each.subject not in known
-    ]
-    told = [
-        make(_OF_HOLDS[state.standing.value], state.hold.kind, state.words)
-        for state in states
-        if state.standing.value in _OF_HOLDS
-    ]
-    return conclude([*others, *findings.accept(told, accepted)])
-
-
-# The finding by what has become of a hold (holds.Standing).
-_OF_HOLDS = {"lost": "lost-after-exit", "unasked": "still-held"}
-
-
-def with_values_asked(outcome: Outcome, asked: Mapping[str, str]) -> Outcome:
-    """What TuneD could not make out, with the value that the profile has: its log does not say."""
+def with_requested_values(outcome: Outcome, asked: Mapping[str, str]) -> Outcome:
+    """Adds what the profile has to each value that TuneD could not evaluate and did not log."""
     found = [
         replace(each, message=f"{each.subject} = {asked[each.subject]!r}: {each.message}")
         if each.kind == "bad-value" and each.subject in asked
@@ -153,23 +107,6 @@ def with_values_asked(outcome: Outcome, asked: Mapping[str, str]) -> Outcome:
         for each in outcome.findings
     ]
     return replace(outcome, findings=tuple(found))
-
-
-def with_stand_in(
-    outcome: Outcome, asked: str, why: str, accepted: Sequence[tuple[str, str]] = ()
-) -> Outcome:
-    """The outcome of a run with another image than the one that was asked for, if `why` says so."""
-    if not why:
-        return outcome
-    found = [make("image-stand-in", asked, why)]
-    return conclude([*outcome.findings, *findings.accept(found, accepted)])
-
-
-def without_stand_in(outcome: Outcome, image: str, asked: str) -> Outcome:
-    """The outcome where `asked` is what is in force by now: nothing stands in for it any more."""
-    if image != asked:
-        return outcome
-    return conclude([each for each in outcome.findings if each.kind != "image-stand-in"])
 
 
 def _named(finding: Finding, expected: str) -> Finding:

@@ -23,6 +23,7 @@ from typing import Any
 from ocp_tuned_boot.errors import HostError, ImageError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.typedjson import from_json
 from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.tuned import log as tunedlog
 
@@ -114,7 +115,7 @@ def _remember(paths: Paths, image_id: str, layout: Layout) -> None:
 def cached(paths: Paths, image_id: str) -> Layout | None:
     """What was found in this image before, or None."""
     try:
-        return _parse(files.from_json(files.read(paths.layouts / f"{image_id}.json")))
+        return _parse(from_json(files.read(paths.layouts / f"{image_id}.json")))
     except (FileNotFoundError, HostError, ValueError, KeyError, TypeError, AttributeError):
         # A cache that cannot be read is no reason to fail: look again and write it anew.
         return None

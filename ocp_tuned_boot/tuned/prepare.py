@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.tuned.profiles import ProfileFile
 
 # `/etc/tuned` comes last and so wins: the custom profiles lie there. TuneD before 2.24.1 does
 # not know profile_dirs and looks into /usr/lib/tuned and /etc/tuned anyway.
@@ -76,11 +76,12 @@ NOTHING = Overlay()
 
 
 def etc_tuned(
-    paths: Paths, inputs: Inputs, variables: Mapping[str, str], over: Overlay = NOTHING
-) -> None:
+    paths: Paths, profile: str, custom: Sequence[ProfileFile], variables: Mapping[str, str],
+    over: Overlay = NOTHING,
+) -> None:  # fmt: skip
     """Generates the directory mounted at `/etc/tuned`, anew. Raises `HostError`.
 
-    The custom profiles are copied there: what was fingerprinted is what TuneD reads, whatever
+    The `custom` profiles are copied there: what was fingerprinted is what TuneD reads, whatever
     the agent writes meanwhile, and every TuneD finds them there (`profile_dirs` came in 2.24.1).
     `variables` are the image's own files that stock profiles include from `/etc/tuned`.
     """
@@ -93,19 +94,19 @@ def etc_tuned(
         "active_profile": "",
         "bootcmdline": "",
         # Sorted by name before the stock files; the first that matches wins.
-        "recommend.d/00-ocp-tuned-boot.conf": f"[{_recommended(inputs, over)}]\n",
+        "recommend.d/00-ocp-tuned-boot.conf": f"[{_recommended(profile, over)}]\n",
     }
     if over.text:
         content[f"{over.name}/tuned.conf"] = over.text
     for name, text in content.items():
         _put(paths, name, text.encode(), 0o644)
-    for file in inputs.files:
+    for file in custom:
         _put(paths, file.path, file.data, 0o755 if file.executable else 0o644)
 
 
-def _recommended(inputs: Inputs, over: Overlay) -> str:
+def _recommended(profile: str, over: Overlay) -> str:
     # TuneD takes several names and lays each over those before it (tuned/profiles/loader.py).
-    return f"{inputs.profile} {over.name}" if over.text else inputs.profile
+    return f"{profile} {over.name}" if over.text else profile
 
 
 def _put(paths: Paths, name: str, data: bytes, mode: int) -> None:

@@ -7,7 +7,7 @@ has to come before.
 
 from __future__ import annotations
 
-from ocp_tuned_boot.host.progress import GRACE
+from ocp_tuned_boot.host.clock import GRACE
 
 #: Seconds.
 PATIENCE = 300.0

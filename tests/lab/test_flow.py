@@ -310,7 +310,7 @@ def test_podman_that_accepts_and_is_silent(host: Host) -> None:
         silent.kill()
     assert done.returncode == 3
     assert f"Podman at {path} did not answer in time (inspect image {hosts.IMAGE})" in done.stderr
-    assert re.search(r"; \d+\.\d s of it went into the step 'image'", done.stderr)
+    assert re.search(r"; the step 'image' took \d+\.\d s of it", done.stderr)
     assert host.status()["findings"][0]["kind"] == "timeout"
     assert host.status()["seconds"] >= 10
 

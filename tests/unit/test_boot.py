@@ -77,15 +77,19 @@ def test_before_the_deadline_there_is_room_to_stop_a_tuned_that_hangs(
 ) -> None:
     # All of the time allowed: none is left for TuneD itself.
     monkeypatch.setattr(container, "TERM_GRACE", 600.0)
-    with subprocess.Popen(["sleep", "infinity"]) as hangs, serving(engine) as conf, no_hang():
+    hangs = subprocess.Popen(["sleep", "infinity"])
 
-        def runs(_: str) -> None:
-            # The first one hangs until it is stopped; the next one exits by itself.
-            engine.pid = hangs.pid if hangs.poll() is None else 0
+    def runs(_: str) -> None:
+        # The first one hangs until it is stopped; the next one exits by itself.
+        engine.pid = hangs.pid if hangs.poll() is None else 0
 
-        engine.instead = runs
-        done = boot.apply(paths, conf, Notifier())
+    engine.instead = runs
+    try:
+        with serving(engine) as conf, no_hang():
+            done = boot.apply(paths, conf, Notifier())
+    finally:
         hangs.kill()
+        hangs.wait()
     assert [each.kind for each in done.attempts] == ["timeout"]
     assert "did not finish within 0 s" in done.attempts[0].message
     assert done.result is Result.APPLIED

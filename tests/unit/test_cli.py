@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot import boot, cli
+from ocp_tuned_boot import cli
 from ocp_tuned_boot.errors import BootError
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.lock import PATIENCE
 from ocp_tuned_boot.record import store as record
-from ocp_tuned_boot.record.store import InForce, Record
+from ocp_tuned_boot.record.model import InForce, Record
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.settings import residue as settings
 from ocp_tuned_boot.settings.residue import Saved, Settings
@@ -172,7 +173,7 @@ def test_plan_of_what_is_kept_starts_no_container_and_touches_nothing(root: Path
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     done = run(root, "plan")
     assert done.returncode == 0
-    assert done.stdout.startswith("keep: 'site' is in force since 2026-01-01T00:00:00.000Z")
+    assert done.stdout.startswith("keep: 'site' is in effect since 2026-01-01T00:00:00.000Z")
     shown = json.loads(run(root, "plan", "--json").stdout)
     assert shown["decision"]["action"] == "keep"
     assert shown["container"] is None
@@ -208,7 +209,7 @@ def test_a_changed_profile_waits_and_is_on_record(root: Path) -> None:
     for command in ("notice", "apply"):
         done = run(root, command)
         assert done.returncode == 0
-        assert "defer: what is asked for has changed" in done.stdout
+        assert "defer: the requested tuning has changed" in done.stdout
         recorded = record.read(Paths(root))
         assert recorded is not None
         assert recorded.in_force == before
@@ -216,7 +217,7 @@ def test_a_changed_profile_waits_and_is_on_record(root: Path) -> None:
         assert recorded.deferred.fingerprint == inputs.read(Paths(root), "tuned").fingerprint
     conditions = json.loads((root / "run/ocp-tuned-boot/status.json").read_text())["conditions"]
     assert conditions[0]["reason"] == "Deferred"
-    assert "  waits        what is asked for has changed" in run(root, "status").stdout
+    assert "  waits        the requested tuning has changed" in run(root, "status").stdout
     # It is in the history, what was kept is not.
     (boot,) = json.loads(run(root, "history", "--json").stdout)
     assert (boot["boot_id"], [each["action"] for each in boot["runs"]]) == (
@@ -238,7 +239,7 @@ def test_notice_waits_for_a_run_that_is_under_way(root: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as notice:
             with pytest.raises(subprocess.TimeoutExpired):
-                notice.wait(boot.PATIENCE + 1)
+                notice.wait(PATIENCE + 1)
             fcntl.flock(lock, fcntl.LOCK_UN)
             assert notice.wait(30) == 0
     recorded = record.read(Paths(root))
@@ -254,7 +255,7 @@ def test_late_is_deferred_if_the_admin_wants_it_so(root: Path) -> None:
     (root / CONF).write_text("[tuning]\nlate = defer\n")
     done = run(root, "apply")
     assert done.returncode == 0
-    assert "defer: it is late, crio.service already runs (late = defer)" in done.stdout
+    assert "defer: crio.service already runs (late = defer)" in done.stdout
     recorded = record.read(Paths(root))
     assert recorded is not None
     assert (recorded.result, recorded.late, recorded.in_force) == (

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from ocp_tuned_boot.plan import Action, Situation, Waits, Why, decide
-from ocp_tuned_boot.record.store import InForce
+from ocp_tuned_boot.plan import Situation, decide
+from ocp_tuned_boot.record.model import Action, InForce, Waits, Why
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.tuned.judge import Result
 
@@ -96,18 +96,26 @@ def test_a_changed_profile_waits_or_is_applied(in_force: InForce) -> None:
 @pytest.mark.parametrize(
     ("in_force", "now", "words"),
     [
-        (None, Situation(), "nothing is in force in this boot yet"),
-        (None, Situation(workloads=("a", "b")), "it is late: a, b already runs"),
+        (None, Situation(), "no profile has been applied in this boot"),
+        (None, Situation(workloads=("a", "b")), "in this boot, and a, b already runs"),
         (None, Situation(late="defer", workloads=("a",)), "a already runs (late = defer)"),
-        (None, Situation(tuned=True), "nothing is in force in this boot"),
-        (IN_FORCE, Situation(), "'site' is in force since 12:00 and nothing has changed"),
-        (replace(IN_FORCE, result=Result.DEGRADED), Situation(), "in force, degraded, since 12:00"),
-        (NEW_IMAGE, Situation(), "nothing has changed but the image, which waits"),
+        (None, Situation(tuned=True), "no profile is known to be in effect any more"),
+        (IN_FORCE, Situation(), "'site' is in effect since 12:00; nothing has changed"),
+        (replace(IN_FORCE, result=Result.DEGRADED), Situation(), "'site' is degraded since 12:00"),
+        (
+            NEW_IMAGE,
+            Situation(),
+            "only the image has changed: it is used at the next",
+        ),
         (NEW_IMAGE, Situation(Why.RELOAD), "the image has changed since 'site' was applied"),
-        (IN_FORCE, Situation(Why.FORCE), "it was asked for; 'site' was applied in this boot"),
+        (IN_FORCE, Situation(Why.FORCE), "requested with --force; 'site' was applied at 12:00"),
         (CHANGED, Situation(), "waits for the next boot or a reload (on_change = next-boot)"),
         (CHANGED, Situation(Why.NOTICE, "apply"), "waits for a reload, which follows"),
-        (CHANGED, Situation(Why.RELOAD), "what is asked for has changed since 'site' was applied"),
+        (
+            CHANGED,
+            Situation(Why.RELOAD),
+            "tuning has changed since 'site' was applied",
+        ),
     ],
 )
 def test_the_reason_is_told(in_force: InForce | None, now: Situation, words: str) -> None:

@@ -25,8 +25,8 @@ from ocp_tuned_boot.commands import report
 from ocp_tuned_boot.commands.staging import Listed
 from ocp_tuned_boot.commands.status import Now
 from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, PodmanError
-from ocp_tuned_boot.host import progress, systemd
-from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host import clock, systemd
+from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images import archives
 from ocp_tuned_boot.images import known as brought
@@ -35,7 +35,7 @@ from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.record import history
 from ocp_tuned_boot.record import store as record
 from ocp_tuned_boot.record.history import Boot, Run
-from ocp_tuned_boot.record.store import Attempt, InForce, Record
+from ocp_tuned_boot.record.model import Attempt, InForce, Record, Value
 from ocp_tuned_boot.requested import config, envfile, inputs, lastgood
 from ocp_tuned_boot.settings import drift, handover, holds, values
 from ocp_tuned_boot.settings import residue as settings
@@ -119,7 +119,7 @@ def test_any_tree_of_the_agents_is_read_as_it_is_or_refused(tree: dict[str, Node
             found = inputs.read(paths, "tuned")
             checked(found)
             prepare.run_directory(paths)
-            prepare.etc_tuned(paths, found, {})
+            prepare.etc_tuned(paths, found.profile, found.files, {})
         assert inputs._younger(paths, 0.0) is None
         assert untouched(canary)
 
@@ -246,7 +246,7 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "recommend": _refused(inputs.parse_recommend),
     "reference": _refused(inputs.parse_image_reference),
     "profile name": _refused(inputs.parse_profile_name),
-    "record": _refused(record.from_json),
+    "record": _refused(record.decode),
     "tuned.conf": _profile,
     "tuned.log": _log,
     "bootcmdline": lambda data: outcome.parse_bootcmdline(data.decode(errors="replace")),
@@ -535,7 +535,7 @@ def test_whatever_systemd_and_the_console_are_told_is_one_line(text: str) -> Non
     assert whole(systemd._one_line(text * 100))
     assert len(systemd._one_line(text * 1000).encode()) < 4096
     with host({"dev/console": file(b"")}) as (paths, _):
-        progress.tell_console(paths.console, text)
+        clock.tell_console(paths.console, text)
         told = paths.console.read_text()
     assert told.startswith("ocp-tuned-boot: ")
     assert whole(told[:-1])
@@ -554,7 +554,7 @@ def test_a_status_with_escapes_reaches_systemd_escaped(monkeypatch: pytest.Monke
 
 
 def test_a_record_stays_one_that_can_be_read() -> None:
-    many = tuple(values.Value(f"vm.{n}", "verified", "x" * 400) for n in range(4000))
+    many = tuple(Value(f"vm.{n}", "verified", "x" * 400) for n in range(4000))
     with host({"run/ocp-tuned-boot/x": file(b"")}) as (paths, _):
         record.write(paths, Record(Result.APPLIED, "now", values=many[:100]))
         kept = record.read(paths)

@@ -11,10 +11,10 @@ import pytest
 
 from ocp_tuned_boot.commands import removal
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.images import known as brought
-from ocp_tuned_boot.images.known import Brought
+from ocp_tuned_boot.images import known
+from ocp_tuned_boot.images.known import Known
 from ocp_tuned_boot.record import store as record
-from ocp_tuned_boot.record.store import Hold, InForce, Record
+from ocp_tuned_boot.record.model import Hold, InForce, Record
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.tuned.judge import Result
 from tests.unit.fake_podman import listening
@@ -60,7 +60,7 @@ def paths(tmp_path: Path) -> Paths:
     paths.run.mkdir(parents=True)
     record.write(paths, Record(Result.APPLIED, "now", "b", in_force=held))
     for name in ("asked", "good"):
-        brought.remember(paths, Brought(f"localhost/{name}:x", f"id-{name}"))
+        known.remember(paths, Known(f"localhost/{name}:x", f"id-{name}"))
     lastgood.remember(paths, "localhost/good:x", "id-good")
     return paths
 
@@ -97,7 +97,7 @@ def test_without_podman_the_list_of_what_is_to_go_is_kept(
     conf.write_text("[podman]\nsocket = /nowhere\n")
     removal.purge(paths, conf)
     assert kept(paths) == ["images.json", "images/site.tar"]
-    assert len(json.loads(paths.brought.read_text())["images"]) == 2
+    assert len(json.loads(paths.known_images.read_text())["images"]) == 2
     assert "cannot reach Podman at /nowhere" in caplog.text
 
 

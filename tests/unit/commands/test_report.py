@@ -5,23 +5,34 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ocp_tuned_boot.boot import Preview
 from ocp_tuned_boot.commands import report
 from ocp_tuned_boot.commands.status import Now
+from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.progress import Step
 from ocp_tuned_boot.host.systemd import Stored
-from ocp_tuned_boot.plan import Action, Decision
+from ocp_tuned_boot.preview import Preview
 from ocp_tuned_boot.record.history import Boot, Run
-from ocp_tuned_boot.record.store import Attempt, Deferred, Handed, Hold, InForce, Record, Residue
-from ocp_tuned_boot.requested.inputs import Inputs, ProfileFile
+from ocp_tuned_boot.record.model import (
+    Action,
+    Attempt,
+    Decision,
+    Deferred,
+    HandedOver,
+    Hold,
+    InForce,
+    Record,
+    Residue,
+    Standing,
+    State,
+    Value,
+)
+from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.settings.drift import Drift, Drifted
-from ocp_tuned_boot.settings.holds import Standing, State
-from ocp_tuned_boot.settings.values import Value
 from ocp_tuned_boot.tuned import container
 from ocp_tuned_boot.tuned.findings import Finding
 from ocp_tuned_boot.tuned.judge import Result
 from ocp_tuned_boot.tuned.layout import Layout
+from ocp_tuned_boot.tuned.profiles import ProfileFile
 
 ASKED = Inputs("localhost/a", "site", "tuned", "boot", files=(ProfileFile("site/f", b""),))
 
@@ -102,7 +113,7 @@ def test_a_status_shows_what_others_own_and_what_waits() -> None:
     done = Record(
         Result.APPLIED, "12:00", "boot", "defer", "because", "site", in_force=in_force,
         late=("crio.service",), deferred=Deferred("profile", "f", "site", "localhost/a", "12:00"),
-        handover=(Handed("net.x", "left-out", "1", "0", "1"),),
+        handover=(HandedOver("net.x", "left-out", "1", "0", "1"),),
         residue=(Residue("vm.x", "put-back", "1", "5", "1"),),
     )  # fmt: skip
     lines = report.status_text(done, Now({}, (MINE, THEIRS), "it has changed")).splitlines()
@@ -127,9 +138,9 @@ def test_a_status_tells_of_each_hold_and_of_what_is_held_beyond() -> None:
     assert lines[-5:] == [
         ("  gate         closed: the kubelet waits until the profile is in force, or until "
          "`systemctl stop ocp-tuned` lets it go"),
-        ("  hold         force_latency = 2 µs (cstate.id:1|10): in force, "
+        ("  hold         force_latency = 2 µs (cstate.id:1|10): in effect, "
          "held by systemd since 12:00"),
-        "  hold         rtentsk (socket:[17]): NOT in force: systemd holds nothing",
+        "  hold         rtentsk (socket:[17]): NOT in effect: systemd holds nothing",
         "  latency      1 µs is in force now, the least of all requests",
         ("  hold         systemd holds 3 open files (a, b, c), 1 more than it should; "
          "see OPEN FILES in ocp-tuned-boot(8)"),

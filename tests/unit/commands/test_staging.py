@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot import boot
+from ocp_tuned_boot import preview
 from ocp_tuned_boot.commands import staging
 from ocp_tuned_boot.errors import Busy, ConfigurationError, ImageError, PodmanError
 from ocp_tuned_boot.host import files
-from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.images import known as brought
-from ocp_tuned_boot.images.known import Brought
+from ocp_tuned_boot.images import known
+from ocp_tuned_boot.images.known import Known
 from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.tuned import container
@@ -57,7 +57,7 @@ def test_no_profile_is_needed_for_an_image(paths: Paths, store: Store) -> None:
     assert image.id == "id-pulled"
     assert staging.prune(paths, None) == ()
     rows = {(row.role, row.id) for row in staging.listing(paths, None)}
-    assert rows == {("asked for", "id-pulled"), ("brought", "id-pulled")}
+    assert rows == {("requested", "id-pulled"), ("pulled", "id-pulled")}
 
 
 def test_what_nobody_asks_for_is_not_brought_in(paths: Paths, store: Store) -> None:
@@ -101,9 +101,9 @@ def test_where_nobody_asks_for_an_image_what_is_there_is_shown_and_cleared_up(
     says(paths, "keep = 1")
     for name in ("a:1", "b:1"):
         store.images[name] = f"id-{name}"
-        brought.remember(paths, Brought(name, f"id-{name}"))
+        known.remember(paths, Known(name, f"id-{name}"))
     rows = [(row.role, row.reference) for row in staging.listing(paths, None)]
-    assert rows == [("brought", "b:1"), ("brought", "a:1")]
+    assert rows == [("pulled", "b:1"), ("pulled", "a:1")]
     assert staging.prune(paths, None) == ("a:1",)
 
 
@@ -119,16 +119,16 @@ def test_what_was_brought_in_is_pinned(paths: Paths, store: Store) -> None:
 def test_an_image_that_is_known_by_its_digest_is_in_the_list(paths: Paths, store: Store) -> None:
     asked = EXACT.replace("aaaa", "bbbb")
     paths.image_env.write_text(f"NTO_IMAGE={asked}\n")
-    brought.remember(paths, Brought(asked, "id-1"))
+    known.remember(paths, Known(asked, "id-1"))
     store.images["other:1"] = "id-1"
     rows = staging.listing(paths, None)
-    assert (rows[0].role, rows[0].reference, rows[0].id) == ("asked for", asked, "id-1")
+    assert (rows[0].role, rows[0].reference, rows[0].id) == ("requested", asked, "id-1")
     # And it is not "to be pulled".
     paths.recommend.parent.mkdir()
     paths.recommend.write_text("[virtual-guest]\n")
     paths.boot_id.parent.mkdir(parents=True)
     paths.boot_id.write_text("b\n")
-    assert boot.preview(paths, None).image == "in Podman's store"
+    assert preview.preview(paths, None).image == "in Podman's store"
 
 
 def test_a_damaged_image_is_listed_and_left_alone(paths: Paths, store: Store) -> None:

@@ -18,15 +18,12 @@ from urllib.parse import quote, unquote
 import pytest
 
 from ocp_tuned_boot.errors import BootError, ConfigurationError, ImageError, PodmanError
-from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.progress import Progress
 from ocp_tuned_boot.host.systemd import Notifier
-from ocp_tuned_boot.images import archives
-from ocp_tuned_boot.images import ensure as images
-from ocp_tuned_boot.images import known as brought
-from ocp_tuned_boot.images.ensure import Asked, Had
-from ocp_tuned_boot.images.known import Brought
+from ocp_tuned_boot.images import archives, ensure, known, prune
+from ocp_tuned_boot.images.ensure import Available, ImageSession
+from ocp_tuned_boot.images.known import Known
 from ocp_tuned_boot.podman.client import Image, Podman
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.requested.config import Images
@@ -50,8 +47,6 @@ class Store:
         self.pulls_as = ""
         self.pulled = "id-pulled"
         self.silent = False
-        #: As long as a pull takes (seconds).
-        self.takes = 0.0
         self.loads: list[str] = []
         self.load_fails = ""
         #: What is in the archive of any image.
@@ -90,7 +85,6 @@ class Store:
             self.images[f"<{old}>"] = old
 
     def _pull(self) -> bytes | None:
-        time.sleep(self.takes)
         if self.silent:
             return None
         if not self.pull and self.pulls_as:
@@ -136,7 +130,7 @@ def store() -> Store:
 
 @pytest.fixture
 def podman(store: Store) -> Iterator[Podman]:
-    with listening(store.answer) as path, Podman(path, Deadline(20)) as connected:
+    with listening(store.answer) as path, Podman(path, Deadline(ALL)) as connected:
         yield connected
 
 
@@ -155,23 +149,32 @@ def archive(paths: Paths, *names: str, digest: str = DIGEST, docker: bool = Fals
 
 
 DEFAULT = Images()
+#: As long as a run may take (seconds).
+ALL = 600.0
 
 
-def have(paths: Paths, podman: Podman, asked: str = ASKED, rules: Images = DEFAULT) -> Had:
+def late() -> Progress:
+    """Of a run, when two thirds of its time have gone by."""
+    return Progress(Deadline(ALL, started=time.monotonic() - ALL * 2 / 3), Notifier())
+
+
+def available(
+    paths: Paths, podman: Podman, asked: str = ASKED, rules: Images = DEFAULT
+) -> Available:
     progress = Progress(Deadline(podman.deadline.seconds), Notifier())
-    return images.have(paths, podman, Asked(asked, rules), progress)
+    return ImageSession(paths, rules, asked, progress).ensure(podman)
 
 
 def test_what_is_there_is_taken(paths: Paths, podman: Podman, store: Store) -> None:
     store.images[ASKED] = "id"
-    assert have(paths, podman) == Had(Image(ASKED, "id", (DIGEST,), (ASKED,)), "store")
-    assert brought.read(paths) == ()
+    assert available(paths, podman) == Available(Image(ASKED, "id", (DIGEST,), (ASKED,)), "store")
+    assert known.read(paths) == ()
 
 
 def test_what_is_not_is_pulled_and_taken_down(paths: Paths, podman: Podman, store: Store) -> None:
     store.pulls_as = ASKED
-    assert have(paths, podman).source == "registry"
-    assert brought.read(paths) == (Brought(ASKED, "id-pulled"),)
+    assert available(paths, podman).source == "registry"
+    assert known.read(paths) == (Known(ASKED, "id-pulled"),)
 
 
 def test_by_its_digest_an_archive_comes_before_the_registry(
@@ -179,12 +182,12 @@ def test_by_its_digest_an_archive_comes_before_the_registry(
 ) -> None:
     archive(paths, "other/name:day-0")
     store.loads = ["other/name:day-0"]
-    had = have(paths, podman, EXACT)
+    had = available(paths, podman, EXACT)
     image = Image(EXACT, "id-loaded", (DIGEST,), ("other/name:day-0",))
     assert (had.source, had.image) == ("archive", image)
     assert "POST /images/pull" not in store.requests
     # The next time it is found by what was taken down: its name is another one.
-    assert have(paths, podman, EXACT).source == "store"
+    assert available(paths, podman, EXACT).source == "store"
 
 
 def test_a_digest_that_is_another_is_no_such_image(
@@ -194,7 +197,7 @@ def test_a_digest_that_is_another_is_no_such_image(
     store.images[wrong] = "id"
     store.pulls_as = wrong
     with pytest.raises(ImageError, match="was pulled and has another digest: sha256:aaa"):
-        have(paths, podman, wrong)
+        available(paths, podman, wrong)
 
 
 @pytest.mark.parametrize("docker", [False, True])
@@ -203,9 +206,9 @@ def test_a_registry_that_refuses_gives_way_to_an_archive(
 ) -> None:
     archive(paths, ASKED, docker=docker)
     store.pull, store.loads = REFUSED, [ASKED]
-    had = have(paths, podman)
-    assert (had.source, had.stand_in) == ("archive", "")
-    assert brought.read(paths) == (Brought(ASKED, "id-loaded"),)
+    had = available(paths, podman)
+    assert (had.source, had.fallback) == ("archive", "")
+    assert known.read(paths) == (Known(ASKED, "id-loaded"),)
 
 
 def test_the_last_that_worked_stands_in_by_its_id(
@@ -215,11 +218,11 @@ def test_the_last_that_worked_stands_in_by_its_id(
     # Its name means another one by now.
     store.images.update({"registry.lab/tuned:old": "id-other", "x": "id-old"})
     store.pull = REFUSED
-    had = have(paths, podman)
+    had = available(paths, podman)
     assert had.image.id == "id-old"
     assert had.source == "last-good"
-    words = f"cannot pull {ASKED}: manifest unknown; registry.lab/tuned:old stands in for it"
-    assert had.stand_in == words
+    words = f"cannot pull {ASKED}: manifest unknown; registry.lab/tuned:old is used instead"
+    assert had.fallback == words
 
 
 def test_another_archive_stands_in_when_that_is_gone(
@@ -228,9 +231,9 @@ def test_another_archive_stands_in_when_that_is_gone(
     lastgood.remember(paths, "registry.lab/tuned:old", "id-old")
     archive(paths, "day-0")
     store.pull, store.loads = REFUSED, ["day-0"]
-    had = have(paths, podman)
+    had = available(paths, podman)
     assert (had.source, had.image.reference) == ("archive", "day-0")
-    assert "day-0 stands in for it" in had.stand_in
+    assert "day-0 is used instead" in had.fallback
 
 
 def test_what_may_pass_is_insisted_on_for_a_third_of_the_time(
@@ -240,12 +243,11 @@ def test_what_may_pass_is_insisted_on_for_a_third_of_the_time(
     store.images["x"] = "id-old"
     store.pull = PASSING
     with pytest.raises(ImageError, match="connection refused"):
-        have(paths, podman)
-    late = Progress(Deadline(20, started=podman.deadline.end - 20 - 7), Notifier())
-    had = images.have(paths, podman, Asked(ASKED, Images(), "it was refused"), late)
+        available(paths, podman)
+    had = ImageSession(paths, Images(), ASKED, late()).ensure(podman, "it was refused")
     assert had.source == "last-good"
     # The registry was not asked again: what is told is what the attempt before has found.
-    assert had.stand_in.startswith("it was refused; ")
+    assert had.fallback.startswith("it was refused; ")
 
 
 def test_what_is_gone_from_the_store_takes_no_time_from_the_registry(
@@ -254,17 +256,16 @@ def test_what_is_gone_from_the_store_takes_no_time_from_the_registry(
     # crio-wipe took it.
     lastgood.remember(paths, "registry.lab/tuned:old", "id-wiped")
     store.pull = PASSING
-    late = Progress(Deadline(20, started=podman.deadline.end - 20 - 7), Notifier())
     with pytest.raises(ImageError, match="connection refused") as caught:
-        images.have(paths, podman, Asked(ASKED, Images()), late)
+        ImageSession(paths, Images(), ASKED, late()).ensure(podman)
     # The registry was asked, and will be again.
-    assert caught.value.may_pass
+    assert caught.value.temporary
     assert "POST /images/pull" in store.requests
     # A pull may take more than a third of the time.
-    store.pull, store.pulls_as, store.takes = {}, ASKED, 1.0
-    asked, progress = Asked(ASKED, Images()), Progress(Deadline(2.4), Notifier())
+    store.pull, store.pulls_as = {}, ASKED
+    session = ImageSession(paths, Images(), ASKED, late())
     before = store.requests.count("POST /images/pull")
-    assert images.have(paths, podman, asked, progress).source == "registry"
+    assert session.ensure(podman).source == "registry"
     assert store.requests.count("POST /images/pull") == before + 1
 
 
@@ -275,15 +276,14 @@ def test_an_archive_that_cannot_be_loaded_takes_no_time_from_the_registry(
     archive(paths, name)
     store.load_fails = "payload does not match any of the supported image formats"
     store.pulls_as = ASKED
-    late = Progress(Deadline(20, started=podman.deadline.end - 20 - 7), Notifier())
-    asked = Asked(ASKED, Images())
+    session = ImageSession(paths, Images(), ASKED, late())
     # What may stand in is tried when a third of the time has gone by: it is of no use.
-    assert images.have(paths, podman, asked, late).source == "registry"
+    assert session.ensure(podman).source == "registry"
     del store.images[ASKED]
     loads = store.requests.count("POST /images/load")
     assert loads == 1
     # In this run it is not tried again.
-    assert images.have(paths, podman, asked, late).source == "registry"
+    assert session.ensure(podman).source == "registry"
     assert store.requests.count("POST /images/load") == loads
 
 
@@ -293,54 +293,54 @@ def test_without_a_stand_in_the_error_is_what_it_is(
 ) -> None:
     store.pull = said
     with pytest.raises(ImageError, match=said["error"]):
-        have(paths, podman)
+        available(paths, podman)
     lastgood.remember(paths, "registry.lab/tuned:old", "id-old")
     store.images["x"] = "id-old"
     with pytest.raises(ImageError, match=said["error"]):
-        have(paths, podman, rules=Images(fallback="none"))
+        available(paths, podman, rules=Images(fallback="none"))
 
 
 def test_pull_never_and_pull_newer(paths: Paths, podman: Podman, store: Store) -> None:
     with pytest.raises(ImageError, match="pull = never"):
-        have(paths, podman, rules=Images(pull="never"))
+        available(paths, podman, rules=Images(pull="never"))
     store.images[ASKED] = "id"
-    assert have(paths, podman, rules=Images(pull="never")).source == "store"
+    assert available(paths, podman, rules=Images(pull="never")).source == "store"
     newer = Images(pull="newer")
     # Nothing newer; something newer; nobody to ask.
-    assert have(paths, podman, rules=newer).source == "store"
+    assert available(paths, podman, rules=newer).source == "store"
     store.pulls_as = ASKED
-    assert have(paths, podman, rules=newer).source == "registry"
+    assert available(paths, podman, rules=newer).source == "registry"
     store.pull = REFUSED
-    assert have(paths, podman, rules=newer).source == "store"
+    assert available(paths, podman, rules=newer).source == "store"
 
 
 def test_of_a_digest_there_is_no_newer_one(paths: Paths, podman: Podman, store: Store) -> None:
     store.images[EXACT] = "id"
     archive(paths, "other/name:day-0")
-    assert have(paths, podman, EXACT, Images(pull="newer")).source == "store"
+    assert available(paths, podman, EXACT, Images(pull="newer")).source == "store"
     assert not any("pull" in request or "load" in request for request in store.requests)
 
 
 def test_a_registry_that_is_silent_leaves_time_for_the_image_on_the_node(
-    paths: Paths, store: Store
+    paths: Paths, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ensure, "SHARE", 0.3 / ALL)
     store.images[ASKED] = "id"
     store.silent = True
     rules = Images(pull="newer", fallback="none")
-    with listening(store.answer) as path, Podman(path, Deadline(1.5)) as podman:
-        assert have(paths, podman, rules=rules).source == "store"
-        assert not podman.deadline.passed()
+    with listening(store.answer) as path, Podman(path, Deadline(ALL)) as podman, no_hang():
+        assert available(paths, podman, rules=rules).source == "store"
 
 
 def test_a_registry_that_is_silent_is_not_waited_for_long_where_an_archive_has_the_image(
     paths: Paths, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However much time there is: a third of it may be twenty minutes."""
-    monkeypatch.setattr(images, "PATIENCE", 0.3)
+    monkeypatch.setattr(ensure, "PATIENCE", 0.3)
     archive(paths, ASKED)
     store.silent, store.loads = True, [ASKED]
-    with listening(store.answer) as path, Podman(path, Deadline(3600)) as podman, no_hang():
-        assert have(paths, podman).source == "archive"
+    with listening(store.answer) as path, Podman(path, Deadline(6 * ALL)) as podman, no_hang():
+        assert available(paths, podman).source == "archive"
 
 
 def test_what_was_there_before_was_not_brought_here(
@@ -349,13 +349,13 @@ def test_what_was_there_before_was_not_brought_here(
     store.pulls_as = ASKED
     store.images[ASKED] = store.pulled = "id-theirs"
     # Nothing newer.
-    assert have(paths, podman, rules=Images(pull="newer")).source == "store"
-    assert brought.read(paths) == ()
+    assert available(paths, podman, rules=Images(pull="newer")).source == "store"
+    assert known.read(paths) == ()
     # And one of an archive.
     archive(paths, "theirs:1")
     store.images, store.loads, store.pull = {"theirs:1": "id-loaded"}, ["theirs:1"], REFUSED
-    assert have(paths, podman).image.id == "id-loaded"
-    assert brought.read(paths) == ()
+    assert available(paths, podman).image.id == "id-loaded"
+    assert known.read(paths) == ()
 
 
 def test_what_else_is_in_an_archive_is_not_what_is_asked_for(
@@ -364,15 +364,15 @@ def test_what_else_is_in_an_archive_is_not_what_is_asked_for(
     archive(paths, "other/app:1", ASKED, docker=True)
     store.loads, store.pull = ["other/app:1"], REFUSED
     with pytest.raises(ImageError, match="manifest unknown"):
-        have(paths, podman, rules=Images(fallback="none"))
+        available(paths, podman, rules=Images(fallback="none"))
     # It was brought here all the same.
-    assert brought.read(paths) == (Brought("other/app:1", "id-loaded"),)
+    assert known.read(paths) == (Known("other/app:1", "id-loaded"),)
 
 
 def test_an_archive_without_names_stands_in_too(paths: Paths, podman: Podman, store: Store) -> None:
     archive(paths, docker=True)
     store.loads, store.pull = ["sha256:id-loaded"], REFUSED
-    had = have(paths, podman)
+    had = available(paths, podman)
     assert (had.source, had.image.id) == ("archive", "id-loaded")
 
 
@@ -385,9 +385,9 @@ def test_what_was_exported_for_a_digest_is_found_by_it(
     assert archives.exported_as(asked) == tag
     archive(paths, tag)
     store.loads = [tag]
-    assert have(paths, podman, asked).image.id == "id-loaded"
-    assert have(paths, podman, asked).source == "store"
-    found = images.in_store(paths, podman, asked)
+    assert available(paths, podman, asked).image.id == "id-loaded"
+    assert available(paths, podman, asked).source == "store"
+    found = ensure.find(paths, podman, asked)
     assert found is not None
     assert (found.reference, found.id) == (asked, "id-loaded")
 
@@ -398,7 +398,7 @@ def test_a_damaged_image_is_removed_and_had_again(
     store.images[ASKED] = "id"
     store.broken.add(ASKED)
     store.pulls_as = ASKED
-    assert have(paths, podman).image.id == "id-pulled"
+    assert available(paths, podman).image.id == "id-pulled"
     assert f"DELETE /images/{quote(ASKED, safe='')}" in store.requests
     assert store.forced == []
 
@@ -426,10 +426,10 @@ def test_a_damaged_image_is_removed_by_force_only_where_nobody_has_it(
     store.containers = containers
     why = PodmanError("layer not known")
     if forced:
-        images.discard(paths, podman, image, why)
+        ensure.discard(paths, podman, image, why)
     else:
         with pytest.raises(ImageError, match=r"damaged \(layer not known\) and cannot be removed"):
-            images.discard(paths, podman, image, why)
+            ensure.discard(paths, podman, image, why)
     assert store.forced == forced
     assert (ASKED in store.images) is not bool(forced)
 
@@ -439,9 +439,10 @@ def test_nobody_but_a_run_removes_a_damaged_image(
 ) -> None:
     store.images[ASKED] = "id"
     store.broken.add(ASKED)
-    asked = Asked(ASKED, Images(), mends=False)
+    progress = Progress(Deadline(ALL), Notifier())
+    session = ImageSession(paths, Images(), ASKED, progress, repair=False)
     with pytest.raises(PodmanError, match="layer not known"):
-        images.have(paths, podman, asked, Progress(Deadline(20), Notifier()))
+        session.ensure(podman)
     assert store.images == {ASKED: "id"}
 
 
@@ -461,52 +462,52 @@ def test_nobody_but_a_run_removes_a_damaged_image(
     ],
 )
 def test_what_is_damage(message: str, damage: bool) -> None:
-    assert images.is_damage(PodmanError(message)) is damage
-    assert not images.is_damage(BootError(message))
+    assert ensure.is_damage(PodmanError(message)) is damage
+    assert not ensure.is_damage(BootError(message))
 
 
 def test_a_panic_is_damage_when_it_comes_again() -> None:
     panic = PodmanError("… runtime error: invalid memory address or nil pointer dereference")
-    assert not images.is_damage(panic)
-    assert not images.is_damage(panic, "Podman went away")
-    assert images.is_damage(panic, panic.message)
+    assert not ensure.is_damage(panic)
+    assert not ensure.is_damage(panic, "Podman went away")
+    assert ensure.is_damage(panic, panic.message)
 
 
 def test_a_tag_can_be_refused(paths: Paths, podman: Podman, store: Store) -> None:
     store.images.update({ASKED: "id", EXACT: "id"})
     rules = Images(require_digest=True)
     with pytest.raises(ConfigurationError, match="expected one by its digest"):
-        have(paths, podman, rules=rules)
-    assert have(paths, podman, EXACT, rules).source == "store"
+        available(paths, podman, rules=rules)
+    assert available(paths, podman, EXACT, rules).source == "store"
     # Nor may one by a tag stand in.
     store.images, store.pull, store.loads = {"x": "id-old"}, REFUSED, ["other:1"]
     lastgood.remember(paths, "registry.lab/tuned:old", "id-old")
     archive(paths, "other:1", digest="sha256:" + "c" * 64)
     with pytest.raises(ImageError, match="manifest unknown"):
-        have(paths, podman, EXACT, rules)
+        available(paths, podman, EXACT, rules)
     lastgood.remember(paths, "registry.lab/tuned@sha256:" + "d" * 64, "id-old")
-    assert have(paths, podman, EXACT, rules).source == "last-good"
+    assert available(paths, podman, EXACT, rules).source == "last-good"
     # Its archive does not have what it says.
     archive(paths, "first", digest="sha256:" + "d" * 64)
     store.images = {}
     with pytest.raises(ImageError, match="manifest unknown"):
-        have(paths, podman, EXACT, rules)
+        available(paths, podman, EXACT, rules)
 
 
 def test_what_was_brought_and_is_not_needed_is_removed(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
     for number in range(5):
-        brought.remember(paths, Brought(f"n:{number}", f"id-{number}"))
+        known.remember(paths, Known(f"n:{number}", f"id-{number}"))
         store.images[f"n:{number}"] = f"id-{number}"
     store.images["theirs"] = "id-theirs"
     lastgood.remember(paths, "n:0", "id-0")
     store.in_use.add("n:2".replace(":", "%3A"))
     store.in_use.add("n:2")
-    assert images.prune(paths, podman, "id-4", 2) == ("n:1",)
+    assert prune.prune(paths, podman, "id-4", 2) == ("n:1",)
     assert set(store.images) == {"n:0", "n:2", "n:3", "n:4", "theirs"}
-    assert [each.id for each in brought.read(paths)] == ["id-4", "id-3", "id-2", "id-0"]
-    assert images.prune(paths, podman, "id-4", 1) == ("n:3",)
+    assert [each.id for each in known.read(paths)] == ["id-4", "id-3", "id-2", "id-0"]
+    assert prune.prune(paths, podman, "id-4", 1) == ("n:3",)
 
 
 def test_a_name_that_means_another_image_by_now_is_not_removed(
@@ -514,20 +515,20 @@ def test_a_name_that_means_another_image_by_now_is_not_removed(
 ) -> None:
     for image_id in ("id-a", "id-b", "id-c"):
         store.named(ASKED, image_id)
-        brought.remember(paths, Brought(ASKED, image_id))
-    assert images.prune(paths, podman, "id-c", 2) == (ASKED,)
+        known.remember(paths, Known(ASKED, image_id))
+    assert prune.prune(paths, podman, "id-c", 2) == (ASKED,)
     assert store.images == {ASKED: "id-c", "<id-b>": "id-b"}
     # One without a name that is in use.
     store.in_use.add("id-b")
-    assert images.prune(paths, podman, "id-c", 1) == ()
+    assert prune.prune(paths, podman, "id-c", 1) == ()
     assert store.images == {ASKED: "id-c", "<id-b>": "id-b"}
-    assert [each.id for each in brought.read(paths)] == ["id-c", "id-b"]
+    assert [each.id for each in known.read(paths)] == ["id-c", "id-b"]
 
 
 def test_removed_is_what_was_there(paths: Paths, podman: Podman) -> None:
-    brought.remember(paths, Brought("gone:1", "id-gone"))
-    assert images.prune(paths, podman, "id", 1) == ()
-    assert brought.read(paths) == ()
+    known.remember(paths, Known("gone:1", "id-gone"))
+    assert prune.prune(paths, podman, "id", 1) == ()
+    assert known.read(paths) == ()
 
 
 def test_what_came_from_an_archive_by_its_digest_goes_with_the_archives_name(
@@ -535,18 +536,18 @@ def test_what_came_from_an_archive_by_its_digest_goes_with_the_archives_name(
 ) -> None:
     archive(paths, "other/name:day-0")
     store.loads = ["other/name:day-0"]
-    have(paths, podman, EXACT)
+    available(paths, podman, EXACT)
     store.images["now"] = "id-now"
-    assert "other/name:day-0" in images.prune(paths, podman, "id-now", 1)
+    assert "other/name:day-0" in prune.prune(paths, podman, "id-now", 1)
     assert store.images == {"now": "id-now"}
 
 
 def test_what_somebody_has_given_another_name_stays(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
-    brought.remember(paths, Brought("n:1", "id-1"), Brought("sha256:id-1", "id-1"))
+    known.remember(paths, Known("n:1", "id-1"), Known("sha256:id-1", "id-1"))
     store.images = {"n:1": "id-1", "theirs": "id-1", "now": "id-now"}
-    images.prune(paths, podman, "id-now", 1)
+    prune.prune(paths, podman, "id-now", 1)
     assert store.images == {"theirs": "id-1", "now": "id-now"}
 
 
@@ -554,24 +555,24 @@ def test_what_is_asked_for_meanwhile_and_what_was_brought_last_stay(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
     for number in range(4):
-        brought.remember(paths, Brought(f"n:{number}", f"id-{number}"))
+        known.remember(paths, Known(f"n:{number}", f"id-{number}"))
         store.images[f"n:{number}"] = f"id-{number}"
-    also = images.wanted(paths, podman, "n:1")
+    also = prune.needed(paths, podman, "n:1")
     assert also == ("id-1", "id-3")
-    assert images.prune(paths, podman, "id-0", 1, also) == ("n:2",)
+    assert prune.prune(paths, podman, "id-0", 1, also) == ("n:2",)
 
 
 def test_two_that_write_the_list_at_the_same_time_lose_nothing(paths: Paths) -> None:
     def bring(name: str) -> None:
         for number in range(8):
-            brought.remember(paths, Brought(f"{name}:{number}", "id"))
+            known.remember(paths, Known(f"{name}:{number}", "id"))
 
     threads = [threading.Thread(target=bring, args=(name,)) for name in "ab"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(brought.read(paths)) == 16
+    assert len(known.read(paths)) == 16
 
 
 @pytest.mark.parametrize(
@@ -580,10 +581,10 @@ def test_two_that_write_the_list_at_the_same_time_lose_nothing(paths: Paths) -> 
 )  # fmt: skip
 def test_a_broken_list_of_what_was_brought_removes_nothing(paths: Paths, text: str) -> None:
     paths.state.mkdir(parents=True)
-    paths.brought.write_text(text)
-    assert brought.read(paths) == ()
-    brought.remember(paths, Brought("x", "id"))
-    assert brought.read(paths) == (Brought("x", "id"),)
+    paths.known_images.write_text(text)
+    assert known.read(paths) == ()
+    known.remember(paths, Known("x", "id"))
+    assert known.read(paths) == (Known("x", "id"),)
 
 
 def test_what_a_later_release_has_brought_is_not_forgotten(
@@ -591,13 +592,13 @@ def test_what_a_later_release_has_brought_is_not_forgotten(
 ) -> None:
     paths.state.mkdir(parents=True)
     text = '{"version": 1, "images": [{"reference": "x", "id": "id", "size": 5}]}'
-    paths.brought.write_text(text)
-    assert brought.read(paths) == (Brought("x", "id"),)
+    paths.known_images.write_text(text)
+    assert known.read(paths) == (Known("x", "id"),)
     text = text.replace('"version": 1', '"version": 2')
-    paths.brought.write_text(text)
-    assert brought.read(paths) == ()
-    brought.remember(paths, Brought("y", "id"))
-    assert paths.brought.read_text() == text
+    paths.known_images.write_text(text)
+    assert known.read(paths) == ()
+    known.remember(paths, Known("y", "id"))
+    assert paths.known_images.read_text() == text
     assert "found version 2, expected 1" in caplog.text
 
 

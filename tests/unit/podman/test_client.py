@@ -17,7 +17,7 @@ from typing import Callable
 import pytest
 
 from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, PodmanError
-from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.podman import client
 from ocp_tuned_boot.podman.client import API_VERSION, Image, Podman, Removal
 from tests.unit.fake_podman import Answer, listening, reply, socket_path
@@ -120,7 +120,7 @@ def test_no_request_is_made_past_the_deadline() -> None:
 def test_a_service_that_breaks_off(said: bytes) -> None:
     with pytest.raises(PodmanError, match=r"went away \(inspect image localhost/x\)") as caught:
         image(lambda _: said)
-    assert caught.value.may_pass
+    assert caught.value.temporary
 
 
 @pytest.mark.parametrize("body", ["", "no JSON", "[]", "{}", "null", '"text"'])
@@ -148,7 +148,7 @@ def test_a_pull_that_fails_after_it_began() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "may_pass"),
+    ("words", "temporary"),
     [
         ("dial tcp 10.0.0.1:443: connect: connection refused", True),
         ("received unexpected HTTP status: 503 Service Unavailable", True),
@@ -174,10 +174,10 @@ def test_a_pull_that_fails_after_it_began() -> None:
         (f"{MIRRORS[0]}authentication required{MIRRORS[1]}manifest unknown", False),
     ],
 )
-def test_a_pull_that_may_do_better_and_one_that_will_not(words: str, may_pass: bool) -> None:
+def test_a_pull_that_may_do_better_and_one_that_will_not(words: str, temporary: bool) -> None:
     with pytest.raises(ImageError) as caught:
         pull(reply(200, json.dumps({"error": words})), "localhost/denied@sha256:4040")
-    assert caught.value.may_pass is may_pass
+    assert caught.value.temporary is temporary
 
 
 def test_what_signs_an_address_is_told_to_nobody() -> None:
@@ -294,14 +294,14 @@ def test_exporting_an_archive_is_waited_for_no_longer_than_the_deadline() -> Non
 
 
 @pytest.mark.parametrize(
-    ("status", "may_pass"), [(500, True), (503, True), (400, False), (409, False)]
+    ("status", "temporary"), [(500, True), (503, True), (400, False), (409, False)]
 )
-def test_what_podman_is_too_busy_for_may_pass_and_what_it_refuses_not(
-    status: int, may_pass: bool
+def test_what_podman_is_too_busy_for_are_temporary_and_what_it_refuses_not(
+    status: int, temporary: bool
 ) -> None:
     with pytest.raises(PodmanError) as caught:
         image(lambda _: reply(status, '{"cause": "x", "message": "x"}'))
-    assert caught.value.may_pass is may_pass
+    assert caught.value.temporary is temporary
 
 
 def test_a_pull_whose_answer_is_no_json() -> None:

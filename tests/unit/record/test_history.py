@@ -10,7 +10,7 @@ import pytest
 from ocp_tuned_boot.errors import NewerVersion
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.record import history
-from ocp_tuned_boot.record.store import Record
+from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.requested.lastgood import LastGood
 from ocp_tuned_boot.tuned.judge import Result

@@ -12,11 +12,19 @@ from hypothesis import strategies as st
 
 from ocp_tuned_boot import __version__
 from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.progress import Step
 from ocp_tuned_boot.record import store as record
-from ocp_tuned_boot.record.store import Attempt, Deferred, Handed, Hold, InForce, Record, Residue
-from ocp_tuned_boot.settings.values import Value
+from ocp_tuned_boot.record.model import (
+    Attempt,
+    Deferred,
+    HandedOver,
+    Hold,
+    InForce,
+    Record,
+    Residue,
+    Value,
+)
 from ocp_tuned_boot.tuned.findings import Finding
 from ocp_tuned_boot.tuned.judge import Result
 
@@ -30,7 +38,7 @@ FULL = Record(
     attempts=(Attempt(0.2, "podman", "no socket"),),
     values=(Value("vm.x", "verified", "1", "1"),), in_force=IN_FORCE, late=("crio.service",),
     deferred=Deferred("profile", "g", "new", "localhost/b", "13:00"),
-    handover=(Handed("net.x", "left-out", "1", "0", "1"),),
+    handover=(HandedOver("net.x", "left-out", "1", "0", "1"),),
     residue=(Residue("vm.y", "put-back", "1", "5", "1"),),
 )  # fmt: skip
 PLAIN = replace(FULL, late=(), deferred=None)
@@ -51,11 +59,11 @@ RECORDS = st.builds(
 
 @given(RECORDS)
 def test_what_is_written_is_read_back(done: Record) -> None:
-    assert record.from_json(record.to_json(done), "x") == done
+    assert record.decode(record.encode(done), "x") == done
 
 
 def test_it_is_json_for_agents() -> None:
-    content = json.loads(record.to_json(FULL))
+    content = json.loads(record.encode(FULL))
     assert content["version"] == record.VERSION
     assert content["program"] == __version__
     assert content["result"] == "degraded"
@@ -66,13 +74,13 @@ def test_it_is_json_for_agents() -> None:
 
 def test_what_an_earlier_release_has_written_is_read() -> None:
     # An upgrade in mid-boot must not make us forget what is in force.
-    content = json.loads(record.to_json(FULL))
+    content = json.loads(record.encode(FULL))
     for new in ("late", "deferred", "handover", "residue"):
         del content[new]
     del content["in_force"]["holds"]
     for value in content["values"]:
         del value["path"]
-    found = record.from_json(json.dumps(content), "x")
+    found = record.decode(json.dumps(content), "x")
     assert FULL.in_force is not None
     in_force = replace(FULL.in_force, holds=())
     assert found == replace(
@@ -86,22 +94,22 @@ def test_a_profile_that_waits_is_in_the_conditions_and_an_image_is_not(
 ) -> None:
     assert FULL.deferred is not None
     done = replace(FULL, deferred=replace(FULL.deferred, waits=waits))
-    applied = json.loads(record.to_json(done))["conditions"][0]
+    applied = json.loads(record.encode(done))["conditions"][0]
     assert applied["reason"] == reason
 
 
 def test_a_record_that_is_torn_is_none() -> None:
-    text = record.to_json(FULL).rstrip()
+    text = record.encode(FULL).rstrip()
     for end in range(len(text)):
         with pytest.raises(HostError, match=r"^/x: found no record of a run"):
-            record.from_json(text[:end], "/x")
+            record.decode(text[:end], "/x")
 
 
 def test_what_a_later_release_has_added_is_passed_over() -> None:
-    content = json.loads(record.to_json(FULL))
+    content = json.loads(record.encode(FULL))
     for part in (content, content["in_force"], content["findings"][0], content["steps"][0]):
         part["surprise"] = 1
-    assert record.from_json(json.dumps(content), "/x") == FULL
+    assert record.decode(json.dumps(content), "/x") == FULL
 
 
 @pytest.mark.parametrize(
@@ -113,9 +121,9 @@ def test_what_a_later_release_has_added_is_passed_over() -> None:
     ],
 )  # fmt: skip
 def test_what_this_version_did_not_write_is_refused(change: dict[str, object]) -> None:
-    content = {**json.loads(record.to_json(FULL)), **change}
+    content = {**json.loads(record.encode(FULL)), **change}
     with pytest.raises(HostError, match=r"^/x: found "):
-        record.from_json(json.dumps(content), "/x")
+        record.decode(json.dumps(content), "/x")
 
 
 @pytest.mark.parametrize(
@@ -128,20 +136,20 @@ def test_what_this_version_did_not_write_is_refused(change: dict[str, object]) -
     ],
 )  # fmt: skip
 def test_a_field_of_another_type_is_refused(change: dict[str, object]) -> None:
-    content = {**json.loads(record.to_json(FULL)), **change}
+    content = {**json.loads(record.encode(FULL)), **change}
     with pytest.raises(HostError, match=r"^/x: found "):
-        record.from_json(json.dumps(content), "/x")
+        record.decode(json.dumps(content), "/x")
 
 
 def test_json_that_is_nested_without_end_is_refused() -> None:
     with pytest.raises(HostError, match=r"^/x: found no record of a run"):
-        record.from_json("[" * 100_000, "/x")
+        record.decode("[" * 100_000, "/x")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "1", '"x"', "{}"])
 def test_other_json_is_refused(text: str) -> None:
     with pytest.raises(HostError, match=r"^/x: found no record of a run"):
-        record.from_json(text, "/x")
+        record.decode(text, "/x")
 
 
 def test_no_file_is_no_record(tmp_path: Path) -> None:
@@ -163,18 +171,18 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
         (replace(PLAIN, findings=(FINDING,) * 2), "Degraded: site in 0.30 s: no… (and 1 more)"),
         (replace(PLAIN, findings=(FINDING,) * 3), "Degraded: site in 0.30 s: no… (and 2 more)"),
         (replace(FULL, result=Result.FAILED), "Failed: no…; do this"),
-        (replace(PLAIN, action="keep"), "Degraded: site, kept as it is since 12:00: no…"),
+        (replace(PLAIN, action="keep"), "Degraded: site, unchanged since 12:00: no…"),
         (replace(PLAIN, action="keep", in_force=None), "Degraded: site in 0.30 s: no…"),
         (replace(FULL, action="defer"),
-         ("Degraded: site, kept as it is since 12:00: no…; "
+         ("Degraded: site, unchanged since 12:00: no…; "
          "another profile waits for the next boot or a reload: new")),
         (replace(FULL, action="keep", deferred=Deferred("image", "f", "site", "new", "13:00")),
-         ("Degraded: site, kept as it is since 12:00: no…; "
+         ("Degraded: site, unchanged since 12:00: no…; "
          "another image waits for the next boot or a reload: new")),
         (replace(FULL, result=Result.DEFERRED),
          "Deferred: site waits for the next boot or a reload: because"),
         (replace(FULL, result=Result.APPLYING, findings=()),
-         "Unfinished: TuneD is applying site, or was cut off in doing so"),
+         "Unfinished: TuneD is applying site, or was interrupted doing so"),
     ],
 )  # fmt: skip
 def test_the_line_for_systemctl_status(done: Record, line: str) -> None:

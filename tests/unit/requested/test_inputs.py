@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from ocp_tuned_boot.errors import ConfigurationError, HostError
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import inputs, lastgood
-from ocp_tuned_boot.requested.inputs import Inputs, ProfileFile
+from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.tuned.profiles import ProfileFile
 from tests.unit.patience import no_hang
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.record import store as record
 from ocp_tuned_boot.requested.config import Owners
 from ocp_tuned_boot.settings import drift
 from ocp_tuned_boot.settings import residue as settings
@@ -30,7 +29,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     set_to(paths, A, "5")
     set_to(paths, B, "6")
     hours = iter(str(hour) for hour in range(11, 99))
-    monkeypatch.setattr(record, "now", lambda: next(hours))
+    monkeypatch.setattr(drift, "now", lambda: next(hours))
     return paths
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.record.store import Handed
+from ocp_tuned_boot.record.model import HandedOver
 from ocp_tuned_boot.requested.config import Owners
 from ocp_tuned_boot.settings import handover
 from ocp_tuned_boot.settings.handover import IRQBALANCE, Guard
@@ -94,8 +94,8 @@ def test_what_was_left_out_is_told_with_its_values(paths: Paths) -> None:
     guard = guarded(paths, ASK_FORWARD, sections={"x": "irqbalance"})
     banned = "IRQBALANCE_BANNED_CPULIST=3"
     assert guard.put_back() == (
-        Handed("net.ipv4.ip_forward", "left-out", "1", "0", "1"),
-        Handed(IRQBALANCE, "left-out", banned, "[irqbalance]", banned),
+        HandedOver("net.ipv4.ip_forward", "left-out", "1", "0", "1"),
+        HandedOver(IRQBALANCE, "left-out", banned, "[irqbalance]", banned),
     )
     assert guard.put_back() == ()
     assert not paths.handover.exists()
@@ -116,10 +116,10 @@ def test_what_tuned_changed_all_the_same_is_put_back(paths: Paths) -> None:
     put(paths, ETH, "0\n")
     put(paths, IRQBALANCE, "# mine\nIRQBALANCE_BANNED_CPULIST=0-2\n")
     assert guard.put_back() == (
-        Handed(IRQBALANCE, "put-back", "IRQBALANCE_BANNED_CPULIST=3",
+        HandedOver(IRQBALANCE, "put-back", "IRQBALANCE_BANNED_CPULIST=3",
                "IRQBALANCE_BANNED_CPULIST=0-2", "IRQBALANCE_BANNED_CPULIST=3"),
-        Handed("net.ipv4.conf.eth0/1.forwarding", "put-back", "1", "0", "1"),
-        Handed("net.ipv4.ip_forward", "put-back", "1", "0", "1"),
+        HandedOver("net.ipv4.conf.eth0/1.forwarding", "put-back", "1", "0", "1"),
+        HandedOver("net.ipv4.ip_forward", "put-back", "1", "0", "1"),
     )  # fmt: skip
     assert found(paths, IRQBALANCE) == "# mine\nIRQBALANCE_BANNED_CPULIST=3"
 
@@ -148,7 +148,7 @@ def test_what_cannot_be_put_back_is_told(paths: Paths) -> None:
     irq = paths.root / IRQ.lstrip("/")
     irq.unlink()
     irq.symlink_to("/dev/null")
-    assert guard.put_back() == (Handed(IRQ, "lost", "f", "", ""),)
+    assert guard.put_back() == (HandedOver(IRQ, "lost", "f", "", ""),)
 
 
 def test_what_a_killed_run_has_left_is_put_back_if_it_is_still_tuneds(paths: Paths) -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier, Stored
-from ocp_tuned_boot.record.store import Hold, InForce
+from ocp_tuned_boot.record.model import Hold, InForce, Standing, State
 from ocp_tuned_boot.settings import holds
-from ocp_tuned_boot.settings.holds import CState, Standing, State
+from ocp_tuned_boot.settings.holds import CState
 from ocp_tuned_boot.tuned import log as tunedlog
 from ocp_tuned_boot.tuned.findings import make
 from ocp_tuned_boot.tuned.judge import Result
@@ -297,12 +297,10 @@ def test_a_device_that_cannot_be_read_says_nothing_good(
 
 
 def test_holds_as_text() -> None:
-    assert holds.described(LATENCY) == "force_latency = 7 µs"
-    assert holds.described(Hold("force_latency", "cstate.id:1", "2")) == (
-        "force_latency = 2 µs (cstate.id:1)"
-    )
-    assert holds.described(TIMESTAMPS) == "rtentsk (socket:[17])"
-    assert holds.described(Hold("rtentsk")) == "rtentsk"
+    assert LATENCY.words == "force_latency = 7 µs"
+    assert Hold("force_latency", "cstate.id:1", "2").words == ("force_latency = 2 µs (cstate.id:1)")
+    assert TIMESTAMPS.words == "rtentsk (socket:[17])"
+    assert Hold("rtentsk").words == "rtentsk"
 
 
 def test_what_systemd_was_never_given_is_not_in_force_whatever_it_holds(paths: Paths) -> None:
@@ -319,7 +317,7 @@ def test_by_hand_what_is_held_stays_and_is_told_of_if_nobody_asks_for_it(
     assert taken(paths, [LATENCY, Hold("rtentsk")], known) == known
     (still, kept) = taken(paths, [Hold("rtentsk")], known)
     assert (still.hold, still.standing, kept) == (LATENCY, Standing.UNASKED, known[1])
-    assert still.words.startswith("force_latency = 7 µs: STILL in force: no profile asks for it")
+    assert still.words.startswith("force_latency = 7 µs: STILL in effect: no profile asks for it")
 
 
 def test_what_an_earlier_release_could_not_hold_is_known_from_its_findings() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.record.store import Residue
+from ocp_tuned_boot.record.model import Residue
 from ocp_tuned_boot.settings import residue as settings
 from ocp_tuned_boot.settings import values
 from ocp_tuned_boot.settings.residue import Saved, Settings

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocp_tuned_boot.record import amend
+from ocp_tuned_boot.record.model import Value
 from ocp_tuned_boot.settings import values
-from ocp_tuned_boot.settings.values import Value
-from ocp_tuned_boot.tuned import judge as outcome
 from ocp_tuned_boot.tuned.findings import make
 from ocp_tuned_boot.tuned.judge import Outcome, Result
 from ocp_tuned_boot.tuned.profiles import Setting
@@ -84,7 +84,7 @@ def test_what_somebody_else_owns_is_neither_right_nor_wrong(root: Path, value: s
     asked = [Setting("sysctl", "vm.dirty_ratio", value), Setting("vm", "dirty_ratio", "30")]
     (found,) = values.read_back(root, asked, {path})
     assert (found.state, found.found, found.path) == ("handed-over", "20", path)
-    assert outcome.amend(Outcome(Result.APPLIED), [found]).result is Result.APPLIED
+    assert amend.with_values(Outcome(Result.APPLIED), [found]).result is Result.APPLIED
 
 
 def test_a_value_is_written_and_it_is_told_whether_it_was_taken(root: Path) -> None:
@@ -141,7 +141,7 @@ DIFFERENT = Value("vm.x", "different", "1", "2")
 
 
 def test_a_difference_degrades() -> None:
-    judged = outcome.amend(Outcome(Result.APPLIED), [DIFFERENT, Value("vm.y", "verified", "1")])
+    judged = amend.with_values(Outcome(Result.APPLIED), [DIFFERENT, Value("vm.y", "verified", "1")])
     assert judged.result is Result.DEGRADED
     (finding,) = judged.findings
     assert (finding.kind, finding.subject) == ("value-differs", "vm.x")
@@ -150,18 +150,18 @@ def test_a_difference_degrades() -> None:
 
 def test_a_difference_that_is_explained_already_is_not_told_of_twice() -> None:
     before = Outcome(Result.DEGRADED, (make("overridden", "vm.x", "…"),))
-    assert outcome.amend(before, [DIFFERENT]) == before
+    assert amend.with_values(before, [DIFFERENT]) == before
 
 
 def test_a_difference_that_a_site_accepts_does_not_degrade() -> None:
-    judged = outcome.amend(Outcome(Result.APPLIED), [DIFFERENT], [("value-differs", "vm.*")])
+    judged = amend.with_values(Outcome(Result.APPLIED), [DIFFERENT], [("value-differs", "vm.*")])
     assert judged.result is Result.APPLIED
     assert [finding.accepted for finding in judged.findings] == [True]
 
 
 def test_what_was_not_compared_does_not_degrade() -> None:
     unchecked = Value("vm.x", "unchecked", "1", why="…")
-    assert outcome.amend(Outcome(Result.APPLIED), [unchecked]).result is Result.APPLIED
+    assert amend.with_values(Outcome(Result.APPLIED), [unchecked]).result is Result.APPLIED
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from typing import Any, Callable
 import pytest
 
 from ocp_tuned_boot.errors import HostError
-from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host.clock import GRACE, Deadline
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.progress import GRACE
 from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.tuned import container
 from ocp_tuned_boot.tuned.container import ContainerSpec, Mount

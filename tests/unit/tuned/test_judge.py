@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocp_tuned_boot.record.store import Hold
-from ocp_tuned_boot.settings.holds import Standing, State
+from ocp_tuned_boot.record.amend import with_holds
+from ocp_tuned_boot.record.model import Hold, Standing, State
 from ocp_tuned_boot.tuned import findings
 from ocp_tuned_boot.tuned import judge as outcome
 from ocp_tuned_boot.tuned import log as tunedlog
@@ -20,8 +20,7 @@ from ocp_tuned_boot.tuned.judge import (
     Result,
     TunedRun,
     judge,
-    with_holds,
-    with_values_asked,
+    with_requested_values,
 )
 from ocp_tuned_boot.tuned.log import LogRecord
 
@@ -295,11 +294,11 @@ def test_a_kernel_argument_that_this_boot_lacks_degrades() -> None:
 
 
 def test_only_what_hung_or_was_killed_may_pass() -> None:
-    assert judge(PROFILE, run(APPLIED, None)).may_pass
-    assert judge(PROFILE, run(APPLIED, 137)).may_pass
-    assert judge(PROFILE, run(real("hang-killed"))).may_pass
+    assert judge(PROFILE, run(APPLIED, None)).temporary
+    assert judge(PROFILE, run(APPLIED, 137)).temporary
+    assert judge(PROFILE, run(real("hang-killed"))).temporary
     for name in ("unknown-profile", "broken-profile", "missing-include", "wrong-profile"):
-        assert not judge(PROFILE, run(real(name))).may_pass
+        assert not judge(PROFILE, run(real(name))).temporary
 
 
 def test_what_a_site_accepts_is_shown_and_does_not_degrade() -> None:
@@ -353,7 +352,7 @@ def test_what_is_held_is_not_lost_and_only_that() -> None:
     assert list(held.findings) == others
     one = with_holds(judged, [State(LATENCY), State(SOCKET, LOST, "systemd holds nothing")])
     assert [(each.subject, each.message) for each in one.findings[len(others) :]] == [
-        ("rtentsk", "rtentsk (socket:[17]): NOT in force: systemd holds nothing")
+        ("rtentsk", "rtentsk (socket:[17]): NOT in effect: systemd holds nothing")
     ]
     # And what nobody could make out is lost.
     assert [each.subject for each in with_holds(judged, [State(LATENCY)]).findings].count(
@@ -381,7 +380,7 @@ def test_a_latency_that_tuned_could_not_make_out_is_told_with_its_value() -> Non
     line = f"2026-11-23 22:28:17,872 ERROR    tuned.plugins.plugin_cpu: {words}"
     (found,) = findings.read(tunedlog.parse([line]))
     assert (found.kind, found.subject) == ("bad-value", "force_latency")
-    told = with_values_asked(outcome.conclude([found]), {"force_latency": "abc"})
+    told = with_requested_values(outcome.conclude([found]), {"force_latency": "abc"})
     assert told.findings[0].message.startswith("force_latency = 'abc': unable to evaluate")
 
 

@@ -81,4 +81,4 @@ def test_an_image_that_does_not_is_refused_with_words(seen: Layout, words: str) 
         layout.check(seen, "tuned", "localhost/a")
     assert "\x1b" not in str(refused.value)
     assert refused.value.hint
-    assert not refused.value.may_pass
+    assert not refused.value.temporary

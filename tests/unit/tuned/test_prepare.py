@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.requested.inputs import Inputs, ProfileFile
+from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.tuned import prepare
+from ocp_tuned_boot.tuned.profiles import ProfileFile
 
 
 def inputs(*files: ProfileFile) -> Inputs:
@@ -25,6 +27,10 @@ def tree(folder: Path) -> dict[str, tuple[int, str]]:
         )
         for path in folder.rglob("*")
     }
+
+
+def generate(paths: Paths, requested: Inputs, *arguments: Any) -> None:
+    prepare.etc_tuned(paths, requested.profile, requested.files, *arguments)
 
 
 def test_the_directories_are_made_once_and_then_left_as_they_are(tmp_path: Path) -> None:
@@ -85,12 +91,12 @@ def test_the_pid_file_of_a_tuned_that_is_dead_is_removed(
 def test_etc_tuned_is_what_tuned_needs_and_nothing_of_an_earlier_run(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     prepare.directories(paths)
-    prepare.etc_tuned(paths, inputs(ProfileFile("gone/tuned.conf", b"")), {})
+    generate(paths, inputs(ProfileFile("gone/tuned.conf", b"")), {})
     asked = inputs(
         ProfileFile("site/tuned.conf", b"[main]\n"),
         ProfileFile("site/deep/script.sh", b"#!/bin/sh\n", executable=True),
     )
-    prepare.etc_tuned(paths, asked, {"site-variables.conf": "a=1\n"})
+    generate(paths, asked, {"site-variables.conf": "a=1\n"})
     made = tree(paths.etc_tuned)
     assert made.pop("tuned-main.conf")[0] == 0o644
     assert made == {
@@ -109,7 +115,7 @@ def test_etc_tuned_is_what_tuned_needs_and_nothing_of_an_earlier_run(tmp_path: P
 
 def test_tuned_is_told_to_run_once_and_to_leave_its_settings(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
-    prepare.etc_tuned(paths, inputs(), {})
+    generate(paths, inputs(), {})
     lines = (paths.etc_tuned / "tuned-main.conf").read_text().splitlines()
     said = dict(line.split(" = ") for line in lines if not line.startswith("#"))
     assert said["daemon"] == "0"
@@ -122,7 +128,7 @@ def test_tuned_is_told_to_run_once_and_to_leave_its_settings(tmp_path: Path) -> 
 def test_a_profile_is_laid_over_the_one_asked_for(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     over = prepare.Overlay("ours", "[main]\n", reapply=False)
-    prepare.etc_tuned(paths, inputs(), {}, over)
+    generate(paths, inputs(), {}, over)
     made = tree(paths.etc_tuned)
     assert made["ours/tuned.conf"] == (0o644, "[main]\n")
     assert made["recommend.d/00-ocp-tuned-boot.conf"][1] == "[site ours]\n"
@@ -131,7 +137,7 @@ def test_a_profile_is_laid_over_the_one_asked_for(tmp_path: Path) -> None:
 
 def test_without_a_text_nothing_is_laid_over(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
-    prepare.etc_tuned(paths, inputs(), {}, prepare.Overlay("ours", ""))
+    generate(paths, inputs(), {}, prepare.Overlay("ours", ""))
     made = tree(paths.etc_tuned)
     assert "ours" not in made
     assert made["recommend.d/00-ocp-tuned-boot.conf"][1] == "[site]\n"
@@ -146,6 +152,6 @@ def test_a_link_in_the_place_of_etc_tuned_is_replaced_not_followed(tmp_path: Pat
     paths.root.mkdir()
     prepare.directories(paths)
     paths.etc_tuned.symlink_to(target)
-    prepare.etc_tuned(paths, inputs(), {})
+    generate(paths, inputs(), {})
     assert not paths.etc_tuned.is_symlink()
     assert [path.name for path in target.iterdir()] == ["kept"]

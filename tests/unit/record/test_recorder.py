@@ -10,23 +10,28 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.progress import Step
-from ocp_tuned_boot.host.retry import Passing
-from ocp_tuned_boot.host.systemd import Notifier
-from ocp_tuned_boot.images.ensure import Had
-from ocp_tuned_boot.plan import Action, Decision, Waits, Why
-from ocp_tuned_boot.podman.client import Image
 from ocp_tuned_boot.record import store as record
-from ocp_tuned_boot.record.account import Account
-from ocp_tuned_boot.record.store import Handed, Hold, InForce, Record, Residue
+from ocp_tuned_boot.record.model import (
+    Action,
+    Decision,
+    HandedOver,
+    Hold,
+    InForce,
+    Record,
+    Residue,
+    Value,
+    Waits,
+    Why,
+)
+from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested.inputs import Inputs
-from ocp_tuned_boot.settings.values import Value
 from ocp_tuned_boot.tuned.findings import Finding, make
 from ocp_tuned_boot.tuned.judge import Outcome, Result
 
 ASKED = Inputs("localhost/a", "site", "tuned", "boot")
-IMAGE = Had(Image("localhost/a", "id-a"), "store")
+IMAGE = ("localhost/a", "id-a", "store")
 EARLIER = InForce("boot", Result.APPLIED, "old", "localhost/old", "id-old", "f", "11:00")
 REFUSED = Finding("setting-refused", "vm.x", "no")
 
@@ -42,11 +47,11 @@ def paths(tmp_path: Path) -> Paths:
     return paths
 
 
-def opened(paths: Paths) -> Account:
+def opened(paths: Paths) -> Recorder:
     """As far as the decision to apply."""
-    account = Account(paths, time.monotonic())
-    account.decided(ASKED, Decision(Action.APPLY, "because"))
-    return account
+    recorder = Recorder(paths, time.monotonic())
+    recorder.decided(ASKED, Decision(Action.APPLY, "because"))
+    return recorder
 
 
 def on_disk(paths: Paths) -> Record:
@@ -56,19 +61,19 @@ def on_disk(paths: Paths) -> Record:
 
 
 def test_while_tuned_runs_nothing_is_called_in_force(paths: Paths) -> None:
-    account = opened(paths)
+    recorder = opened(paths)
     assert on_disk(paths).in_force == EARLIER
-    account.begins(IMAGE)
+    recorder.tuning(*IMAGE)
     found = on_disk(paths)
     assert (found.result, found.in_force, found.image_id) == (Result.APPLYING, None, "id-a")
 
 
 @pytest.mark.parametrize("result", [Result.APPLIED, Result.DEGRADED])
 def test_what_was_judged_to_be_in_force_is(paths: Paths, result: Result) -> None:
-    account = opened(paths)
-    account.begins(IMAGE)
-    account.judged(Outcome(result, (REFUSED,)))
-    assert account.write() == on_disk(paths)
+    recorder = opened(paths)
+    recorder.tuning(*IMAGE)
+    recorder.judged(Outcome(result, (REFUSED,)))
+    assert recorder.write() == on_disk(paths)
     found = on_disk(paths).in_force
     assert found is not None
     assert (found.result, found.profile, found.image_id, found.boot_id, found.fingerprint) == (
@@ -78,27 +83,27 @@ def test_what_was_judged_to_be_in_force_is(paths: Paths, result: Result) -> None
 
 
 def test_what_failed_is_not_in_force_and_neither_is_what_was(paths: Paths) -> None:
-    account = opened(paths)
-    account.begins(IMAGE)
-    account.judged(Outcome(Result.FAILED, (REFUSED,)))
-    account.write()
+    recorder = opened(paths)
+    recorder.tuning(*IMAGE)
+    recorder.judged(Outcome(Result.FAILED, (REFUSED,)))
+    recorder.write()
     assert (on_disk(paths).result, on_disk(paths).in_force) == (Result.FAILED, None)
 
 
 def test_a_run_that_ends_before_tuned_ran_leaves_what_is_in_force(paths: Paths) -> None:
-    account = opened(paths)
-    account.failed("podman", "no socket")
-    account.write()
+    recorder = opened(paths)
+    recorder.failed("podman", "no socket")
+    recorder.write()
     found = on_disk(paths)
     assert (found.result, found.in_force) == (Result.FAILED, EARLIER)
     assert [(each.kind, each.message) for each in found.findings] == [("podman", "no socket")]
 
 
 def test_what_is_kept_has_the_result_and_the_image_it_was_applied_with(paths: Paths) -> None:
-    account = Account(paths, time.monotonic())
-    account.decided(ASKED, Decision(Action.KEEP, "because"))
-    account.kept()
-    account.write()
+    recorder = Recorder(paths, time.monotonic())
+    recorder.decided(ASKED, Decision(Action.KEEP, "because"))
+    recorder.kept()
+    recorder.write()
     found = on_disk(paths)
     assert (found.action, found.result, found.in_force) == ("keep", Result.APPLIED, EARLIER)
     assert (found.image, found.image_id) == ("localhost/old", "id-old")
@@ -111,10 +116,10 @@ def test_nothing_stands_in_for_an_image_that_nobody_asks_for_any_more(
     told = make("image-stand-in", "localhost/before", "cannot be pulled")
     degraded = replace(EARLIER, image=image, result=Result.DEGRADED, findings=(told,))
     record.write(paths, Record(Result.DEGRADED, "11:00", in_force=degraded))
-    account = Account(paths, time.monotonic())
-    account.decided(ASKED, Decision(Action.KEEP, "because"))
-    account.kept()
-    account.write()
+    recorder = Recorder(paths, time.monotonic())
+    recorder.decided(ASKED, Decision(Action.KEEP, "because"))
+    recorder.kept()
+    recorder.write()
     found = on_disk(paths)
     assert found.in_force is not None
     asked = image == ASKED.image
@@ -123,43 +128,43 @@ def test_nothing_stands_in_for_an_image_that_nobody_asks_for_any_more(
 
 
 def test_the_time_it_took_stands_when_it_is_judged(paths: Paths) -> None:
-    account = opened(paths)
-    account.judged(Outcome(Result.APPLIED))
-    first = account.record().seconds
+    recorder = opened(paths)
+    recorder.judged(Outcome(Result.APPLIED))
+    first = recorder.record().seconds
     assert 0 < first < 60
-    assert account.record().seconds == first
+    assert recorder.record().seconds == first
 
 
 def test_a_result_stands_when_it_is_on_disk_and_not_before(paths: Paths) -> None:
-    account = opened(paths)
-    account.judged(Outcome(Result.APPLIED))
+    recorder = opened(paths)
+    recorder.judged(Outcome(Result.APPLIED))
     paths.status.unlink()
     paths.status.mkdir()
     with pytest.raises(HostError):
-        account.ready(Notifier())
-    assert not account.concluded
+        recorder.conclude()
+    assert not recorder.concluded
     paths.status.rmdir()
-    account.ready(Notifier())
-    assert account.concluded
+    recorder.conclude()
+    assert recorder.concluded
 
 
 def test_a_run_that_was_not_judged_has_the_time_it_took_too(paths: Paths) -> None:
-    account = Account(paths, time.monotonic() - 5)
-    account.failed("podman", "no socket")
-    assert 5 <= account.record().seconds < 60
+    recorder = Recorder(paths, time.monotonic() - 5)
+    recorder.failed("podman", "no socket")
+    assert 5 <= recorder.record().seconds < 60
 
 
 LATENCY = Hold("force_latency", "7", "7", "12:00")
 
 
 def test_what_is_held_is_on_record_and_a_failed_reload_leaves_it(paths: Paths) -> None:
-    account = opened(paths)
-    account.begins(IMAGE)
-    account.judged(Outcome(Result.APPLIED), (LATENCY,))
-    account.write()
-    again = Account(paths, time.monotonic(), Why.RELOAD)
+    recorder = opened(paths)
+    recorder.tuning(*IMAGE)
+    recorder.judged(Outcome(Result.APPLIED), (LATENCY,))
+    recorder.write()
+    again = Recorder(paths, time.monotonic(), Why.RELOAD)
     again.decided(ASKED, Decision(Action.APPLY, "because"))
-    again.begins(IMAGE)
+    again.tuning(*IMAGE)
     again.failed("podman", "no socket")
     again.write()
     found = on_disk(paths).in_force
@@ -168,12 +173,12 @@ def test_what_is_held_is_on_record_and_a_failed_reload_leaves_it(paths: Paths) -
 
 
 def test_what_is_held_again_changes_what_is_in_force_and_its_result(paths: Paths) -> None:
-    account = Account(paths, time.monotonic())
-    account.decided(ASKED, Decision(Action.KEEP, "because"))
-    account.kept()
+    recorder = Recorder(paths, time.monotonic())
+    recorder.decided(ASKED, Decision(Action.KEEP, "because"))
+    recorder.kept()
     lost = make("lost-after-exit", "force_latency", "no")
-    account.held(Outcome(Result.DEGRADED, (lost,)), (LATENCY,))
-    done = account.record()
+    recorder.held(Outcome(Result.DEGRADED, (lost,)), (LATENCY,))
+    done = recorder.record()
     assert (done.result, done.findings) == (Result.DEGRADED, (lost,))
     assert done.in_force == replace(
         EARLIER, result=Result.DEGRADED, findings=(lost,), holds=(LATENCY,)
@@ -184,25 +189,25 @@ def test_what_is_held_again_changes_what_is_in_force_and_its_result(paths: Paths
 def test_what_was_read_back_changes_the_result_and_what_is_in_force(
     paths: Paths, result: Result
 ) -> None:
-    account = opened(paths)
-    account.begins(IMAGE)
-    account.judged(Outcome(Result.APPLIED))
+    recorder = opened(paths)
+    recorder.tuning(*IMAGE)
+    recorder.judged(Outcome(Result.APPLIED))
     values = (Value("vm.x", "different", "1", "2"),)
-    account.checked(values, Outcome(result, (REFUSED,)))
-    done = account.record()
+    recorder.checked(values, Outcome(result, (REFUSED,)))
+    done = recorder.record()
     assert (done.values, done.result, done.findings) == (values, result, (REFUSED,))
     assert done.in_force is not None
     assert (done.in_force.result, done.in_force.findings) == (result, (REFUSED,))
 
 
 def test_what_else_is_taken_down(paths: Paths) -> None:
-    account = Account(paths, time.monotonic() - 5)
-    account.attempted(Passing("podman", "no socket"))
-    account.attempted(Passing("timeout", "it hung"))
-    account.asks_of_the_kernel(("a=1",))
-    account.met({"kubelet.service": "inactive"})
-    account.steps.append(Step("inputs", 0.1))
-    done = account.record()
+    recorder = Recorder(paths, time.monotonic() - 5)
+    recorder.attempt_failed("podman", "no socket")
+    recorder.attempt_failed("timeout", "it hung")
+    recorder.kernel_arguments(("a=1",))
+    recorder.neighbours({"kubelet.service": "inactive"})
+    recorder.steps.append(Step("inputs", 0.1))
+    done = recorder.record()
     assert [(each.kind, each.message) for each in done.attempts] == [
         ("podman", "no socket"), ("timeout", "it hung"),
     ]  # fmt: skip
@@ -213,25 +218,25 @@ def test_what_else_is_taken_down(paths: Paths) -> None:
 
 
 def test_where_nothing_ran_yet_nothing_is_in_force(tmp_path: Path) -> None:
-    account = Account(Paths(tmp_path), 0.0)
-    account.checked((), Outcome(Result.DEGRADED))
-    assert account.in_force is None
+    recorder = Recorder(Paths(tmp_path), 0.0)
+    recorder.checked((), Outcome(Result.DEGRADED))
+    assert recorder.in_force is None
 
 
 CHANGE = (Why.RELOAD, Why.FORCE, Why.NOTICE)
 
 
-def changing(paths: Paths, why: Why) -> Account:
-    account = Account(paths, time.monotonic(), why)
-    account.decided(ASKED, Decision(Action.APPLY, "because", guarded=True))
-    return account
+def changing(paths: Paths, why: Why) -> Recorder:
+    recorder = Recorder(paths, time.monotonic(), why)
+    recorder.decided(ASKED, Decision(Action.APPLY, "because", guarded=True))
+    return recorder
 
 
 @pytest.mark.parametrize("why", CHANGE)
 def test_a_change_that_fails_before_tuned_leaves_what_is_in_force(paths: Paths, why: Why) -> None:
-    account = changing(paths, why)
-    account.failed("podman", "no socket")
-    account.write()
+    recorder = changing(paths, why)
+    recorder.failed("podman", "no socket")
+    recorder.write()
     found = on_disk(paths)
     assert (found.action, found.result, found.in_force) == (
         "change-failed", Result.DEGRADED, EARLIER,
@@ -240,55 +245,55 @@ def test_a_change_that_fails_before_tuned_leaves_what_is_in_force(paths: Paths, 
     assert "no socket" in found.findings[0].message
     assert "already" not in found.findings[0].message
     # Nobody has asked for a change by starting the unit.
-    account = changing(paths, Why.START)
-    account.failed("podman", "no socket")
-    assert account.record().result is Result.FAILED
+    recorder = changing(paths, Why.START)
+    recorder.failed("podman", "no socket")
+    assert recorder.record().result is Result.FAILED
 
 
 @pytest.mark.parametrize("why", CHANGE)
 def test_a_change_that_fails_in_tuned_degrades_what_is_in_force(paths: Paths, why: Why) -> None:
-    account = changing(paths, why)
-    account.begins(IMAGE)
-    account.judged(Outcome(Result.FAILED, (make("timeout", "x", "it hung"),)))
-    account.write()
+    recorder = changing(paths, why)
+    recorder.tuning(*IMAGE)
+    recorder.judged(Outcome(Result.FAILED, (make("timeout", "x", "it hung"),)))
+    recorder.write()
     found = on_disk(paths)
     assert found.in_force is not None
     assert (found.in_force.profile, found.in_force.result) == ("old", Result.DEGRADED)
-    assert "it hung; some settings may be those of 'site' already" in found.findings[0].message
+    assert "it hung; some settings may already be those of 'site'" in found.findings[0].message
     assert found.in_force.findings == found.findings
     # The next failure takes the place of this one.
-    account = changing(paths, why)
-    account.failed("podman", "no socket")
-    assert [each.subject for each in account.record().findings] == ["podman"]
+    recorder = changing(paths, why)
+    recorder.failed("podman", "no socket")
+    assert [each.subject for each in recorder.record().findings] == ["podman"]
 
 
 def test_a_profile_that_tuned_refuses_has_changed_nothing(paths: Paths) -> None:
-    account = changing(paths, Why.RELOAD)
-    account.begins(IMAGE)
-    account.judged(Outcome(Result.FAILED, (make("unknown-profile", "x", "no such"),)))
-    assert account.record().in_force == EARLIER
+    recorder = changing(paths, Why.RELOAD)
+    recorder.tuning(*IMAGE)
+    recorder.judged(Outcome(Result.FAILED, (make("unknown-profile", "x", "no such"),)))
+    assert recorder.record().in_force == EARLIER
 
 
 def test_what_another_boot_has_left_says_nothing(paths: Paths) -> None:
     other = replace(EARLIER, boot_id="other")
     record.write(paths, Record(Result.APPLIED, "11:00", boot_id="other", in_force=other))
-    assert Account(paths, 0.0).in_force is None
-    account = changing(paths, Why.RELOAD)
-    account.failed("podman", "no socket")
-    assert (account.record().result, account.record().in_force) == (Result.FAILED, None)
+    assert Recorder(paths, 0.0).in_force is None
+    recorder = changing(paths, Why.RELOAD)
+    recorder.failed("podman", "no socket")
+    assert (recorder.record().result, recorder.record().in_force) == (Result.FAILED, None)
     # Nothing is in force, and what is deferred for being late does not make it so.
-    account = Account(paths, 0.0)
-    account.decided(ASKED, Decision(Action.DEFER, "late", waits=Waits.FIRST))
-    account.kept()
-    assert (account.record().result, account.record().in_force) == (Result.DEFERRED, None)
+    recorder = Recorder(paths, 0.0)
+    recorder.decided(ASKED, Decision(Action.DEFER, "late", waits=Waits.FIRST))
+    recorder.kept()
+    assert (recorder.record().result, recorder.record().in_force) == (Result.DEFERRED, None)
 
 
 def test_what_waits_is_on_record_since_it_was_first_seen(paths: Paths) -> None:
     def seen(waits: Waits, asked: Inputs = ASKED) -> Record:
-        account = Account(paths, time.monotonic())
-        account.decided(asked, Decision(Action.DEFER, "because", waits=waits))
-        account.kept()
-        return account.write()
+        recorder = Recorder(paths, time.monotonic())
+        recorder.decided(asked, Decision(Action.DEFER, "because", waits=waits))
+        recorder.kept()
+        return recorder.write()
 
     first = seen(Waits.PROFILE)
     assert first.deferred is not None
@@ -303,10 +308,12 @@ def test_what_waits_is_on_record_since_it_was_first_seen(paths: Paths) -> None:
 
 
 def test_of_what_others_own_the_last_attempt_is_told(paths: Paths) -> None:
-    account = opened(paths)
-    account.handed_over((Handed("a", "lost", "1", "0", "0"), Handed("b", "lost", "1", "0", "0")))
-    account.handed_over((Handed("a", "put-back", "1", "0", "1"),))
-    assert [(each.key, each.how) for each in account.record().handover] == [
+    recorder = opened(paths)
+    recorder.handed_over(
+        (HandedOver("a", "lost", "1", "0", "0"), HandedOver("b", "lost", "1", "0", "0"))
+    )
+    recorder.handed_over((HandedOver("a", "put-back", "1", "0", "1"),))
+    assert [(each.key, each.how) for each in recorder.record().handover] == [
         ("a", "put-back"), ("b", "lost"),
     ]  # fmt: skip
 
@@ -315,23 +322,23 @@ def test_what_is_kept_is_still_told_of(paths: Paths) -> None:
     earlier = Record(
         Result.APPLIED, "11:00", in_force=EARLIER, values=(Value("vm.x", "verified", "1"),),
         kernel_arguments=("a=1",), late=("crio.service",),
-        handover=(Handed("x", "left-out", "1", "0", "1"),),
+        handover=(HandedOver("x", "left-out", "1", "0", "1"),),
         residue=(Residue("y", "put-back", "1", "2", "1"),),
     )  # fmt: skip
     record.write(paths, earlier)
-    account = Account(paths, time.monotonic())
-    account.decided(ASKED, Decision(Action.KEEP, "because"))
-    account.kept()
-    found = account.record()
+    recorder = Recorder(paths, time.monotonic())
+    recorder.decided(ASKED, Decision(Action.KEEP, "because"))
+    recorder.kept()
+    found = recorder.record()
     for name in ("values", "kernel_arguments", "late", "handover", "residue"):
         assert getattr(found, name) == getattr(earlier, name)
 
 
 def test_a_first_one_that_waits_is_deferred_and_nothing_is_in_force(tmp_path: Path) -> None:
-    account = Account(Paths(tmp_path), time.monotonic())
-    account.decided(ASKED, Decision(Action.DEFER, "late", waits=Waits.FIRST), ["crio.service"])
-    account.kept()
-    found = account.record()
+    recorder = Recorder(Paths(tmp_path), time.monotonic())
+    recorder.decided(ASKED, Decision(Action.DEFER, "late", waits=Waits.FIRST), ["crio.service"])
+    recorder.kept()
+    found = recorder.record()
     assert (found.result, found.in_force, found.late) == (
         Result.DEFERRED, None, ("crio.service",),
     )  # fmt: skip
@@ -341,18 +348,18 @@ def test_a_doubt_about_the_inputs_degrades_each_run_and_not_what_is_in_force(pat
     doubt = make("torn-image-env", "image.env", "torn")
     doubtful = replace(ASKED, doubts=(doubt,))
     for _ in range(2):
-        account = Account(paths, time.monotonic())
-        account.decided(doubtful, Decision(Action.KEEP, "because"))
-        account.kept()
-        found = account.write()
+        recorder = Recorder(paths, time.monotonic())
+        recorder.decided(doubtful, Decision(Action.KEEP, "because"))
+        recorder.kept()
+        found = recorder.write()
         assert (found.result, found.findings, found.in_force) == (
             Result.DEGRADED, (doubt,), EARLIER,
         )  # fmt: skip
-    account = Account(paths, time.monotonic())
-    account.decided(doubtful, Decision(Action.APPLY, "because"))
-    account.judged(Outcome(Result.APPLIED))
-    account.checked((), Outcome(Result.APPLIED))
-    found = account.record()
+    recorder = Recorder(paths, time.monotonic())
+    recorder.decided(doubtful, Decision(Action.APPLY, "because"))
+    recorder.judged(Outcome(Result.APPLIED))
+    recorder.checked((), Outcome(Result.APPLIED))
+    found = recorder.record()
     assert (found.result, found.findings) == (Result.DEGRADED, (doubt,))
     assert found.in_force is not None
     assert (found.in_force.result, found.in_force.findings) == (Result.APPLIED, ())
@@ -363,16 +370,16 @@ def test_an_earlier_record_that_cannot_be_read_says_nothing_but_is_told_of(
 ) -> None:
     paths.status.write_text("torn {")
     with caplog.at_level(logging.WARNING):
-        assert Account(paths, 0.0).in_force is None
+        assert Recorder(paths, 0.0).in_force is None
     assert f"{paths.status}: found no record of a run" in caplog.text
 
 
 def test_a_record_that_cannot_be_written_does_not_hide_what_failed(
     paths: Paths, caplog: pytest.LogCaptureFixture
 ) -> None:
-    account = opened(paths)
-    account.failed("podman", "no socket")
+    recorder = opened(paths)
+    recorder.failed("podman", "no socket")
     paths.status.unlink()
     paths.status.mkdir()
-    account.write_if_possible()
+    recorder.write_if_possible()
     assert f"cannot write {paths.status}" in caplog.text

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from ocp_tuned_boot.errors import DeadlineExceeded, PodmanError
-from ocp_tuned_boot.host.deadline import Deadline
-from ocp_tuned_boot.host.progress import GRACE, Progress, Step
+from ocp_tuned_boot.host.clock import GRACE, Deadline, Progress, Step
 from ocp_tuned_boot.host.systemd import Notifier
 
 
@@ -82,7 +81,7 @@ def test_systemd_is_told_each_step_and_asked_for_all_the_time_it_may_take(
 def test_another_attempt_is_announced_and_time_is_left_for_it(
     manager: socket.socket, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Progress(Deadline(0.25, clock), Notifier()).again(3600, "no socket")
+    Progress(Deadline(0.25, clock), Notifier()).pause(3600, "no socket")
     assert "no socket; trying again in 3600.0 s" in caplog.text
     assert manager.recv(999).decode() == (
         f"STATUS=Trying again: no socket\nEXTEND_TIMEOUT_USEC={int((0.25 + GRACE) * 1e6)}"
@@ -99,7 +98,7 @@ def test_a_step_that_fails_is_measured_too(clock: Clock) -> None:
 
 def test_a_deadline_that_passes_is_blamed_on_the_step_that_used_it_up(clock: Clock) -> None:
     progress = Progress(Deadline(90, clock), Notifier())
-    words = r"silence; 90\.5 s of it went into the step 'image'"
+    words = r"silence; the step 'image' took 90\.5 s of it"
     with pytest.raises(DeadlineExceeded, match=words), progress.step("image", "…"):  # noqa: PT012
         clock.now += 90.5
         raise DeadlineExceeded("silence")

@@ -12,19 +12,18 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot.gate import Gate
-from ocp_tuned_boot.host import retry
-from ocp_tuned_boot.host.deadline import Deadline
+from ocp_tuned_boot.host import clock
+from ocp_tuned_boot.host.clock import GRACE, WORTHWHILE, Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.progress import GRACE, WORTHWHILE, Progress
 from ocp_tuned_boot.host.systemd import Notifier
 
 
 def test_pauses_grow_up_to_a_limit_and_are_not_the_same_on_two_nodes() -> None:
-    one, two = list(islice(retry.pauses(), 12)), list(islice(retry.pauses(), 12))
+    one, two = list(islice(clock.pauses(), 12)), list(islice(clock.pauses(), 12))
     assert one != two
     assert 0.05 < one[0] < 0.15
     assert all(later > earlier for earlier, later in zip(one[:5], one[1:5]))
-    assert all(0.7 * retry.LONGEST < pause < 1.3 * retry.LONGEST for pause in one[-3:])
+    assert all(0.7 * clock.LONGEST_PAUSE < pause < 1.3 * clock.LONGEST_PAUSE for pause in one[-3:])
 
 
 @pytest.fixture
@@ -42,8 +41,8 @@ def test_a_pause_is_announced_and_never_outlasts_the_deadline(
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     progress = Progress(Deadline(10, lambda: 100.0), Notifier(in_unit=True))
-    progress.again(60, "no socket")
-    progress.again(1, "no socket")
+    progress.pause(60, "no socket")
+    progress.pause(1, "no socket")
     # Half of it is for the attempt.
     assert slept == [5, 1]
     said = manager.recv(999).decode()
@@ -72,8 +71,8 @@ def test_a_closed_gate_holds_and_says_why(tmp_path: Path, manager: socket.socket
     status, extend = manager.recv(999).decode().split("\n")
     assert status.startswith("STATUS=Held since 20")
     assert status.endswith(
-        "(gate = closed): no such profile. Correct its name. Mended, it goes on "
-        "by itself; systemctl stop ocp-tuned lets the kubelet go."
+        "(gate = closed): no such profile. Correct its name. Boot continues automatically once "
+        "this is fixed. To start the kubelet without the profile: systemctl stop ocp-tuned"
     )
     assert int(extend.partition("=")[2]) > GRACE * 1e6
     # The next run says what it does; who waits still wants to know why.

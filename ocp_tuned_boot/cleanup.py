@@ -1,0 +1,63 @@
+"""What a killed run left behind: its container, and settings that it did not put back."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from ocp_tuned_boot.errors import ConfigurationError, PodmanError
+from ocp_tuned_boot.host.clock import GRACE, Deadline
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.lock import locked
+from ocp_tuned_boot.record import store
+from ocp_tuned_boot.record.model import HandedOver
+from ocp_tuned_boot.requested import config as boot_conf
+from ocp_tuned_boot.requested import inputs
+from ocp_tuned_boot.tuned.judge import Result
+
+log = logging.getLogger(__name__)
+
+
+def cleanup(paths: Paths, config_file: Path | None) -> bool:
+    """Removes the container that a killed run left, puts back the settings that it did not, and
+    returns whether there was a container.
+
+    Raises `Busy` while a run is under way, `PodmanError` if the container belongs to somebody else.
+    """
+    from ocp_tuned_boot.podman.client import Podman  # noqa: PLC0415  # `recover` is for each run
+    from ocp_tuned_boot.tuned import container  # noqa: PLC0415
+
+    with locked(paths):
+        for each in recover(paths, inputs.boot_id(paths)):
+            log.warning("%s: put back to %r from %r", each.key, each.after, each.tuned)
+        try:
+            socket = boot_conf.load(paths, config_file).socket
+        except ConfigurationError as error:
+            log.warning("%s; using the default socket", error)
+            socket = boot_conf.parse(()).socket
+        try:
+            with Podman(socket, Deadline(GRACE)) as podman:
+                removed = container.remove_ours(podman, paths)
+                return container.remove_check(podman, paths) or removed
+        except PodmanError as error:
+            # At shutdown Podman's socket is closed already, and nothing outlives the machine.
+            if not error.temporary or _is_unfinished(paths):
+                raise
+            log.info("%s", error)
+            return False
+
+
+def recover(paths: Paths, boot_id: str) -> tuple[HandedOver, ...]:
+    """Puts back the settings of others that a killed run changed. Raises `HostError`."""
+    if not paths.handover.exists():
+        return ()
+
+    from ocp_tuned_boot.settings import handover  # noqa: PLC0415  # most runs have nothing to do
+
+    return handover.recover(paths, boot_id)
+
+
+def _is_unfinished(paths: Paths) -> bool:
+    """Whether the last recorded run was interrupted."""
+    last = store.of_this_boot(paths, inputs.boot_id(paths))
+    return last is not None and last.result is Result.APPLYING

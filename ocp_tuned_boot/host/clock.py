@@ -1,0 +1,124 @@
+"""Time: the one deadline of a run, its steps as systemd and the journal see them, and the pauses
+between attempts. All times are seconds on the monotonic clock."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
+
+from ocp_tuned_boot.errors import DeadlineExceeded, one_line
+from ocp_tuned_boot.host.systemd import Notifier
+
+log = logging.getLogger(__name__)
+
+Clock = Callable[[], float]
+
+#: What a run may take beyond its deadline to stop and remove the container (seconds): TuneD's
+#: time to exit, and twice Podman's to clean up (tuned/container.py).
+GRACE = 20.0
+#: With less than this left, another attempt would only be cut off (seconds).
+WORTHWHILE = 4.0
+#: The first and the longest pause between two attempts (seconds).
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+
+class Deadline:
+    """A point on the monotonic clock that nothing may outlast.
+
+    `seconds` counts from `started` (default: now); `clock` returns seconds and never goes back.
+    """
+
+    def __init__(
+        self, seconds: float, clock: Clock = time.monotonic, started: float | None = None
+    ) -> None:
+        self.seconds = seconds
+        self.clock = clock
+        self.end = (clock() if started is None else started) + seconds
+
+    def left(self) -> float:
+        """Seconds that remain; raises `DeadlineExceeded` when there are none."""
+        left = self.end - self.clock()
+        if left <= 0:
+            raise DeadlineExceeded(f"the time allowed ({self.seconds:g} s) has run out")
+        return left
+
+    def passed(self) -> bool:
+        """Whether no time remains."""
+        return self.clock() >= self.end
+
+    def within(self, seconds: float) -> Deadline:
+        """A deadline `seconds` from now, but never later than this one."""
+        return Deadline(max(0.0, min(seconds, self.end - self.clock())), self.clock)
+
+
+def pauses(longest: float = LONGEST_PAUSE) -> Iterator[float]:
+    """Seconds to wait before the second attempt, the third, …: each about twice the one before,
+    and different on nodes that were switched on together."""
+    pause = FIRST_PAUSE
+    while True:
+        yield pause * random.uniform(0.75, 1.25)  # noqa: S311  # not a secret
+        pause = min(2 * pause, longest)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run and how long it took (seconds)."""
+
+    name: str
+    seconds: float
+
+
+@dataclass
+class Progress:
+    """The steps of one run, under one deadline."""
+
+    deadline: Deadline
+    notifier: Notifier
+    steps: list[Step] = field(default_factory=list)
+    #: Where a person in front of a node that does not come up can read the status.
+    console: Path | None = None
+
+    @contextmanager
+    def step(self, name: str, status: str) -> Iterator[None]:
+        """Announces and measures a step. A deadline that passes in it names the step."""
+        log.debug("%s", status)
+        # systemd is asked for exactly what boot.conf allows, and for the clean-up after it.
+        self.notifier.status(status, extend=self.deadline.left() + GRACE)
+        started = self.deadline.clock()
+        try:
+            yield
+        except DeadlineExceeded as error:
+            seconds = self.deadline.clock() - started
+            message = f"{error.message}; the step '{name}' took {seconds:.1f} s of it"
+            raise DeadlineExceeded(message, error.hint) from error
+        finally:
+            self.steps.append(Step(name, self.deadline.clock() - started))
+
+    def tell(self, status: str) -> None:
+        """How far a step has got, also on the console."""
+        self.notifier.status(status, extend=self.deadline.left() + GRACE)
+        if self.console is not None:
+            tell_console(self.console, status)
+
+    def has_time(self) -> bool:
+        """Whether there is time for another attempt."""
+        return self.deadline.within(WORTHWHILE).seconds >= WORTHWHILE
+
+    def pause(self, seconds: float, why: str) -> None:
+        """Reports why the attempt failed, and waits so many seconds before the next one."""
+        log.warning("%s; trying again in %.1f s", why, seconds)
+        self.notifier.status(f"Trying again: {why}", extend=self.deadline.left() + GRACE)
+        # Never so long that nothing is left for the attempt.
+        time.sleep(min(seconds, self.deadline.left() / 2))
+
+
+def tell_console(console: Path, words: str) -> None:
+    """Writes one line to the console; a node without one has nobody in front of it."""
+    with suppress(OSError), console.open("w") as device:
+        device.write(f"ocp-tuned-boot: {one_line(words)}\n")

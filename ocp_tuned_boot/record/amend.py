@@ -1,0 +1,71 @@
+"""What else bears on the result, besides what TuneD itself left behind: values read back, file
+descriptors that systemd holds, the image that was used. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ocp_tuned_boot.record.model import Standing, State, Value
+from ocp_tuned_boot.tuned import findings
+from ocp_tuned_boot.tuned.findings import make
+from ocp_tuned_boot.tuned.judge import Outcome, conclude
+
+#: `accept` in boot.conf: kind, and subject with wildcards.
+Accepted = Sequence[tuple[str, str]]
+
+# The finding for what has become of a hold.
+_OF_HOLDS = {Standing.LOST: "lost-after-exit", Standing.UNASKED: "still-held"}
+
+
+def with_values(outcome: Outcome, values: Sequence[Value], accepted: Accepted = ()) -> Outcome:
+    """The outcome after the values were read back; a different value degrades it.
+
+    A setting that has a finding already, refused or overridden, does not get a second one.
+    """
+    known = {finding.subject for finding in outcome.findings}
+    found = [
+        make(
+            "value-differs",
+            each.key,
+            f"{each.key}: expected {each.expected!r}, found {each.found!r}",
+        )
+        for each in values
+        if each.state == "different" and each.key not in known
+    ]
+    return conclude([*outcome.findings, *findings.accept(found, accepted)])
+
+
+def with_holds(outcome: Outcome, states: Sequence[State], accepted: Accepted = ()) -> Outcome:
+    """The outcome with what has become of the holds: TuneD's own log says of each that it is lost
+    when TuneD exits, which is true only of those that systemd does not hold."""
+    # Where the state of a hold is unknown, the earlier finding stays.
+    known = {state.hold.kind for state in states if state.standing is not Standing.UNKNOWN}
+    others = [
+        each
+        for each in outcome.findings
+        if each.kind not in _OF_HOLDS.values() or each.subject not in known
+    ]
+    found = [
+        make(_OF_HOLDS[state.standing], state.hold.kind, state.words)
+        for state in states
+        if state.standing in _OF_HOLDS
+    ]
+    return conclude([*others, *findings.accept(found, accepted)])
+
+
+def with_fallback_image(
+    outcome: Outcome, requested: str, why: str, accepted: Accepted = ()
+) -> Outcome:
+    """The outcome of a run with another image than the requested one; `why` is empty if it was
+    the requested one."""
+    if not why:
+        return outcome
+    found = [make("image-stand-in", requested, why)]
+    return conclude([*outcome.findings, *findings.accept(found, accepted)])
+
+
+def without_fallback_image(outcome: Outcome, image: str, requested: str) -> Outcome:
+    """The outcome once the image that was used is the requested one: it is no fallback any more."""
+    if image != requested:
+        return outcome
+    return conclude([each for each in outcome.findings if each.kind != "image-stand-in"])

@@ -1,0 +1,31 @@
+"""What remains in effect when a change fails. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ocp_tuned_boot.record.model import InForce, Record
+from ocp_tuned_boot.tuned.findings import Finding, make
+from ocp_tuned_boot.tuned.judge import Result
+
+# What TuneD finds out before it sets anything (tuned/daemon/daemon.py, set_all_profiles).
+_BEFORE_TUNING = ("unknown-profile", "missing-include", "broken-profile")
+
+
+def failed_change(record: Record, before: InForce, cause: Finding) -> Record:
+    """The record of a reload that failed. What was applied `before` stays recorded, with
+    a finding that says why it was not replaced; degraded, if TuneD had begun to change it."""
+    others = tuple(each for each in before.findings if each.kind != "change-failed")
+    begun = record.in_force is None and cause.kind not in _BEFORE_TUNING
+    words = f"the requested change was not applied: {cause.message}"
+    if begun:
+        # TuneD sets one thing after the other, and nobody knows how far it got.
+        words += f"; some settings may already be those of {record.profile!r}"
+    findings = (make("change-failed", cause.kind, words), *others)
+    in_force = replace(before, findings=others)
+    if begun:
+        in_force = replace(before, result=Result.DEGRADED, findings=findings)
+    return replace(
+        record, action="change-failed", result=Result.DEGRADED, findings=findings,
+        in_force=in_force, image_id=in_force.image_id,
+    )  # fmt: skip

@@ -1,0 +1,267 @@
+"""What is recorded of a run: plain, frozen values. Nothing here touches the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import Enum
+
+from ocp_tuned_boot.host.clock import Step
+from ocp_tuned_boot.tuned.findings import Finding
+from ocp_tuned_boot.tuned.judge import Result
+
+
+def now() -> str:
+    """The time in UTC, as a record carries it (RFC 3339, milliseconds)."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Action(str, Enum):
+    """`APPLY` runs TuneD; `KEEP` touches nothing, because nothing has changed; `DEFER` touches
+    nothing, although something has."""
+
+    APPLY = "apply"
+    KEEP = "keep"
+    DEFER = "defer"
+
+
+class Why(str, Enum):
+    """What started a run: systemd, at boot or later; the path unit, where a profile is applied;
+    `systemctl reload`; `reload --force`."""
+
+    START = "start"
+    NOTICE = "notice"
+    RELOAD = "reload"
+    FORCE = "force"
+
+
+class Waits(str, Enum):
+    """What waits for the next boot or a reload: a new image of the same profile, a changed
+    profile, or, where none has been applied in this boot, the first one."""
+
+    NOTHING = ""
+    IMAGE = "image"
+    PROFILE = "profile"
+    FIRST = "first"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, and why, in words for the journal. `guarded`: settings are owned by others."""
+
+    action: Action
+    reason: str
+    guarded: bool = False
+    waits: Waits = Waits.NOTHING
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A setting that systemd keeps a file descriptor open for. For `force_latency`, `value` is in
+    microseconds and `asked` as the profile has it; for `rtentsk`, `value` is the link in
+    /proc/1/fd. `since` (UTC) systemd has it; empty if systemd does not."""
+
+    kind: str
+    asked: str = ""
+    value: str = ""
+    since: str = ""
+
+    @property
+    def words(self) -> str:
+        """`force_latency = 7 µs`, for people."""
+        if self.kind != "force_latency":
+            return f"{self.kind} ({self.value})" if self.value else self.kind
+        asked = f" ({self.asked})" if self.asked not in ("", self.value) else ""
+        return f"{self.kind} = {self.value} µs{asked}"
+
+
+class Standing(str, Enum):
+    """Whether a hold is in effect. `UNKNOWN`: it cannot be found out; `UNASKED`: it is in effect,
+    and no profile requests it any more."""
+
+    IN_FORCE = "in force"
+    LOST = "lost"
+    UNKNOWN = "unknown"
+    UNASKED = "unasked"
+
+
+@dataclass(frozen=True)
+class State:
+    """A hold as it is now, and why it is so."""
+
+    hold: Hold
+    standing: Standing = Standing.IN_FORCE
+    why: str = ""
+
+    @property
+    def in_force(self) -> bool:
+        return self.standing is Standing.IN_FORCE
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        if self.in_force:
+            return f"{self.hold.words}: in effect, held by systemd since {self.hold.since}"
+        loud = {Standing.LOST: "NOT in effect", Standing.UNASKED: "STILL in effect"}
+        return f"{self.hold.words}: {loud.get(self.standing, 'unknown')}: {self.why}"
+
+
+@dataclass(frozen=True)
+class InForce:
+    """What TuneD has applied. Recorded after it was judged, removed before TuneD runs again.
+
+    `holds`: what systemd keeps open for it. Whether it does, only systemd and the kernel know.
+    """
+
+    boot_id: str
+    result: Result
+    profile: str
+    image: str
+    image_id: str
+    fingerprint: str
+    since: str
+    findings: tuple[Finding, ...] = ()
+    holds: tuple[Hold, ...] = ()
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An attempt that failed, `at` so many seconds after the start, and was followed by another."""
+
+    at: float
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """What is requested and not applied: it waits for the next boot or a reload. `waits` is a
+    `Waits`; `since` (UTC) when it was first seen."""
+
+    waits: str
+    fingerprint: str
+    profile: str
+    image: str
+    since: str
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """A file of the hand-over list that this run was concerned with.
+
+    `how`: `left-out` of the run; `put-back` after it; `lost`: it could not be put back. `before`
+    the run, what `tuned` set or would have set, and `after`, as it is now.
+    """
+
+    key: str
+    how: str
+    before: str
+    tuned: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Residue:
+    """A setting that the previous profile named and this one does not.
+
+    `how`: `put-back` to its first value; `theirs`: it was changed since by others, or is on the
+    hand-over list; `refused`: the kernel does not accept the first value.
+    """
+
+    key: str
+    how: str
+    first: str
+    applied: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Value:
+    """A requested value, and what was found on the host.
+
+    `state` is `verified`, `different`, `unchecked` or `handed-over` (owned by others); `found` is
+    what the host has, empty where nothing can be read; `why` it was not compared; `path` the file,
+    empty where it is unknown.
+    """
+
+    key: str
+    state: str
+    expected: str
+    found: str = ""
+    why: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """The last run. Times are UTC (RFC 3339) or seconds; fields not reached are empty."""
+
+    result: Result
+    started: str
+    boot_id: str = ""
+    action: str = ""
+    reason: str = ""
+    profile: str = ""
+    image: str = ""
+    image_id: str = ""
+    contract: str = ""
+    fingerprint: str = ""
+    findings: tuple[Finding, ...] = ()
+    steps: tuple[Step, ...] = ()
+    seconds: float = 0.0
+    units: dict[str, str] = field(default_factory=dict)
+    #: The kernel arguments that the profile requests (TuneD's bootcmdline).
+    kernel_arguments: tuple[str, ...] = ()
+    #: Attempts that failed before the one that the result is of.
+    attempts: tuple[Attempt, ...] = ()
+    #: What was read back from the host; None where that was not done.
+    values: tuple[Value, ...] | None = None
+    in_force: InForce | None = None
+    #: The workloads that already ran when a profile was first to be applied in this boot.
+    late: tuple[str, ...] = ()
+    deferred: Deferred | None = None
+    #: What others own, and what a guarded run did about it.
+    handover: tuple[HandedOver, ...] = ()
+    #: What the previous profile set and this one does not name.
+    residue: tuple[Residue, ...] = ()
+    #: Where the image came from: store, registry, archive or last-good.
+    image_source: str = ""
+
+    def summary(self) -> str:
+        """The line `Status:` of `systemctl status`."""
+        return " ".join(self._sentence().split())
+
+    def _sentence(self) -> str:
+        worst, more, advice = _worst(self.findings)
+        if self.result is Result.APPLYING:
+            return f"Unfinished: TuneD is applying {self.profile}, or was interrupted doing so"
+        if self.result is Result.FAILED:
+            return f"Failed{worst}{more}{advice}"
+        if self.result is Result.DEFERRED:
+            return f"Deferred: {self.profile} waits for the next boot or a reload: {self.reason}"
+        word = "Applied" if self.result is Result.APPLIED else "Degraded"
+        if self.in_force is not None and self.action != "apply":
+            kept = f"{word}: {self.in_force.profile}, unchanged since {self.in_force.since}"
+            return f"{kept}{worst}{more}{self._waiting()}"
+        late = f"; late: {', '.join(self.late)} already ran" if self.late else ""
+        return f"{word}: {self.profile} in {self.seconds:.2f} s{worst}{more}{late}"
+
+    def _waiting(self) -> str:
+        if self.deferred is None:
+            return ""
+        what = "image" if self.deferred.waits == "image" else "profile"
+        requested = getattr(self.deferred, what)
+        if self.in_force is not None and getattr(self.in_force, what) == requested:
+            changed = f"the content of {what} {requested} has changed"
+            return f"; {changed} and waits for the next boot or a reload"
+        return f"; another {what} waits for the next boot or a reload: {requested}"
+
+
+def _worst(findings: tuple[Finding, ...]) -> tuple[str, str, str]:
+    """The first finding that is not accepted, how many more there are, and what to do."""
+    degrading = [finding for finding in findings if finding.degrades]
+    if not degrading:
+        return "", "", ""
+    more = f" (and {len(degrading) - 1} more)" if len(degrading) > 1 else ""
+    advice = f"; {degrading[0].advice}" if degrading[0].advice else ""
+    return f": {degrading[0].message}", more, advice

@@ -1,0 +1,276 @@
+"""The record of the run that is under way, as far as it has got."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from ocp_tuned_boot.errors import BootError, DeadlineExceeded, HostError, Interrupted
+from ocp_tuned_boot.host.clock import Step
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.record import history, store
+from ocp_tuned_boot.record.amend import without_fallback_image
+from ocp_tuned_boot.record.change import failed_change
+from ocp_tuned_boot.record.model import (
+    Attempt,
+    Decision,
+    Deferred,
+    HandedOver,
+    Hold,
+    InForce,
+    Record,
+    Residue,
+    Value,
+    Waits,
+    Why,
+    now,
+)
+from ocp_tuned_boot.requested import inputs
+from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.tuned.findings import Finding
+from ocp_tuned_boot.tuned.judge import Outcome, Result
+
+log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Takes down what happens, in the order of the boot flow; `write` puts it on disk.
+
+    `started` is monotonic seconds; `steps` is filled while they are done. A change that fails
+    does not undo what is applied: see `change.failed_change`.
+    """
+
+    def __init__(self, paths: Paths, started: float, why: Why = Why.START) -> None:
+        self._paths = paths
+        self._started = started
+        self._why = why
+        boot_id = _boot_id(paths)
+        self._last = store.of_this_boot(paths, boot_id)
+        #: What was applied before this run.
+        self.before = self._last.in_force if self._last else None
+        self._doubts: tuple[Finding, ...] = ()
+        self._record = Record(Result.FAILED, now(), boot_id=boot_id, in_force=self.before)
+        self.steps: list[Step] = []
+        self._seconds: float | None = None
+        #: The result is on disk: from here on it stands, whatever fails afterwards.
+        self.concluded = False
+
+    @property
+    def in_force(self) -> InForce | None:
+        """What is applied."""
+        return self._record.in_force
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The failed attempts of this run."""
+        return self._record.attempts
+
+    # What happens, in order.
+
+    def decided(self, requested: Inputs, decision: Decision, late: Sequence[str] = ()) -> None:
+        """What is requested, and what is to be done about it; `late`: the workloads that run."""
+        self._doubts = requested.doubts
+        self._record = replace(
+            self._record,
+            boot_id=requested.boot_id,
+            action=decision.action.value,
+            reason=decision.reason,
+            profile=requested.profile,
+            image=requested.image,
+            contract=requested.contract,
+            fingerprint=requested.fingerprint,
+            late=tuple(late),
+            deferred=self._deferred(requested, decision.waits),
+        )
+
+    def _deferred(self, requested: Inputs, waits: Waits) -> Deferred | None:
+        if waits is Waits.NOTHING:
+            return None
+        new = Deferred(
+            waits.value, requested.fingerprint, requested.profile, requested.image, now()
+        )
+        known = self._last.deferred if self._last else None
+        same = known is not None and replace(known, since=new.since) == new
+        return known if same else new
+
+    def kept(self) -> None:
+        """Nothing was touched: what is applied stays recorded, with its details."""
+        in_force = self._record.in_force
+        if in_force is None:
+            self._finish(Result.DEFERRED, ())
+            return
+        before = Outcome(in_force.result, in_force.findings)
+        outcome = without_fallback_image(before, in_force.image, self._record.image)
+        in_force = replace(in_force, result=outcome.result, findings=outcome.findings)
+        self._record = replace(self._record, in_force=in_force)
+        self._finish(outcome.result, outcome.findings)
+        self._record = replace(self._record, image=in_force.image, image_id=in_force.image_id)
+        if self._last is not None:
+            self._record = replace(
+                self._record,
+                values=self._last.values,
+                kernel_arguments=self._last.kernel_arguments,
+                handover=self._last.handover,
+                residue=self._last.residue,
+                late=self._last.late,
+            )
+
+    def tuning(self, image: str, image_id: str, source: str) -> None:
+        """TuneD is about to run: from here on nothing is known to be applied, and a run that is
+        killed must not leave a record that says so. Raises `HostError`."""
+        self._record = replace(
+            self._record, image=image, image_id=image_id, image_source=source, in_force=None
+        )
+        store.write(self._paths, replace(self._record, result=Result.APPLYING))
+
+    def attempt_failed(self, kind: str, message: str) -> None:
+        """An attempt has failed; another follows."""
+        attempt = Attempt(time.monotonic() - self._started, kind, message)
+        self._record = replace(self._record, attempts=(*self._record.attempts, attempt))
+
+    def kernel_arguments(self, arguments: tuple[str, ...]) -> None:
+        """The kernel arguments that the profile requests, for whoever sets them (bootcmdline)."""
+        self._record = replace(self._record, kernel_arguments=arguments)
+
+    def handed_over(self, handed: tuple[HandedOver, ...]) -> None:
+        """What others own, and what this run did about it."""
+        # Of several attempts the last one counts.
+        known = {each.key: each for each in (*self._record.handover, *handed)}
+        self._record = replace(self._record, handover=tuple(known.values()))
+
+    def judged(self, outcome: Outcome, holds: tuple[Hold, ...] = ()) -> None:
+        """TuneD has run. `holds`: what systemd keeps open for it."""
+        if outcome.result is Result.FAILED:
+            self._failed(outcome.findings)
+            return
+        self._finish(outcome.result, outcome.findings)
+        done = self._record
+        in_force = InForce(
+            done.boot_id, outcome.result, done.profile, done.image, done.image_id,
+            done.fingerprint, now(), outcome.findings, holds,
+        )  # fmt: skip
+        self._record = replace(done, in_force=in_force)
+
+    def residue(self, residue: tuple[Residue, ...]) -> None:
+        """What was done about settings of the previous profile that this one does not name."""
+        self._record = replace(self._record, residue=residue)
+
+    def checked(self, values: tuple[Value, ...], outcome: Outcome) -> None:
+        """What was read back from the host, and the result with that."""
+        self._record = replace(self._record, values=values)
+        self._amend(outcome)
+
+    def held(self, outcome: Outcome, holds: tuple[Hold, ...]) -> None:
+        """What systemd keeps open for what is applied, and the result with that."""
+        if self._record.in_force is not None:
+            self._record = replace(
+                self._record, in_force=replace(self._record.in_force, holds=holds)
+            )
+        self._amend(outcome)
+
+    def neighbours(self, units: dict[str, str]) -> None:
+        """The states of other units after the run."""
+        self._record = replace(self._record, units=units)
+
+    def failed(self, kind: str, message: str, advice: str = "") -> None:
+        """The run ended before TuneD was judged. What was applied before may still be."""
+        if kind == DeadlineExceeded.kind and self.attempts:
+            # A deadline that passes does not say what the time was spent on.
+            message += f"; the previous attempt failed: {self.attempts[-1].message}"
+        self._failed((Finding(kind, "", message, advice),))
+
+    def interrupted(self) -> None:
+        """The run was ended by a signal."""
+        last, message = self._last, "the run was interrupted by a signal"
+        if last is not None and last.result is Result.FAILED and last.findings:
+            message += f"; the previous run failed: {last.findings[0].message}"
+        self.failed("interrupted", message)
+
+    # On disk.
+
+    def record(self) -> Record:
+        """The record as it stands."""
+        seconds = self._seconds
+        if seconds is None:
+            seconds = time.monotonic() - self._started
+        return replace(self._record, steps=tuple(self.steps), seconds=seconds)
+
+    def write(self) -> Record:
+        """Puts the record on disk. Raises `HostError`."""
+        current = self.record()
+        store.write(self._paths, current)
+        return current
+
+    def conclude(self) -> Record:
+        """Puts the result on disk; from then on it stands. Raises `HostError`."""
+        done = self.write()
+        self.concluded = True
+        return done
+
+    def write_if_possible(self) -> None:
+        """Puts the record of a failed run on disk; the failure is reported, not its own error."""
+        try:
+            self.write()
+        except HostError as error:
+            log.error("%s", error)
+
+    # How the result comes about.
+
+    def _failed(self, findings: tuple[Finding, ...]) -> None:
+        if self._why is not Why.START and self.before is not None:
+            self._record = failed_change(self._record, self.before, findings[0])
+            self._finish(self._record.result, self._record.findings)
+        else:
+            self._finish(Result.FAILED, findings)
+
+    def _amend(self, outcome: Outcome) -> None:
+        in_force = self._record.in_force
+        if in_force is not None:
+            in_force = replace(in_force, result=outcome.result, findings=outcome.findings)
+        self._record = replace(self._record, in_force=in_force)
+        self._judge(outcome.result, outcome.findings)
+
+    def _finish(self, result: Result, findings: tuple[Finding, ...]) -> None:
+        self._seconds = time.monotonic() - self._started
+        self._judge(result, findings)
+
+    def _judge(self, result: Result, findings: tuple[Finding, ...]) -> None:
+        """With what is doubtful about the inputs: it degrades this run, not what is applied."""
+        if self._doubts and result is Result.APPLIED:
+            result = Result.DEGRADED
+        self._record = replace(self._record, result=result, findings=(*self._doubts, *findings))
+
+
+def _boot_id(paths: Paths) -> str:
+    """Empty where it cannot be read: then reading the inputs fails, and reports it."""
+    try:
+        return inputs.boot_id(paths)
+    except BootError:
+        return ""
+
+
+@contextmanager
+def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Iterator[Recorder]:
+    """Around a run: a failure or a signal that ends it is recorded, too."""
+    recorder = Recorder(paths, started, why)
+    try:
+        yield recorder
+    except BootError as error:
+        if recorder.concluded:
+            # The result stands: the clean-up afterwards failed, not the tuning.
+            log.warning("%s", error)
+            return
+        recorder.failed(error.kind, error.message, error.hint)
+        notifier.status(recorder.record().summary())
+        recorder.write_if_possible()
+        history.remember(paths, recorder.record())
+        raise
+    except Interrupted:
+        if not recorder.concluded:
+            recorder.interrupted()
+            recorder.write_if_possible()
+        raise

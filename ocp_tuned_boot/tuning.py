@@ -1,0 +1,53 @@
+"""Running TuneD: alone on the node, and again as long as that may help and there is time."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from ocp_tuned_boot.attempt import Attempting, attempt
+from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host.clock import Deadline, Progress, pauses
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.images.ensure import ImageSession
+from ocp_tuned_boot.record.model import Decision
+from ocp_tuned_boot.record.recorder import Recorder
+from ocp_tuned_boot.requested.config import Config
+from ocp_tuned_boot.requested.inputs import Inputs
+
+log = logging.getLogger(__name__)
+
+_NOT_STOPPED = ("active", "activating", "deactivating", "reloading")
+_TICK = 0.02
+
+
+def run(
+    paths: Paths, config: Config, requested: Inputs, decision: Decision,
+    recorder: Recorder, progress: Progress,
+) -> None:  # fmt: skip
+    """Applies the profile, in as many attempts as it takes. Raises `BootError` when that cannot
+    succeed."""
+    if systemd.running(paths, (systemd.HOST_TUNED,)):
+        with progress.step("host-tuned", "Stopping the host's own TuneD…"):
+            _stop_host_tuned(progress.deadline)
+    session = ImageSession(paths, config.images, requested.image, progress)
+    attempting = Attempting(paths, config, requested, decision, session, recorder, progress)
+    for pause in pauses():
+        failure = attempt(attempting)
+        if failure is None:
+            break
+        recorder.attempt_failed(failure.kind, failure.message)
+        progress.pause(pause, failure.message)
+    recorder.neighbours(systemd.unit_states(systemd.NEIGHBOURS))
+    recorder.write()
+
+
+def _stop_host_tuned(deadline: Deadline) -> None:
+    """It would set other values; and when it exits it takes back what it has set, which may be what
+    we set. Raises `HostError`, `DeadlineExceeded`."""
+    log.warning("%s runs and would set other values; stopping it", systemd.HOST_TUNED)
+    systemd.stop(systemd.HOST_TUNED)
+    # Ask for the unit, not for its processes: it may still have something to do after the last one.
+    while systemd.unit_states((systemd.HOST_TUNED,)).get(systemd.HOST_TUNED) in _NOT_STOPPED:
+        deadline.left()
+        time.sleep(_TICK)
