@@ -3,7 +3,9 @@
 # make test     everything but what takes an emulated machine
 # make slow     that: reboots and power cuts
 # make fuzz     searches, for some half an hour, for what a pod could write to do harm
+# make completion  the completion for bash, from the table of commands
 # make install  everything, as the RPM has it (DESTDIR=); install-data: all but the Python package
+# make uninstall  removes what install of the same tree installs (DESTDIR=)
 # make rpm      source archive, source RPM and RPM, in dist/
 # make release  those, the wheel, the manuals and the checksums
 #
@@ -11,12 +13,14 @@
 # make lies in OCP_TUNED_LAB_CACHE, outside the tree, and is rebuilt when what it is made of changes.
 
 SHELL = /bin/bash
+MAKEFLAGS += --no-print-directory
 DESTDIR ?=
 export OCP_TUNED_LAB_CACHE ?= /var/cache/ocp-tuned-boot-lab
 
-# The environment of the tests, one for each content of pyproject.toml and each release of Debian,
-# and with it of Python. (Python itself cannot be asked: it may not be installed yet.)
-VENV := $(OCP_TUNED_LAB_CACHE)/venv-$(shell cat pyproject.toml /etc/os-release | sha256sum | cut -c1-16)
+# The environment of the tests: what pyproject.toml names, one for each content of it and each
+# release of Debian, and with it of Debian's Python. (Python itself cannot be asked: it may not be
+# installed yet.) The program is not in it: python -m takes that from this tree.
+VENV := $(OCP_TUNED_LAB_CACHE)/python-$(shell cat pyproject.toml /etc/os-release | sha256sum | cut -c1-16)
 PYTEST = $(VENV)/bin/python -m pytest
 
 demo: $(VENV)/done
@@ -30,7 +34,7 @@ test: $(VENV)/done
 	$(MAKE) --jobs=2 other-pythons lab
 
 unit: $(VENV)/done
-	$(PYTEST) tests
+	$(PYTEST) $(TESTS)
 
 other-pythons: unit
 	nice $(VENV)/bin/python -m tests.on_every_python
@@ -48,19 +52,27 @@ fuzz: $(VENV)/done
 	HYPOTHESIS_PROFILE=long nice -n 19 $(PYTEST) --hypothesis-show-statistics \
 	    tests/unit/test_untrusted.py tests/unit/test_memory.py
 
-$(VENV)/done: tests/lab/packages.txt
-	apt-get update -q
-	grep -v '^#' tests/lab/packages.txt | xargs apt-get install -qy --no-install-recommends
-	python3 -m venv --clear $(VENV)
-	$(VENV)/bin/pip install -q --editable '.[test,lint]'
+completion: $(VENV)/done
+	$(VENV)/bin/python packaging/completion.py > packaging/completions/ocp-tuned-boot.new
+	mv packaging/completions/ocp-tuned-boot.new packaging/completions/ocp-tuned-boot
+
+# The environment may be in the cache already when this machine has none of the packages.
+$(VENV)/done: | packages
+	/usr/bin/python3 -m venv --clear $(VENV)
+	$(VENV)/bin/pip install -q $$(/usr/bin/python3 -B tests/requirements.py test lint)
 	touch $@
+
+packages:
+	packages=$$(grep -v '^#' tests/lab/packages.txt); \
+	if dpkg-query --show --showformat='$${db:Status-Status}\n' $$packages 2>&1 | grep -qvx installed; \
+	then apt-get update -q && apt-get install -qy --no-install-recommends $$packages; fi
 
 install: install-python install-data
 
 # With the distribution's own setuptools and installer: no pip, no network. Debian's layout is
 # asked for by name; elsewhere the variable means nothing.
 install-python:
-	rm -rf build/wheel && mkdir -p build/wheel
+	rm -rf build/lib build/wheel && mkdir -p build/wheel
 	python3 -W ignore -c 'from setuptools import build_meta; build_meta.build_wheel("build/wheel")'
 	DEB_PYTHON_INSTALL_LAYOUT=deb_system python3 -m installer --destdir=$(DESTDIR)/ build/wheel/*.whl
 
@@ -75,6 +87,18 @@ install-data:
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man5 man/*.5
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man8 man/*.8
 	install -d -m 0755 $(DESTDIR)/usr/share/ocp-tuned-boot/images $(DESTDIR)/etc/ocp-tuned-boot/boot.conf.d
+
+# install itself tells what it installs. Of directories only ours are removed, and only if nothing
+# else is in them.
+uninstall:
+	rm -rf build/installed
+	$(MAKE) install DESTDIR=$(CURDIR)/build/installed
+	cd build/installed && find . ! -type d -printf '$(DESTDIR)/%P\0' | xargs -0 rm -f --
+	cd build/installed && find . -depth -type d -path '*/ocp[-_]tuned*' -printf '$(DESTDIR)/%P\0' | \
+	    while read -rd '' folder; do \
+	        rm -rf "$$folder/__pycache__"; \
+	        [ ! -d "$$folder" ] || rmdir --ignore-fail-on-non-empty "$$folder"; \
+	    done
 
 # Of what is committed; all dates in it are the commit's, so that two builds are the same bytes.
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ocp_tuned_boot/__init__.py)
@@ -112,4 +136,5 @@ release:
 clean:
 	rm -rf build dist
 
-.PHONY: demo shell test unit other-pythons lab slow fuzz install install-python install-data source rpm release clean
+.PHONY: demo shell test unit other-pythons lab slow fuzz packages completion install install-python install-data \
+    uninstall source rpm release clean

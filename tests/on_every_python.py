@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from tests.lab import cache, debian, product
+from tests import requirements
+from tests.lab import cache, debian, mounts, product
 
 TREE = Path(__file__).parent.parent
 VERSIONS = ("3.9", "3.10", "3.11", "3.12")
@@ -47,46 +52,51 @@ def interpreter(version: str) -> Path | None:
     return None
 
 
-def requirements() -> str:
-    """What decides the content of an environment."""
-    return hashlib.sha256((TREE / "pyproject.toml").read_bytes()).hexdigest()[:16]
+def passes(python: Path | None, version: str) -> bool:
+    with nullcontext(on_this_machine(python, version)) if python else in_bullseye() as command:
+        return subprocess.run(command, check=False, cwd=TREE).returncode == 0
 
 
 def on_this_machine(python: Path, version: str) -> list[str]:
     """The command that runs the tests on an interpreter of this machine."""
-    venv = cache.directory() / f"venv-{version}-{requirements()}"
+    needed = requirements.of("test")
+    content = hashlib.sha256(json.dumps([str(python), needed]).encode()).hexdigest()[:16]
+    venv = cache.directory() / f"python-{version}-{content}"
     if not (venv / "done").exists():
         subprocess.run([python, "-m", "venv", "--clear", venv], check=True)
-        install = ("-m", "pip", "install", "-q", "--editable", f"{TREE}[test]")
-        subprocess.run([venv / "bin/python", *install], check=True)
+        subprocess.run([venv / "bin/python", "-m", "pip", "install", "-q", *needed], check=True)
         (venv / "done").touch()
     return [str(venv / "bin/python"), *PYTEST]
 
 
-def in_bullseye() -> list[str]:
-    """The command that runs the tests on Debian bullseye's 3.9."""
-    root = cache.entry("python39", [dataclasses.asdict(BULLSEYE), requirements()], _bullseye)
-    _copy_tree(root)
-    return [*debian.inside(root, "/tree"), "/venv/bin/python", *PYTEST]
+@contextmanager
+def in_bullseye() -> Iterator[list[str]]:
+    """The command that runs the tests on Debian bullseye's 3.9, on a copy of the tree."""
+    needed = requirements.of("test")
+    root = cache.entry(
+        "python39", [dataclasses.asdict(BULLSEYE), needed], lambda target: _bullseye(target, needed)
+    )
+    with tempfile.TemporaryDirectory(dir=cache.directory()) as folder:
+        upper, work, merged = (Path(folder, name) for name in ("upper", "work", "merged"))
+        for each in (upper, work, merged):
+            each.mkdir()
+        mounts.overlay([root], upper, work, merged)
+        try:
+            product.copy_tree(merged / "tree")
+            yield [*debian.inside(merged, "/tree"), "/venv/bin/python", *PYTEST]
+        finally:
+            mounts.unmount(merged)
 
 
-def _bullseye(root: Path) -> None:
+def _bullseye(root: Path, needed: list[str]) -> None:
     debian.bootstrap(BULLSEYE, root, "directory")
     for name in ("resolv.conf", "ssl/certs/ca-certificates.crt"):
         shutil.copyfile(f"/etc/{name}", root / "etc" / name)
-    _copy_tree(root)
-    subprocess.run([*debian.inside(root, "/tree"), "python3", "-m", "venv", "/venv"], check=True)
-    # Bullseye's own pip is too old for --editable without a setup.py.
-    for what in (["--upgrade", "pip"], ["--editable", "/tree[test]"]):
+    subprocess.run([*debian.inside(root), "python3", "-m", "venv", "/venv"], check=True)
+    for what in (["--upgrade", "pip"], needed):
         install = ["/venv/bin/python", "-m", "pip", "install", "-q", *what]
-        subprocess.run([*debian.inside(root, "/tree"), *install], check=True)
+        subprocess.run([*debian.inside(root), *install], check=True)
     (root / "etc/resolv.conf").unlink()
-
-
-def _copy_tree(root: Path) -> None:
-    for name in ("ocp_tuned_boot", "tests"):
-        shutil.rmtree(root / "tree" / name, ignore_errors=True)
-    product.copy_tree(root / "tree")
 
 
 def main() -> int:
@@ -99,8 +109,7 @@ def main() -> int:
             print(f"Python {version}: not on this machine", flush=True)
             continue
         print(f"Python {version}:", flush=True)
-        command = on_this_machine(python, version) if python else in_bullseye()
-        if subprocess.run(command, check=False, cwd=TREE).returncode:
+        if not passes(python, version):
             failed.append(version)
     if failed:
         print(f"failed on Python {', '.join(failed)}")

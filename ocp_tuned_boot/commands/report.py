@@ -77,6 +77,11 @@ def status_text(done: Record | None, now: Now) -> str:
     return "\n".join(lines)
 
 
+def status_json(done: Record | None, now: Now) -> str:
+    """The same for programs."""
+    return json.dumps({"record": asdict(done) if done else None, **now.content()}, indent=2)
+
+
 def _held(now: Now) -> Iterator[str]:
     for state in now.holds:
         yield f"  hold         {state.words}"
@@ -157,6 +162,16 @@ def drift_text(found: Drift) -> str:
     counted = f"{len(found.drifted)} of {found.compared} settings differ from what was applied"
     lines = [f"{counted}, {owned} of them handed over" if owned else counted]
     return "\n".join([*lines, *(f"  {_drifted(each)}" for each in found.drifted)])
+
+
+def drift_json(found: Drift) -> str:
+    """The same for programs."""
+    return json.dumps(asdict(found), indent=2)
+
+
+def rows_json(rows: Sequence[Boot | Listed]) -> str:
+    """Images or boots, for programs."""
+    return json.dumps([asdict(row) for row in rows], indent=2)
 
 
 def images_text(rows: Sequence[Listed]) -> str:

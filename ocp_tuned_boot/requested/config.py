@@ -1,13 +1,13 @@
 """`boot.conf`: vendor default, admin's file and drop-ins → one frozen `Config`.
 
-Each file is checked on its own, so that an error can name it; then they are laid over each
-other, later wins. What a file leaves out comes from the configspec below, which is the one
-place for names, types, ranges and defaults.
+The dataclasses below are the table of all keys: section, name, type, limits, default and what the
+key is for. Parsing, errors and defaults come from it, and tests compare it with packaging/boot.conf
+and boot.conf(5). Each file is checked by itself, so that an error can name it; then they are laid
+over each other, later wins.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -15,50 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configobj import ConfigObj, ConfigObjError, flatten_errors
-from configobj.validate import Validator, VdtTypeError, is_float
+from configobj import ConfigObj, ConfigObjError
 
 from ocp_tuned_boot.errors import ConfigurationError, HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.requested.inputs import parse_image_reference, parse_profile_name
-from ocp_tuned_boot.tuned.findings import KINDS
-
-# What irqbalance and the CNI own. To set ip_forward is also to set accept_redirects
-# (ip-sysctl in the kernel's networking documentation).
-_FILES = "/etc/sysconfig/irqbalance, /proc/irq/default_smp_affinity, /proc/irq/*/smp_affinity"
-_SYSCTLS = (
-    "net.ipv4.ip_forward, net.ipv4.conf.*.forwarding, net.ipv4.conf.*.accept_redirects, "
-    "net.ipv6.conf.*.forwarding"
-)
-
-SPEC = f"""
-[tuning]
-image = string(default='')
-profile = string(default='')
-contract = option('tuned', 'operand', default='tuned')
-timeout = seconds(min=5, max=3600, default=90)
-tuned_timeout = seconds(min=1, max=3600, default=60)
-gate = option('open', 'closed', default='open')
-accept = string(default='')
-on_change = option('next-boot', 'apply', default='next-boot')
-late = option('apply', 'defer', default='apply')
-
-[handover]
-files = string(default='{_FILES}')
-sysctls = string(default='{_SYSCTLS}')
-sysctl_d = option('yes', 'no', default='yes')
-
-[image]
-pull = option('missing', 'newer', 'never', default='missing')
-fallback = option('last-good', 'none', default='last-good')
-keep = integer(min=1, max=20, default=2)
-require_digest = option('yes', 'no', default='no')
-store = option('shared', 'own', default='shared')
-
-[podman]
-socket = string(default='')
-"""
+from ocp_tuned_boot.requested import keys
+from ocp_tuned_boot.requested.keys import choice, key, number, yes_or_no
 
 #: Where our own Podman services listen (units/ocp-tuned-podman*.socket), by the store they have.
 SOCKETS = {
@@ -66,54 +29,101 @@ SOCKETS = {
     "own": Path("/run/ocp-tuned-boot/podman-own.sock"),
 }
 
-#: The spec's types, in the words an admin reads in an error.
-_EXPECTED = {
-    "image": "an image reference",
-    "profile": "a profile name",
-    "contract": "'tuned' or 'operand'",
-    "timeout": "a number of seconds from 5 to 3600",
-    "tuned_timeout": "a number of seconds from 1 to 3600",
-    "gate": "'open' or 'closed'",
-    "accept": "a list of <kind>:<subject>, …",
-    "on_change": "'next-boot' or 'apply'",
-    "late": "'apply' or 'defer'",
-    "files": "a list of absolute paths, …",
-    "sysctls": "a list of sysctl keys, …",
-    "sysctl_d": "'yes' or 'no'",
-    "pull": "'missing', 'newer' or 'never'",
-    "fallback": "'last-good' or 'none'",
-    "keep": "a number of images from 1 to 20",
-    "require_digest": "'yes' or 'no'",
-    "store": "'shared' or 'own'",
-    "socket": "the absolute path of a unix socket",
-}
-
-
-#: What an item of the hand-over list looks like.
-_OWNED = {
-    "files": r"(?!.*/\.\.?(/|$))(/[^/]+)+",
-    "sysctls": r"[\w*?\[\]!-]+([./][\w*?\[\]!-]+)+",
-}
-
 
 @dataclass(frozen=True)
-class Owners:
-    """What others own once workloads run: files and sysctls, with wildcards; `sysctl_d`: and all
-    that the host's sysctl.d sets."""
+class Tuning:
+    """Section [tuning]. Times are in seconds."""
 
-    files: tuple[str, ...] = ()
-    sysctls: tuple[str, ...] = ()
-    sysctl_d: bool = False
+    image: str = key(
+        "", keys.image(),
+        "The image that contains TuneD; used if /var/lib/ocp-tuned/image.env does not exist.",
+    )  # fmt: skip
+    profile: str = key(
+        "", keys.profile(),
+        "The profile to apply; used if /var/lib/ocp-tuned/recommend.d/50-openshift.conf does not "
+        "exist.",
+    )  # fmt: skip
+    contract: str = key(
+        "tuned", choice("tuned", "operand"),
+        "Controls which program of the image is run.",
+    )  # fmt: skip
+    timeout: float = key(
+        90.0, number(float, "seconds", 5, 3600),
+        "The time from the start of ocp-tuned-boot until the profile must be applied.",
+    )  # fmt: skip
+    tuned_timeout: float = key(
+        60.0, number(float, "seconds", 1, 3600),
+        "The time that TuneD may run.",
+    )  # fmt: skip
+    gate: str = key(
+        "open", choice("open", "closed"),
+        "Controls whether units ordered after ocp-tuned.service start when the profile cannot be "
+        "applied.",
+    )  # fmt: skip
+    accept: tuple[tuple[str, str], ...] = key(
+        (), keys.findings(),
+        "Findings that are known and accepted on this node.",
+    )  # fmt: skip
+    on_change: str = key(
+        "next-boot", choice("next-boot", "apply"),
+        "Controls when a changed profile is applied if a profile is already applied in this boot "
+        "and the unit is not reloaded.",
+    )  # fmt: skip
+    late: str = key(
+        "apply", choice("apply", "defer"),
+        "Controls whether the first run of a boot applies the profile if the kubelet or a "
+        "container runtime is already running.",
+    )  # fmt: skip
+
+
+# Writing ip_forward also changes accept_redirects (ip-sysctl in the kernel's networking
+# documentation), so both belong to the CNI.
+@dataclass(frozen=True)
+class Owners:
+    """Section [handover]: what others own once workloads run."""
+
+    files: tuple[str, ...] = key(
+        ("/etc/sysconfig/irqbalance", "/proc/irq/default_smp_affinity",
+         "/proc/irq/*/smp_affinity"),
+        keys.items("absolute paths", r"(?!.*/\.\.?(/|$))(/[^/]+)+"),
+        "Files owned by CRI-O, irqbalance, the CNI or the administrator once workloads run.",
+    )  # fmt: skip
+    sysctls: tuple[str, ...] = key(
+        ("net.ipv4.ip_forward", "net.ipv4.conf.*.forwarding", "net.ipv4.conf.*.accept_redirects",
+         "net.ipv6.conf.*.forwarding"),
+        keys.items("sysctl keys", r"[\w*?\[\]!-]+([./][\w*?\[\]!-]+)+"),
+        "Sysctls owned by CRI-O, the CNI or the administrator once workloads run.",
+    )  # fmt: skip
+    sysctl_d: bool = key(
+        True, yes_or_no(),
+        "Controls whether all sysctls set in the host's sysctl.d belong to this list.",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Images:
-    """How the image is had. `keep`: so many of those that this program has brought stay."""
+    """Section [image]."""
 
-    pull: str = "missing"
-    fallback: str = "last-good"
-    keep: int = 2
-    require_digest: bool = False
+    pull: str = key(
+        "missing", choice("missing", "newer", "never"),
+        "Controls when the image is pulled.",
+    )  # fmt: skip
+    fallback: str = key(
+        "last-good", choice("last-good", "none"),
+        "Controls what is used instead if the requested image is not available.",
+    )  # fmt: skip
+    keep: int = key(
+        2, number(int, "images", 1, 20),
+        "The number of images pulled by ocp-tuned-boot that remain on the node.",
+    )  # fmt: skip
+    require_digest: bool = key(
+        False, yes_or_no(),
+        "Controls whether the image must be requested by its digest.",
+    )  # fmt: skip
+    store: str = key(
+        "shared", choice("shared", "own"),
+        "Controls where images are stored.",
+    )  # fmt: skip
 
     def check(self, reference: str) -> None:
         """Raises `ConfigurationError` for an image that boot.conf does not let run."""
@@ -124,181 +134,93 @@ class Images:
                 "Name it by its digest (ocp-tuned-boot image stage), or change boot.conf.",
             )
 
-    store: str = "shared"
+
+@dataclass(frozen=True)
+class Service:
+    """Section [podman]."""
+
+    socket: str = key(
+        "", keys.socket(),
+        "The socket of another podman system service, used instead of the one of this package.",
+    )  # fmt: skip
+
+
+SECTIONS: Mapping[str, type] = {
+    "tuning": Tuning,
+    "handover": Owners,
+    "image": Images,
+    "podman": Service,
+}
 
 
 @dataclass(frozen=True)
-class Config:
-    """What `boot.conf` says, checked. Times are seconds; boot.conf(5) has the meanings."""
+class Config(Tuning):
+    """What `boot.conf` says, checked: the keys of [tuning], and the other sections."""
 
-    image: str
-    profile: str
-    contract: str
-    timeout: float
-    tuned_timeout: float
-    gate: str
-    #: Findings that this site knows: kind, and subject with wildcards.
-    accept: tuple[tuple[str, str], ...]
-    #: What becomes of changed profiles in a boot that has one in force, without a reload.
-    on_change: str
-    #: What becomes of a first run that finds workloads running.
-    late: str
-    handover: Owners
-    images: Images
-    socket: Path
+    handover: Owners = Owners()
+    images: Images = Images()
+    service: Service = Service()
+
+    @property
+    def socket(self) -> Path:
+        """Where Podman listens: on what boot.conf names, else on our own socket for the store."""
+        return Path(self.service.socket or SOCKETS[self.images.store])
 
 
 def parse(layers: Iterable[tuple[str, str]]) -> Config:
     """Merges `(file name, text)` pairs, later ones winning. Raises `ConfigurationError`."""
-    merged = ConfigObj(configspec=SPEC.splitlines(), interpolation=False, list_values=False)
+    said: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for name, text in layers:
-        merged.merge(_layer(name, text))
-    merged.validate(_validator())
-    tuning, handover, image = merged["tuning"], merged["handover"], merged["image"]
+        for section, values in _layer(name, text).items():
+            said[section].update(values)
     return Config(
-        image=tuning["image"],
-        profile=tuning["profile"],
-        contract=tuning["contract"],
-        timeout=tuning["timeout"],
-        tuned_timeout=tuning["tuned_timeout"],
-        gate=tuning["gate"],
-        accept=parse_accept(tuning["accept"], "accept"),
-        on_change=tuning["on_change"],
-        late=tuning["late"],
-        handover=Owners(
-            tuple(_items(handover["files"])),
-            tuple(_items(handover["sysctls"])),
-            handover["sysctl_d"] == "yes",
-        ),
-        images=Images(
-            image["pull"],
-            image["fallback"],
-            image["keep"],
-            image["require_digest"] == "yes",
-            image["store"],
-        ),
-        socket=Path(merged["podman"]["socket"] or SOCKETS[image["store"]]),
+        **said["tuning"],
+        handover=Owners(**said["handover"]),
+        images=Images(**said["image"]),
+        service=Service(**said["podman"]),
     )
 
 
-def _layer(name: str, text: str) -> dict[str, Any]:
-    """One file as plain text values, after it has been checked against the spec by itself."""
+def _layer(name: str, text: str) -> dict[str, dict[str, Any]]:
+    """The checked values of one file, by section and key."""
     try:
-        said = ConfigObj(text.splitlines(), interpolation=False, list_values=False)
+        sections = ConfigObj(text.splitlines(), interpolation=False, list_values=False)
     except ConfigObjError as error:
         first = error.errors[0] if getattr(error, "errors", None) else error
         raise ConfigurationError(
             f"{name}: line {first.line_number}: found {first.line!r}, "
             f"expected '[section]' or 'key = value', each once ({first})"
         ) from error
-    values: dict[str, Any] = {
-        section: {key: _unquoted(value) for key, value in keys.items()}
-        if isinstance(keys, Mapping)
-        else keys
-        for section, keys in said.items()
-    }
-    checked = ConfigObj(values, configspec=SPEC.splitlines(), interpolation=False)
-    _refuse_unknown(name, values, checked.configspec)
-    for sections, key, problem in flatten_errors(
-        checked, checked.validate(_validator(), preserve_errors=True)
-    ):
-        section = "/".join(sections)
-        found = values.get(section, {}).get(key)
+    return {section: _section(name, section, said) for section, said in sections.items()}
+
+
+def _section(name: str, section: str, said: Any) -> dict[str, Any]:
+    known = ", ".join(f"[{each}]" for each in SECTIONS)
+    if not isinstance(said, Mapping):
         raise ConfigurationError(
-            f"{name}: [{section}] {key}: found {found!r}, expected {_EXPECTED[key]} ({problem})"
+            f"{name}: found the key {section!r} before any section, "
+            f"expected one of the sections {known}"
         )
-    _check_meaning(name, values)
+    if section not in SECTIONS:
+        raise ConfigurationError(f"{name}: found the section [{section}], expected one of {known}")
+    rows = keys.of(SECTIONS[section])
+    values = {}
+    for each, text in said.items():
+        what = "section" if isinstance(text, Mapping) else "key"
+        if each not in rows or what == "section":
+            raise ConfigurationError(
+                f"{name}: [{section}]: found the {what} {each!r}, "
+                f"expected one of the keys {', '.join(rows)}"
+            )
+        values[each] = rows[each].kind.parse(_unquoted(text), f"{name}: [{section}] {each}")
     return values
 
 
-def _validator() -> Validator:
-    return Validator({"seconds": _is_seconds})
-
-
-def _is_seconds(value: Any, min: Any = None, max: Any = None) -> float:  # noqa: A002
-    """configobj's float, but that `nan` is inside of every range."""
-    seconds = float(is_float(value, min, max))
-    if math.isnan(seconds):
-        raise VdtTypeError(value)
-    return seconds
-
-
-def _unquoted(value: Any) -> Any:
+def _unquoted(text: str) -> str:
     """`'text'` and `"text"` mean text; configobj does this only where it also makes lists."""
-    if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        return value[1:-1]
-    return value
-
-
-def _refuse_unknown(name: str, said: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
-    for section, keys in said.items():
-        if not isinstance(keys, Mapping):
-            raise ConfigurationError(
-                f"{name}: found the key {section!r} before any section, "
-                f"expected one of the sections {_listed(spec)}"
-            )
-        if section not in spec:
-            raise ConfigurationError(
-                f"{name}: found the section [{section}], expected one of {_listed(spec)}"
-            )
-        for key, value in keys.items():
-            if key not in spec[section] or isinstance(value, Mapping):
-                what = "section" if isinstance(value, Mapping) else "key"
-                raise ConfigurationError(
-                    f"{name}: [{section}]: found the {what} {key!r}, "
-                    f"expected one of the keys {', '.join(spec[section])}"
-                )
-
-
-def _listed(spec: Mapping[str, Any]) -> str:
-    return ", ".join(f"[{section}]" for section in spec)
-
-
-def _check_meaning(name: str, values: Mapping[str, Any]) -> None:
-    """What a configspec cannot say."""
-    tuning = values.get("tuning", {})
-    if tuning.get("image"):
-        parse_image_reference(tuning["image"], f"{name}: [tuning] image")
-    if tuning.get("profile"):
-        parse_profile_name(tuning["profile"], f"{name}: [tuning] profile")
-    parse_accept(tuning.get("accept", ""), f"{name}: [tuning] accept")
-    for key, pattern in _OWNED.items():
-        for item in _items(values.get("handover", {}).get(key, "")):
-            if not re.fullmatch(pattern, item):
-                raise ConfigurationError(
-                    f"{name}: [handover] {key}: found {item!r}, expected {_EXPECTED[key]}"
-                )
-    socket = values.get("podman", {}).get("socket", "")
-    if socket and not socket.startswith("/"):
-        raise ConfigurationError(
-            f"{name}: [podman] socket: found {socket!r}, expected {_EXPECTED['socket']}"
-        )
-
-
-def _items(text: str) -> list[str]:
-    """The parts of a list with commas."""
-    return [item for item in (part.strip() for part in text.split(",")) if item]
-
-
-def parse_accept(text: str, where: str) -> tuple[tuple[str, str], ...]:
-    """The pairs in `<kind>:<subject>, …`; `where` begins the error. A kind has to be one that may
-    be accepted, and a subject more than wildcards: those would hide what nobody has seen yet."""
-    pairs = []
-    for item in _items(text):
-        kind, colon, subject = item.partition(":")
-        acceptable = sorted(name for name, it in KINDS.items() if it.acceptable)
-        if not colon or kind not in acceptable:
-            raise ConfigurationError(
-                f"{where}: found {item!r}, expected <kind>:<subject> "
-                f"with one of the kinds {', '.join(acceptable)}"
-            )
-        if not subject.strip("*?[]!-. /"):
-            raise ConfigurationError(
-                f"{where}: found {item!r}, expected a subject that names something: "
-                "a wildcard over everything would hide what nobody has seen yet"
-            )
-        pairs.append((kind, subject))
-    return tuple(pairs)
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    return text
 
 
 def gate(paths: Paths, override: Path | None = None) -> str:

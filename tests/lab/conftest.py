@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,11 @@ import pytest
 from tests.lab import host as hosts
 from tests.lab.host import KNOB_FILE, Host
 from tests.lab.node import Node
+
+# A shell starts what is to run in the background with SIGINT ignored, and each process passes that
+# on. The tests send it to processes that must not ignore it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +19,9 @@ _TRACES = (
     "etc/resolv.conf", "etc/hostname", "var/lib/apt/lists/*", "var/cache/*", "var/log/*",
 )  # fmt: skip
 
-# mmdebstrap mounts into the root it makes. In namespaces of its own those mounts, and its
-# processes, end with it, also when this process is killed.
-_ALONE = (
+#: The start of a command line for what mounts. In namespaces of its own those mounts, and its
+#: processes, end with it, also when this process is killed.
+ALONE = (
     "setpriv", "--pdeathsig", "KILL",
     "unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child",
 )  # fmt: skip
@@ -46,11 +45,11 @@ def bootstrap(recipe: Recipe, target: Path, form: str) -> None:
         sources = Path(folder, "sources")
         sources.write_text(aptsources.for_suite(recipe.suite))
         command = [
-            *_ALONE, "mmdebstrap", "--quiet", "--mode=root",
+            *ALONE, "mmdebstrap", "--quiet", "--mode=root",
             f"--format={form}", f"--variant={recipe.variant}",
             f"--include={','.join(recipe.packages)}",
             '--aptopt=Apt::Install-Recommends "false"',
-            *_date_checks(),
+            *(f"--aptopt={line}" for line in date_checks()),
             *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT),
             *(f"--customize-hook={hook}" for hook in hooks),
             recipe.suite, str(target), str(sources),
@@ -68,11 +67,11 @@ def inside(root: Path, folder: str = "/") -> list[str]:
             "sh", "-c", 'mount -t sysfs sysfs /sys && exec "$@"', "sh"]  # fmt: skip
 
 
-def _date_checks() -> Sequence[str]:
-    """As this machine's apt checks the archive's dates: its mirror may be a frozen one."""
+def date_checks() -> list[str]:
+    """How this machine's apt checks the archive's dates: its mirror may be a frozen one."""
     dump = subprocess.run(["apt-config", "dump"], check=True, stdout=subprocess.PIPE, text=True)
     return [
-        f"--aptopt={line}"
+        line
         for line in dump.stdout.splitlines()
         if line.startswith(("Acquire::Check-Valid-Until ", "Acquire::Check-Date "))
     ]

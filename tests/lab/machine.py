@@ -106,12 +106,7 @@ class Machine:
         ).returncode
 
     def _inside(self, group: str) -> list[str]:
-        return [
-            *self.cgroup.entering(group),
-            # A shell ignores it in what it starts in the background, this test run perhaps.
-            "env", "--default-signal=INT",
-            "nsenter", f"--target={self.leader}", "--all",
-        ]  # fmt: skip
+        return [*self.cgroup.entering(group), "nsenter", f"--target={self.leader}", "--all"]
 
     def power_off(self, timeout: float) -> None:
         """An orderly shutdown. Raises `TimeoutError`, and then the machine still runs."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def tmpfs(point: Path) -> None:
-    """Memory, up to two gigabytes of it when it is written to."""
-    _mount("tmpfs", "mode=0755,size=2g", point)
+def tmpfs(point: Path, size: str = "2g") -> None:
+    """Memory, up to this much of it when it is written to."""
+    _mount("tmpfs", f"mode=0755,size={size}", point)
 
 
 def overlay(lower: Sequence[Path], upper: Path, work: Path, point: Path) -> None:

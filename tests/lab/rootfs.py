@@ -76,10 +76,12 @@ _MASKED = (
     "sys-kernel-tracing.mount",
 )  # fmt: skip
 
+# systemd-sysctl works as on any node, on files of the tests: Debian's own would set values of the
+# host's kernel.
+_NO_SYSCTL = 'rm -f "$1"/usr/lib/sysctl.d/*.conf "$1"/etc/sysctl.d/*.conf "$1"/etc/sysctl.conf'
+
 _HOOKS = (
-    # systemd-sysctl works as on any node, on files of the tests: Debian's own would set values
-    # of the host's kernel.
-    'rm -f "$1"/usr/lib/sysctl.d/*.conf "$1"/etc/sysctl.d/*.conf "$1"/etc/sysctl.conf',
+    _NO_SYSCTL,
     # podman.service is started by its socket, as on a node.
     'systemctl --root="$1" --quiet disable podman.service docker-registry.service',
     'systemctl --root="$1" --quiet enable podman.socket',
@@ -100,6 +102,12 @@ def base_root(suite: str) -> Path:
         configure(target, FILES, _MASKED)
 
     return cache.entry(f"root-{suite}", ingredients, build)
+
+
+def as_node(root: Path) -> None:
+    """Configures a root filesystem that was not made here as the lab's nodes are."""
+    subprocess.run(["sh", "-c", _NO_SYSCTL, "sh", root], check=True)
+    configure(root, FILES, _MASKED)
 
 
 def _packages(suite: str) -> tuple[str, ...]:

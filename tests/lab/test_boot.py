@@ -85,6 +85,24 @@ def test_with_a_failing_profile_the_unit_fails_and_the_kubelet_starts(
         assert property_of(node, "kubelet.service", "ActiveState") == "active"
 
 
+@pytest.mark.parametrize("suite", SUITES)
+def test_systemd_shows_what_failed_by_the_name_of_the_exit_status(suite: str) -> None:
+    conf = "/etc/ocp-tuned-boot/boot.conf"
+
+    def without_podman(node: Node) -> None:
+        furnish(node)
+        node.write(conf, "[tuning]\ntimeout = 5\n[podman]\nsocket = /run/nowhere.sock\n")
+
+    def shown(node: Node) -> str:
+        return node.run("systemctl", "status", "ocp-tuned.service", check=False).stdout
+
+    with booted(suite, without_podman) as node:
+        assert "status=69/UNAVAILABLE" in shown(node)
+        node.write(conf, "[tuning]\ntimeout = soon\n")
+        node.run("systemctl", "restart", "ocp-tuned.service", check=False)
+        assert "status=78/CONFIG" in shown(node)
+
+
 @pytest.mark.parametrize("how", get_args(Relation))
 def test_a_kubelet_that_follows_the_target_in_any_way_finds_the_values(how: Relation) -> None:
     def prepare(node: Node) -> None:

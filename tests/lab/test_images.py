@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -77,7 +78,7 @@ def test_an_image_that_is_made_for_another_layout_is_never_started(host: Host) -
     host.write("var/lib/ocp-tuned/image.env", "NTO_IMAGE=localhost/labelled\n")
     for command in (("image", "stage", "localhost/labelled"), ("apply",)):
         done = host.run(*command)
-        assert done.returncode == 5
+        assert done.returncode == os.EX_NOINPUT
         assert "localhost/labelled is made for layout 2" in done.stderr
     assert host.knob() == "60"
     assert not host.status()["steps"] or "tuned" not in [
@@ -91,7 +92,7 @@ def test_an_image_without_tuned_is_never_started(host: Host) -> None:
     )
     host.write("var/lib/ocp-tuned/image.env", "NTO_IMAGE=localhost/empty\n")
     done = host.run("apply")
-    assert done.returncode == 5
+    assert done.returncode == os.EX_NOINPUT
     assert "localhost/empty has no /usr/sbin/tuned, which contract = tuned starts" in done.stderr
     assert host.knob() == "60"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 
@@ -61,6 +62,6 @@ def test_situation(parts: tuple[Node, str, str], name: str) -> None:
         assert found == expected, host.messages()
     assert status["result"] == ("applied" if old else situation.result)
     assert done.returncode == {"applied": 0, "degraded": 0, "failed": 1}[status["result"]] or (
-        name in ("hang", "killed") and done.returncode == 3
+        name in ("hang", "killed") and done.returncode == os.EX_TEMPFAIL
     )
     host.nothing_is_left()

@@ -92,7 +92,7 @@ def test_bad_input_is_told_with_the_files_name_and_recorded(
         path.write_bytes(content)
     for command in ("plan", "apply"):
         done = run(root, command)
-        assert done.returncode == 2
+        assert done.returncode == os.EX_CONFIG
         first = done.stderr.splitlines()[0]
         assert first.startswith(f"ocp-tuned-boot: {path}: ")
         assert message in first
@@ -104,7 +104,7 @@ def test_bad_input_is_told_with_the_files_name_and_recorded(
     assert message in recorded.findings[0].message
     # status says it again, with the same exit status.
     shown = run(root, "status")
-    assert shown.returncode == 2
+    assert shown.returncode == os.EX_CONFIG
     assert message in shown.stdout
 
 
@@ -125,11 +125,11 @@ def test_podman_that_is_not_there_or_refuses(root: Path, listening: bool) -> Non
         (root / CONF).parent.mkdir(parents=True)
         (root / CONF).write_text(f"[tuning]\ntimeout = 5\n[podman]\nsocket = {path}\n")
         done = run(root, "apply")
-    assert done.returncode == 4
+    assert done.returncode == os.EX_UNAVAILABLE
     words = "Connection refused" if listening else "No such file or directory"
     assert f"ocp-tuned-boot: cannot reach Podman at {path}: {words}" in done.stderr
     assert "systemctl status 'ocp-tuned-podman*.socket'" in done.stderr
-    assert run(root, "status").returncode == 4
+    assert run(root, "status").returncode == os.EX_UNAVAILABLE
     # It might have come: it was tried again, each time with a longer pause, while that made sense.
     recorded = record.read(Paths(root))
     assert recorded is not None
@@ -148,20 +148,40 @@ def in_force(root: Path) -> InForce:
     return done
 
 
-KEPT = """
+LOADED = """
 import sys
 from ocp_tuned_boot import cli
-status = cli.main(["--root", sys.argv[1], "apply"])
-print(status, sorted({"podman", "requests", "urllib3"} & set(sys.modules)))
+status = cli.main(["--root", *sys.argv[1:]])
+print(status, *sorted(sys.modules))
 """
+
+
+def loaded(root: Path, command: str) -> set[str]:
+    """The modules that a command has loaded when it is done."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, str(root), command],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    status, *modules = done.stdout.splitlines()[-1].split()
+    assert status == "0", done.stderr
+    return set(modules)
+
+
+HTTP = {"podman", "requests", "urllib3"}
+
+
+def test_status_loads_nothing_to_talk_to_podman(root: Path) -> None:
+    in_force(root)
+    assert loaded(root, "status") & {*HTTP, "ocp_tuned_boot.podman.client"} == set()
 
 
 def test_what_is_in_force_is_kept_without_podman_even_being_loaded(root: Path) -> None:
     before = in_force(root)
-    done = subprocess.run(
-        [sys.executable, "-c", KEPT, str(root)], check=False, capture_output=True, text=True
-    )
-    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+    modules = loaded(root, "apply")
+    assert modules & HTTP == set()
+    # Nor what only people ask for.
+    of_commands = {name for name in modules if name.startswith("ocp_tuned_boot.commands.")}
+    assert of_commands == {"ocp_tuned_boot.commands.parser", "ocp_tuned_boot.commands.table"}
     recorded = record.read(Paths(root))
     assert recorded is not None
     assert (recorded.action, recorded.in_force) == ("keep", before)
@@ -194,7 +214,7 @@ def test_a_reload_with_nothing_changed_says_so_and_touches_nothing(root: Path) -
 def test_a_reload_that_fails_has_its_status_and_leaves_what_is_in_force(root: Path) -> None:
     before = in_force(root)
     (root / RECOMMEND).write_text("")
-    for command, status in ((["reload"], 2), (["status"], 2), (["notice"], 2)):
+    for command, status in ((["reload"], 78), (["status"], 78), (["notice"], 78)):
         done = run(root, *command)
         assert done.returncode == status
         assert "the file is empty, expected a line '[<profile>]'" in done.stdout + done.stderr
@@ -275,7 +295,7 @@ def test_drift_is_told_by_its_status(root: Path) -> None:
     assert "drift" not in run(root, "status").stdout
     (root / "proc/sys/vm/x").write_text("6\n")
     done = run(root, "drift")
-    assert done.returncode == 7
+    assert done.returncode == cli.DRIFTED
     assert "  vm.x: applied '5', found '6', changed between " in done.stdout
     (drifted,) = json.loads(run(root, "drift", "--json").stdout)["drifted"]
     assert (drifted["key"], drifted["applied"], drifted["found"]) == ("vm.x", "5", "6")
@@ -308,7 +328,7 @@ def test_a_second_run_at_the_same_time(root: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for command in ("apply", "cleanup"):
             done = run(root, command)
-            assert done.returncode == 6
+            assert done.returncode == os.EX_TEMPFAIL
             assert f"another run holds {folder}/lock" in done.stderr
     # The other run's record is not ours to write.
     assert not (folder / "status.json").exists()
@@ -337,7 +357,7 @@ def test_what_boot_conf_would_refuse_at_the_next_boot_is_told_now(root: Path) ->
     (root / CONF).parent.mkdir(parents=True)
     (root / CONF).write_text("[image]\nrequire_digest = yes\n")
     planned = run(root, "plan")
-    assert planned.returncode == 2
+    assert planned.returncode == os.EX_CONFIG
     assert "expected one by its digest" in planned.stderr
     kept = run(root, "apply")
     assert kept.returncode == 0
@@ -398,10 +418,13 @@ def test_options_that_stand_before_the_command(root: Path, arguments: list[str])
         assert re.fullmatch(r"ocp-tuned-boot \d+\.\d+\.\d+\n", done.stdout)
 
 
-@pytest.mark.parametrize("arguments", [[], ["start"], ["apply", "--jsno"], ["status", "--config"]])
-def test_wrong_usage_is_status_2(root: Path, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["start"], ["apply", "--jsno"], ["status", "--config"], ["image", "stage", "a b"]],
+)
+def test_wrong_usage_is_status_64(root: Path, arguments: list[str]) -> None:
     done = run(root, *arguments)
-    assert done.returncode == 2
+    assert done.returncode == os.EX_USAGE
     assert "usage: ocp-tuned-boot" in done.stderr
 
 
@@ -450,7 +473,7 @@ def test_by_hand_nobody_is_held(root: Path) -> None:
     (root / CONF).parent.mkdir(parents=True)
     (root / CONF).write_text(CLOSED)
     (root / RECOMMEND).write_text("")
-    assert run(root, "apply").returncode == 2
+    assert run(root, "apply").returncode == os.EX_CONFIG
 
 
 def test_a_closed_gate_holds_while_another_run_is_under_way(root: Path) -> None:
@@ -479,7 +502,7 @@ def test_a_closed_gate_does_not_wait_for_somebody_to_say_what_is_wanted(
     (root / CONF).write_text(CLOSED)
     (root / name).unlink()
     done = run(root, "apply")
-    assert done.returncode == 2
+    assert done.returncode == os.EX_CONFIG
     assert "there is no such file, and boot.conf has no" in done.stderr
 
 
@@ -507,7 +530,9 @@ def test_what_a_killed_run_has_left_is_put_back_without_boot_conf_and_podman(roo
     assert knob.read_text().strip() == "1"
 
 
-@pytest.mark.parametrize(("result", "status"), [(Result.APPLIED, 0), (Result.APPLYING, 4)])
+@pytest.mark.parametrize(
+    ("result", "status"), [(Result.APPLIED, 0), (Result.APPLYING, os.EX_UNAVAILABLE)]
+)
 def test_a_podman_that_is_gone_matters_only_to_a_run_that_is_unfinished(
     root: Path, result: Result, status: int
 ) -> None:

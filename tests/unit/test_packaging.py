@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import ocp_tuned_boot
-from tests.unit.test_promises import options, subcommands
+from ocp_tuned_boot.commands import table
+from ocp_tuned_boot.commands.parser import Command
 
 TREE = Path(__file__).resolve().parents[2]
 SPEC = (TREE / "rpm.spec").read_text()
@@ -69,6 +72,8 @@ def test_what_is_brought_in_quietly_waits_for_the_run_and_is_tried_again() -> No
     unit = UNITS["ocp-tuned-image.service"]
     assert "\nAfter=ocp-tuned.service\n" in unit
     assert "\nRestart=on-failure\nRestartSec=60\n" in unit
+    # What will fail again is not.
+    assert f"\nRestartPreventExitStatus={os.EX_USAGE} {os.EX_CONFIG}\n" in unit
     # What is asked for now, not what was asked for when it began.
     assert "--no-block restart ocp-tuned-image.service" in UNITS["ocp-tuned-notice.service"]
 
@@ -99,21 +104,28 @@ def completed(*words: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("name", sorted(subcommands()))
-def test_bash_completes_every_command_and_its_options(name: str) -> None:
-    parser = subcommands()[name]
-    assert name in completed("")
-    assert completed(name[:3]) == {each for each in subcommands() if each.startswith(name[:3])}
-    actions = [each.choices for each in parser._actions if isinstance(each.choices, dict)]
-    if actions:
-        assert completed(name, "") == {"--help", *actions[0]}
-        for action, inner in actions[0].items():
-            assert completed(name, action, "--") == options(inner) | {"--help"}
-    else:
-        assert completed(name, "--") == options(parser) | {"--help"}
+def test_the_completion_is_what_the_tables_make() -> None:
+    command = [sys.executable, str(TREE / "packaging/completion.py")]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    assert done.stdout == COMPLETION.read_text(), "make completion"
+
+
+@pytest.mark.parametrize("row", table.COMMANDS, ids=lambda row: row.name)
+def test_bash_completes_every_command_and_its_options(row: Command) -> None:
+    *group, last = row.name.split()
+    beside = [each.name.split() for each in table.COMMANDS]
+    offered = {name[len(group)] for name in beside if name[: len(group)] == group}
+    assert completed(*group, last[:3]) == {each for each in offered if each.startswith(last[:3])}
+    options = {each.name for each in row.options if each.name.startswith("-")}
+    assert completed(*group, last, "--") == options | {"--help"}
 
 
 def test_bash_completes_options_before_a_command_and_files_after_config(tmp_path: Path) -> None:
     assert {"--root", "--verbose", "--version"} <= completed("--")
     (tmp_path / "boot.conf").touch()
     assert completed("status", "--config", f"{tmp_path}/bo") == {f"{tmp_path}/boot.conf"}
+    assert completed("render", "butane", "--variant", "") == {"fcos", "openshift"}
+    assert completed("image", "export", f"{tmp_path}/bo") == {f"{tmp_path}/boot.conf"}
+    (tmp_path / "folder").mkdir()
+    assert completed("--root", f"{tmp_path}/") == {f"{tmp_path}/folder"}
+    assert completed("render", "butane", "--role", "") == set()

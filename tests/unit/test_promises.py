@@ -5,17 +5,18 @@ That systemd and TuneD behave as these texts say is for the nodes in tests/lab/ 
 
 from __future__ import annotations
 
-import argparse
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from configobj import ConfigObj
 
 from ocp_tuned_boot import cli
-from ocp_tuned_boot.commands import render
+from ocp_tuned_boot.commands import render, table
+from ocp_tuned_boot.commands.parser import Option
 from ocp_tuned_boot.host import files, systemd
-from ocp_tuned_boot.requested import config
+from ocp_tuned_boot.requested import config, keys
+from ocp_tuned_boot.requested.keys import Key
 from tests.lab.situations import BEFORE_TUNED, HELD, SITUATIONS
 
 TREE = Path(__file__).resolve().parents[2]
@@ -23,7 +24,7 @@ UNIT = (TREE / "units/ocp-tuned.service").read_text()
 README = (TREE / "README.md").read_text()
 MAN_CONF = (TREE / "man/boot.conf.5").read_text()
 MAN_PROGRAM = (TREE / "man/ocp-tuned-boot.8").read_text()
-SPEC = ConfigObj(config.SPEC.splitlines(), list_values=False, interpolation=False)
+VENDOR = (TREE / "packaging/boot.conf").read_text()
 
 
 def directives(name: str) -> list[str]:
@@ -58,46 +59,52 @@ def test_the_workloads_that_are_waited_for_are_those_that_are_looked_at() -> Non
 def test_the_unit_runs_commands_that_exist() -> None:
     commands = [line.split()[1] for line in re.findall(r"(?m)^Exec\w+=(.*)$", UNIT)]
     assert commands == ["apply", "reload", "cleanup"]
-    assert set(commands) <= set(subcommands())
+    assert set(commands) <= {row.name for row in table.COMMANDS}
 
 
-def subcommands(*names: str) -> dict[str, argparse.ArgumentParser]:
-    """Those of the program, or of one of its commands."""
-    parser = subcommands()[names[0]] if names else cli._parser()
-    (action,) = (each for each in parser._actions if isinstance(each.choices, dict))
-    assert isinstance(action.choices, dict)
-    return action.choices
+def named(rows: Iterable[Option]) -> set[str]:
+    return {each.name for each in rows}
 
 
-def options(parser: argparse.ArgumentParser) -> set[str]:
-    return {name for action in parser._actions for name in action.option_strings} - {"-h", "--help"}
+def entries(text: str) -> Iterator[tuple[str, str]]:
+    """Tag and text of each .TP of a man page, in plain words."""
+    for tag, words in re.findall(r"(?ms)^\.TP\n([^\n]*)\n(.*?)(?=^\.TP|^\.PP|^\.SH|\Z)", text):
+        yield plain(tag), plain(words)
 
 
 def plain(man: str) -> str:
-    """The words of a man page."""
-    text = re.sub(r'(?m)^\.\\".*$|\\f[BIRP]', "", man).replace("\\-", "-").replace('" ', " ")
-    return re.sub(r"(?m)^\.[A-Z]{1,2} ?", "", text).replace('"', "")
+    """The words of a part of a man page, on one line."""
+    text = re.sub(r"(?m)^\.[A-Z]+ ?|\\f[BIR]", "", man.replace("\\-", "-"))
+    return re.sub(r"\s+", " ", text.replace('"', "")).strip()
 
 
-def test_the_man_page_has_every_command_and_every_option() -> None:
-    page = MAN_PROGRAM.replace("\\-", "-")
-    commands = page.split(".SH COMMANDS")[1].split(".SH OPTIONS")[0]
-    for name, parser in subcommands().items():
-        (usage,) = re.findall(rf"(?m)^\.TP\n\.B {name}\b(.*)$", commands)
-        assert set(re.findall(r"--\w+", usage)) == options(parser)
-    told = page.split(".SH OPTIONS")[1].split(".SH RESULTS")[0]
-    entries = " ".join(re.findall(r"(?m)^\.TP\n(.*)$", told))
-    assert set(re.findall(r"--?[a-z]+", entries)) == options(cli._parser()) | {"--config"}
+def test_the_man_page_has_each_command_with_its_sentence_and_its_options() -> None:
+    part = MAN_PROGRAM.split(".SH COMMANDS\n")[1].split(".SH ")[0].split("Its options:\n")[0]
+    found = list(entries(part))
+    assert len(found) == len(table.COMMANDS)
+    for command, (tag, words) in zip(table.COMMANDS, found):
+        name, _, usage = tag.partition(" [")
+        assert name == command.name
+        assert words.startswith(f"{command.says}.")
+        if not name.startswith("render "):
+            assert set(re.findall(r"--\w+|[A-Z]+$", usage)) - {"FILE"} == named(command.options)
 
 
-def test_the_man_page_has_every_form_and_every_option_of_render() -> None:
-    page = MAN_PROGRAM.replace("\\-", "-")
-    (entry,) = re.findall(r"(?ms)^\.B render .*?^\.RS\n(.*?)^\.RE$", page)
-    told = re.findall(r"(?m)^\.TP\n(.*)$", entry)
-    forms = subcommands("render")
-    assert {line.split()[1] for line in told if line.startswith(".B ")} == set(forms)
-    asked = {name for form in forms.values() for name in options(form)}
-    assert set(re.findall(r"--[a-z-]+", entry)) == asked
+def test_the_man_page_has_each_option_of_render_with_its_sentence() -> None:
+    part = MAN_PROGRAM.split("Its options:\n")[1].split(".SH ")[0]
+    rendered = [each for row in table.COMMANDS if "render" in row.name for each in row.options]
+    expected = {f"{each.name} {each.takes}": f"{each.says}." for each in rendered}
+    found = dict(entries(part))
+    assert list(found) == list(expected)
+    assert all(found[tag].startswith(says) for tag, says in expected.items())
+
+
+def test_the_man_page_has_each_common_option_with_its_sentence() -> None:
+    part = MAN_PROGRAM.split(".SH OPTIONS\n")[1].split(".SH ")[0]
+    found = {re.findall(r"--\w+", tag)[0]: words for tag, words in entries(part)}
+    common = (*table.OPTIONS, table.CONFIG, table.JSON)
+    assert list(found) == [each.name for each in common]
+    assert all(found[each.name].startswith(f"{each.says}.") for each in common)
 
 
 def test_the_limits_in_the_man_page_are_those_of_the_code() -> None:
@@ -107,33 +114,62 @@ def test_the_limits_in_the_man_page_are_those_of_the_code() -> None:
 
 
 def test_the_man_page_and_the_readme_have_every_exit_status() -> None:
-    statuses = {0, *cli.STATUSES.values(), cli.FAILED, cli.DRIFTED}
-    part = MAN_PROGRAM.split(".SH EXIT STATUS")[1].split(".SH FILES")[0]
-    assert {int(number) for number in re.findall(r"(?m)^\.B (\d+)$", part)} == statuses
-    assert {int(number) for number in re.findall(r"(?m)^\| (\d+) \|", README)} == statuses - {0}
+    expected = [(str(each.status), each.says) for each in cli.EXITS]
+    part = MAN_PROGRAM.split(".SH EXIT STATUS\n")[1].split(".SH ")[0]
+    found = dict(entries(part))
+    assert list(found) == [status for status, _ in expected]
+    assert all(found[status].replace(" ,", ",").startswith(says) for status, says in expected)
+    assert re.findall(r"(?m)^\| (\d+) \| (.*) \|$", README.replace("`", "")) == expected
 
 
-@pytest.mark.parametrize("section", list(SPEC))
-def test_the_man_page_has_every_key_with_its_range_and_default(section: str) -> None:
+KEYS = [
+    pytest.param(section, name, row, id=f"{section}-{name}")
+    for section, fields in config.SECTIONS.items()
+    for name, row in keys.of(fields).items()
+]
+
+
+def written(value: object) -> str:
+    """A value as boot.conf has it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def default(row: Key) -> str:
+    """A default as boot.conf(5) has it."""
+    said = written(row.default)
+    quoted = f'"{said}"' if f'"{said}"' in row.kind.expected else said
+    return f"Defaults to {quoted}." if said else "Empty by default"
+
+
+@pytest.mark.parametrize(("section", "name", "row"), KEYS)
+def test_the_man_page_has_the_sentence_the_limits_and_the_default_of_each_key(
+    section: str, name: str, row: Key
+) -> None:
     part = MAN_CONF.split(f".SH [{section.upper()}]")[1].split("\n.SH ")[0]
-    entries = dict(re.findall(r"(?ms)^\.TP\n\.B (\w+)\n(.*?)(?=^\.TP|\Z)", part))
-    assert set(entries) == set(SPEC[section])
-    for key, check in SPEC[section].items():
-        for number in re.findall(r"(?:min|max)=(\d\d+)", check):
-            assert number in entries[key]
-        default = re.search(r"default='?([^')]*)", check)
-        assert default is not None
-        said = re.sub(r"\s+", " ", plain(entries[key]))
-        assert f"Default: {default[1] or 'empty'}" in said
+    entries = dict(re.findall(r"(?ms)^\.TP\n\.B (\w+)=\n(.*?)(?=^\.TP|\Z)", part))
+    assert list(entries) == list(keys.of(config.SECTIONS[section]))
+    said = re.sub(r"\s+", " ", entries[name])
+    assert said.startswith(f"{row.says} Takes {row.kind.expected}. {default(row)}")
 
 
-def test_the_vendors_boot_conf_says_the_defaults_and_names_every_key() -> None:
-    text = (TREE / "packaging/boot.conf").read_text()
-    assert config.parse([("boot.conf", text)]) == config.parse([])
-    said = ConfigObj(text.splitlines(), list_values=False, interpolation=False)
-    assert {name: set(keys) for name, keys in said.items()} == {
-        name: set(keys) for name, keys in SPEC.items()
-    }
+@pytest.mark.parametrize(("section", "name", "row"), KEYS)
+def test_the_vendors_boot_conf_has_the_sentence_the_limits_and_the_default_of_each_key(
+    section: str, name: str, row: Key
+) -> None:
+    part = f"{VENDOR}\n[".split(f"\n[{section}]\n")[1].split("\n[")[0]
+    ((comment, value),) = re.findall(rf"(?m)((?:^#.*\n)+)^{name} = (.*)$", part)
+    said = re.sub(r"\s+", " ", comment.replace("#", ""))
+    assert said.strip().startswith(f"{row.says} Takes {row.kind.expected}.")
+    assert value == (written(row.default) or "''")
+
+
+def test_the_vendors_boot_conf_has_no_other_key() -> None:
+    assert len(re.findall(r"(?m)^\w", VENDOR)) == len(KEYS)
+    assert config.parse([("boot.conf", VENDOR)]) == config.parse([])
 
 
 def test_the_example_in_the_readme_and_in_the_man_page_is_valid() -> None:
@@ -173,6 +209,6 @@ def test_every_row_about_the_image_has_its_test() -> None:
 
 def test_the_readme_tells_of_what_make_has() -> None:
     told = set(re.findall(r"(?m)(?:^    |`)make (\w+)", README))
-    assert told == {"demo", "test", "slow", "fuzz", "install", "rpm"}
+    assert told == {"demo", "test", "slow", "fuzz", "install", "uninstall", "rpm"}
     targets = re.findall(r"(?m)^([a-z-]+):", (TREE / "Makefile").read_text())
     assert told <= set(targets)

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import time
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Callable
@@ -21,11 +22,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocp_tuned_boot import cli
-from ocp_tuned_boot.commands import report
+from ocp_tuned_boot.commands import report, table
 from ocp_tuned_boot.commands.staging import Listed
 from ocp_tuned_boot.commands.status import Now
 from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, PodmanError
-from ocp_tuned_boot.host import clock, systemd
+from ocp_tuned_boot.host import clock, journal, systemd
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images import archives
@@ -138,7 +139,7 @@ def said(*arguments: str) -> str:
     with contextlib.redirect_stdout(io.StringIO()) as out:
         with contextlib.redirect_stderr(out):
             status = cli.main(arguments)
-    assert status in {*cli.STATUSES.values(), cli.DONE, cli.DRIFTED}
+    assert status in {each.status for each in cli.EXITS}
     return out.getvalue()
 
 
@@ -511,14 +512,14 @@ def test_each_report_goes_through_the_one_door(capsys: pytest.CaptureFixture[str
         ),
         report.status_text(None, Now({"\x1b": "\x9b"}, waits="\u202e")),
     ):
-        cli._tell(text)
-    cli._tell(json.dumps(["\x7f\x9b"]), for_programs=True)
+        table._print(text)
+    table._show(Namespace(json=True), str, json.dumps, ["\x7f\x9b"])
     shown = capsys.readouterr().out
     assert clean(shown)
     assert json.loads(shown.splitlines()[-1]) == ["\x7f\x9b"]
 
 
-@pytest.mark.parametrize("formatter", [cli._Escaped(), cli._Priorities()])
+@pytest.mark.parametrize("formatter", [journal.Escaped(), journal.WithPriority()])
 @given(text=TEXTS)
 def test_whatever_is_logged_has_no_control_characters(
     formatter: logging.Formatter, text: str
@@ -526,7 +527,7 @@ def test_whatever_is_logged_has_no_control_characters(
     made = logging.LogRecord("x", logging.ERROR, "x", 1, "%s: %s", (text, ValueError(text)), None)
     lines = formatter.format(made)
     assert clean(lines)
-    if isinstance(formatter, cli._Priorities):
+    if isinstance(formatter, journal.WithPriority):
         assert all(line.startswith("<3>") for line in lines.split("\n"))
 
 

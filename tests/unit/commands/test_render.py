@@ -410,6 +410,6 @@ def test_an_error_leaves_what_was_there(profiles: Path, tmp_path: Path) -> None:
     file = tmp_path / "out.json"
     file.write_text("before")
     done = run("ignition", "--profiles", profiles, "--profile", "site", "--output", file)
-    assert done.returncode == 2
+    assert done.returncode == os.EX_CONFIG
     assert done.stderr.startswith("ocp-tuned-boot: nobody has said which image\n")
     assert file.read_text() == "before"

@@ -63,8 +63,8 @@ def guarded(
 
 def test_what_this_host_has_of_the_list(paths: Paths) -> None:
     assert handover.owned(paths, OWNERS) == {FORWARD, ETH, IRQ, HOST, IRQBALANCE}
-    assert handover.owned(paths, Owners(sysctls=("net.ipv4.*",))) == {FORWARD}
-    assert handover.owned(paths, Owners()) == set()
+    assert handover.owned(paths, Owners((), ("net.ipv4.*",), False)) == {FORWARD}
+    assert handover.owned(paths, Owners((), (), False)) == set()
 
 
 def test_what_is_owned_is_left_out_and_nothing_else(paths: Paths) -> None:

@@ -1,0 +1,124 @@
+"""The table of commands → the parser of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, NoReturn
+
+from ocp_tuned_boot import __version__
+from ocp_tuned_boot.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ocp_tuned_boot.record.model import Record
+    from ocp_tuned_boot.settings.drift import Drift
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option, or with a name in capitals one argument.
+
+    `takes`: the name of its value; empty for a switch. A DIR or a FILE is a `Path`, anything else
+    text; None if the option is not given. `choices`: the only words it may be, the default first.
+    `check(text, where)` raises `ConfigurationError`, and the exit status is that of wrong usage.
+    """
+
+    name: str
+    says: str
+    takes: str = ""
+    short: str = ""
+    choices: tuple[str, ...] = ()
+    check: Callable[[str, str], str] | None = None
+
+    @property
+    def is_argument(self) -> bool:
+        return not self.name.startswith("-")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    `name`: one word, or two if it belongs to a group. `run` returns what decides the exit status:
+    the record of a run, the drift that was found, or None for success. `shows`: it only shows
+    something; standard output is for that, and it logs to standard error.
+    """
+
+    name: str
+    run: Callable[[argparse.Namespace], Record | Drift | None]
+    says: str
+    options: tuple[Option, ...] = ()
+    shows: bool = False
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """As argparse does, but with the exit status of sysexits.h."""
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: error: {message}\n")
+
+
+def build(
+    commands: Iterable[Command], groups: Mapping[str, str], options: Iterable[Option]
+) -> argparse.ArgumentParser:
+    """The parser; what it returns has the row of the table as `command`. `groups`: what each is
+    for, by name; `options`: those before the command."""
+    parser = _Parser(
+        prog="ocp-tuned-boot",
+        description="Apply a TuneD profile from a container before the kubelet starts.",
+    )
+    for option in options:
+        _add(parser, option)
+    top = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    inner: dict[str, Any] = {}
+    for command in commands:
+        group, _, name = command.name.rpartition(" ")
+        if group and group not in inner:
+            of_group = top.add_parser(group, help=groups[group], description=f"{groups[group]}.")
+            inner[group] = of_group.add_subparsers(
+                title="commands", required=True, metavar="COMMAND"
+            )
+        adding = inner[group] if group else top
+        one = adding.add_parser(name, help=command.says, description=f"{command.says}.")
+        one.set_defaults(command=command)
+        for option in command.options:
+            _add(one, option)
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, option: Option) -> None:
+    names = [each for each in (option.short, option.name) if each]
+    if option.name == "--version":
+        version = f"%(prog)s {__version__}"
+        parser.add_argument(*names, action="version", version=version, help=option.says)
+    elif not option.takes and not option.is_argument:
+        parser.add_argument(*names, action="store_true", help=option.says)
+    elif option.is_argument:
+        parser.add_argument(
+            option.name.lower(), metavar=option.name, type=_type(option), help=option.says
+        )
+    else:
+        default = option.choices[0] if option.choices else None
+        parser.add_argument(
+            *names, metavar=option.takes, type=_type(option), default=default,
+            choices=option.choices or None, help=option.says,
+        )  # fmt: skip
+
+
+def _type(option: Option) -> Callable[[str], Any]:
+    check = option.check
+    if check is None:
+        return Path if option.takes in ("DIR", "FILE") else str
+
+    def checked(text: str) -> str:
+        try:
+            return check(text, option.name)
+        except ConfigurationError as error:
+            # argparse itself says which option.
+            raise argparse.ArgumentTypeError(error.message.partition(": ")[2]) from error
+
+    return checked

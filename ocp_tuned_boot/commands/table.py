@@ -1,0 +1,237 @@
+"""What each command does, and at the end the table of all commands and their options.
+
+The parser and the completion for bash are made from the table, and tests compare ocp-tuned-boot(8)
+with it. A command imports what it needs when it runs: a boot does not wait for what only people ask
+for.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable
+
+from ocp_tuned_boot import boot
+from ocp_tuned_boot.commands.parser import Command, Option
+from ocp_tuned_boot.errors import escaped, escaped_json
+from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.record import store
+from ocp_tuned_boot.record.model import Record
+from ocp_tuned_boot.requested import config
+from ocp_tuned_boot.requested.inputs import parse_image_reference, parse_profile_name
+from ocp_tuned_boot.tuned.judge import Result
+
+if TYPE_CHECKING:
+    from ocp_tuned_boot.settings.drift import Drift
+
+log = logging.getLogger(__name__)
+
+
+def _paths(options: Namespace) -> Paths:
+    return Paths(options.root or Path("/"))
+
+
+def _notifier(paths: Paths) -> Notifier:
+    return Notifier(in_unit=systemd.is_own_process(paths))
+
+
+def _show(
+    options: Namespace, text: Callable[..., str], as_json: Callable[..., str], *content: Any
+) -> None:
+    """Prints `content`, for people or for programs (`--json`)."""
+    if options.json:
+        print(escaped_json(as_json(*content)))
+    else:
+        _print(text(*content))
+
+
+def _print(text: str) -> None:
+    """Prints text with nothing in it that a terminal would obey."""
+    print(escaped(text))
+
+
+def _apply(options: Namespace) -> Record:
+    paths = _paths(options)
+    done = boot.apply(paths, options.config, _notifier(paths))
+    log.info("%s", done.summary())
+    return done
+
+
+def _reload(options: Namespace) -> Record:
+    paths = _paths(options)
+    done = boot.reload(paths, options.config, _notifier(paths), force=options.force)
+    log.info("%s", done.summary())
+    return done
+
+
+def _notice(options: Namespace) -> Record | None:
+    done = boot.notice(_paths(options), options.config)
+    if done is not None:
+        log.info("%s", done.summary())
+    return done
+
+
+def _plan(options: Namespace) -> None:
+    from ocp_tuned_boot import preview as previewing  # noqa: PLC0415
+    from ocp_tuned_boot.commands import report  # noqa: PLC0415
+
+    preview = previewing.preview(_paths(options), options.config)
+    _show(options, report.plan_text, report.plan_json, preview)
+
+
+def _cleanup(options: Namespace) -> None:
+    from ocp_tuned_boot import cleanup  # noqa: PLC0415
+
+    if options.purge:
+        from ocp_tuned_boot.commands import removal  # noqa: PLC0415
+
+        removal.purge(_paths(options), options.config)
+    elif cleanup.cleanup(_paths(options), options.config):
+        _print("removed the container of a run that was killed")
+
+
+def _status(options: Namespace) -> Record:
+    from ocp_tuned_boot.commands import report, status  # noqa: PLC0415
+
+    paths = _paths(options)
+    done = store.read(paths)
+    told, now = status.look(paths, options.config, done)
+    _show(options, report.status_text, report.status_json, told, now)
+    # If nothing was applied in this boot, the status is that of a failure.
+    return done or Record(Result.FAILED, "")
+
+
+def _drift(options: Namespace) -> Drift:
+    from ocp_tuned_boot.commands import report  # noqa: PLC0415
+    from ocp_tuned_boot.settings import drift  # noqa: PLC0415
+
+    paths = _paths(options)
+    found = drift.look(paths, config.load(paths, options.config).handover)
+    _show(options, report.drift_text, report.drift_json, found)
+    return found
+
+
+def _history(options: Namespace) -> None:
+    from ocp_tuned_boot.commands import report  # noqa: PLC0415
+    from ocp_tuned_boot.record import history  # noqa: PLC0415
+
+    boots = history.read(_paths(options))
+    _show(options, report.history_text, report.rows_json, boots)
+
+
+def _image_list(options: Namespace) -> None:
+    from ocp_tuned_boot.commands import report, staging  # noqa: PLC0415
+
+    rows = staging.listing(_paths(options), options.config)
+    _show(options, report.images_text, report.rows_json, rows)
+
+
+def _image_fetch(options: Namespace) -> None:
+    from ocp_tuned_boot.commands import staging  # noqa: PLC0415
+
+    image = staging.fetch(_paths(options), options.config)
+    _print(f"{image.reference} is on the node" if image else "no image was pulled")
+
+
+def _image_stage(options: Namespace) -> None:
+    from ocp_tuned_boot.commands import staging  # noqa: PLC0415
+
+    image = staging.stage(_paths(options), options.config, options.reference)
+    _print(f"{image.reference} is on the node and requested in image.env; "
+           "it is used from the next boot or reload on")  # fmt: skip
+
+
+def _image_prune(options: Namespace) -> None:
+    from ocp_tuned_boot.commands import staging  # noqa: PLC0415
+
+    for gone in staging.prune(_paths(options), options.config):
+        _print(f"removed {gone}")
+
+
+def _image_export(options: Namespace) -> None:
+    from ocp_tuned_boot.commands import staging  # noqa: PLC0415
+
+    _print(staging.export(_paths(options), options.config, options.archive))
+
+
+def _render(options: Namespace) -> None:
+    from ocp_tuned_boot.commands import render  # noqa: PLC0415
+    from ocp_tuned_boot.host import files  # noqa: PLC0415
+
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    image, profile = given.get("image", ""), given.get("profile", "")
+    content = render.read(options.profiles, image, profile, options.boot_conf)
+    form = given.get("variant") or options.command.name.split()[1]
+    document = render.document(content, form, given.get("role", ""), given.get("name", ""))
+    for note in content.notes:
+        log.warning("%s", note)
+    if options.output:
+        files.write(options.output, render.text_of(document))
+    else:
+        sys.stdout.buffer.write(render.text_of(document))
+
+
+#: The options before the command.
+OPTIONS = (
+    Option("--root", "Use this directory in place of /", "DIR"),
+    Option("--verbose", "Show each step", short="-v"),
+    Option("--version", "Show the version"),
+)
+
+GROUPS = {
+    "image": "Manage the images of this node; applies nothing",
+    "render": "Write a document that configures a node before its first boot",
+}
+
+CONFIG = Option("--config", "Read this boot.conf only", "FILE")
+JSON = Option("--json", "Print JSON")
+_RENDERED = (
+    Option("--profiles", "The directory that contains a directory for each custom profile", "DIR"),
+    Option("--profile", "The profile to apply", "NAME", check=parse_profile_name),
+    Option("--image", "The image that contains TuneD", "REFERENCE", check=parse_image_reference),
+    Option("--boot-conf", "The boot.conf of the node", "FILE"),
+    Option("--output", "Write to this file instead of standard output", "FILE"),
+)
+_MACHINE_CONFIG = (
+    Option("--role", "The pool of the MachineConfig; defaults to worker", "ROLE"),
+    Option("--name", "The name of the MachineConfig; defaults to 99-ROLE-ocp-tuned-boot", "NAME"),
+)
+_VARIANT = Option("--variant", "The Butane variant, fcos or openshift; defaults to fcos", "VARIANT",
+                  choices=("fcos", "openshift"))  # fmt: skip
+
+#: In the order of `--help`.
+COMMANDS = (
+    Command("apply", _apply, "Apply the TuneD profile, once per boot", (CONFIG,)),
+    Command("reload", _reload, "Apply what has changed; used by systemctl reload ocp-tuned",
+            (CONFIG, Option("--force", "Apply it even if nothing has changed"))),
+    Command("notice", _notice, "Record what has changed; used by ocp-tuned.path", (CONFIG,)),
+    Command("plan", _plan, "Show what apply would do; changes nothing",
+            (CONFIG, JSON), shows=True),
+    Command("cleanup", _cleanup, "Remove the container of a run that was killed",
+            (CONFIG, Option("--purge", "Also remove the images and files of ocp-tuned-boot"))),
+    Command("status", _status, "Show the result of the last run in this boot",
+            (CONFIG, JSON), shows=True),
+    Command("drift", _drift, "Show settings that no longer have the applied value",
+            (CONFIG, JSON), shows=True),
+    Command("history", _history, "Show the runs of the last ten boots", (JSON,), shows=True),
+    Command("image list", _image_list, "List the images that are known to ocp-tuned-boot",
+            (CONFIG, JSON), shows=True),
+    Command("image fetch", _image_fetch, "Pull the requested image if it is not on the node",
+            (CONFIG,)),
+    Command("image stage", _image_stage, "Pull an image, test it, and request it in image.env",
+            (CONFIG, Option("REFERENCE", "The image", check=parse_image_reference))),
+    Command("image prune", _image_prune, "Remove pulled images that are no longer needed",
+            (CONFIG,)),
+    Command("image export", _image_export, "Write the requested image to an archive",
+            (CONFIG, Option("ARCHIVE", "The archive to write", "FILE"))),
+    Command("render machineconfig", _render, "Write a MachineConfig, for OpenShift",
+            (*_RENDERED, *_MACHINE_CONFIG), shows=True),
+    Command("render ignition", _render, "Write an Ignition config (spec 3.2.0)",
+            _RENDERED, shows=True),
+    Command("render butane", _render, "Write a Butane config",
+            (*_RENDERED, *_MACHINE_CONFIG, _VARIANT), shows=True),
+)  # fmt: skip

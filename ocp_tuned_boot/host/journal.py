@@ -1,0 +1,52 @@
+"""What this program logs: on a terminal as it is, in the journal with a priority (sd-daemon(3))."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TextIO
+
+from ocp_tuned_boot.errors import escaped
+
+_PRIORITIES = {
+    logging.CRITICAL: 2,
+    logging.ERROR: 3,
+    logging.WARNING: 4,
+    logging.INFO: 6,
+    logging.DEBUG: 7,
+}
+
+
+class Escaped(logging.Formatter):
+    """Whatever is logged may contain words of a pod or of an image."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escaped(super().format(record))
+
+
+class WithPriority(Escaped):
+    """Puts the syslog priority before each line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = _PRIORITIES[record.levelno]
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).split("\n"))
+
+
+def set_up_logging(verbose: bool, stream: TextIO) -> None:
+    """Logs to `stream`. The journal adds time and unit by itself."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(WithPriority() if _in_journal() else Escaped())
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
+
+
+def print_error(text: str) -> None:
+    """Tells on standard error why the program fails; `text` is escaped already."""
+    prefix = f"<{_PRIORITIES[logging.ERROR]}>" if _in_journal() else ""
+    for line in text.splitlines():
+        sys.stderr.write(f"{prefix}ocp-tuned-boot: {line}\n")
+
+
+def _in_journal() -> bool:
+    return "JOURNAL_STREAM" in os.environ

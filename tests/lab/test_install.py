@@ -1,0 +1,143 @@
+"""What the README says about installing is done here word for word, on a Debian machine on which
+nothing is installed yet."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import bare, product, rootfs
+from tests.lab.cache import directory
+from tests.lab.knobs import KernelKnobs
+from tests.lab.node import Node
+from tests.lab.test_boot import SUITES, found_by, record
+from tests.lab.workload import RESET, WANTED, furnish, has_ended
+from tests.lab.workplace import Workplace
+
+pytestmark = pytest.mark.lab
+
+README = (product.TREE / "README.md").read_text()
+SECTION = README.partition("\n### Debian\n")[2].partition("\n### ")[0]
+
+# A node has systemd. The certificates are for pip.
+PACKAGES = ("ca-certificates", "dbus", "systemd", "systemd-sysv")
+
+
+def commands(after: str) -> str:
+    """The commands that follow these words, which end a paragraph of the README."""
+    found = re.search(rf"{re.escape(after)}:\n\n((?:    .*\n)+)", SECTION)
+    assert found is not None, after
+    return re.sub(r"(?m)^    ", "", found[1])
+
+
+REQUIRED = {"trixie": commands("On Debian 13"), "bookworm": commands("are not changed")}
+INSTALL = commands("without a package manager")
+REMOVE = commands("To remove it again")
+RPM = commands("therefore `--nodeps`")
+
+
+def test_no_command_of_the_section_is_left_out() -> None:
+    blocks = re.findall(r"(?m)(?:^    .*\n)+", SECTION)
+    tested = [*REQUIRED.values(), INSTALL, REMOVE, RPM]
+    assert [re.sub(r"(?m)^    ", "", each) for each in blocks] == tested
+
+
+@pytest.fixture
+def root(suite: str) -> Iterator[Path]:
+    """The root filesystem of a new machine, which says yes to apt and takes only what it must."""
+    place = Workplace()
+    try:
+        bare.furnish(place.path, suite, PACKAGES)
+        (place.path / "etc/apt/apt.conf.d/90answers").write_text(
+            'APT::Get::Assume-Yes "true";\nAPT::Install-Recommends "false";\n'
+        )
+        yield place.path
+    finally:
+        place.close()
+
+
+def follow(root: Path, *blocks: str) -> str:
+    """Somebody types the commands, and stops at the first that fails."""
+    script = "\n".join(["set -e", "apt-get update", *blocks])
+    done = subprocess.run(
+        bare.command(root, "bash", "-c", script), check=False, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def files_of_ours(root: Path) -> set[str]:
+    """All that is called after us, but for the tree, what it was built of, and what is in /run."""
+    listed = subprocess.run(
+        ["find", ".", "-path", f".{bare.CLONE}", "-prune", "-o", "-path", "./tmp", "-prune", "-o",
+         "-path", f".{directory()}", "-prune", "-o", "-path", "./run", "-prune", "-o",
+         "-name", "*ocp[-_]tuned*", "-printf", "%P\n"],
+        cwd=root, check=True, stdout=subprocess.PIPE, text=True,
+    ).stdout  # fmt: skip
+    return set(listed.split())
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_node_installed_from_the_tree_boots_tuned_and_nothing_is_left_of_it(
+    suite: str, root: Path
+) -> None:
+    follow(root, REQUIRED[suite])
+    before = files_of_ours(root)
+    follow(root, INSTALL)
+    rootfs.as_node(root)
+    with KernelKnobs(RESET), Node(suite, image=suite, system=root) as node:
+        furnish(node)
+        node.write("/etc/ocp-tuned-boot/boot.conf", "# the administrator's\n")
+        node.boot()
+        assert found_by(node, "kubelet") == WANTED
+        has_ended(node)
+        assert record(node)["result"] == "applied"
+        node.run("bash", "-ec", f"cd {bare.CLONE}\n{REMOVE}")
+        for path, value in WANTED.items():
+            assert node.read(path).strip() == value
+        assert files_of_ours(node.root) - before == {
+            "etc/ocp-tuned-boot", "etc/ocp-tuned-boot/boot.conf",
+            "var/lib/ocp-tuned", "var/lib/ocp-tuned-boot",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_rpm_is_built_and_installed_and_enabled(suite: str, root: Path) -> None:
+    follow(root, REQUIRED[suite], RPM)
+    for name in ("etc/systemd/system/multi-user.target.wants/ocp-tuned.service",
+                 "etc/systemd/system/multi-user.target.wants/ocp-tuned.path"):  # fmt: skip
+        assert (root / name).is_symlink()
+    assert (root / "var/lib/ocp-tuned-boot/images").is_dir()
+    follow(root, "ocp-tuned-boot --version")
+
+
+def test_uninstall_leaves_nothing_in_a_staging_directory(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    product.commit(source)
+    builder, where = product.build_root("trixie"), "DESTDIR=/source/build/root"
+    product.make("install", builder, source, "install", where)
+    staged = source / "build/root"
+    theirs = {staged / "etc/ocp-tuned-boot/boot.conf", staged / "usr/bin/another"}
+    for each in theirs:
+        each.write_text("somebody else's\n")
+    assert files_of_ours(staged) > {"usr/bin/ocp-tuned-boot", "etc/ocp-tuned-boot"}
+    product.make("uninstall", builder, source, "uninstall", where)
+    assert {path for path in staged.rglob("*") if not path.is_dir()} == theirs
+    assert files_of_ours(staged) == {"etc/ocp-tuned-boot"}
+
+
+def test_links_in_the_documents_lead_somewhere_in_the_package() -> None:
+    documents = product.product_layer("trixie") / "usr/share/doc/ocp-tuned-boot"
+    links = {
+        (path, link)
+        for path in documents.rglob("*.md")
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())
+        if "://" not in link
+    }
+    assert (documents / "README.md", "docs/situations.md") in links
+    assert [link for path, link in links if not (path.parent / link).exists()] == []
