@@ -54,8 +54,8 @@ def bootstrap(recipe: Recipe, target: Path, form: str) -> None:
             *(f"--customize-hook={hook}" for hook in hooks),
             recipe.suite, str(target), str(sources),
         ]  # fmt: skip
-        what = f"Building a root of Debian {recipe.suite} with {', '.join(recipe.packages[:3])}, …"
-        with activity(what):
+        count = len(recipe.packages)
+        with activity(f"Building a root filesystem of Debian {recipe.suite} ({count} packages)"):
             subprocess.run(command, check=True)
 
 

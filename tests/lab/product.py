@@ -131,7 +131,12 @@ def _install(root: Path, package: Path, layer: Path) -> None:
             # Debian's packages, which it runs on, are not in rpm's database.
             command = ["rpm", "--install", "--nodeps", f"/{package.name}"]
             with activity(f"Installing {package.name}"):
-                subprocess.run([*debian.inside(merged), *command], check=True)
+                done = subprocess.run(
+                    [*debian.inside(merged), *command], check=False, text=True,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                )  # fmt: skip
+            if done.returncode != 0:
+                raise nspawn.CommandFailed(f"{command}: status {done.returncode}\n{done.stdout}")
             (merged / package.name).unlink()
         finally:
             mounts.unmount(merged)
