@@ -135,7 +135,8 @@ def test_the_demo_shows_what_it_proves_and_that_it_worked() -> None:
     for row in (
         r"net\.ipv4\.tcp_fin_timeout +60 +37 +37 +checked",
         r"vm\.stat_interval +1 +7 +7 +checked",
-        r"transparent_hugepages +never +madvise +madvise +checked",
+        # Two sections of profiles set it, and which one counts depends on the machine.
+        r"transparent_hugepages +never .+ madvise +could not be checked, because ",
         r"force_latency +2000000000 µs +7 µs +7 µs +checked",
     ):
         assert re.search(row, done.stdout), done.stdout

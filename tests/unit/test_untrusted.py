@@ -50,6 +50,7 @@ from tests.unit import fake_manager
 from tests.unit.fake_podman import listening, reply
 from tests.unit.hostile import (
     AGENT,
+    CANARY,
     CORPUS,
     GOOD,
     NAMES,
@@ -57,9 +58,11 @@ from tests.unit.hostile import (
     Node,
     clean,
     corpus,
+    deep,
     file,
     host,
     link,
+    many,
     replaced,
     sparse,
     trees,
@@ -123,6 +126,18 @@ def test_any_tree_of_the_agents_is_read_as_it_is_or_refused(tree: dict[str, Node
             prepare.etc_tuned(paths, found.profile, found.files, {})
         assert inputs._younger(paths, 0.0) is None
         assert untouched(canary)
+
+
+@pytest.mark.parametrize("leads", ["{canary}", "{canary}/profiles", "."])
+@pytest.mark.parametrize("node", [file(b"x"), link("/dev/null"), deep(2), many(2)], ids=repr)
+def test_a_tree_is_not_made_through_its_own_links(leads: str, node: Node) -> None:
+    """These tests would have changed the canary themselves."""
+    tree = {AGENT + "profiles": link(leads), AGENT + "profiles/site/tuned.conf": node,
+            AGENT + "profiles/profiles/site/new": node}  # fmt: skip
+    with host(tree) as (_, canary):
+        assert untouched(canary)
+        found = {str(each.relative_to(canary)) for each in canary.rglob("*") if each.is_file()}
+    assert found == set(CANARY)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.tuned import container
 from tests.unit.fake_podman import listening, reply
 from tests.unit.images.test_ensure import ASKED, EXACT, REFUSED, Store, archive
+from tests.unit.patience import PATIENCE
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_the_container_of_a_killed_check_is_removed_and_no_other(paths: Paths, o
         state = {"Status": "running", "Pid": 1, "ExitCode": 0}
         return reply(200, json.dumps({"Id": "c1", "Config": {"Labels": labels}, "State": state}))
 
-    with listening(answer) as socket, Podman(socket, Deadline(5)) as podman:
+    with listening(answer) as socket, Podman(socket, Deadline(PATIENCE)) as podman:
         if ours:
             assert container.remove_check(podman, paths)
             assert len(removed) == 1
@@ -166,7 +167,10 @@ def test_the_container_of_a_killed_check_is_removed_and_no_other(paths: Paths, o
 
 
 def test_two_do_not_try_images_at_the_same_time(paths: Paths) -> None:
-    with listening(lambda _: reply(404, "{}")) as socket, Podman(socket, Deadline(5)) as podman:
+    with (
+        listening(lambda _: reply(404, "{}")) as socket,
+        Podman(socket, Deadline(PATIENCE)) as podman,
+    ):
         with container.checking(podman, paths):
             with pytest.raises(Busy, match="image stage holds"):
                 with container.checking(podman, paths, patience=0.05):
