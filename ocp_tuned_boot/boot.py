@@ -75,8 +75,9 @@ def notice(paths: Paths, config_file: Path | None) -> Record | None:
     """For the path unit: records that what is requested has changed and waits. With
     `on_change = apply` it queues a reload of the unit, whose own processes alone run TuneD.
 
-    None where no profile is applied in this boot: then the unit has been started by now. Waits for
-    a run that is under way: it may have read what was there before. Raises `BootError`.
+    None if no profile is applied in this boot: ocp-tuned-notice.service has then started the unit.
+    Waits for a run that is active: it may have read the files before they were changed. Raises
+    `BootError`.
     """
     with locked(paths, math.inf):
         pass
@@ -141,7 +142,7 @@ def _restore_holds(paths: Paths, config: Config, recorder: Recorder, notifier: N
     from ocp_tuned_boot.settings import holds  # noqa: PLC0415
 
     states = holds.restore(paths, notifier, in_force)
-    # What the unit should not hold any more, it has released by now.
+    # The unit itself has just released what is no longer requested.
     found = [it for it in in_force.findings if not (notifier.in_unit and it.kind == "still-held")]
     outcome = with_holds(Outcome(in_force.result, tuple(found)), states, config.accept)
     recorder.held(outcome, tuple(state.hold for state in states))

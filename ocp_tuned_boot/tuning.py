@@ -1,4 +1,4 @@
-"""Running TuneD: alone on the node, and again as long as that may help and there is time."""
+"""Runs TuneD: first stops the host's own TuneD, then makes attempts until one is the last."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def run(
 
 
 def _stop_host_tuned(deadline: Deadline) -> None:
-    """It would set other values; and when it exits it takes back what it has set, which may be what
-    we set. Raises `HostError`, `DeadlineExceeded`."""
-    log.warning("%s runs and would set other values; stopping it", systemd.HOST_TUNED)
+    """It would set other values. When it exits it restores the values that it found, also those
+    that this program has changed since. Raises `HostError`, `DeadlineExceeded`."""
+    log.warning("stopping %s: it would set other values", systemd.HOST_TUNED)
     systemd.stop(systemd.HOST_TUNED)
-    # Ask for the unit, not for its processes: it may still have something to do after the last one.
+    # Its processes do not tell: the unit may have more to do after the last one has exited.
     while systemd.unit_states((systemd.HOST_TUNED,)).get(systemd.HOST_TUNED) in _NOT_STOPPED:
         deadline.left()
         time.sleep(_TICK)

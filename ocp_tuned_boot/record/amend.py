@@ -1,4 +1,4 @@
-"""What else bears on the result, besides what TuneD itself left behind: values read back, file
+"""What else affects the result, besides what TuneD itself left behind: values read back, file
 descriptors that systemd holds, the image that was used. Pure."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ocp_tuned_boot.tuned.judge import Outcome, conclude
 #: `accept` in boot.conf: kind, and subject with wildcards.
 Accepted = Sequence[tuple[str, str]]
 
-# The finding for what has become of a hold.
+# The finding for the state of a hold.
 _OF_HOLDS = {Standing.LOST: "lost-after-exit", Standing.UNASKED: "still-held"}
 
 
@@ -36,8 +36,8 @@ def with_values(outcome: Outcome, values: Sequence[Value], accepted: Accepted = 
 
 
 def with_holds(outcome: Outcome, states: Sequence[State], accepted: Accepted = ()) -> Outcome:
-    """The outcome with what has become of the holds: TuneD's own log says of each that it is lost
-    when TuneD exits, which is true only of those that systemd does not hold."""
+    """The outcome with the state of each hold. The log of TuneD alone makes each of them a finding:
+    TuneD closes it on exit. It remains one only if systemd does not hold it."""
     # Where the state of a hold is unknown, the earlier finding stays.
     known = {state.hold.kind for state in states if state.standing is not Standing.UNKNOWN}
     others = [

@@ -19,7 +19,7 @@ def failed_change(record: Record, before: InForce, cause: Finding) -> Record:
     begun = record.in_force is None and cause.kind not in _BEFORE_TUNING
     words = f"the requested change was not applied: {cause.message}"
     if begun:
-        # TuneD sets one thing after the other, and nobody knows how far it got.
+        # TuneD sets one value after the other, and it is not known how far it got.
         words += f"; some settings may already be those of {record.profile!r}"
     findings = (make("change-failed", cause.kind, words), *others)
     in_force = replace(before, findings=others)

@@ -1,4 +1,4 @@
-"""The record of the run that is under way, as far as it has got."""
+"""The record of the current run, written while it proceeds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Takes down what happens, in the order of the boot flow; `write` puts it on disk.
+    """Records what happens, in the order of the boot flow; `write` puts it on disk.
 
     `started` is monotonic seconds; `steps` is filled while they are done. A change that fails
     does not undo what is applied: see `change.failed_change`.
@@ -56,7 +56,7 @@ class Recorder:
         self._record = Record(Result.FAILED, now(), boot_id=boot_id, in_force=self.before)
         self.steps: list[Step] = []
         self._seconds: float | None = None
-        #: The result is on disk: from here on it stands, whatever fails afterwards.
+        #: The result is on disk: it is final, whatever fails afterwards.
         self.concluded = False
 
     @property
@@ -133,7 +133,8 @@ class Recorder:
         self._record = replace(self._record, attempts=(*self._record.attempts, attempt))
 
     def kernel_arguments(self, arguments: tuple[str, ...]) -> None:
-        """The kernel arguments that the profile requests, for whoever sets them (bootcmdline)."""
+        """The kernel arguments that the profile requests (bootcmdline), for the agent that sets
+        them."""
         self._record = replace(self._record, kernel_arguments=arguments)
 
     def handed_over(self, handed: tuple[HandedOver, ...]) -> None:
@@ -177,9 +178,10 @@ class Recorder:
         self._record = replace(self._record, units=units)
 
     def failed(self, kind: str, message: str, advice: str = "") -> None:
-        """The run ended before TuneD was judged. What was applied before may still be."""
+        """The run ended before TuneD was judged. What was applied before may still be in
+        effect."""
         if kind == DeadlineExceeded.kind and self.attempts:
-            # A deadline that passes does not say what the time was spent on.
+            # The deadline alone does not explain what the time was spent on.
             message += f"; the previous attempt failed: {self.attempts[-1].message}"
         self._failed((Finding(kind, "", message, advice),))
 
@@ -193,7 +195,7 @@ class Recorder:
     # On disk.
 
     def record(self) -> Record:
-        """The record as it stands."""
+        """The record so far."""
         seconds = self._seconds
         if seconds is None:
             seconds = time.monotonic() - self._started
@@ -206,7 +208,7 @@ class Recorder:
         return current
 
     def conclude(self) -> Record:
-        """Puts the result on disk; from then on it stands. Raises `HostError`."""
+        """Puts the result on disk; from then on it is final. Raises `HostError`."""
         done = self.write()
         self.concluded = True
         return done
@@ -261,7 +263,7 @@ def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Ite
         yield recorder
     except BootError as error:
         if recorder.concluded:
-            # The result stands: the clean-up afterwards failed, not the tuning.
+            # The result is final: the clean-up afterwards failed, not the tuning.
             log.warning("%s", error)
             return
         recorder.failed(error.kind, error.message, error.hint)

@@ -1,5 +1,5 @@
-"""The last image that worked: for the boot in which `image.env` cannot be read, or what it asks for
-cannot be had."""
+"""The last image that worked. It is used in a boot in which `image.env` cannot be read, or in which
+the requested image is not available."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class LastGood:
-    """What it was asked for as, and its ID in Podman's store."""
+    """The reference by which it was requested, and its ID in Podman's store."""
 
     image: str
     image_id: str
 
 
 def read(paths: Paths) -> LastGood | None:
-    """None where none is known."""
+    """The last image that worked, or None. A file that cannot be used is logged."""
     try:
         content = from_json(files.read(paths.last_good))
         image, image_id = content["image"], content["image_id"]
@@ -37,19 +37,19 @@ def read(paths: Paths) -> LastGood | None:
     except FileNotFoundError:
         return None
     except (HostError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s: found no image that worked, expected one: %s", paths.last_good, error)
+        log.warning("%s: found no image that worked, ignoring the file: %s", paths.last_good, error)
         return None
     return LastGood(image, str(image_id))
 
 
 def remember(paths: Paths, image: str, image_id: str) -> None:
-    """Takes down that this image has put a profile in force. Raises `HostError`."""
+    """Records that a profile was applied with this image. Raises `HostError`."""
     content = {"version": VERSION, **asdict(LastGood(image, image_id))}
     data = json.dumps(content).encode() + b"\n"
     try:
         same = files.read(paths.last_good) == data
     except (FileNotFoundError, HostError):
         same = False
-    if not same:  # a disk is not written to at every boot for nothing
+    if not same:  # no needless write in every boot
         files.directory(paths.state, paths.root)
         files.write(paths.last_good, data)

@@ -1,4 +1,4 @@
-"""What a node can be brought into, and what is to come of it.
+"""The situations that the lab creates on a node, and the expected result of each.
 
 docs/situations.md has a row for each; tests/unit/test_promises.py compares the two.
 """
@@ -14,7 +14,7 @@ from tests.lab.patience import AMPLE
 
 @dataclass(frozen=True)
 class Situation:
-    """A profile, and what is to come of it."""
+    """A profile and the files of a host, and the expected result."""
 
     result: str
     #: Kind and subject of each finding.
@@ -24,10 +24,10 @@ class Situation:
     #: More files of the host.
     files: dict[str, str] = field(default_factory=dict)
     boot_conf: str = AMPLE
-    #: TuneD before 2.24 does not look where a script lies.
+    #: TuneD before 2.24 does not check the path of a script.
     since_2_24: bool = False
-    #: What TuneD in the operator's image makes of it: there profiles lie behind a link, and TuneD
-    #: runs no script from them.
+    #: The findings with the operator's image. There the profiles are behind a symbolic link, and
+    #: TuneD does not run scripts from them.
     operand: tuple[tuple[str, str], ...] = ()
 
 
@@ -71,14 +71,14 @@ SITUATIONS = {
     "overridden by the host's sysctl.d": Situation(
         "degraded", (("overridden", KNOB),), files={"etc/sysctl.d/50-site.conf": f"{KNOB} = 44\n"}
     ),
-    "force_latency, and no systemd to hold it": Situation(
+    "force_latency, without systemd": Situation(
         "degraded", (("lost-after-exit", "force_latency"),),
         TUNED_CONF + "[cpu]\nforce_latency=7\n",
     ),
-    "rtentsk, and no systemd to hold it": Situation(
+    "rtentsk, without systemd": Situation(
         "degraded", (("lost-after-exit", "rtentsk"),), TUNED_CONF + "[rtentsk]\n"
     ),
-    "force_latency of a C-state that is not there": Situation(
+    "force_latency with a C-state that does not exist": Situation(
         "degraded", (("bad-value", "force_latency"),),
         TUNED_CONF + "[cpu]\nforce_latency=cstate.id:99\n",
     ),
@@ -105,7 +105,7 @@ SITUATIONS = {
     ),
 }  # fmt: skip
 
-#: What it takes a unit for; booted in tests/lab/test_holds.py.
+#: Situations that need a unit: tests/lab/test_holds.py boots them.
 HELD = {
     "force_latency": Situation("applied", conf=TUNED_CONF + "[cpu]\nforce_latency=7\n"),
     "rtentsk": Situation("applied", conf=TUNED_CONF + "[rtentsk]\n"),
@@ -113,9 +113,11 @@ HELD = {
 
 IMAGE_ENV = "var/lib/ocp-tuned/image.env"
 
-#: What is wrong before TuneD can run. The same in every version and contract.
+#: Failures before TuneD runs. They are the same with every version and contract.
 BEFORE_TUNED = {
-    "image.env torn": Situation("failed", (("configuration", ""),), files={IMAGE_ENV: "NTO_IM"}),
+    "image.env incomplete": Situation(
+        "failed", (("configuration", ""),), files={IMAGE_ENV: "NTO_IM"}
+    ),
     "recommend file empty": Situation(
         "failed", (("configuration", ""),),
         files={"var/lib/ocp-tuned/recommend.d/50-openshift.conf": ""},

@@ -89,7 +89,7 @@ def test_a_wiped_store_and_a_dead_registry_boot_tuned_from_an_archive(
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_an_image_that_cannot_be_had_gives_way_to_the_last_one_that_worked(suite: str) -> None:
+def test_the_last_image_that_worked_is_used_when_the_image_cannot_be_pulled(suite: str) -> None:
     def prepare(node: Node) -> None:
         asks_for(node, DEAD)
         node.write(CONF, "[tuning]\ntimeout = 30\n")
@@ -103,15 +103,15 @@ def test_an_image_that_cannot_be_had_gives_way_to_the_last_one_that_worked(suite
         (finding,) = done["findings"]
         assert (finding["kind"], finding["subject"]) == ("image-stand-in", DEAD)
         assert "network is unreachable" in finding["message"]
-        assert f"localhost/tuned:{suite} stands in for it" in finding["message"]
+        assert f"localhost/tuned:{suite} is used instead" in finding["message"]
         # It was insisted on for a third of the time; there was enough left for the other one.
         assert done["seconds"] > 9
         assert done["attempts"]
         status = node.run("systemctl", "status", "ocp-tuned").stdout
-        assert "stands in for it" in status
+        assert "is used instead" in status
 
 
-def test_another_image_in_an_archive_stands_in_when_nothing_else_is_left() -> None:
+def test_another_image_in_an_archive_is_the_last_fallback() -> None:
     def prepare(node: Node) -> None:
         node.run("mkdir", "-p", ARCHIVE.rpartition("/")[0])
         node.write(ARCHIVE.replace("day-0", "broken"), "this is no archive\n")
@@ -129,11 +129,11 @@ def test_another_image_in_an_archive_stands_in_when_nothing_else_is_left() -> No
         has_ended(node)
         done = record(node)
         assert (done["result"], done["image_source"]) == ("degraded", "archive")
-        assert "localhost/tuned:day-0 stands in for it" in done["findings"][0]["message"]
-        assert "broken.tar: found no image archive, expected one" in node.journal("ocp-tuned")
+        assert "localhost/tuned:day-0 is used instead" in done["findings"][0]["message"]
+        assert "broken.tar: found no image archive, ignoring the file" in node.journal("ocp-tuned")
 
 
-def test_with_fallback_none_nothing_stands_in() -> None:
+def test_with_fallback_none_there_is_no_fallback() -> None:
     def prepare(node: Node) -> None:
         node.write(CONF, "[tuning]\ntimeout = 10\n[image]\nfallback = none\n")
         asks_for(node, DEAD)
@@ -150,14 +150,14 @@ def test_with_fallback_none_nothing_stands_in() -> None:
 SHORT = "[tuning]\ntimeout = 12\n"
 #: What a registry is like, which of its words are told, and what would mend it.
 FAULTS = {
-    "refuses": ("connection refused", "Is the registry up"),
-    "silent": ("did not answer in time|i/o timeout", "Is the registry up"),
-    "500": ("500", "Is the registry up"),
-    "busy": ("429|toomanyrequests|Too Many Requests", "Is the registry up"),
-    "cut": ("unexpected EOF|did not answer in time", "Is the registry up"),
-    "corrupt": ("corrupt input|[Dd]igest", "something else than it says"),
-    "full": ("no space left", "Free some space"),
-    "404": ("manifest unknown", "correct its name in image.env"),
+    "refuses": ("connection refused", "Check that the registry is up"),
+    "silent": ("did not answer in time|i/o timeout", "Check that the registry is up"),
+    "500": ("500", "Check that the registry is up"),
+    "busy": ("429|toomanyrequests|Too Many Requests", "Check that the registry is up"),
+    "cut": ("unexpected EOF|did not answer in time", "Check that the registry is up"),
+    "corrupt": ("corrupt input|[Dd]igest", "does not match its digest"),
+    "full": ("no space left", "Free disk space"),
+    "404": ("manifest unknown", "fix its name in /var/lib/ocp-tuned/image.env"),
     "401": ("authentication required", "/var/lib/kubelet/config.json"),
     "certificate": ("certificate", "/etc/containers/certs.d/"),
 }
@@ -220,7 +220,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_an_image_that_is_damaged_is_removed_and_had_again(suite: str) -> None:
+def test_a_damaged_image_is_removed_and_pulled_or_loaded_again(suite: str) -> None:
     with powered(suite) as node:
         node.write(CONF, f"{AMPLE}[image]\npull = never\n")
         node.boot()
@@ -234,11 +234,11 @@ def test_an_image_that_is_damaged_is_removed_and_had_again(suite: str) -> None:
             assert record(node)["result"] == "applied", name
             assert record(node)["image_source"] == "archive", name
             if "list of images" not in name:
-                assert "is damaged, and is removed" in done.stdout, name
+                assert "is damaged, removing it" in done.stdout, name
             assert node.run("podman", "ps", "-aq").stdout == ""
 
 
-def test_a_store_of_our_own_is_out_of_reach() -> None:
+def test_crio_wipe_does_not_reach_a_store_of_our_own() -> None:
     def prepare(node: Node) -> None:
         node.run("mkdir", "-p", ARCHIVE.rpartition("/")[0])
         node.run("ocp-tuned-boot", "image", "export", ARCHIVE)
@@ -288,7 +288,7 @@ def test_two_upgrades_leave_two_images_and_pins_for_cri_o() -> None:
         assert theirs.strip() in node.run("podman", "images", "-q").stdout
         assert f'["site:1", "{registry.IMAGE}-2"' in node.read(pins)
         listed = node.run("ocp-tuned-boot", "image", "list").stdout
-        assert f"asked for  {registry.IMAGE}-2" in listed
+        assert f"requested  {registry.IMAGE}-2" in listed
 
 
 def test_a_new_image_is_brought_in_quietly_and_applied_by_a_reload() -> None:
@@ -322,7 +322,7 @@ def test_an_image_is_staged_when_the_tuned_in_it_answers() -> None:
         has_ended(node)
         node.run("podman", "tag", "localhost/tuned:trixie", "localhost/tuned:next")
         said = node.run("ocp-tuned-boot", "image", "stage", "localhost/tuned:next").stdout
-        assert "it is taken at the next boot or on a reload" in said
+        assert "it is used from the next boot or reload on" in said
         assert node.read(IMAGE_ENV) == "NTO_IMAGE=localhost/tuned:next\n"
         # One without TuneD is not asked for.
         node.write("/etc/lab/File", "FROM scratch\nLABEL lab=empty\n")

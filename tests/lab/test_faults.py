@@ -41,7 +41,7 @@ def test_podman_goes_away_and_is_asked_again(host: Host, step: str, how: str) ->
     assert status["result"] == "applied"
     (attempt,) = status["attempts"]
     assert attempt["kind"] == "podman"
-    assert "went away" in attempt["message"]
+    assert "lost the connection to Podman" in attempt["message"]
 
 
 def test_podman_whose_socket_comes_later(host: Host) -> None:

@@ -248,7 +248,7 @@ def test_somebody_elses_container_is_refused_and_left_alone(host: Host) -> None:
     try:
         done = host.run("apply")
         assert done.returncode == os.EX_UNAVAILABLE
-        assert f"a container named {CONTAINER} exists" in done.stderr
+        assert f"the container {CONTAINER} exists" in done.stderr
         assert f"podman rm -f {CONTAINER}" in done.stderr
         assert host.run("cleanup").returncode == os.EX_UNAVAILABLE
         assert CONTAINER in host.node.run("podman", "ps", "-a").stdout

@@ -67,8 +67,8 @@ def test_a_closed_gate_holds_the_kubelet_until_the_profile_is_mended(
         assert shown(node, "ocp-tuned.service", "ActiveState") == "activating"
         status = shown(node, "ocp-tuned.service", "StatusText")
         assert "does-not-exist" in status
-        # What would mend it.
-        assert "correct include=" in status
+        # And how to fix it.
+        assert f"It is named by include= in {TUNED_CONF}" in status
         assert "ocp-tuned-boot: Held since" in node.console.read_text()
 
         node.write(TUNED_CONF, PROFILE)

@@ -258,11 +258,11 @@ def test_what_a_stop_and_a_start_make_of_it(suite: str) -> None:
         assert [each["standing"] for each in status(node)["holds"]] == ["lost", "lost"]
         text = node.run("ocp-tuned-boot", "status").stdout
         assert text.startswith("Degraded: ")
-        told = "force_latency = 7 µs: NOT in force: systemd holds 0 open files"
+        told = "force_latency = 7 µs: NOT in effect: systemd holds 0 open files"
         assert f"lost-after-exit force_latency: {told}" in text
         node.run("systemctl", "start", UNIT)
         assert (latency(), stored(node), result(node)) == (7, 2, ("applied", []))
-        assert "force_latency = 7 µs: NOT in force: systemd holds 0 open files" in node.journal(
+        assert "force_latency = 7 µs: NOT in effect: systemd holds 0 open files" in node.journal(
             UNIT, "--priority=warning"
         )
 
@@ -303,7 +303,7 @@ def test_a_systemd_that_stores_nothing_is_found_out(suite: str) -> None:
             "degraded", ["lost-after-exit force_latency", "lost-after-exit rtentsk"]
         )  # fmt: skip
         status_line = node.run("systemctl", "status", UNIT).stdout
-        assert "force_latency = 7 µs: NOT in force: systemd holds 0 open files" in status_line
+        assert "force_latency = 7 µs: NOT in effect: systemd holds 0 open files" in status_line
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -322,7 +322,7 @@ def test_a_run_by_hand_changes_nothing_of_what_systemd_holds_and_says_so(suite: 
         )
         assert latency() == 7
         assert result(node) == ("degraded", ["lost-after-exit force_latency"])
-        assert "7 µs is in force now" in node.run("ocp-tuned-boot", "status").stdout
+        assert "7 µs is in effect now" in node.run("ocp-tuned-boot", "status").stdout
         node.run("systemctl", "reload", UNIT)
         assert (latency(), result(node)) == (20, ("applied", []))
         node.write(tuned_conf, PROFILE + "[rtentsk]\n")
@@ -343,7 +343,7 @@ def test_who_may_not_read_everything_is_not_told_that_it_is_lost(suite: str) -> 
         said = node.run(*nobody, check=False).stdout
         assert said.startswith("Applied: "), said
         assert "lost-after-exit" not in said
-        assert "hold         force_latency = 7 µs: not known: " in said
+        assert "held         force_latency = 7 µs: unknown: " in said
 
 
 @pytest.mark.parametrize("suite", SUITES)

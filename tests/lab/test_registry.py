@@ -177,8 +177,8 @@ def test_a_registry_that_misbehaves(
 @pytest.mark.parametrize(
     ("image", "words", "mends"),
     [
-        (f"{registry.IMAGE}-not", "manifest unknown", "correct its name in image.env"),
-        (registry.IMAGE.replace(":5000", ":5999"), "connection refused", "Is the registry up"),
+        (f"{registry.IMAGE}-not", "manifest unknown", "/var/lib/ocp-tuned/image.env"),
+        (registry.IMAGE.replace(":5000", ":5999"), "connection refused", "registry is up"),
         (registry.LOCKED, "authentication required", "/var/lib/kubelet/config.json"),
     ],
 )
@@ -195,7 +195,7 @@ def test_a_registry_that_refuses(site: Host, image: str, words: str, mends: str)
 
 
 @ONE
-def test_packets_that_are_lost_are_waited_for_no_longer_than_the_deadline(site: Host) -> None:
+def test_a_network_that_loses_packets_is_given_up_at_the_deadline(site: Host) -> None:
     node = site.node
     site.write(CONF, SHORT)
     chain = "{ type filter hook input priority 0; }"
@@ -290,7 +290,7 @@ def test_pull_never_and_pull_newer(site: Host) -> None:
 
 
 @ONE
-def test_what_is_trusted_is_podmans_to_say(site: Host) -> None:
+def test_policy_json_decides_which_images_are_trusted(site: Host) -> None:
     policy = "/etc/containers/policy.json"
     before = site.node.run("cat", policy, check=False)
     site.node.write(policy, '{"default": [{"type": "reject"}]}')
@@ -384,7 +384,7 @@ def test_an_archive_of_an_image_by_digest_is_found_by_that_digest(site: Host) ->
         assert site.status()["image"] == exact
         assert site.run("reload", "--force").returncode == 0
         assert site.status()["image_source"] == "store"
-        assert f"asked for  {exact}" in site.run("image", "list").stdout
+        assert f"requested  {exact}" in site.run("image", "list").stdout
     finally:
         registry.start(node)
         registry.start(node, shut=True)

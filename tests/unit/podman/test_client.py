@@ -1,4 +1,4 @@
-"""The door to Podman: each way in which it can fail is one typed error with words."""
+"""The door to Podman: every failure is one typed error with a reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ import pytest
 from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, PodmanError
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.podman import client
-from ocp_tuned_boot.podman.client import API_VERSION, Image, Podman, Removal
+from ocp_tuned_boot.podman.client import Image, Podman, Removal
+from ocp_tuned_boot.podman.transport import API_VERSION
 from tests.unit.fake_podman import Answer, listening, reply, socket_path
 from tests.unit.patience import PATIENCE, no_hang
 
@@ -43,8 +44,8 @@ def image(answer: Answer, seconds: float = PATIENCE) -> Image | None:
         return podman.image("localhost/x")
 
 
-def pull(said: bytes, reference: str = "localhost/x", seconds: float = PATIENCE) -> None:
-    with listening(lambda _: said) as path, connected(path, seconds) as podman:
+def pull(answer: bytes, reference: str = "localhost/x", seconds: float = PATIENCE) -> None:
+    with listening(lambda _: answer) as path, connected(path, seconds) as podman:
         podman.pull(reference)
 
 
@@ -56,14 +57,14 @@ def test_a_socket_that_is_missing() -> None:
     assert "[podman] socket" in caught.value.hint
 
 
-def test_a_socket_that_nobody_listens_on() -> None:
+def test_a_socket_without_a_listener() -> None:
     with socket_path() as path, socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(path))
         with pytest.raises(PodmanError, match=f"cannot reach Podman at {path}: Connection refused"):
             Podman(path, Deadline(PATIENCE))
 
 
-def test_a_path_that_is_no_socket(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_socket(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PodmanError, match=r"cannot reach Podman at .*: Connection refused"):
         Podman(tmp_path / "file", Deadline(PATIENCE))
@@ -86,18 +87,18 @@ def test_a_full_backlog_is_an_error_at_once_and_not_a_wait() -> None:
                 Podman(path, Deadline(2 * PATIENCE))
 
 
-def test_a_service_that_accepts_and_is_silent_is_waited_for_no_longer_than_the_deadline() -> None:
+def test_a_service_that_accepts_and_does_not_answer_is_given_up_at_the_deadline() -> None:
     with pytest.raises(DeadlineExceeded, match=r"did not answer in time \(inspect image localhost"):
         image(lambda _: None, SHORT)
 
 
-def test_a_pull_that_stops_in_the_middle_is_waited_for_no_longer_than_the_deadline() -> None:
+def test_a_pull_that_stops_in_the_middle_is_given_up_at_the_deadline() -> None:
     progress = reply(200, json.dumps({"stream": "Copying blob"}) + "\n", chunked=True)
     with pytest.raises(DeadlineExceeded, match=r"did not answer in time \(pull localhost/x\)"):
         pull(progress, seconds=SHORT)
 
 
-def test_no_request_is_made_past_the_deadline() -> None:
+def test_no_request_is_sent_after_the_deadline() -> None:
     requests: list[str] = []
 
     def answer(request: str) -> bytes:
@@ -117,16 +118,17 @@ def test_no_request_is_made_past_the_deadline() -> None:
     [b"garbage\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"],
     ids=["garbage", "hangs up", "cut off"],
 )
-def test_a_service_that_breaks_off(said: bytes) -> None:
-    with pytest.raises(PodmanError, match=r"went away \(inspect image localhost/x\)") as caught:
+def test_a_service_that_closes_the_connection(said: bytes) -> None:
+    words = r"lost the connection to Podman at .* \(inspect image localhost/x\)"
+    with pytest.raises(PodmanError, match=words) as caught:
         image(lambda _: said)
     assert caught.value.temporary
 
 
 @pytest.mark.parametrize("body", ["", "no JSON", "[]", "{}", "null", '"text"'])
-def test_an_answer_that_means_nothing(body: str) -> None:
+def test_an_unexpected_answer(body: str) -> None:
     with pytest.raises(
-        PodmanError, match=r"answered what Podman would not \(inspect image localhost/x\)"
+        PodmanError, match=r"sent an unexpected answer \(inspect image localhost/x\)"
     ):
         image(lambda _: reply(200, body))
 
@@ -135,13 +137,13 @@ def test_an_image_that_is_not_in_the_store() -> None:
     assert image(lambda _: reply(404, '{"cause": "x", "message": "no such image"}')) is None
 
 
-def test_a_refusal_is_told_in_podmans_words() -> None:
+def test_a_refusal_is_reported_with_podmans_reason() -> None:
     words = re.escape("Podman refuses to inspect image localhost/x: database is locked")
     with pytest.raises(PodmanError, match=words):
         image(lambda _: reply(500, '{"cause": "x", "message": "database is locked"}'))
 
 
-def test_a_pull_that_fails_after_it_began() -> None:
+def test_a_pull_that_fails_after_it_started() -> None:
     said = json.dumps({"stream": "Trying to pull…\n"}) + "\n" + json.dumps({"error": "denied"})
     with pytest.raises(ImageError, match="cannot pull localhost/x: denied"):
         pull(reply(200, said))
@@ -159,42 +161,42 @@ def test_a_pull_that_fails_after_it_began() -> None:
         ("reading manifest x in a/b: name unknown: repository name not known to registry", False),
         ("no such image", False),
         ("StatusCode: 404, Not here", False),
-        # The reference is in it, whatever is in the reference.
+        # The reference, with any words, is part of the reason.
         ("initializing source docker://localhost/x: dial tcp: i/o timeout", True),
         ("initializing source docker://localhost/denied@sha256:4040: i/o timeout", True),
-        # Where a registry has the layer: the address is signed, and that is no policy.
+        # The address of a layer is signed: that is not about policy.json.
         ('Get "https://cdn.lab/x?X-Amz-Signature=feed": dial tcp 1.2.3.4:443: i/o timeout', True),
         ("Source image rejected: A signature was required, but no signature exists", False),
         # The clock was not set yet; or the certificate is old.
         (f"{EXPIRED}: current time 2021-01-01T00:00:10Z is before 2024-01-01T00:00:00Z", True),
         (f"{EXPIRED}: current time 2026-01-01T00:00:10Z is after 2024-01-01T00:00:00Z", False),
-        # One of several places may come up.
+        # One of several registries may become available.
         (f"{MIRRORS[0]}authentication required{MIRRORS[1]}connection refused", True),
         (f"{MIRRORS[0]}i/o timeout{MIRRORS[1]}manifest unknown", True),
         (f"{MIRRORS[0]}authentication required{MIRRORS[1]}manifest unknown", False),
     ],
 )
-def test_a_pull_that_may_do_better_and_one_that_will_not(words: str, temporary: bool) -> None:
+def test_temporary_and_permanent_failures_of_a_pull(words: str, temporary: bool) -> None:
     with pytest.raises(ImageError) as caught:
         pull(reply(200, json.dumps({"error": words})), "localhost/denied@sha256:4040")
     assert caught.value.temporary is temporary
 
 
-def test_what_signs_an_address_is_told_to_nobody() -> None:
+def test_the_query_of_a_presigned_address_is_not_reported() -> None:
     words = 'reading blob: Get "https://cdn.lab/12?X-Amz-Credential=AKIA&X-Amz-Signature=feed": EOF'
     with pytest.raises(ImageError) as caught:
         pull(reply(200, json.dumps({"error": words})))
     assert caught.value.message.endswith('reading blob: Get "https://cdn.lab/12?…": EOF')
 
 
-def test_a_clock_that_is_behind_is_told() -> None:
+def test_a_clock_that_is_behind_is_reported() -> None:
     words = f"{EXPIRED}: current time 2021-01-01T00:00:10Z is before 2024-01-01T00:00:00Z"
     with pytest.raises(ImageError) as caught:
         pull(reply(200, json.dumps({"error": words})))
     assert "clock" in caught.value.hint
 
 
-def test_of_a_pull_that_could_not_begin_all_is_told() -> None:
+def test_a_pull_that_could_not_start_is_reported_in_full() -> None:
     def answer(request: str) -> bytes:
         if "compatMode" in request:
             return reply(500, '{"message": "connection refused"}')
@@ -205,10 +207,10 @@ def test_of_a_pull_that_could_not_begin_all_is_told() -> None:
             podman.pull("a.lab:5000/x")
 
 
-def test_what_is_told_first_is_told_when_there_is_no_time_for_more(
+def test_the_first_reason_is_reported_when_there_is_no_time_for_the_full_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client, "_WORDS", SHORT)
+    monkeypatch.setattr(client, "_IN_FULL", SHORT)
 
     def answer(request: str) -> bytes | None:
         return reply(500, '{"message": "refused"}') if "compatMode" in request else None
@@ -218,7 +220,7 @@ def test_what_is_told_first_is_told_when_there_is_no_time_for_more(
             podman.pull("localhost/x")
 
 
-def test_a_pull_that_is_refused_without_a_word_has_not_succeeded() -> None:
+def test_a_pull_that_is_refused_without_a_reason_has_failed() -> None:
     with pytest.raises(ImageError, match="cannot pull localhost/x: Podman answered 500"):
         pull(reply(500, ""))
 
@@ -249,7 +251,7 @@ def serving(serve: Callable[[socket.socket], None]) -> Iterator[Path]:
 ARCHIVE = 2_000_000
 
 
-def test_sending_an_archive_is_waited_for_no_longer_than_the_deadline(tmp_path: Path) -> None:
+def test_sending_an_archive_is_given_up_at_the_deadline(tmp_path: Path) -> None:
     with (tmp_path / "a.tar").open("wb") as archive:
         archive.truncate(1 << 40)
 
@@ -280,7 +282,7 @@ def test_sending_an_archive_and_its_answer_have_one_deadline_together(tmp_path: 
             podman.load(tmp_path / "a.tar")
 
 
-def test_exporting_an_archive_is_waited_for_no_longer_than_the_deadline() -> None:
+def test_exporting_an_archive_is_given_up_at_the_deadline() -> None:
     def slow(line: socket.socket) -> None:
         if line.recv(1 << 16):
             line.sendall(reply(200, "begun", chunked=True))
@@ -296,7 +298,7 @@ def test_exporting_an_archive_is_waited_for_no_longer_than_the_deadline() -> Non
 @pytest.mark.parametrize(
     ("status", "temporary"), [(500, True), (503, True), (400, False), (409, False)]
 )
-def test_what_podman_is_too_busy_for_are_temporary_and_what_it_refuses_not(
+def test_an_error_of_the_server_is_temporary_and_one_of_the_request_is_not(
     status: int, temporary: bool
 ) -> None:
     with pytest.raises(PodmanError) as caught:
@@ -304,8 +306,8 @@ def test_what_podman_is_too_busy_for_are_temporary_and_what_it_refuses_not(
     assert caught.value.temporary is temporary
 
 
-def test_a_pull_whose_answer_is_no_json() -> None:
-    with pytest.raises(PodmanError, match=r"answered what Podman would not \(pull localhost/x\)"):
+def test_a_pull_whose_answer_is_not_json() -> None:
+    with pytest.raises(PodmanError, match=r"sent an unexpected answer \(pull localhost/x\)"):
         pull(reply(200, "<html>"))
 
 
@@ -316,14 +318,14 @@ def test_a_pull_that_the_service_refuses() -> None:
 
 
 @pytest.mark.parametrize("body", ["", "{}", "[]"])
-def test_a_container_that_is_created_with_an_answer_that_means_nothing(body: str) -> None:
+def test_an_unexpected_answer_to_creating_a_container(body: str) -> None:
     created = reply(201, body)
     with listening(lambda _: created) as path, Podman(path, Deadline(PATIENCE)) as podman:
         with pytest.raises(PodmanError, match=r"\(create container x\)"):
             podman.create({"name": "x", "image": "y"})
 
 
-def test_an_archive_that_is_empty_is_asked_for_again() -> None:
+def test_an_empty_archive_is_requested_again() -> None:
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as archive:
         member = tarfile.TarInfo("tuned/active_profile")
@@ -334,10 +336,10 @@ def test_an_archive_that_is_empty_is_asked_for_again() -> None:
         assert podman.files("abc", "/etc/tuned") == {"active_profile": b"site\n"}
 
 
-def test_an_archive_that_is_none() -> None:
+def test_an_answer_that_is_not_an_archive() -> None:
     said = reply(200, "no tar")
     with listening(lambda _: said) as path, Podman(path, Deadline(PATIENCE)) as podman:
-        with pytest.raises(PodmanError, match=r"\(look at /etc/tuned in abc\)"):
+        with pytest.raises(PodmanError, match=r"\(read /etc/tuned in abc\)"):
             podman.files("abc", "/etc/tuned")
 
 
@@ -345,7 +347,7 @@ def test_an_archive_that_is_none() -> None:
     ("status", "removal"),
     [(200, Removal.REMOVED), (404, Removal.MISSING), (409, Removal.IN_USE)],
 )
-def test_what_came_of_removing_an_image(status: int, removal: Removal) -> None:
+def test_the_result_of_removing_an_image(status: int, removal: Removal) -> None:
     with (
         listening(lambda _: reply(status, "{}")) as path,
         Podman(path, Deadline(PATIENCE)) as podman,
@@ -353,7 +355,7 @@ def test_what_came_of_removing_an_image(status: int, removal: Removal) -> None:
         assert podman.remove_image("x") is removal
 
 
-def test_whose_containers_have_an_image() -> None:
+def test_the_containers_of_an_image() -> None:
     listed = [{"Id": "1", "Names": ["a"], "ImageID": "x"}, {"Id": "2", "ImageID": "y"},
               {"Id": "3", "Names": None, "ImageID": "x"}]  # fmt: skip
     asked: list[str] = []
@@ -364,12 +366,12 @@ def test_whose_containers_have_an_image() -> None:
 
     with listening(answer) as path, Podman(path, Deadline(PATIENCE)) as podman:
         assert podman.users("x") == ("a", "3")
-    # CRI-O's are in no list that is not asked for them.
+    # Without this parameter CRI-O's containers are not in the list.
     assert "external=true" in asked[0]
 
 
-def test_a_container_is_removed_whether_it_still_runs_or_not() -> None:
-    """Podman answers 409 to whoever does not say so."""
+def test_a_container_is_removed_whether_it_runs_or_not() -> None:
+    """Without `force` Podman answers 409 while it runs."""
 
     def answer(request: str) -> bytes:
         asked.append(request)
@@ -382,7 +384,7 @@ def test_a_container_is_removed_whether_it_still_runs_or_not() -> None:
     assert len(asked) == 1
 
 
-def test_removing_and_killing_what_is_gone_is_fine() -> None:
+def test_removing_and_killing_a_missing_container_is_not_an_error() -> None:
     gone = reply(404, '{"cause": "no such container", "message": "no such container"}')
     with listening(lambda _: gone) as path, Podman(path, Deadline(PATIENCE)) as podman:
         podman.remove("abc")
@@ -392,7 +394,7 @@ def test_removing_and_killing_what_is_gone_is_fine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("answer", "text"),
     [
         ({"stream": "Copying blob sha256:ff\n"}, "Copying blob sha256:ff"),
         ({"status": "Downloading", "id": "ff6d",
@@ -403,9 +405,9 @@ def test_removing_and_killing_what_is_gone_is_fine() -> None:
         ({"id": "d849", "images": ["d849"]}, ""),
     ],
 )  # fmt: skip
-def test_how_far_a_pull_has_got_is_told(said: dict[str, object], told: str) -> None:
-    heard: list[str] = []
-    with listening(lambda _: reply(200, json.dumps(said))) as path:
+def test_the_progress_of_a_pull_is_reported(answer: dict[str, object], text: str) -> None:
+    reported: list[str] = []
+    with listening(lambda _: reply(200, json.dumps(answer))) as path:
         with Podman(path, Deadline(PATIENCE)) as podman:
-            podman.pull("localhost/x", tell=heard.append)
-    assert heard == ([f"Pulling the image localhost/x: {told}"] if told else [])
+            podman.pull("localhost/x", report=reported.append)
+    assert reported == ([f"Pulling the image localhost/x: {text}"] if text else [])

@@ -1,4 +1,4 @@
-"""What container is asked for, and whether it is the one that Podman made."""
+"""The requested container, and whether it is the one that Podman created."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_what_podman_made_as_asked_has_no_differences() -> None:
     assert container.differences(SPEC, inspected(SPEC)) == []
 
 
-def test_podman_4_says_the_entrypoint_in_one_string() -> None:
+def test_podman_4_reports_the_entrypoint_as_one_string() -> None:
     seen = inspected(SPEC)
     seen["Config"]["Entrypoint"] = "tuned --no-dbus"
     assert container.differences(SPEC, seen) == []
@@ -108,7 +108,7 @@ def test_each_difference_is_named(name: str, change: Callable[[dict[str, Any]], 
     seen = copy.deepcopy(inspected(SPEC))
     change(seen)
     (said,) = container.differences(SPEC, seen)
-    assert said.startswith(f"{name}: asked for ")
+    assert said.startswith(f"{name}: requested ")
 
 
 def follower(root: Path, said: bytes) -> container._Follower:
@@ -121,7 +121,7 @@ def follower(root: Path, said: bytes) -> container._Follower:
 LINE = b"2026-11-23T22:28:17+00:00 stderr F " + b"x" * 1000 + b"\n"
 
 
-def test_between_two_parts_of_a_long_log_somebody_looks_at_the_clock(tmp_path: Path) -> None:
+def test_a_long_log_is_read_in_parts(tmp_path: Path) -> None:
     with follower(tmp_path, LINE * 1000) as following:
         assert following.read()
         assert len(following._lines) < 100
@@ -130,9 +130,9 @@ def test_between_two_parts_of_a_long_log_somebody_looks_at_the_clock(tmp_path: P
     assert Paths(tmp_path).tuned_log.read_text() == ("x" * 1000 + "\n") * 1000
 
 
-def test_a_tuned_that_does_not_stop_talking_is_an_error(tmp_path: Path) -> None:
+def test_a_log_without_end_is_an_error(tmp_path: Path) -> None:
     with follower(tmp_path, LINE * 5_000) as following:
-        with pytest.raises(HostError, match="TuneD has said more than 4194304 bytes"):
+        with pytest.raises(HostError, match="TuneD logged more than 4194304 bytes"):
             following.finish()
 
 
@@ -146,7 +146,7 @@ def test_a_run_directory_that_is_full_is_an_error_with_words(tmp_path: Path) -> 
             following.finish()
 
 
-def test_all_that_clearing_up_may_take_is_asked_of_systemd() -> None:
+def test_the_start_timeout_covers_the_time_for_cleaning_up() -> None:
     assert container.TERM_GRACE + 2 * container.CLEARING < GRACE
 
 
