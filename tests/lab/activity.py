@@ -1,6 +1,6 @@
-"""Says what takes time while it is done: for whoever waits before a terminal.
+"""Reports what takes long while it runs, for a person at a terminal.
 
-It is said by logging, at the level INFO, which tests do not show.
+It is logged at the level INFO, which tests do not show.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
-#: It is said again each time that so many seconds have gone by.
+#: It is logged again after each of these intervals (seconds).
 EVERY = 5.0
 
 
 @contextmanager
 def activity(what: str) -> Iterator[None]:
-    """Around what may take long: `what` is said at once, and again with the time so far."""
+    """Around what may take long: logs `what` at once, and then again with the time so far."""
     if not log.isEnabledFor(logging.INFO):
         yield
         return

@@ -1,7 +1,7 @@
-"""`make demo`: a node boots here, and what was proven by that is shown.
+"""`make demo`: boots a node and shows what that proves.
 
-With `--boots N` it boots N times and shows medians instead: from the unit's start to its
-readiness, and what of that was neither Podman's nor TuneD's.
+With `--boots N` it boots N times and shows medians instead: the time from the unit's start to its
+readiness, and how much of it neither Podman nor TuneD needed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,23 @@ from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended
 
 #: Steps that wait for Podman or for TuneD.
 NOT_OURS = ("image", "create", "tuned")
+#: What is done in each step.
+STEPS = {
+    "inputs": "read which image and profile are requested",
+    "podman": "connect to Podman",
+    "image": "find the image in Podman's storage",
+    "prepare": "look at the image, write the directories of the container",
+    "create": "create the container",
+    "tuned": "run TuneD in it",
+    "collect": "read what TuneD wrote",
+    "hold": "give systemd the file descriptors that must stay open",
+}
 
 LATENCY = "/dev/cpu_dma_latency"
 DEMO_PROFILE = PROFILE + "\n[cpu]\nforce_latency=7\n"
 PROFILE_FILE = "/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf"
 
-# Before anything is tuned it writes down what the kubelet will write down later.
+# Writes down the values before anything is tuned, as the kubelet does later.
 _BEFORE = """\
 [Unit]
 Before=ocp-tuned.service
@@ -43,9 +54,9 @@ ExecStart=/usr/local/bin/lab-witness before
 [Install]
 WantedBy=multi-user.target
 """
-# Where the settings are that a stock profile has; those of this profile are among them.
+# Folders of /proc/sys with the settings of TuneD's stock profiles and of this one.
 _AREAS = ("vm", "kernel", "net/core", "net/ipv4")
-# To read these is to do something.
+# Reading these has an effect.
 _ACTIONS = ("compact_memory", "drop_caches", "stat_refresh")
 
 NEXT = """
@@ -60,7 +71,7 @@ What to try next:
 
 @dataclass(frozen=True)
 class Boot:
-    """Moments of one boot, in seconds since systemd came up in it, and the record."""
+    """Moments of one boot, in seconds since systemd started in it, and the record."""
 
     unit_started: float
     ready: float
@@ -74,7 +85,7 @@ class Boot:
 
     @property
     def own(self) -> float:
-        """What of that was neither Podman's nor TuneD's, in seconds."""
+        """How much of that neither Podman nor TuneD needed, in seconds."""
         waits = [step["seconds"] for step in self.record["steps"] if step["name"] in NOT_OURS]
         return self.took - float(sum(waits))
 
@@ -96,7 +107,7 @@ class Row:
 
 
 def moment(node: Node, unit: str, name: str) -> float:
-    """A `…TimestampMonotonic` property, in seconds since systemd came up."""
+    """A `…TimestampMonotonic` property, in seconds since systemd started."""
 
     def microseconds(*arguments: str) -> int:
         shown = node.run("systemctl", "show", "--value", *arguments).stdout
@@ -107,7 +118,7 @@ def moment(node: Node, unit: str, name: str) -> float:
 
 
 def observe(node: Node) -> Boot:
-    """What the node that has just booted has to say."""
+    """The moments and the record of a node that has just booted."""
     return Boot(
         unit_started=moment(node, "ocp-tuned.service", "ExecMainStart"),
         ready=moment(node, "ocp-tuned.service", "ActiveEnter"),
@@ -118,7 +129,7 @@ def observe(node: Node) -> Boot:
 
 @contextmanager
 def demo_node(suite: str) -> Iterator[Node]:
-    """A node that is off and has the demo's profile; nobody else uses the kernel's settings."""
+    """A node that is off and has the demo's profile; it alone uses the kernel's settings."""
     with KernelKnobs(RESET), Node(suite, image=suite) as node:
         furnish(node, DEMO_PROFILE)
         yield node
@@ -148,8 +159,8 @@ def shown(path: str, text: Optional[str]) -> str:
 
 
 def rows(record: Mapping[str, Any], before: kubelet.Witness, after: kubelet.Witness) -> list[Row]:
-    """Each setting of the profile, by what was seen and not by what the record says of it, but for
-    why something could not be checked."""
+    """Each setting of the profile. The values are those that were seen before the boot and by the
+    kubelet; the record only says what was requested, and why a value could not be checked."""
     found = []
     for value in record["values"]:
         path, why = value["path"], value["why"]
@@ -181,7 +192,8 @@ def show_timeline(boot: Boot) -> None:
     at = boot.ready - boot.record["seconds"]
     for step in boot.record["steps"]:
         if at < boot.ready:
-            print(f"  {at:7.3f}      {step['name']:<8} {step['seconds']:7.3f} s")
+            words = STEPS.get(step["name"], step["name"])
+            print(f"  {at:7.3f}      {step['seconds']:5.3f} s  {words}")
         at += step["seconds"]
     print(f"  {boot.ready:7.3f}  ocp-tuned.service is ready: the profile is applied")
     later = (boot.kubelet_started - boot.ready) * 1000
@@ -213,7 +225,8 @@ def show(node: Node, boot: Boot) -> bool:
     amiss = wrong(table)
     for row in amiss:
         print(f"\nThe kubelet found {row.key} = {row.found}, requested was {row.requested}.")
-    if amiss or boot.kubelet_started < boot.ready:
+    applied = boot.record["result"] == "applied"
+    if amiss or not applied or boot.kubelet_started < boot.ready:
         print("\nIt did not work: see above.")
         return False
     checked = sum(not row.why for row in table)

@@ -76,9 +76,9 @@ class Machine:
                 stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self._pidfd = os.pidfd_open(self._process.pid)
-        self._notifications.take_from(self._pidfd)
+        self._notifications.read_from(self._pidfd)
         try:
-            self.leader = int(self._told("X_NSPAWN_LEADER_PID", deadline))
+            self.leader = int(self._notified("X_NSPAWN_LEADER_PID", deadline))
             run = Path(f"/proc/{self.leader}/root/run/systemd")
             for path in (run, run / "private"):
                 inotify.wait_for(path, deadline - time.monotonic())
@@ -88,7 +88,7 @@ class Machine:
 
     def settle(self, timeout: float) -> None:
         """Waits until no job of the boot is left. Raises `TimeoutError`; it may be called again."""
-        self._told("READY", time.monotonic() + timeout)
+        self._notified("READY", time.monotonic() + timeout)
 
     def visit(self, argv: Sequence[str], env: Mapping[str, str]) -> Visit:
         """Starts a command inside."""
@@ -125,7 +125,7 @@ class Machine:
         os.close(self._pidfd)
         nspawn.clear(self.hardware.name)
 
-    def _told(self, key: str, deadline: float) -> str:
+    def _notified(self, key: str, deadline: float) -> str:
         """The value of a notification from nspawn."""
         try:
             value = self._notifications.wait(key, max(0.0, deadline - time.monotonic()))

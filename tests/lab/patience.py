@@ -1,8 +1,7 @@
-"""How long the lab waits for what should not hang: far longer than any machine needs, however busy.
+"""How long the lab waits for what should not hang: far longer than a busy machine needs.
 
-A deadline that a test gives is this long, unless the test is about its running out. Then what it
-waits for never comes, the deadline is what ends the wait, and it is still long enough for all that
-has to come before.
+A test sets this deadline, unless the deadline is what it tests. Then what the program waits for
+never comes, and only the deadline ends the wait. It is still long enough for all earlier steps.
 """
 
 from __future__ import annotations
@@ -16,6 +15,6 @@ AMPLE = "[tuning]\ntimeout = 600\n"
 
 
 def at_the_latest(timeout: float) -> float:
-    """When a run with this `timeout` in boot.conf must have ended, in seconds after its start: it
-    asks systemd for no more."""
+    """A run with this `timeout` in boot.conf has ended so many seconds after its start: it does not
+    ask systemd for more time."""
     return timeout + GRACE

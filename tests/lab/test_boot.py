@@ -157,7 +157,7 @@ def has_host_tuned(node: Node) -> None:
     node.write(
         "/etc/systemd/system/tuned.service",
         "[Service]\nType=exec\nExecStart=/usr/bin/sleep infinity\n"
-        # Long enough that whoever does not wait for it has applied everything by then.
+        # A program that does not wait for the stop has applied everything before it ends.
         "ExecStopPost=/usr/bin/sleep 3\n"
         "ExecStopPost=/usr/sbin/sysctl -q vm.stat_interval=1\n"
         "[Install]\nWantedBy=multi-user.target\n",

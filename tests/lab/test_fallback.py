@@ -104,7 +104,7 @@ def test_the_last_image_that_worked_is_used_when_the_image_cannot_be_pulled(suit
         assert (finding["kind"], finding["subject"]) == ("image-stand-in", DEAD)
         assert "network is unreachable" in finding["message"]
         assert f"localhost/tuned:{suite} is used instead" in finding["message"]
-        # It was insisted on for a third of the time; there was enough left for the other one.
+        # The registry was tried for a third of the time; the rest was enough for the other image.
         assert done["seconds"] > 9
         assert done["attempts"]
         status = node.run("systemctl", "status", "ocp-tuned").stdout

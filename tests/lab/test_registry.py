@@ -49,7 +49,7 @@ def node(request: pytest.FixtureRequest) -> Iterator[Node]:
 
 @pytest.fixture
 def site(host: Host) -> Iterator[Host]:
-    """A host without the image, with credentials of nobody's, and time to pull it."""
+    """A host without the image, with an empty list of credentials, and with time to pull."""
     host.write(CONF, AMPLE)
     host.write(CREDENTIALS, "{}")
     yield host
@@ -184,7 +184,7 @@ def test_a_registry_that_misbehaves(
 )
 def test_a_registry_that_refuses(site: Host, image: str, words: str, mends: str) -> None:
     registry.trust(site.node)
-    # Where nobody listens somebody may before long; what a registry refuses is refused at once.
+    # A registry that is down may come up; what a registry refuses is not tried again.
     passing = words == "connection refused"
     site.write(CONF, SHORT if passing else AMPLE)
     said = asks(site, image)

@@ -59,7 +59,7 @@ def _serve(listener: socket.socket, answer: Answer, open_lines: list[socket.sock
             said = answer(request) if request else b""
             if said is None or b"chunked" in said:
                 open_lines.append(line)
-            # Whoever does not wait for the answer is not the last one who asks.
+            # A client that has hung up is not the last one.
             with suppress(OSError):
                 line.sendall(said or b"")
             if line not in open_lines:

@@ -1,7 +1,7 @@
-"""How long a test waits for what should not hang: far longer than any machine needs, however busy.
+"""How long a test waits for what should not hang: far longer than a busy machine needs.
 
-A deadline that a test gives is this long, unless the test is about its running out. Then what it
-waits for never comes, and the deadline is what ends the wait.
+A test sets this deadline, unless the deadline is what it tests. Then what the code waits for never
+comes, and only the deadline ends the wait.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def no_hang() -> Iterator[None]:
     """Fails the test if the block takes longer than `PATIENCE`. Only in the main thread."""
 
     def hangs(*_: object) -> None:
-        # No Exception: nothing that is tested takes it for an error of its own.
+        # What this raises is no `Exception`: the code under test does not catch it.
         pytest.fail(f"it hangs: it has taken more than {PATIENCE:g} s")
 
     before = signal.signal(signal.SIGALRM, hangs)

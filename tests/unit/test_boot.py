@@ -40,7 +40,7 @@ def engine(paths: Paths) -> Engine:
 
 
 def apply(paths: Paths, engine: Engine) -> tuple[int, list[str]]:
-    """The exit status of the unit's program, and all lines that systemd was told."""
+    """The exit status of the program, and all lines that it sent to systemd."""
     command = [sys.executable, "-m", "ocp_tuned_boot", "--root", str(paths.root), "apply"]
     with serving(engine) as conf, fake_manager.listening() as (address, manager):
         done = subprocess.run(
@@ -58,8 +58,8 @@ def test_it_is_ready_once_when_the_profile_is_applied(paths: Paths, engine: Engi
     assert said.count("READY=1") == 1
 
 
-def test_what_cannot_be_put_on_record_is_not_ready(paths: Paths, engine: Engine) -> None:
-    """Whoever starts after it reads the record."""
+def test_a_result_that_cannot_be_recorded_is_not_ready(paths: Paths, engine: Engine) -> None:
+    """Units that start after it read the record."""
 
     def in_the_way(request: str) -> None:
         if "/start" in request:
@@ -95,10 +95,10 @@ def test_before_the_deadline_there_is_room_to_stop_a_tuned_that_hangs(
     assert done.result is Result.APPLIED
 
 
-def test_nothing_is_applied_before_the_hosts_own_tuned_has_ended(
+def test_nothing_is_applied_before_the_hosts_own_tuned_has_exited(
     paths: Paths, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When it ends it takes back what it has set."""
+    """When it exits it takes back what it has set."""
     group = paths.cgroups / "system.slice/tuned.service"
     group.mkdir(parents=True)
     (group / "cgroup.events").write_text("populated 1\n")

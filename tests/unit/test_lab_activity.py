@@ -1,5 +1,4 @@
-"""What the lab says while it is busy: what it does, how long it has taken so far, and what it
-waits for."""
+"""What the lab reports while it is busy: what it does, the time so far, and what it waits for."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from tests.lab import activity, cache
 from tests.unit.patience import PATIENCE
 
 
-class Told(logging.Handler):
+class Log(logging.Handler):
     """What was logged; `wait_for` waits for words in it."""
 
     def __init__(self) -> None:
@@ -36,9 +35,9 @@ class Told(logging.Handler):
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     monkeypatch.setattr(activity, "EVERY", 0.02)
-    handler, before = Told(), activity.log.level
+    handler, before = Log(), activity.log.level
     activity.log.setLevel(logging.INFO)
     activity.log.addHandler(handler)
     yield handler
@@ -46,12 +45,12 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     activity.log.setLevel(before)
 
 
-def test_what_takes_long_is_said_again_with_the_time_so_far(told: Told) -> None:
+def test_what_takes_long_is_reported_again_with_the_time_so_far(logged: Log) -> None:
     threads = threading.active_count()
     with activity.activity("Building a root"):
-        told.wait_for("Building a root… 0 s so far\nBuilding a root… 0 s so far")
-    assert told.lines[0] == "Building a root…"
-    assert told.lines[-1] == "Building a root: done in 0 s"
+        logged.wait_for("Building a root… 0 s so far\nBuilding a root… 0 s so far")
+    assert logged.lines[0] == "Building a root…"
+    assert logged.lines[-1] == "Building a root: done in 0 s"
     assert threading.active_count() == threads
 
 
@@ -64,7 +63,7 @@ with open(sys.argv[1], "w") as file:
 """
 
 
-def test_what_is_waited_for_and_who_has_it_is_said(told: Told, tmp_path: Path) -> None:
+def test_a_lock_that_is_waited_for_is_reported_with_its_holder(logged: Log, tmp_path: Path) -> None:
     path = tmp_path / "knobs.lock"
     command = [sys.executable, "-c", HOLDS, str(path)]
     pipe = subprocess.PIPE
@@ -78,15 +77,15 @@ def test_what_is_waited_for_and_who_has_it_is_said(told: Told, tmp_path: Path) -
 
         waiting = threading.Thread(target=wait)
         waiting.start()
-        told.wait_for("s so far")
+        logged.wait_for("s so far")
         holder.communicate()
         waiting.join()
     what = "Waiting for the kernel settings of this machine"
-    assert told.lines[0].startswith(f"{what}, used by process {holder.pid} (")
+    assert logged.lines[0].startswith(f"{what}, used by process {holder.pid} (")
 
 
-def test_a_lock_that_is_free_is_taken_without_a_word(told: Told, tmp_path: Path) -> None:
+def test_a_free_lock_is_taken_without_a_report(logged: Log, tmp_path: Path) -> None:
     with cache.lock(tmp_path / "free.lock"):
         with (tmp_path / "free.lock").open() as other, pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert told.lines == []
+    assert logged.lines == []

@@ -1,5 +1,4 @@
-"""The lab's notification socket: nothing that a machine says fills it, and it ends with the
-machine."""
+"""The lab's notification socket: it never fills up, and its thread ends with the machine."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ def machine() -> Iterator[subprocess.Popen[bytes]]:
 def said(machine: subprocess.Popen[bytes]) -> Iterator[Notifications]:
     notifications = Notifications(f"test-{machine.pid}")
     pidfd = os.pidfd_open(machine.pid)
-    notifications.take_from(pidfd)
+    notifications.read_from(pidfd)
     yield notifications
     machine.communicate()
     notifications.close()
@@ -41,7 +40,9 @@ def sender(said: Notifications) -> Iterator[socket.socket]:
         yield sending
 
 
-def test_what_nobody_asks_for_does_not_fill_it(said: Notifications, sender: socket.socket) -> None:
+def test_messages_that_are_not_waited_for_do_not_fill_it(
+    said: Notifications, sender: socket.socket
+) -> None:
     sender.send(b"READY=1\nX_NSPAWN_LEADER_PID=17")
     # Far more than the kernel keeps (net.unix.max_dgram_qlen); it would time out here.
     for number in range(5000):
@@ -50,21 +51,21 @@ def test_what_nobody_asks_for_does_not_fill_it(said: Notifications, sender: sock
     assert said.wait("READY", PATIENCE) == "1"
 
 
-def test_a_value_is_told_once(said: Notifications, sender: socket.socket) -> None:
+def test_a_value_is_returned_once(said: Notifications, sender: socket.socket) -> None:
     sender.send(b"READY=1")
     assert said.wait("READY", PATIENCE) == "1"
     with pytest.raises(TimeoutError, match="no READY after 0 s"):
         said.wait("READY", 0.01)
 
 
-def test_whoever_waits_is_told_when_it_comes(said: Notifications, sender: socket.socket) -> None:
+def test_a_value_that_comes_later_is_waited_for(said: Notifications, sender: socket.socket) -> None:
     later = threading.Timer(0.05, sender.send, [b"READY=1"])
     later.start()
     assert said.wait("READY", PATIENCE) == "1"
     later.join()
 
 
-def test_it_ends_with_the_machine_and_what_was_said_last_is_not_lost(
+def test_it_ends_with_the_machine_and_keeps_the_last_message(
     machine: subprocess.Popen[bytes], said: Notifications, sender: socket.socket
 ) -> None:
     threads = threading.active_count()
@@ -76,5 +77,5 @@ def test_it_ends_with_the_machine_and_what_was_said_last_is_not_lost(
     assert threading.active_count() == threads - 1
 
 
-def test_one_whose_machine_never_came_is_closed() -> None:
+def test_a_socket_without_a_machine_can_be_closed() -> None:
     Notifications("never").close()

@@ -82,7 +82,7 @@ def test_a_full_backlog_is_an_error_at_once_and_not_a_wait() -> None:
         bound.listen(0)
         with socket.socket(socket.AF_UNIX) as first:
             first.connect(str(path))
-            # Nobody will ever take a connection.
+            # No connection is ever accepted.
             with no_hang(), pytest.raises(PodmanError, match="cannot reach Podman"):
                 Podman(path, Deadline(2 * PATIENCE))
 

@@ -349,7 +349,7 @@ def test_what_is_written_while_it_is_read_is_read_again(
     def reading() -> str:
         state = next(states)
         if state == "torn":
-            # It takes two seconds, and in the middle of it somebody writes.
+            # Reading takes two seconds, and the file is written in the middle of it.
             clock[0] += 2
             middle = time.time() - 1
             os.utime(paths.recommend, (middle, middle))
@@ -377,7 +377,7 @@ def test_an_agent_that_keeps_writing_is_reported(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inputs, "PATIENCE", 0.2)
-    # Whenever somebody looks, everything was written a moment ago.
+    # At each look everything counts as just written.
     monkeypatch.setattr(inputs, "QUIET", 3600.0)
     with no_hang():
         with pytest.raises(HostError, match=r"has been rewritten again and again for 0.2 s"):

@@ -211,7 +211,7 @@ def test_a_process_that_has_got_the_id_of_a_container_that_ended_is_left_alone(
     def answer(engine: Engine, request: str) -> bytes | None:
         if "/c1/json" in request:
             inspections.append(request)
-        # The first look finds its process; then that has ended, and somebody has its ID.
+        # The first look finds its process. It exits, and another process gets its ID.
         gone = 0 if later == "exited" else 1
         engine.pid = process.pid if len(inspections) <= 2 else gone
         return engine.answer(request)
