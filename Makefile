@@ -83,7 +83,8 @@ install-python:
 	DEB_PYTHON_INSTALL_LAYOUT=deb_system python3 -m installer --destdir=$(DESTDIR)/ build/wheel/*.whl
 
 install-data:
-	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system units/*
+	install -d -m 0755 $(DESTDIR)/usr/lib/systemd/system
+	umask 022 && cp -r --no-dereference --no-preserve=mode units/. $(DESTDIR)/usr/lib/systemd/system
 	install -D -m 0644 packaging/ocp-tuned-one-shot.conf \
 	    $(DESTDIR)/usr/lib/systemd/system/ocp-tuned-one-shot.service.d/50-ocp-tuned-boot.conf
 	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system-preset packaging/80-ocp-tuned-boot.preset

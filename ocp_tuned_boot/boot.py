@@ -99,7 +99,9 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
         progress = Progress(deadline, notifier, recorder.steps, paths.console)
 
         with progress.step("inputs", "Reading which image and profile are requested…"):
-            requested = inputs.settled(paths, config.contract, config.image, config.profile)
+            requested = inputs.settled(
+                paths, config.contract, config.image, config.profile, config.fallback_profile
+            )
             recorder.handed_over(recover(paths, requested.boot_id))
             now = situation.look(paths, config, requested, recorder.in_force, why)
             decision = plan.decide(requested, recorder.in_force, now)
@@ -122,7 +124,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
 
 def _log(requested: Inputs, decision: Decision, config: Config) -> None:
     """What is about to be done, and why."""
-    for doubt in requested.doubts:
+    for doubt in (*requested.doubts, *requested.fallback):
         log.error("%s", doubt.message)
     level = logging.WARNING if decision.action is Action.DEFER else logging.INFO
     log.log(level, "%s: %s", decision.action.value, decision.reason)

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 PATIENCE = 3600.0
 #: How long TuneD may take to print its version (seconds).
 ANSWER = 60.0
-#: Where Podman works at the lowest weight (units/ocp-tuned-podman-quiet.socket).
+#: The socket of the Podman service with low priority (units/ocp-tuned-podman@quiet.service.d).
 QUIET = Path("/run/ocp-tuned-boot/podman-quiet.sock")
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import select
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ NEIGHBOURS = (*WORKLOADS, HOST_TUNED)
 
 # systemd ignores a message of more than 4096 bytes, READY=1 in it included (NOTIFY_BUFFER_MAX).
 _LONGEST = 2000
+
+# A service that fails at once is looked at so often, with so many seconds in between.
+_LOOKS, _BETWEEN = 10, 0.02
 
 
 class Notifier:
@@ -180,6 +184,24 @@ def unit_states(names: Sequence[str]) -> dict[str, str]:
                 if unit.Unit.LoadState == b"loaded":
                     states[name] = unit.Unit.ActiveState.decode()
     return states
+
+
+def exited_with(name: str) -> int | None:
+    """The exit status with which a service has failed, or the number of the signal that ended it.
+    None if its main process runs, or exited with 0, or systemd cannot be reached.
+
+    Of a service that its socket starts again and again, the main process runs for a moment at a
+    time. A service that runs hardly ever is seen as failed, since it is looked at several times.
+    """
+    with suppress(HostError), _bus() as bus:
+        from pystemd.systemd1 import Unit  # noqa: PLC0415
+
+        with Unit(name.encode(), bus=bus) as unit:
+            for _ in range(_LOOKS):
+                if status := int(unit.Service.ExecMainStatus):
+                    return status
+                time.sleep(_BETWEEN)
+    return None
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, TypeVar
 
 from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, NotRequested
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.requested import envfile
+from ocp_tuned_boot.requested import envfile, lastgood
 from ocp_tuned_boot.tuned.findings import Finding, make
 from ocp_tuned_boot.tuned.profiles import ProfileFile
 
@@ -72,6 +72,8 @@ class Inputs:
     doubts: tuple[Finding, ...] = ()
     #: Where the profile is named, for messages: a file, or a key of boot.conf.
     named_in: str = ""
+    #: Why the last profile that was applied is used instead of the requested one, if it is.
+    fallback: tuple[Finding, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -162,13 +164,15 @@ def parse_recommend(text: str, where: str) -> str:
     return parse_profile_name(header[1:-1], f"{where}: line {number}")
 
 
-def settled(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inputs:
+def settled(
+    paths: Paths, contract: str, image: str = "", profile: str = "", fallback: str = "none"
+) -> Inputs:
     """As `read`, but waits while an agent is writing, so that all files belong together.
 
     Files that were written less than `QUIET` seconds before they were read may be incomplete, and
     are read again. Raises what `read` raises, and `HostError` after `PATIENCE` seconds.
     """
-    return _settled(paths, lambda: read(paths, contract, image, profile))
+    return _settled(paths, lambda: read(paths, contract, image, profile, fallback))
 
 
 def settled_image(paths: Paths, image: str = "") -> str:
@@ -228,25 +232,48 @@ def _tree(profiles: Path, root: Path) -> files.Tree:
     return files.Tree(profiles, root, DEPTH_LIMIT, ENTRIES_LIMIT)
 
 
-def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inputs:
+def read(
+    paths: Paths, contract: str, image: str = "", profile: str = "", fallback: str = "none"
+) -> Inputs:
     """Reads what is requested on this host. `image` and `profile`, from `boot.conf`, are used if
     there is no `image.env` or no recommend file.
 
     Instead of an `image.env` that is not valid the last image that worked is used, which is a
-    finding in `doubts`. Raises `ConfigurationError`, which names the file, and `HostError`.
+    finding in `doubts`; with `fallback = last-good` the last profile that was applied instead of
+    one that is not valid. Raises `ConfigurationError`, which names the file, and `HostError`.
     """
     _not_linked(paths.profiles)
     reference, doubts = _image(paths, image)
-    name, named_in = _profile(paths, profile)
-    return Inputs(
-        image=reference,
-        profile=name,
-        contract=contract,
-        boot_id=boot_id(paths),
-        provider=_provider(paths),
-        files=tuple(profile_files(paths.profiles, paths.root)),
-        doubts=doubts,
-        named_in=named_in,
+    inputs = Inputs(reference, "", contract, boot_id(paths), doubts=doubts)
+    try:
+        name, named_in = _profile(paths, profile)
+        files = tuple(profile_files(paths.profiles, paths.root))
+        return replace(
+            inputs, profile=name, named_in=named_in, provider=_provider(paths), files=files
+        )
+    except NotRequested:
+        raise
+    except ConfigurationError as error:
+        instead = last_applied(paths, inputs, error.message) if fallback == "last-good" else None
+        if instead is None:
+            raise
+        return instead
+
+
+def last_applied(paths: Paths, requested: Inputs, why: str) -> Inputs | None:
+    """The last profile that was applied, with its files, instead of the requested one, which cannot
+    be used: `why`. None where no profile was ever applied."""
+    last = lastgood.profile(paths)
+    if last is None:
+        return None
+    words = f"{why}; the last profile that was applied is used instead: {last.profile}"
+    return replace(
+        requested,
+        profile=last.profile,
+        provider=last.provider,
+        files=last.files,
+        named_in=str(paths.last_profile),
+        fallback=(make("profile-fallback", requested.profile, words),),
     )
 
 
@@ -304,8 +331,6 @@ def _image(paths: Paths, default: str) -> tuple[str, tuple[Finding, ...]]:
             "Write NTO_IMAGE=<image reference> to this file, or set image in boot.conf.",
         ) from None
     except ConfigurationError as error:
-        from ocp_tuned_boot.requested import lastgood  # noqa: PLC0415
-
         worked = lastgood.read(paths)
         if not worked:
             raise

@@ -137,10 +137,11 @@ def put_back(
     `owned`: the files on the hand-over list. They keep their values: the owner of one may rely on
     the value that we have set.
     """
+    now_named = named(root, requested)
     left = {
         path: saved
         for path, saved in known.saved.items()
-        if saved.applied is not None and path not in named(root, requested)
+        if saved.applied is not None and path not in now_named
     }
     # Zero comes last: writing the counterpart sets it to zero, and the kernel refuses to write it.
     order = sorted(left, key=lambda path: (left[path].first == "0", path))

@@ -58,10 +58,14 @@ class KernelKnobs:
             partial.write_text(json.dumps(_snapshot(self._root)))
             partial.rename(self._originals)
             stack.callback(self._restore)
-            for path, value in self._values.items():
-                (self._root / path.lstrip("/")).write_text(value)
+            self.reset()
             self._stack = stack.pop_all()
         return self
+
+    def reset(self) -> None:
+        """Sets the knobs again, as a kernel that boots does."""
+        for path, value in self._values.items():
+            (self._root / path.lstrip("/")).write_text(value)
 
     def __exit__(
         self,

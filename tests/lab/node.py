@@ -46,22 +46,25 @@ class Node:
         *,
         image: Optional[str] = "trixie",
         product: bool = True,
+        package: Optional[Path] = None,
         system: Optional[Path] = None,
     ) -> None:
-        """`image`: the suite of the TuneD image that is in container storage, or None; `system`: a
-        root filesystem that has the product already."""
+        """`image`: the suite of the TuneD image that is in container storage, or None; `package`:
+        the RPM to install, by default that of the working tree; `system`: a root filesystem that
+        has the product already."""
         self.suite = suite
         #: Of the current boot, or of the last one.
         self.boot_id = ""
         self.image = image
         self._product = product and system is None
+        self._package = package
         self._system = system
         self._machine: Optional[Machine] = None
 
     def __enter__(self) -> Node:
         layers = [self._system or rootfs.base_root(self.suite)]
         if self._product:
-            layers.insert(0, product_layer(self.suite))
+            layers.insert(0, product_layer(self.suite, self._package))
         store = tunedimage.image_store(self.suite, self.image) if self.image else None
         self._place = Workplace()
         try:

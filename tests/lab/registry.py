@@ -194,7 +194,7 @@ def front(node: Node, mode: str) -> None:
              "python3", "/etc/lab/front.py", mode, "5001")  # fmt: skip
     answers(node, 5001)
     # Podman reads its configuration when it starts.
-    node.run("systemctl", "stop", "ocp-tuned-podman.service")
+    node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
 
 
 OWN_STORE = "/var/lib/ocp-tuned-boot/storage"

@@ -227,7 +227,7 @@ def test_a_damaged_image_is_removed_and_pulled_or_loaded_again(suite: str) -> No
         node.run("mkdir", "-p", ARCHIVE.rpartition("/")[0])
         node.run("ocp-tuned-boot", "image", "export", ARCHIVE)
         for name, damage in DAMAGE.items():
-            node.run("systemctl", "stop", "ocp-tuned-podman.service", "podman.service")
+            node.run("systemctl", "stop", "ocp-tuned-podman@shared.service", "podman.service")
             node.run("sh", "-c", f"umount {STORE}/overlay; {damage}")
             done = node.run("ocp-tuned-boot", "reload", "--force", check=False)
             assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
@@ -305,10 +305,11 @@ def test_a_new_image_is_brought_in_quietly_and_applied_by_a_reload() -> None:
         node.run("sh", "-c",
                  f"until podman image exists {registry.IMAGE}; do sleep 0.1; done")  # fmt: skip
         assert record(node)["in_force"]["since"] == since
-        assert "quietly" in node.journal("ocp-tuned-podman-quiet.service")
-        shown = node.run("systemctl", "show", "-p", "CPUWeight", "-p", "IOWeight",
-                         "ocp-tuned-podman-quiet.service").stdout.split()  # fmt: skip
-        assert sorted(shown) == ["CPUWeight=1", "IOWeight=1"]
+        assert "quietly" in node.journal("ocp-tuned-podman@quiet.service")
+        shown = node.run("systemctl", "show", "-p", "CPUWeight", "-p", "IOWeight", "-p", "Slice",
+                         "ocp-tuned-podman@quiet.service").stdout.split()  # fmt: skip
+        # The weights count among all services, not only among those of the template.
+        assert sorted(shown) == ["CPUWeight=1", "IOWeight=1", "Slice=system.slice"]
         registry.stop(node)
         node.run("systemctl", "reload", "ocp-tuned")
         assert record(node)["image"] == registry.IMAGE

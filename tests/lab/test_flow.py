@@ -285,7 +285,7 @@ def test_podmans_socket_missing(host: Host) -> None:
     done = host.run("apply")
     assert done.returncode == os.EX_UNAVAILABLE
     assert "cannot reach Podman at /run/nowhere.sock: No such file or directory" in done.stderr
-    assert "systemctl status 'ocp-tuned-podman*.socket'" in done.stderr
+    assert "systemctl status 'ocp-tuned-podman@*.socket'" in done.stderr
     assert host.status()["findings"][0]["kind"] == "podman"
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import get_args
+from pathlib import Path
+from typing import Optional, get_args
 
 import pytest
 
@@ -17,7 +18,8 @@ from tests.lab.node import Node
 from tests.lab.patience import PATIENCE, at_the_latest
 from tests.lab.rootfs import SUITES
 from tests.lab.situations import BEFORE_TUNED, SITUATIONS, first_kind
-from tests.lab.workload import PROFILE, RESET, WANTED, furnish
+from tests.lab.test_boot import record
+from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended
 
 pytestmark = pytest.mark.lab
 
@@ -27,9 +29,14 @@ TUNED_CONF = "/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf"
 
 
 @contextmanager
-def held(suite: str, how: Relation = "requires", profile: str = BROKEN) -> Iterator[Node]:
-    """A node that is held in its boot, and says so."""
-    with KernelKnobs(RESET), Node(suite, image=suite) as node:
+def held(
+    suite: str,
+    how: Relation = "requires",
+    profile: str = BROKEN,
+    package: Optional[Path] = None,
+) -> Iterator[Node]:
+    """A node that is held in its boot, and says so. `package`: see `Node`."""
+    with KernelKnobs(RESET), Node(suite, image=suite, package=package) as node:
         furnish(node, profile)
         kubelet_follows(node, how)
         node.write(CONF, "[tuning]\ngate = closed\n")
@@ -118,6 +125,47 @@ def test_a_registry_that_comes_back_lets_it_go_on() -> None:
         node.settled()
         (kubelet,) = node.witnesses("kubelet")
         assert kubelet["values"] == WANTED
+
+
+RECOMMEND = "/var/lib/ocp-tuned/recommend.d/50-openshift.conf"
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_profile_that_cannot_be_loaded_gives_way_to_the_last_one_that_was_applied(
+    suite: str,
+) -> None:
+    """A pod behind the gate delivered it, and only that pod can deliver a better one."""
+    with KernelKnobs(RESET) as knobs, Node(suite, image=suite) as node:
+        furnish(node)
+        node.write(CONF, "[tuning]\ngate = closed\n")
+        node.boot()
+        has_ended(node)
+        good = record(node)
+        for path, wrong in ((TUNED_CONF, BROKEN), (RECOMMEND, "[openshift-no")):
+            right = node.read(path)
+            node.write(path, wrong)
+            node.poweroff()
+            knobs.reset()
+            node.boot()
+            has_ended(node)
+            (kubelet,) = node.witnesses("kubelet")
+            assert kubelet["values"] == WANTED
+            done = record(node)
+            assert done["result"] == "degraded"
+            assert done["in_force"]["fingerprint"] == good["in_force"]["fingerprint"]
+            kinds = {each["kind"]: each["message"] for each in done["findings"]}
+            assert "is used instead: openshift-node-lab" in kinds["profile-fallback"]
+            node.write(path, right)
+            # What is requested is what is applied by now.
+            node.run("systemctl", "restart", "ocp-tuned")
+            assert record(node)["result"] == "applied"
+        node.write(TUNED_CONF, BROKEN)
+        node.write(CONF, "[tuning]\ngate = closed\nfallback_profile = none\n")
+        node.poweroff()
+        knobs.reset()
+        node.start()
+        says(node, "Held since 20")
+        assert node.witnesses("kubelet") == []
 
 
 FAILING = {

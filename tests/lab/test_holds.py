@@ -150,7 +150,12 @@ def events(times: int) -> Iterator[tuple[str, ...]]:
         yield from [("systemctl", "restart", UNIT)] * 2
         yield ("systemctl", "daemon-reexec")
         yield ("systemctl", "daemon-reload")
-        yield ("systemctl", "restart", "ocp-tuned-podman.socket", "ocp-tuned-podman.service")
+        yield (
+            "systemctl",
+            "restart",
+            "ocp-tuned-podman@shared.socket",
+            "ocp-tuned-podman@shared.service",
+        )
         yield ("ocp-tuned-boot", "apply")
 
 
@@ -461,5 +466,5 @@ def memory(node: Node, pid: str) -> int:
 
 def count(node: Node) -> int:
     # Podman's service ends by itself, some seconds after the last request.
-    node.run("systemctl", "stop", "ocp-tuned-podman.service")
+    node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
     return len(node.run("ps", "-e", "-o", "pid=").stdout.split())

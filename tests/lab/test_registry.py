@@ -54,7 +54,9 @@ def site(host: Host) -> Iterator[Host]:
     host.write(CREDENTIALS, "{}")
     yield host
     host.node.run("podman", "rmi", "-af")
-    host.node.run("systemctl", "stop", "ocp-tuned-podman.service", "lab-front.service", check=False)
+    host.node.run(
+        "systemctl", "stop", "ocp-tuned-podman@shared.service", "lab-front.service", check=False
+    )
 
 
 #: The status at the deadline: in the middle of an attempt, or between two.
@@ -93,7 +95,7 @@ def test_a_password_of_the_kubelets_is_used_and_told_to_nobody(site: Host) -> No
     registry.trust(site.node)
     repository = registry.LOCKED.rpartition("/")[0]
     # That of another path of the same registry is not ours.
-    for path, status in (("registry.lab:5443/other", "5"), (repository, "0")):
+    for path, status in (("registry.lab:5443/other", "66"), (repository, "0")):
         site.write(CREDENTIALS, registry.credentials(path), 0o600)
         said = asks(site, registry.LOCKED)
         assert said.startswith(f"{status} "), said
@@ -139,7 +141,7 @@ def test_through_a_proxy_and_only_through_it(site: Host) -> None:
         # As the machine config operator writes it.
         node.write("/etc/mco/proxy.env", "HTTP_PROXY=http://192.0.2.10:8888\n"
                    "HTTPS_PROXY=http://192.0.2.10:8888\nNO_PROXY=.cluster.local\n")  # fmt: skip
-        node.run("systemctl", "stop", "ocp-tuned-podman.service")
+        node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
         site.write(CONF, AMPLE)
         said = asks(site, registry.IMAGE)
         assert said.startswith("0 "), said
@@ -194,6 +196,72 @@ def test_a_registry_that_refuses(site: Host, image: str, words: str, mends: str)
     assert mends in site.status()["findings"][0]["advice"]
 
 
+#: What Podman is asked for, what its configuration says, and what is reported: the cause and what
+#: to do. The same another time would fail in the same way.
+DROP_IN = "/etc/containers/registries.conf.d/zz-fault.conf"
+PERMANENT = {
+    "a short name": ("tuned:1", "", "short-name", "full name, with the registry"),
+    "an image of the node": ("localhost/gone:1", "", "connection refused", "podman load"),
+    "a registry that is blocked": (
+        "blocked.lab/x/tuned:1", '[[registry]]\nlocation = "blocked.lab"\nblocked = true\n',
+        "registry blocked.lab is blocked", "unblock this one",
+    ),
+    "registries.conf is broken": (
+        registry.IMAGE, "[[registry\n", f'"{DROP_IN}": toml', "Fix the named file"
+    ),
+    "an IPv6 host": ("[2001:db8::1]:5000/tuned:1", "", "invalid reference", "use its host name"),
+    "a registry without TLS": (
+        registry.IMAGE, '[[registry]]\nlocation = "registry.lab:5000"\ninsecure = false\n',
+        "HTTP response to HTTPS client", "insecure = true",
+    ),
+    "no such image": (f"{registry.IMAGE}-not", "", "manifest unknown", "fix its name"),
+    "no credentials": (registry.LOCKED, "", "authentication required", "config.json"),
+}  # fmt: skip
+
+
+@BOTH
+def test_what_will_fail_again_is_tried_once(site: Host) -> None:
+    node, podman = site.node, "ocp-tuned-podman@shared.service"
+    registry.trust(node)
+    # Until the deadline there would be time for many attempts.
+    site.write(CONF, AMPLE)
+    node.run("systemctl", "stop", podman)
+    for fault, (image, conf, words, advice) in PERMANENT.items():
+        if conf:
+            node.write(DROP_IN, conf)
+            node.run("systemctl", "stop", podman)
+        said = asks(site, image)
+        if conf:
+            node.run("rm", DROP_IN)
+            node.run("systemctl", "stop", podman)
+        assert said.startswith("66 "), f"{fault}: {said}"
+        (finding,) = site.status()["findings"]
+        assert words in finding["message"], f"{fault}: {finding}"
+        assert advice in finding["advice"], f"{fault}: {finding}"
+        assert site.status()["attempts"] == [], fault
+
+
+@BOTH
+def test_a_podman_that_cannot_start_is_reported_with_its_journal(site: Host) -> None:
+    """Its socket accepts requests all the same, and nobody answers them."""
+    node, podman = site.node, "ocp-tuned-podman@shared.service"
+    site.write(CONF, AMPLE)
+    for file in ("/etc/containers/containers.conf.d/fault.conf", "/etc/containers/storage.conf"):
+        node.run("systemctl", "stop", podman)
+        node.write(file, "[broken\n")
+        try:
+            said = asks(site, registry.IMAGE)
+        finally:
+            node.run("rm", file)
+        assert said.startswith("69 "), said
+        (finding,) = site.status()["findings"]
+        assert f"{podman} exits with status" in finding["message"]
+        assert f"journalctl -b -u {podman}" in finding["advice"]
+        assert "toml" in node.journal(podman)
+        assert site.status()["attempts"] == []
+    assert asks(site, registry.IMAGE).startswith("0 ")
+
+
 @ONE
 def test_a_network_that_loses_packets_is_given_up_at_the_deadline(site: Host) -> None:
     node = site.node
@@ -214,19 +282,19 @@ def test_a_network_that_loses_packets_is_given_up_at_the_deadline(site: Host) ->
 
 def passwords_are_left_nowhere(site: Host) -> None:
     """Not by a Podman that is killed while it pulls, when it has come up again."""
-    node, folder = site.node, "/var/lib/ocp-tuned-boot/tmp/ocp-tuned-podman"
+    node, folder = site.node, "/var/lib/ocp-tuned-boot/tmp/shared"
     site.write(CONF, AMPLE)
     site.write(CREDENTIALS, registry.credentials("registry.lab:5000"), 0o600)
     run = site.start("apply")
     script = f"until ls {folder}/auth.json.*; do sleep 0.05; done"
     (left,) = node.run("sh", "-c", script).stdout.split()
     assert node.run("stat", "-c", "%a", folder).stdout == "700\n"
-    node.run("systemctl", "kill", "--signal=KILL", "ocp-tuned-podman.service")
+    node.run("systemctl", "kill", "--signal=KILL", "ocp-tuned-podman@shared.service")
     # The run asks again, so it is started again.
     node.run("sh", "-c", f"while test -e {left}; do sleep 0.05; done")
     site.send("TERM")
     run.communicate(timeout=PATIENCE)
-    node.run("systemctl", "stop", "ocp-tuned-podman.service")
+    node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
     assert node.run("find", "/tmp", "/var/tmp", "-name", "auth.json*").stdout == ""
 
 
@@ -243,7 +311,7 @@ def test_a_store_that_is_full(site: Host) -> None:
         # More of the same does not help.
         assert site.status()["attempts"] == []
     finally:
-        site.node.run("systemctl", "stop", "ocp-tuned-podman-own.service")
+        site.node.run("systemctl", "stop", "ocp-tuned-podman@own.service")
         site.node.run("umount", "-R", store)
 
 
@@ -339,7 +407,7 @@ def test_a_mirror_gets_the_credentials_that_are_its_own(site: Host) -> None:
     mirror = "/etc/containers/registries.conf.d/mirror.conf"
     registry.trust(site.node)
     site.node.write(mirror, MIRROR)
-    site.node.run("systemctl", "stop", "ocp-tuned-podman.service")
+    site.node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
     site.write(CONF, "[tuning]\ntimeout = 20\n[image]\nfallback = none\n")
     try:
         said = asks(site, "quay.example/openshift/tuned:lab")
@@ -354,7 +422,7 @@ def test_a_mirror_gets_the_credentials_that_are_its_own(site: Host) -> None:
         assert said.startswith("0 "), said
     finally:
         site.node.run("rm", mirror)
-        site.node.run("systemctl", "stop", "ocp-tuned-podman.service")
+        site.node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
 
 
 @BOTH

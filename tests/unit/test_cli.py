@@ -128,7 +128,7 @@ def test_podman_that_is_not_there_or_refuses(root: Path, listening: bool) -> Non
     assert done.returncode == os.EX_UNAVAILABLE
     words = "Connection refused" if listening else "No such file or directory"
     assert f"ocp-tuned-boot: cannot reach Podman at {path}: {words}" in done.stderr
-    assert "systemctl status 'ocp-tuned-podman*.socket'" in done.stderr
+    assert "systemctl status 'ocp-tuned-podman@*.socket'" in done.stderr
     assert run(root, "status").returncode == os.EX_UNAVAILABLE
     # It might have come: it was tried again, each time with a longer pause, while that made sense.
     recorded = record.read(Paths(root))

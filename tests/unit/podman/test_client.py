@@ -17,10 +17,12 @@ from typing import Callable
 import pytest
 
 from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, PodmanError
+from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline
-from ocp_tuned_boot.podman import client
+from ocp_tuned_boot.podman import client, service
 from ocp_tuned_boot.podman.client import Image, Podman, Removal
 from ocp_tuned_boot.podman.transport import API_VERSION
+from ocp_tuned_boot.requested.config import SOCKETS
 from tests.unit.fake_podman import Answer, listening, reply, socket_path
 from tests.unit.patience import PATIENCE, no_hang
 
@@ -53,7 +55,7 @@ def test_a_socket_that_is_missing() -> None:
     with socket_path() as path, pytest.raises(PodmanError) as caught:
         Podman(path, Deadline(PATIENCE))
     assert caught.value.message == f"cannot reach Podman at {path}: No such file or directory"
-    assert "ocp-tuned-podman*.socket" in caught.value.hint
+    assert "ocp-tuned-podman@*.socket" in caught.value.hint
     assert "[podman] socket" in caught.value.hint
 
 
@@ -94,8 +96,26 @@ def test_a_service_that_accepts_and_does_not_answer_is_given_up_at_the_deadline(
 
 def test_a_pull_that_stops_in_the_middle_is_given_up_at_the_deadline() -> None:
     progress = reply(200, json.dumps({"stream": "Copying blob"}) + "\n", chunked=True)
-    with pytest.raises(DeadlineExceeded, match=r"did not answer in time \(pull localhost/x\)"):
+    with pytest.raises(DeadlineExceeded) as caught:
         pull(progress, seconds=SHORT)
+    # The registry is up: what takes the time is the pull.
+    assert caught.value.message == (
+        "cannot pull localhost/x: the pull was not complete in time (last: Copying blob)"
+    )
+    assert "Raise timeout in boot.conf" in caught.value.hint
+
+
+@pytest.mark.parametrize("said", [None, "Trying to pull registry.lab/x..."])
+def test_a_pull_without_progress_is_a_registry_that_does_not_answer(said: str | None) -> None:
+    def answer(_: str) -> bytes | None:
+        return reply(200, json.dumps({"stream": said}) + "\n", chunked=True) if said else None
+
+    with listening(answer) as path, connected(path, SHORT) as podman:
+        with pytest.raises(
+            DeadlineExceeded, match=r"cannot pull registry\.lab/x: .* in time"
+        ) as it:
+            podman.pull("registry.lab/x")
+    assert "Check that the registry is up" in it.value.hint
 
 
 def test_no_request_is_sent_after_the_deadline() -> None:
@@ -163,13 +183,26 @@ def test_a_pull_that_fails_after_it_started() -> None:
         ("StatusCode: 404, Not here", False),
         # The reference, with any words, is part of the reason.
         ("initializing source docker://localhost/x: dial tcp: i/o timeout", True),
-        ("initializing source docker://localhost/denied@sha256:4040: i/o timeout", True),
+        ("initializing source docker://registry.lab/denied@sha256:4040: i/o timeout", True),
         # The address of a layer is signed: that is not about policy.json.
         ('Get "https://cdn.lab/x?X-Amz-Signature=feed": dial tcp 1.2.3.4:443: i/o timeout', True),
         ("Source image rejected: A signature was required, but no signature exists", False),
         # The clock was not set yet; or the certificate is old.
         (f"{EXPIRED}: current time 2021-01-01T00:00:10Z is before 2024-01-01T00:00:00Z", True),
         (f"{EXPIRED}: current time 2026-01-01T00:00:10Z is after 2024-01-01T00:00:00Z", False),
+        # No other attempt changes what is configured on the node. All as Podman 5.4 and 4.3 say it.
+        ('short-name "x" did not resolve to an alias and no unqualified-search registries', False),
+        ("registry a.lab is blocked in /etc/containers/registries.conf or /root/x.conf.d", False),
+        ('loading registries configuration "/etc/containers/registries.conf": toml: line 2', False),
+        ('loading drop-in registries configuration "/etc/x": toml: line 2: expected', False),
+        ('invalid policy in "/etc/containers/policy.json": unexpected end of JSON input', False),
+        ('no policy.json file found at any of the following: "/etc/x"', False),
+        ('parsing reference "[::1]:5000/x": invalid reference format', False),
+        ("invalid reference format", False),
+        ("repository name must be lowercase", False),
+        ('Get "https://a:5000/v2/": http: server gave HTTP response to HTTPS client', False),
+        ("writing blob: unpacking failed (output: write /x: no space left on device)", False),
+        ("open /x/overlay-images/images.lock: read-only file system", False),
         # One of several registries may become available.
         (f"{MIRRORS[0]}authentication required{MIRRORS[1]}connection refused", True),
         (f"{MIRRORS[0]}i/o timeout{MIRRORS[1]}manifest unknown", True),
@@ -178,8 +211,91 @@ def test_a_pull_that_fails_after_it_started() -> None:
 )
 def test_temporary_and_permanent_failures_of_a_pull(words: str, temporary: bool) -> None:
     with pytest.raises(ImageError) as caught:
-        pull(reply(200, json.dumps({"error": words})), "localhost/denied@sha256:4040")
+        pull(reply(200, json.dumps({"error": words})), "registry.lab/denied@sha256:4040")
     assert caught.value.temporary is temporary
+
+
+def test_a_full_disk_is_the_cause_whatever_the_mirrors_say() -> None:
+    for words in (
+        f"{MIRRORS[0]}write /x: no space left on device{MIRRORS[1]}lookup lab: no such host",
+        f"{MIRRORS[0]}i/o timeout{MIRRORS[1]}write /x: no space left on device",
+    ):
+        with pytest.raises(ImageError) as caught:
+            pull(reply(200, json.dumps({"error": words})), "lab/x")
+        assert caught.value.message.endswith("lab/x: write /x: no space left on device")
+        assert "lookup" not in caught.value.message
+        assert "timeout" not in caught.value.message
+        assert caught.value.hint.startswith("Free disk space")
+        assert not caught.value.temporary
+
+
+def test_no_registry_is_waited_for_that_has_names_below_localhost() -> None:
+    words = 'pinging container registry localhost: Get "https://localhost/v2/": connection refused'
+    with pytest.raises(ImageError) as caught:
+        pull(reply(200, json.dumps({"error": words})), "localhost/tuned:1")
+    assert not caught.value.temporary
+    assert "podman load" in caught.value.hint
+    # A registry on the node has a port in its name, and may not have started yet.
+    with pytest.raises(ImageError) as caught:
+        pull(reply(200, json.dumps({"error": words})), "localhost:5000/tuned:1")
+    assert caught.value.temporary
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("layers.json766380081: no space left on device", "Free disk space"),
+        ("open /x/images.lock: read-only file system", "findmnt"),
+    ],
+)
+def test_storage_that_cannot_be_written_is_not_tried_again(words: str, hint: str) -> None:
+    answer = reply(500, json.dumps({"cause": "x", "message": words}))
+    with pytest.raises(PodmanError, match=words) as caught:
+        image(lambda _: answer)
+    assert not caught.value.temporary
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("status", [None, 125])
+def test_a_podman_that_is_silent_is_looked_at(
+    status: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def exited_with(name: str) -> int | None:
+        asked.append(name)
+        return status
+
+    monkeypatch.setattr(systemd, "exited_with", exited_with)
+    monkeypatch.setattr(service, "unit_of", lambda _: "ocp-tuned-podman@shared.service")
+    with listening(lambda _: None) as path, connected(path, SHORT) as podman:
+        if status is None:
+            podman.check_running()
+        else:
+            with pytest.raises(PodmanError, match="exits with status 125 each time") as caught:
+                podman.check_running()
+            assert not caught.value.temporary
+            assert "journalctl -b -u ocp-tuned-podman@shared.service" in caught.value.hint
+    assert asked == ["ocp-tuned-podman@shared.service"]
+
+
+def test_a_podman_that_answers_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systemd, "exited_with", lambda _: pytest.fail("systemd was asked"))
+    with listening(lambda _: reply(200, "OK")) as path, Podman(path, Deadline(PATIENCE)) as podman:
+        podman.check_running()
+
+
+def test_the_unit_behind_a_socket() -> None:
+    units = {each.parent.name + "/" + each.name: service.unit_of(each) for each in (
+        *SOCKETS.values(), Path("/run/podman/podman.sock"), Path("/srv/podman.sock"),
+    )}  # fmt: skip
+    assert units == {
+        "ocp-tuned-boot/podman-shared.sock": "ocp-tuned-podman@shared.service",
+        "ocp-tuned-boot/podman-own.sock": "ocp-tuned-podman@own.service",
+        "podman/podman.sock": "podman.service",
+        "srv/podman.sock": "",
+    }
+    assert service.journal_hint(Path("/srv/podman.sock")) == ""
 
 
 def test_the_query_of_a_presigned_address_is_not_reported() -> None:

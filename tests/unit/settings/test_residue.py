@@ -75,6 +75,28 @@ def test_what_has_its_first_value_already_is_not_reported(root: Path) -> None:
     assert settings.put_back(root, known, [], ())[1] == ()
 
 
+def test_the_profile_is_read_once_however_many_settings_are_put_back(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = [Setting("sysctl", f"vm.first{number}", "5") for number in range(100)]
+    second = [Setting("sysctl", f"vm.second{number}", "5") for number in range(100)]
+    for setting in (*first, *second):
+        put(root, values.targets(root, setting)[0][0], "1")
+    known = applied(root, *first)
+    asked: list[Setting] = []
+    targets = values.targets
+
+    def counted(root: Path, setting: Setting) -> tuple[list[str], str]:
+        asked.append(setting)
+        return targets(root, setting)
+
+    monkeypatch.setattr(values, "targets", counted)
+    _, residue = settings.put_back(root, known, second, ())
+    assert len(residue) == 100
+    # Not once more for each file: 1,024 files took 6.7 s, 5,000 would have taken minutes.
+    assert asked == second
+
+
 def test_what_the_kernel_refuses_to_restore_is_reported(root: Path) -> None:
     path = root / A.lstrip("/")
     path.unlink()
