@@ -30,6 +30,7 @@ from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.requested.settled import settled
 from ocp_tuned_boot.tuned.judge import Outcome, Result
 
 log = logging.getLogger(__name__)
@@ -99,8 +100,11 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
         progress = Progress(deadline, notifier, recorder.steps, paths.console)
 
         with progress.step("inputs", "Reading which image and profile are requested…"):
-            requested = inputs.settled(
-                paths, config.contract, config.image, config.profile, config.fallback_profile
+            requested = settled(
+                paths,
+                lambda: inputs.read(
+                    paths, config.contract, config.image, config.profile, config.fallback_profile
+                ),
             )
             recorder.handed_over(recover(paths, requested.boot_id))
             now = situation.look(paths, config, requested, recorder.in_force, why)

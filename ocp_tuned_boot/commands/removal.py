@@ -23,6 +23,7 @@ from ocp_tuned_boot.record import store
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.config import Config
+from ocp_tuned_boot.requested.settled import settled
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def _remove_images(paths: Paths, config_file: Path | None) -> None:
 
 def _requested(paths: Paths, config: Config) -> str | None:
     try:
-        return inputs.settled_image(paths, config.image)
+        return settled(paths, lambda: inputs.read_image(paths, config.image))
     except BootError as error:
         log.info("no image is kept: %s", error.message)
         return None

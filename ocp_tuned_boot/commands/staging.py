@@ -22,6 +22,7 @@ from ocp_tuned_boot.podman.client import Image, Podman
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.config import Config
+from ocp_tuned_boot.requested.settled import settled
 from ocp_tuned_boot.tuned import container, layout
 from ocp_tuned_boot.tuned.layout import LABEL, Layout
 
@@ -95,7 +96,7 @@ def fetch(paths: Paths, config_file: Path | None) -> Image | None:
     CPU and I/O weight if the store is the shared one. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
     try:
-        requested = inputs.settled_image(paths, config.image)
+        requested = settled(paths, lambda: inputs.read_image(paths, config.image))
     except NotRequested as error:
         log.info("%s", error.message)
         return None

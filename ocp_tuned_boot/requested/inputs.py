@@ -7,17 +7,13 @@ these values again.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import stat
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, TypeVar
 
-from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, NotRequested
+from ocp_tuned_boot.errors import ConfigurationError, HostError, NotRequested
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import envfile, lastgood
@@ -33,11 +29,6 @@ ENTRIES_LIMIT = 1000
 #: The most levels of folders in a profile.
 DEPTH_LIMIT = 8
 
-#: Files written less than this time ago may be incomplete (seconds).
-QUIET = 0.5
-#: How long to wait for an agent that keeps writing (seconds).
-PATIENCE = 10.0
-_TICK = 0.05
 
 # TuneD ignores any other name (tuned/profiles/loader.py, safe_name).
 _PROFILE_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,255}\Z")
@@ -164,71 +155,8 @@ def parse_recommend(text: str, where: str) -> str:
     return parse_profile_name(header[1:-1], f"{where}: line {number}")
 
 
-def settled(
-    paths: Paths, contract: str, image: str = "", profile: str = "", fallback: str = "none"
-) -> Inputs:
-    """As `read`, but waits while an agent is writing, so that all files belong together.
-
-    Files that were written less than `QUIET` seconds before they were read may be incomplete, and
-    are read again. Raises what `read` raises, and `HostError` after `PATIENCE` seconds.
-    """
-    return _settled(paths, lambda: read(paths, contract, image, profile, fallback))
-
-
-def settled_image(paths: Paths, image: str = "") -> str:
-    """As `read_image`, but waits while an agent is writing, see `settled`."""
-    return _settled(paths, lambda: read_image(paths, image))
-
-
-T = TypeVar("T")
-
-
-def _settled(paths: Paths, reading: Callable[[], T]) -> T:
-    end = time.monotonic() + PATIENCE
-    while True:
-        started = time.monotonic()
-        error: BootError | None = None
-        try:
-            found = reading()
-        except (ConfigurationError, HostError) as caught:
-            error = caught
-        young = _younger(paths, QUIET + time.monotonic() - started)
-        if not young and error is None:
-            return found
-        if not young and error is not None:
-            raise error
-        if time.monotonic() > end:
-            raise HostError(
-                f"{young}: this file has been rewritten again and again for {PATIENCE:g} s",
-                "Stop the program that writes it, then: systemctl start ocp-tuned",
-            )
-        time.sleep(_TICK)
-
-
-def _younger(paths: Paths, seconds: float) -> Path | None:
-    """One of the agent's files or folders that was written in the last `seconds`, or None."""
-    now = time.time()
-    for path, found in _watched(paths):
-        # A time in the future means nothing: the clock was set back.
-        if 0 <= now - found.st_ctime < seconds:
-            return path
-    return None
-
-
-def _watched(paths: Paths) -> Iterator[tuple[Path, os.stat_result]]:
-    # The time of a folder changes when a file in it is created, renamed or removed.
-    for path in (paths.agent, paths.image_env, paths.recommend.parent, paths.recommend,
-                 paths.provider, paths.profiles):  # fmt: skip
-        with suppress(OSError):
-            yield path, path.lstat()
-    # `read` reports too many files.
-    with suppress(HostError):
-        for entry in _tree(paths.profiles, paths.root):
-            with suppress(OSError):
-                yield entry.path, entry.stat()
-
-
-def _tree(profiles: Path, root: Path) -> files.Tree:
+def tree(profiles: Path, root: Path) -> files.Tree:
+    """The folder of the custom profiles, within the limits above."""
     return files.Tree(profiles, root, DEPTH_LIMIT, ENTRIES_LIMIT)
 
 
@@ -365,7 +293,7 @@ def profile_files(profiles: Path, root: Path) -> Iterator[ProfileFile]:
 
     Raises `ConfigurationError`, `HostError`."""
     budget = PROFILES_LIMIT
-    for entry in _tree(profiles, root):
+    for entry in tree(profiles, root):
         path, name = entry.path, entry.path.relative_to(profiles)
         if entry.is_folder:
             continue

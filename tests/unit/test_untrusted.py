@@ -37,7 +37,7 @@ from ocp_tuned_boot.record import history
 from ocp_tuned_boot.record import store as record
 from ocp_tuned_boot.record.history import Boot, Run
 from ocp_tuned_boot.record.model import Attempt, InForce, Record, Value
-from ocp_tuned_boot.requested import config, envfile, inputs, lastgood
+from ocp_tuned_boot.requested import config, envfile, inputs, lastgood, settled
 from ocp_tuned_boot.settings import drift, handover, holds, values
 from ocp_tuned_boot.settings import residue as settings
 from ocp_tuned_boot.settings.residue import Saved, Settings
@@ -124,7 +124,7 @@ def test_any_tree_of_the_agents_is_read_as_it_is_or_refused(tree: dict[str, Node
             checked(found)
             prepare.run_directory(paths)
             prepare.etc_tuned(paths, found.profile, found.files, {})
-        assert inputs._younger(paths, 0.0) is None
+        assert settled._younger(paths, 0.0) is None
         assert untouched(canary)
 
 
@@ -183,7 +183,7 @@ def test_a_link_is_never_followed_even_if_it_is_put_there_meanwhile(part: str) -
 def test_a_folder_that_becomes_a_link_while_it_is_read_leads_nowhere() -> None:
     with host(GOOD) as (paths, canary):
         read = inputs.profile_files(paths.profiles, paths.root)
-        tree = iter(inputs._tree(paths.profiles, paths.root))
+        tree = iter(inputs.tree(paths.profiles, paths.root))
         (entry,) = [each for each in (next(tree), next(tree)) if not each.is_folder]
         (paths.profiles / "site").rename(paths.profiles / "aside")
         (paths.profiles / "site").symlink_to(canary / "profiles/site")
@@ -214,7 +214,7 @@ def test_what_is_too_many_is_refused_without_being_listed() -> None:
             (paths.profiles / f"site/{number}").touch()
         with pytest.raises(HostError, match="it contains too many files"):
             inputs.read(paths, "tuned")
-        assert inputs._younger(paths, 0.0) is None
+        assert settled._younger(paths, 0.0) is None
 
 
 # Texts.

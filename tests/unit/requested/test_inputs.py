@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ocp_tuned_boot.errors import ConfigurationError, HostError
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.requested import inputs, lastgood
+from ocp_tuned_boot.requested import inputs, lastgood, settled
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.tuned.profiles import ProfileFile
 from tests.unit.patience import no_hang
@@ -313,11 +313,11 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterator[None]], None]:
     by without another one. So nothing depends on who is faster."""
 
     def works(agent: Iterator[None]) -> None:
-        monkeypatch.setattr(inputs, "QUIET", 3600.0)
+        monkeypatch.setattr(settled, "QUIET", 3600.0)
 
         def step(_: float) -> None:
             if next(agent, "ended") == "ended":
-                monkeypatch.setattr(inputs, "QUIET", 0.0)
+                monkeypatch.setattr(settled, "QUIET", 0.0)
 
         monkeypatch.setattr(time, "sleep", step)
 
@@ -333,7 +333,7 @@ def test_files_that_are_being_rewritten_are_read_as_one_state(
         next(agent)
     # Of the second state there is one file by now.
     beside(agent)
-    found = inputs.settled(paths, "tuned")
+    found = settled.settled(paths, lambda: inputs.read(paths, "tuned"))
     texts = {file.text for file in found.files}
     assert (found.profile, texts) == ("third", {"[third]\n"})
 
@@ -341,7 +341,7 @@ def test_files_that_are_being_rewritten_are_read_as_one_state(
 def test_what_is_written_while_it_is_read_is_read_again(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inputs, "QUIET", 0.0)
+    monkeypatch.setattr(settled, "QUIET", 0.0)
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     states = iter(["torn", "whole"])
@@ -355,7 +355,7 @@ def test_what_is_written_while_it_is_read_is_read_again(
             os.utime(paths.recommend, (middle, middle))
         return state
 
-    assert inputs._settled(paths, reading) == "whole"
+    assert settled.settled(paths, reading) == "whole"
 
 
 def test_a_file_that_is_missing_for_a_moment_is_waited_for(
@@ -363,25 +363,27 @@ def test_a_file_that_is_missing_for_a_moment_is_waited_for(
 ) -> None:
     paths.recommend.unlink()
     beside(writing(paths, "later"))
-    assert inputs.settled(paths, "tuned").profile == "later"
+    assert settled.settled(paths, lambda: inputs.read(paths, "tuned")).profile == "later"
 
 
 def test_old_files_are_read_at_once(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "QUIET", 0.0)
+    monkeypatch.setattr(settled, "QUIET", 0.0)
     time.sleep(0.01)
     monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("waited"))
-    assert inputs.settled(paths, "tuned") == inputs.read(paths, "tuned")
+    assert settled.settled(paths, lambda: inputs.read(paths, "tuned")) == inputs.read(
+        paths, "tuned"
+    )
 
 
 def test_an_agent_that_keeps_writing_is_reported(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inputs, "PATIENCE", 0.2)
+    monkeypatch.setattr(settled, "PATIENCE", 0.2)
     # At each look everything counts as just written.
-    monkeypatch.setattr(inputs, "QUIET", 3600.0)
+    monkeypatch.setattr(settled, "QUIET", 3600.0)
     with no_hang():
         with pytest.raises(HostError, match=r"has been rewritten again and again for 0.2 s"):
-            inputs.settled(paths, "tuned")
+            settled.settled(paths, lambda: inputs.read(paths, "tuned"))
 
 
 def test_the_last_image_that_worked_is_used_instead_of_an_incomplete_image_env(
