@@ -1,15 +1,17 @@
-# make demo     a node boots here; the timeline and the status are shown
-# make test     everything but what takes an emulated machine
-# make slow     that: reboots and power cuts
-# make fuzz     searches, for some half an hour, for what a pod could write to do harm
-# make completion  the completion for bash, from the table of commands
-# make install  everything, as the RPM has it (DESTDIR=); install-data: all but the Python package
+# make demo     boots a node here and shows what that proves (BOOTS=N: medians over N boots)
+# make shell    boots such a node and starts a root shell in it
+# make test     runs all tests except those that need an emulated machine
+# make slow     runs those: reboots and power cuts
+# make lab-loaded  runs the lab while the machine is busy with something else
+# make fuzz     searches for half an hour for files with which a pod could do harm
+# make completion  writes the completion for bash from the table of commands
+# make install  installs what the RPM has (DESTDIR=); install-data: all except the Python package
 # make uninstall  removes what install of the same tree installs (DESTDIR=)
-# make rpm      source archive, source RPM and RPM, in dist/
-# make release  those, the wheel, the manuals and the checksums
+# make rpm      builds the source archive, the source RPM and the RPM, in dist/
+# make release  builds these, the wheel, the manuals and the checksums
 #
-# demo and test need Debian and root. They install Debian packages on this machine; all else they
-# make lies in OCP_TUNED_LAB_CACHE, outside the tree, and is rebuilt when what it is made of changes.
+# demo and test need Debian and root. They install Debian packages on this machine. Everything else
+# is in OCP_TUNED_LAB_CACHE, outside the tree, and is rebuilt when its sources change.
 
 SHELL = /bin/bash
 MAKEFLAGS += --no-print-directory
@@ -23,9 +25,12 @@ VENV := $(OCP_TUNED_LAB_CACHE)/python-$(shell cat pyproject.toml /etc/os-release
 PYTEST = $(VENV)/bin/python -m pytest
 
 demo: $(VENV)/done
-	$(VENV)/bin/python -m tests.lab.demo
+	$(VENV)/bin/python -m tests.lab.demo $(if $(BOOTS),--boots $(BOOTS))
 
-# Side by side: the lab mostly waits for its nodes.
+shell: $(VENV)/done
+	@$(VENV)/bin/python -m tests.lab.shell
+
+# In parallel: the lab mostly waits for its nodes.
 test: $(VENV)/done
 	$(MAKE) --jobs=2 other-pythons lab
 
@@ -38,6 +43,11 @@ other-pythons: unit
 lab: $(VENV)/done
 	$(PYTEST) -m "lab and alone" tests
 	$(PYTEST) -m "lab and not slow and not alone" --numprocesses=2 --dist=loadfile --durations=25 tests
+
+# No test may depend on how fast the machine is: the lab beside twelve loops that never rest.
+lab-loaded: $(VENV)/done
+	for i in {1..12}; do nice -n 5 timeout 7200 sh -c 'while :; do :; done' & done; \
+	trap 'kill $$(jobs -p)' EXIT; $(MAKE) lab
 
 slow: $(VENV)/done
 	apt-get update -q
@@ -65,15 +75,16 @@ packages:
 
 install: install-python install-data
 
-# With the distribution's own setuptools and installer: no pip, no network. Debian's layout is
-# asked for by name; elsewhere the variable means nothing.
+# With the distribution's own setuptools and installer: no pip, no network. The variable selects
+# Debian's layout; on other distributions it has no effect.
 install-python:
 	rm -rf build/lib build/wheel && mkdir -p build/wheel
 	python3 -W ignore -c 'from setuptools import build_meta; build_meta.build_wheel("build/wheel")'
 	DEB_PYTHON_INSTALL_LAYOUT=deb_system python3 -m installer --destdir=$(DESTDIR)/ build/wheel/*.whl
 
 install-data:
-	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system units/*
+	install -d -m 0755 $(DESTDIR)/usr/lib/systemd/system
+	umask 022 && cp -r --no-dereference --no-preserve=mode units/. $(DESTDIR)/usr/lib/systemd/system
 	install -D -m 0644 packaging/ocp-tuned-one-shot.conf \
 	    $(DESTDIR)/usr/lib/systemd/system/ocp-tuned-one-shot.service.d/50-ocp-tuned-boot.conf
 	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system-preset packaging/80-ocp-tuned-boot.preset
@@ -85,8 +96,8 @@ install-data:
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man8 man/*.8
 	install -d -m 0755 $(DESTDIR)/usr/share/ocp-tuned-boot/images $(DESTDIR)/etc/ocp-tuned-boot/boot.conf.d
 
-# install itself tells what it installs. Of directories only ours are removed, and only if nothing
-# else is in them.
+# The list of files is that of an install into an empty directory. Only directories of this program
+# are removed, and only if nothing else is in them.
 uninstall:
 	rm -rf build/installed
 	$(MAKE) install DESTDIR=$(CURDIR)/build/installed
@@ -97,7 +108,7 @@ uninstall:
 	        [ ! -d "$$folder" ] || rmdir --ignore-fail-on-non-empty "$$folder"; \
 	    done
 
-# Of what is committed; all dates in it are the commit's, so that two builds are the same bytes.
+# Builds what is committed, with the date of the commit, so that two builds give the same bytes.
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ocp_tuned_boot/__init__.py)
 NAME := ocp-tuned-boot-$(VERSION)
 source rpm release: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
@@ -109,8 +120,8 @@ source:
 	    -e "s/^\* .* \(The .* - \)0-1/* $$(date -u -d @$$SOURCE_DATE_EPOCH '+%a %b %d %Y') \1$(VERSION)-1/" \
 	    rpm.spec > dist/ocp-tuned-boot.spec
 
-# Debian has neither the macros nor, in rpm's database, what the package requires. (--load= would do
-# but for rpm 4.20, which forgets what it has loaded.)
+# Debian has neither the macros nor, in rpm's database, the packages that are required. (Not --load=:
+# rpm 4.20 forgets the macros that it has loaded.)
 MACROS = $(shell rpm --showrc | sed -n 's/^Macro path: //p'):$(CURDIR)/packaging/debian.rpmmacros
 ON_DEBIAN = $(if $(wildcard /etc/debian_version),--nodeps --macros='$(MACROS)')
 
@@ -120,7 +131,7 @@ rpm: source
 	    --define '_rpmdir $(CURDIR)/dist' --define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' \
 	    $(RPMBUILD_FLAGS) dist/ocp-tuned-boot.spec
 
-# The wheel and the manuals, too, are made of the source archive.
+# The wheel and the manuals are also built from the source archive.
 release:
 	$(MAKE) clean
 	$(MAKE) rpm
@@ -133,5 +144,5 @@ release:
 clean:
 	rm -rf build dist
 
-.PHONY: demo test unit other-pythons lab slow fuzz packages completion install install-python install-data uninstall \
-    source rpm release clean
+.PHONY: demo shell test unit other-pythons lab lab-loaded slow fuzz packages completion install install-python install-data \
+    uninstall source rpm release clean

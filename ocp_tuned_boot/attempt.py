@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import Union
 
+from ocp_tuned_boot import advice
 from ocp_tuned_boot.errors import BootError, PodmanError
 from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.host.clock import Deadline, Progress
@@ -14,12 +16,18 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images import ensure, pins, prune
 from ocp_tuned_boot.images.ensure import Available, ImageSession
 from ocp_tuned_boot.podman.client import ContainerState, Image, Podman
-from ocp_tuned_boot.record.amend import with_fallback_image, with_holds, with_values
+from ocp_tuned_boot.record.amend import (
+    with_fallback_image,
+    with_fallback_profile,
+    with_holds,
+    with_values,
+)
 from ocp_tuned_boot.record.model import Decision, Standing, State, now
 from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.requested.lastgood import LastProfile
 from ocp_tuned_boot.settings import handover, holds, residue, values
 from ocp_tuned_boot.settings.handover import Guard
 from ocp_tuned_boot.settings.residue import Settings
@@ -27,11 +35,13 @@ from ocp_tuned_boot.tuned import container, layout, prepare, profiles
 from ocp_tuned_boot.tuned import log as tunedlog
 from ocp_tuned_boot.tuned.container import ContainerSpec
 from ocp_tuned_boot.tuned.judge import (
+    NOT_LOADED,
     Outcome,
     Result,
     TunedRun,
     judge,
     parse_bootcmdline,
+    with_files,
     with_requested_values,
 )
 from ocp_tuned_boot.tuned.layout import Layout
@@ -40,7 +50,7 @@ from ocp_tuned_boot.tuned.profiles import Setting
 
 log = logging.getLogger(__name__)
 
-#: What TuneD writes of itself is one line (bytes).
+#: The limit for a file that TuneD writes to /etc/tuned (bytes); each has one line.
 _WRITTEN_LIMIT = 64 * 1024
 #: An attempt that found its image damaged.
 DAMAGED = "damaged-image"
@@ -57,6 +67,8 @@ class Attempting:
     images: ImageSession
     recorder: Recorder
     progress: Progress
+    #: Whether there is a profile to use instead of one that TuneD cannot load.
+    has_fallback: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,10 +80,21 @@ class TemporaryFailure:
 
 
 @dataclass(frozen=True)
+class NotLoaded:
+    """TuneD cannot load the requested profile, and has changed nothing; see `TemporaryFailure`."""
+
+    kind: str
+    message: str
+
+
+Failure = Union[TemporaryFailure, NotLoaded]
+
+
+@dataclass(frozen=True)
 class _Tuning:
     """What is prepared for one run of TuneD. `open_files`: the settings that need a file descriptor
     that stays open; `known`: the settings of this boot, those that the profile requests included;
-    `guard` is None while nothing is owned by others."""
+    `guard` is None while nothing is owned by others; `texts`: see `_texts`."""
 
     spec: ContainerSpec
     requested: tuple[Setting, ...]
@@ -79,9 +102,10 @@ class _Tuning:
     known: Settings
     guard: Guard | None
     over: Overlay
+    texts: Mapping[str, str]
 
 
-def attempt(run: Attempting) -> TemporaryFailure | None:
+def attempt(run: Attempting) -> Failure | None:
     """From a connection to Podman to a profile that is applied, or is known not to be.
 
     Returns why another attempt may succeed, or None if this was the last one. Raises `BootError`
@@ -92,6 +116,7 @@ def attempt(run: Attempting) -> TemporaryFailure | None:
         with progress.step("podman", "Connecting to Podman…"):
             podman = Podman(run.config.socket, progress.deadline)
         with podman:
+            podman.check_running()
             previous = recorder.attempts[-1].message if recorder.attempts else ""
             image = run.images.ensure(podman, previous)
             try:
@@ -109,7 +134,7 @@ def attempt(run: Attempting) -> TemporaryFailure | None:
         return TemporaryFailure(error.kind, error.message)
 
 
-def _attempt_with(run: Attempting, podman: Podman, available: Available) -> TemporaryFailure | None:
+def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Failure | None:
     """With an image that is on the node."""
     progress, recorder, accept = run.progress, run.recorder, run.config.accept
     image = available.image
@@ -121,12 +146,15 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Temp
             created = container.create(podman, tuning.spec)
         without_tuned.enter_context(_guarded(run, tuning.guard))
         tuned = _tune(run, podman, created, tuning)
-        outcome = judge(run.requested.profile, tuned, accept)
-        outcome = with_requested_values(outcome, {it.key: it.value for it in tuning.open_files})
+        outcome = _judged(run, tuning, tuned)
         outcome = with_fallback_image(outcome, run.requested.image, available.fallback, accept)
+        outcome = with_fallback_profile(outcome, run.requested.fallback)
         if outcome.temporary and progress.has_time():
             return TemporaryFailure(outcome.findings[0].kind, outcome.findings[0].message)
         if outcome.result is Result.FAILED:
+            cause = outcome.findings[0]
+            if cause.kind in NOT_LOADED and run.has_fallback:
+                return NotLoaded(cause.kind, cause.message)
             recorder.judged(outcome)
             progress.notifier.status(recorder.conclude().summary())
             return None
@@ -134,14 +162,23 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Temp
         outcome = with_holds(outcome, held, accept)
         given = [it.hold for it in held if it.standing is not Standing.UNASKED]
         recorder.judged(outcome, tuple(given))
-        # CRI-O, which reads the list of pinned images, may be one of those that wait.
+        # Before READY=1: CRI-O reads the list of pinned images and may wait for this unit.
         _pin(run, available)
         done = recorder.conclude()
         progress.notifier.ready(done.summary())
-        # From here on nothing waits any more.
+        # From here on nothing waits for this run.
         _settle(run, tuning, outcome, held)
     _tidy(run, podman, available)
     return None
+
+
+def _judged(run: Attempting, tuning: _Tuning, tuned: TunedRun) -> Outcome:
+    """What TuneD left behind, judged, with the values and files that its log does not name."""
+    outcome = judge(run.requested.profile, tuned, run.config.accept)
+    outcome = with_requested_values(outcome, {it.key: it.value for it in tuning.open_files})
+    return with_files(
+        outcome, lambda it: advice.file_for(run.paths, run.requested, tuning.texts, it)
+    )
 
 
 def _pin(run: Attempting, available: Available) -> None:
@@ -155,10 +192,16 @@ def _pin(run: Attempting, available: Available) -> None:
 
 
 def _tidy(run: Attempting, podman: Podman, available: Available) -> None:
-    """Removes images that are no longer needed. The profile is applied without."""
+    """Remembers what worked, and removes images that are no longer needed. The profile is applied
+    without."""
     paths, image = run.paths, available.image
     try:
         lastgood.remember(paths, image.reference, image.id)
+        if not run.requested.fallback:
+            applied = run.requested
+            lastgood.remember_profile(
+                paths, LastProfile(applied.profile, applied.provider, applied.files)
+            )
         container.remove_check(podman, paths)
         # Another one may have been requested, and pulled, since this run began.
         requested = inputs.read_image(paths, run.config.image)
@@ -188,7 +231,7 @@ def _prepare(run: Attempting, podman: Podman, image: Image) -> _Tuning:
     prepare.etc_tuned(paths, requested.profile, requested.files, seen.variables, over)
     spec = container.specify(paths, requested.contract, image.id, seen)
     opened = profiles.open_files(requested.profile, texts)
-    return _Tuning(spec, wanted, opened, known, guard, over)
+    return _Tuning(spec, wanted, opened, known, guard, over, texts)
 
 
 def _texts(requested: Inputs, seen: Layout) -> dict[str, str]:
@@ -234,7 +277,7 @@ def _tune(run: Attempting, podman: Podman, created: ContainerState, tuning: _Tun
             tuning.over.name if tuning.over.text else "",
             parse_bootcmdline(bootcmdline), inputs.kernel_arguments(run.paths),
         )  # fmt: skip
-        run.recorder.kernel_arguments(tuned.asked_arguments)
+        run.recorder.kernel_arguments(tuned.requested_arguments)
         return tuned
 
 
@@ -261,14 +304,14 @@ def _hold(run: Attempting, tuning: _Tuning, tuned: TunedRun) -> tuple[State, ...
         if before is not None and before.holds:
             known = holds.look(run.paths, before.holds, systemd.stored(systemd.UNIT))
         wanted = holds.wanted(run.paths, tuning.open_files, tuned.log)
-        return holds.take(run.paths, run.progress.notifier, wanted, known)
+        return holds.store(run.paths, run.progress.notifier, wanted, known)
 
 
 def _settle(run: Attempting, tuning: _Tuning, outcome: Outcome, held: tuple[State, ...]) -> None:
-    """Takes back what only the previous profile set, and compares what this one requests with what
-    the host has."""
+    """Restores the settings that only the previous profile set, and compares the values that this
+    profile requests with those on the host."""
     root, recorder, accept = run.paths.root, run.recorder, run.config.accept
-    # Why one was not given to systemd is known already.
+    # Of those that were not given to systemd, the reason is already known.
     given = [it for it in held if it.hold.since and it.standing is not Standing.UNASKED]
     if given:
         stored = systemd.stored(systemd.UNIT)

@@ -30,6 +30,7 @@ from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.requested.settled import settled
 from ocp_tuned_boot.tuned.judge import Outcome, Result
 
 log = logging.getLogger(__name__)
@@ -78,8 +79,9 @@ def notice(paths: Paths, config_file: Path | None) -> Record | None:
     """For the path unit: records that what is requested has changed and waits. With
     `on_change = apply` it queues a reload of the unit, whose own processes alone run TuneD.
 
-    None where no profile is applied in this boot: then the unit has been started by now. Waits for
-    a run that is under way: it may have read what was there before. Raises `BootError`.
+    None if no profile is applied in this boot: ocp-tuned-notice.service has then started the unit.
+    Waits for a run that is active: it may have read the files before they were changed. Raises
+    `BootError`.
     """
     with locked(paths, math.inf):
         pass
@@ -101,7 +103,12 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
         progress = Progress(deadline, notifier, recorder.steps, paths.console)
 
         with progress.step("inputs", "Reading which image and profile are requested…"):
-            requested = inputs.settled(paths, config.contract, config.image, config.profile)
+            requested = settled(
+                paths,
+                lambda: inputs.read(
+                    paths, config.contract, config.image, config.profile, config.fallback_profile
+                ),
+            )
             recorder.handed_over(recover(paths, requested.boot_id))
             now = situation.look(paths, config, requested, recorder.in_force, why)
             decision = plan.decide(requested, recorder.in_force, now)
@@ -124,7 +131,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
 
 def _log(requested: Inputs, decision: Decision, config: Config) -> None:
     """What is about to be done, and why."""
-    for doubt in requested.doubts:
+    for doubt in (*requested.doubts, *requested.fallback):
         log.error("%s", doubt.message)
     level = logging.WARNING if decision.action is Action.DEFER else logging.INFO
     log.log(level, "%s: %s", decision.action.value, decision.reason)
@@ -144,7 +151,7 @@ def _restore_holds(paths: Paths, config: Config, recorder: Recorder, notifier: N
     from ocp_tuned_boot.settings import holds  # noqa: PLC0415
 
     states = holds.restore(paths, notifier, in_force)
-    # What the unit should not hold any more, it has released by now.
+    # The unit itself has just released what is no longer requested.
     found = [it for it in in_force.findings if not (notifier.in_unit and it.kind == "still-held")]
     outcome = with_holds(Outcome(in_force.result, tuple(found)), states, config.accept)
     recorder.held(outcome, tuple(state.hold for state in states))

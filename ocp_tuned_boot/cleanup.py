@@ -19,17 +19,18 @@ log = logging.getLogger(__name__)
 
 
 def cleanup(paths: Paths, config_file: Path | None) -> bool:
-    """Removes the container that a killed run left, puts back the settings that it did not, and
-    returns whether there was a container.
+    """Removes the container of a killed run, restores the settings that the run did not restore,
+    and returns whether there was a container.
 
-    Raises `Busy` while a run is under way, `PodmanError` if the container belongs to somebody else.
+    Raises `Busy` while another run is active, `PodmanError` if the container was not created by
+    this program.
     """
     from ocp_tuned_boot.podman.client import Podman  # noqa: PLC0415  # `recover` is for each run
     from ocp_tuned_boot.tuned import container  # noqa: PLC0415
 
     with locked(paths):
         for each in recover(paths, inputs.boot_id(paths)):
-            log.warning("%s: put back to %r from %r", each.key, each.after, each.tuned)
+            log.warning("%s: restored to %r from %r", each.key, each.after, each.tuned)
         try:
             socket = boot_conf.load(paths, config_file).socket
         except ConfigurationError as error:
@@ -40,7 +41,7 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
                 removed = container.remove_ours(podman, paths)
                 return container.remove_check(podman, paths) or removed
         except PodmanError as error:
-            # At shutdown Podman's socket is closed already, and nothing outlives the machine.
+            # At shutdown Podman's socket is closed already; the container ends with the machine.
             if not error.temporary or _is_unfinished(paths):
                 raise
             log.info("%s", error)
@@ -48,7 +49,7 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
 
 
 def recover(paths: Paths, boot_id: str) -> tuple[HandedOver, ...]:
-    """Puts back the settings of others that a killed run changed. Raises `HostError`."""
+    """Restores settings owned by others that a killed run has changed. Raises `HostError`."""
     if not paths.handover.exists():
         return ()
 

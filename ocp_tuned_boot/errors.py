@@ -1,7 +1,7 @@
 """The failures this program expects. `cli.py` maps each type to an exit status.
 
-An expected failure is told in one line per cause and without a traceback; anything else is a
-defect, whose traceback is logged.
+An expected failure is reported as one line with the cause, and a hint, without a traceback. Any
+other exception is a defect, and its traceback is logged.
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ from __future__ import annotations
 import re
 import traceback
 
-#: No message is longer (characters): what was found in a file may be the whole file.
+#: The longest message (characters): a message that quotes a file could have all of the file in it.
 LONGEST = 4000
 
-# C0 and C1 control characters, which a terminal would obey, and what turns the order of a line
-# around or ends it for some programs. A line may end, and have tabs.
+# C0 and C1 control characters, which a terminal would interpret; characters that change the
+# direction of text; and those that some programs take for the end of a line. Newlines and tabs are
+# allowed.
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
 )
 
 
 def escaped(text: str) -> str:
-    """Text in which neither control characters nor bytes that are no text can do harm: whatever is
-    printed, logged or told to systemd may be a name or content of a file that a pod has written."""
+    """The text with control characters, and bytes that are not text, escaped. Everything that is
+    printed, logged or sent to systemd goes through this: a pod may have written it, as the name or
+    the content of a file."""
     whole = text.encode(errors="backslashreplace").decode()
     return _CONTROL.sub(_escape, whole)
 
@@ -32,13 +34,14 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def escaped_json(text: str) -> str:
-    """The same for JSON, where such characters can stand in strings only, and mean the same so."""
+    """The same for JSON. There control characters occur only in strings, where an escape has the
+    same meaning."""
     return _CONTROL.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 def one_line(text: str) -> str:
-    """Escaped, with its line ends: a file's name must not begin a line of its own in the journal.
-    What is too long is cut off."""
+    """The text escaped, newlines included: a file name must not start a line of its own in the
+    journal. A text longer than `LONGEST` is cut."""
     line = escaped(text.strip()[: LONGEST + 1]).replace("\n", "\\x0a")
     return line if len(line) <= LONGEST else line[:LONGEST] + "…"
 
@@ -46,9 +49,9 @@ def one_line(text: str) -> str:
 class BootError(Exception):
     """Base of every expected failure.
 
-    `message` says what was found where; `hint`, when there is one, what to do about it.
-    `temporary`: trying again may help, with nobody changing anything.
-    `kind` is the stable word that `status.json` carries for it.
+    `message` says what happened, to what, and why; `hint`, if any, what to do about it.
+    `temporary`: another attempt may succeed although nothing has been changed.
+    `kind` is the stable word for it in `status.json`.
     """
 
     kind = "failed"
@@ -65,13 +68,13 @@ class BootError(Exception):
 
 
 class ConfigurationError(BootError):
-    """`boot.conf` or one of the agent's files does not say what it has to."""
+    """`boot.conf` or one of the agent's files is not valid."""
 
     kind = "configuration"
 
 
 class NotRequested(ConfigurationError):
-    """Nobody has said which image, or which profile: there is nothing to wait for."""
+    """No image, or no profile, is requested on this node, so there is nothing to apply."""
 
 
 class HostError(BootError):
@@ -81,30 +84,31 @@ class HostError(BootError):
 
 
 class NewerVersion(HostError):
-    """A file of ours that a later release has written: what is in it is not known here, and must
-    not be taken for nothing."""
+    """A file of this program was written by a later release. This release does not know its format,
+    and must not treat it as empty."""
 
     def __init__(self, where: str, found: object, expected: int) -> None:
         super().__init__(
-            f"{where}: found version {found}, expected {expected}: a later release has written it",
+            f"{where}: found version {found}, expected {expected}: "
+            "a later release of ocp-tuned-boot wrote this file",
             "Install that release again, or reboot.",
         )
 
 
 class PodmanError(BootError):
-    """Podman cannot be reached or refuses."""
+    """Podman cannot be reached, or refuses a request."""
 
     kind = "podman"
 
 
 class ImageError(BootError):
-    """The TuneD image is not on the node and cannot be had."""
+    """The TuneD image is not on the node and cannot be pulled or loaded."""
 
     kind = "image"
 
 
 class DeadlineExceeded(BootError):
-    """The time allowed by `boot.conf` has run out; the message names the step."""
+    """The time that `boot.conf` allows has run out. The message names the step."""
 
     kind = "timeout"
 
@@ -137,9 +141,9 @@ class Defect(BootError):
 
 
 class Interrupted(BaseException):
-    """SIGTERM or SIGINT arrived.
+    """SIGTERM or SIGINT was received.
 
-    Not an `Exception`: nothing on the way up may take it for a failure and go on.
+    Not an `Exception`: no handler of failures may catch it and continue.
     """
 
     def __init__(self, signal_number: int) -> None:

@@ -61,7 +61,7 @@ class Gate:
         words = f"Held since {self._since} (gate = closed): {fix}"
         log.error("%s", words)
         tell_console(self._paths.console, words)
-        # It stays through the next run: whoever looks in the middle of it wants to know why.
+        # The text stays during the next run: a reader must see at any time why the gate is closed.
         self._notifier.hold(words)
         self._notifier.status(words, extend=pause + GRACE)
         time.sleep(pause)

@@ -39,11 +39,10 @@ def decide(requested: Inputs, in_force: InForce | None, now: Situation) -> Decis
         return _changed(now, f"the requested tuning has changed since {since}")
     if in_force.image != requested.image and now.why is Why.RELOAD:
         return Decision(Action.APPLY, f"the image has changed since {since}", guarded=True)
-    word = "degraded" if in_force.result is Result.DEGRADED else "in effect"
-    reason = f"{in_force.profile!r} is {word} since {in_force.since}"
+    reason = f"{since} (degraded)" if in_force.result is Result.DEGRADED else since
     if in_force.image == requested.image:
         return Decision(Action.KEEP, f"{reason}; nothing has changed")
-    # A new image of the same profiles is no reason to disturb anybody.
+    # A new image with the same profile is no reason to disturb running workloads.
     words = f"{reason}; only the image has changed: it is used at the next boot or on a reload"
     return Decision(Action.KEEP, words, waits=Waits.IMAGE)
 
@@ -55,7 +54,7 @@ def _first(now: Situation) -> Decision:
         return Decision(Action.DEFER, reason, waits=Waits.FIRST)
     reason = "no profile has been applied in this boot"
     if now.tuned:
-        reason = "no profile is known to be in effect any more"
+        reason = "no profile is recorded as applied any more"
     if late:
         reason += f", and {late} already runs"
     return Decision(Action.APPLY, reason, guarded=bool(late) or now.tuned)

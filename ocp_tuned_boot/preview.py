@@ -24,7 +24,7 @@ from ocp_tuned_boot.tuned.container import ContainerSpec
 @dataclass(frozen=True)
 class Preview:
     """`container` is None when none would be started; `image`: where the image would come from;
-    `lost`: what systemd would be given to hold again."""
+    `lost`: what systemd would be given again."""
 
     decision: Decision
     requested: Inputs

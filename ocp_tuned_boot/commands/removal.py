@@ -1,7 +1,8 @@
-"""When the package goes for good: what is ours goes with it. The tuning stays, and so does what is
-the agent's, the admin's or somebody else's.
+"""Removes this program's data when its package is removed. The tuning remains, and so does
+everything that belongs to the agent, to the administrator or to others.
 
-The record of this boot stays in /run, too: put back in the same boot, the package touches nothing.
+The record of this boot remains in /run: if the package is installed again in the same boot, nothing
+is applied a second time.
 """
 
 from __future__ import annotations
@@ -22,44 +23,45 @@ from ocp_tuned_boot.record import store
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.config import Config
+from ocp_tuned_boot.requested.settled import settled
 
 log = logging.getLogger(__name__)
 
-#: As long as it may take to remove images (seconds): the removal of the package waits for it.
+#: The limit for removing images (seconds): the removal of the package waits for it.
 PATIENCE = 30.0
 
 
 def purge(paths: Paths, config_file: Path | None) -> None:
-    """Removes the container of a killed run, the images brought here that nobody asks for, what
-    CRI-O was told, and the records of all boots. The store of our own is the package's to remove,
-    when its Podman has ended.
+    """Removes the container of a killed run, the images that this program pulled and that are not
+    requested, its drop-in for CRI-O, and the records of all earlier boots. The separate image store
+    is removed by the package, when its Podman service has exited.
 
-    What cannot be removed is told of, and the rest is. Raises nothing but what interrupts it.
+    What cannot be removed is logged, and the rest is removed. Raises only `Interrupted`.
     """
-    with _told():
+    with _logged():
         _hold_until_reboot(paths)
-    with _told():
+    with _logged():
         cleanup.cleanup(paths, config_file)
-    with _told():
+    with _logged():
         pins.keep(paths, "none", ())
     kept = {*paths.archives, paths.own_store}
-    with _told():
+    with _logged():
         files.remove_tree(paths.last_good)
-        # Without the list of them nobody would ever know that they are to go.
+        # If an image cannot be removed, the list is needed to remove it later.
         kept.add(paths.known_images)
         _remove_images(paths, config_file)
         kept.remove(paths.known_images)
     for path in paths.state.glob("*"):
         if path not in kept:
-            with _told():
+            with _logged():
                 files.remove_tree(path)
 
 
-# Without its unit file a unit has no descriptor store, and systemd closes what was in it.
-_STAND_IN = """\
-# ocp-tuned-boot was removed; this is gone with the next boot.
+# systemd closes the stored file descriptors of a unit that has no unit file any more.
+_PLACEHOLDER = """\
+# ocp-tuned-boot was removed. This file lasts until the next boot.
 [Unit]
-Description=What the TuneD profile of this node needs held open
+Description=File descriptors that the TuneD profile of this node needs
 [Service]
 Type=oneshot
 RemainAfterExit=yes
@@ -69,36 +71,37 @@ ExecStart=true
 
 
 def _hold_until_reboot(paths: Paths) -> None:
-    """What systemd holds open belongs to the tuning, and stays. Raises `HostError`."""
+    """Keeps open what systemd holds for the profile: the tuning remains. Raises `HostError`."""
     done = store.read(paths)
     if done is not None and done.in_force is not None and done.in_force.holds:
         files.directory(paths.runtime_unit.parent, paths.root)
-        files.write(paths.runtime_unit, _STAND_IN.encode())
+        files.write(paths.runtime_unit, _PLACEHOLDER.encode())
 
 
 def _remove_images(paths: Paths, config_file: Path | None) -> None:
-    """But the one that is asked for: whoever tunes this node next will need it. Raises
-    `BootError`."""
+    """All images that this program pulled, except the requested one: it is still needed if another
+    program tunes this node. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
     ours = config.socket in boot_conf.SOCKETS.values()
     socket = boot_conf.SOCKETS["shared"] if ours else config.socket
     with Podman(socket, Deadline(PATIENCE)) as podman:
-        asked = _asked(paths, config)
-        current = ensure.find(paths, podman, asked) if asked else None
+        requested = _requested(paths, config)
+        current = ensure.find(paths, podman, requested) if requested else None
         for gone in prune.prune(paths, podman, current.id if current else "", 0):
             log.info("removed the image %s", gone)
 
 
-def _asked(paths: Paths, config: Config) -> str | None:
+def _requested(paths: Paths, config: Config) -> str | None:
     try:
-        return inputs.settled_image(paths, config.image)
+        return settled(paths, lambda: inputs.read_image(paths, config.image))
     except BootError as error:
-        log.info("no image is asked for: %s", error.message)
+        log.info("no image is kept: %s", error.message)
         return None
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _logged() -> Iterator[None]:
+    """Logs a failure: everything else is removed all the same."""
     try:
         yield
     except BootError as error:

@@ -1,9 +1,10 @@
-"""Day 0: what a node is to apply → one document that puts it there before the first boot.
+"""Day 0: writes one document that puts image, profiles and boot.conf on a node before its first
+boot.
 
-`read` fetches the profiles and `boot.conf`; the rest is a pure function of that. The same content
-gives the same bytes. Rules are those of the Ignition configuration spec v3.2.0, of the
-MachineConfig API of OpenShift's machine-config-operator, and of the Butane specs that make
-Ignition 3.2.0 (fcos 1.2.0, openshift 4.8.0). Every document is JSON, which is YAML, too.
+`read` reads the profiles and `boot.conf`; everything else is pure. The same content gives the same
+bytes. The rules are those of the Ignition configuration spec v3.2.0, of the MachineConfig API of
+OpenShift's machine-config-operator, and of the Butane specs that make Ignition 3.2.0 (fcos 1.2.0,
+openshift 4.8.0). Every document is JSON, which is also YAML.
 """
 
 from __future__ import annotations
@@ -24,23 +25,17 @@ from ocp_tuned_boot.requested import config, inputs
 from ocp_tuned_boot.tuned import profiles
 from ocp_tuned_boot.tuned.profiles import ProfileFile
 
-#: All of the package's units that have an [Install] section. Their text belongs to the package.
-UNITS = (
-    "ocp-tuned-podman-own.socket",
-    "ocp-tuned-podman-quiet.socket",
-    "ocp-tuned-podman.socket",
-    "ocp-tuned.path",
-    "ocp-tuned.service",
-)
+#: The units of the package that have an [Install] section. The package installs their files.
+UNITS = ("ocp-tuned.path", "ocp-tuned.service")
 
-#: A MachineConfig as JSON (bytes): what etcd takes in one request, and with it
+#: The largest MachineConfig as JSON (bytes): the limit of etcd for one request, and of the
 #: machine-config-operator (MaxMachineConfigSize).
 LIMIT = 1572864
 
 IGNITION = "3.2.0"
 _ROLE = "machineconfiguration.openshift.io/role"
 
-# A name of most objects, and the value of a label (Kubernetes, "Object Names and IDs", "Labels").
+# The name of most objects, and the value of a label (Kubernetes, "Object Names and IDs", "Labels").
 _LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _SUBDOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\Z")
 _VALUE = re.compile(r"(?=.{1,63}\Z)[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?\Z")
@@ -50,20 +45,20 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Content:
-    """What goes onto a node, checked. `image` and `profile` are empty where `boot_conf`, which is
-    the text of that file, names them; an empty `boot_conf` is none."""
+    """What is put on a node, checked. `image` and `profile` are empty if boot.conf sets them.
+    `boot_conf` is the text of that file, empty if there is none."""
 
     image: str = ""
     profile: str = ""
     boot_conf: str = ""
     files: tuple[ProfileFile, ...] = ()
-    #: What the image has to have, in words.
+    #: What the user should know, one sentence each.
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class NodeFile:
-    """One file as it is to be on the node, root's own."""
+    """One file on the node, owned by root."""
 
     path: str
     data: bytes
@@ -71,43 +66,42 @@ class NodeFile:
 
 
 def read(folder: Path | None, image: str, profile: str, boot_conf: Path | None) -> Content:
-    """Reads and checks. `folder` has a folder for each profile. Raises `ConfigurationError`,
-    `HostError`, with the file's name in it."""
+    """Reads and checks. `folder` contains a folder for each profile. Raises `ConfigurationError`
+    and `HostError`, which name the file."""
     text = config.text(boot_conf) if boot_conf else ""
-    said = config.parse([(str(boot_conf), text)] if boot_conf else [])
+    parsed = config.parse([(str(boot_conf), text)] if boot_conf else [])
     if image:
         inputs.parse_image_reference(image, "--image")
     if profile:
         inputs.parse_profile_name(profile, "--profile")
-    for name, value in (("image", image or said.image), ("profile", profile or said.profile)):
+    for name, value in (("image", image or parsed.image), ("profile", profile or parsed.profile)):
         if not value:
             raise ConfigurationError(
-                f"nobody has said which {name}",
-                f"Give --{name}, or set {name} in the [tuning] section of --boot-conf.",
+                f"no {name} was given",
+                f"Use --{name}, or set {name} in the [tuning] section of the --boot-conf file.",
             )
-    said.images.check(image or said.image)
+    parsed.images.check(image or parsed.image)
     files = _profile_files(folder) if folder else ()
+    named = (("image", image, parsed.image), ("profile", profile, parsed.profile))
     notes = [
-        f"--{name} {value} wins over {boot_conf}, which says {name} = {other}"
-        for name, value, other in (("image", image, said.image), ("profile", profile, said.profile))
+        f"--{name} {value} is used instead of {name} = {other} in {boot_conf}"
+        for name, value, other in named
         if value and other not in ("", value)
     ]
-    notes += _notes(profile or said.profile, files)
+    notes += _notes(profile or parsed.profile, files)
     return Content(image, profile, text, files, tuple(notes))
 
 
 def _profile_files(folder: Path) -> tuple[ProfileFile, ...]:
     if not folder.is_dir():
-        raise ConfigurationError(f"{folder}: there is no such folder")
+        raise ConfigurationError(f"{folder}: this directory does not exist")
     if os.path.lexists(folder / "tuned.conf"):
         raise ConfigurationError(
-            f"{folder}: found a tuned.conf, expected a folder with a folder for each profile"
+            f"{folder}: found a tuned.conf, expected a directory for each profile"
         )
     for each in sorted(folder.iterdir()):
         if each.is_dir() and not os.path.lexists(each / "tuned.conf"):
-            raise ConfigurationError(
-                f"{each}: there is no tuned.conf, expected one in each profile"
-            )
+            raise ConfigurationError(f"{each}: no tuned.conf found, expected one in each profile")
     found = sorted(inputs.profile_files(folder, folder), key=lambda file: file.path)
     for file in found:
         path = folder / file.path
@@ -122,14 +116,14 @@ def _profile_files(folder: Path) -> tuple[ProfileFile, ...]:
 def _notes(profile: str, files: Sequence[ProfileFile]) -> tuple[str, ...]:
     texts = {f"{profiles.CUSTOM}/{file.path}": file.text for file in files}
     return tuple(
-        f"{name!r} is not among the profiles given: the image has to have it"
+        f"{name!r} is not one of the given profiles: the image must contain it"
         for name in profiles.absent(profile, texts)
     )
 
 
 def placed(content: Content) -> tuple[NodeFile, ...]:
-    """The files on the node, by path. Those of a profile are 0755 if their owner may execute
-    them, else 0644: what else a checkout's modes say is the umask of whoever made it."""
+    """The files on the node, by path. A file of a profile gets mode 0755 if its owner may execute
+    it, else 0644: all other mode bits of a checkout come from a umask."""
     node = Paths()
     found = [
         NodeFile(str(node.profiles / file.path), file.data, 0o755 if file.executable else 0o644)
@@ -147,13 +141,14 @@ def placed(content: Content) -> tuple[NodeFile, ...]:
 
 def document(content: Content, form: str, role: str = "", name: str = "") -> Document:
     """`form`: `ignition`, `machineconfig`, or a variant of Butane, `fcos` or `openshift`; `role`
-    and `name` are those of a MachineConfig. Raises `ConfigurationError` for what does not fit."""
+    and `name` are those of a MachineConfig. Raises `ConfigurationError` if such a document cannot
+    be made."""
     if form in ("machineconfig", "openshift"):
         made = _machineconfig(content, role or "worker", name)
         return made if form == "machineconfig" else _butane_openshift(content, made["metadata"])
     if role or name:
         raise ConfigurationError(
-            "--role and --name are those of a MachineConfig: they need --variant openshift"
+            "--role and --name are for a MachineConfig: they require --variant openshift"
         )
     return _ignition(content) if form == "ignition" else _butane_fcos(content)
 
@@ -174,14 +169,14 @@ def _machineconfig(content: Content, role: str, name: str) -> Document:
     if size > LIMIT:
         largest = max(placed(content), key=lambda file: len(file.data))
         raise ConfigurationError(
-            f"the MachineConfig has {size} bytes, expected at most {LIMIT}: etcd takes no more",
+            f"the MachineConfig has {size} bytes, expected at most {LIMIT}, the limit of etcd",
             f"The largest file is {largest.path} with {len(largest.data)} bytes.",
         )
     return made
 
 
 def _butane_fcos(content: Content) -> Document:
-    """For Fedora CoreOS, and whatever else takes plain Ignition."""
+    """For Fedora CoreOS and every other system that reads plain Ignition."""
     return {"variant": "fcos", "version": "1.2.0", **_butane_body(content)}
 
 
@@ -214,7 +209,7 @@ def _body(files: list[Document]) -> Document:
 
 
 def _file(file: NodeFile, contents: dict[str, str]) -> Document:
-    # The mode is a decimal number in JSON. Whatever stands there already is replaced.
+    # The mode is a decimal number in JSON. A file that exists is replaced.
     return {"path": file.path, "mode": file.mode, "overwrite": True, "contents": contents}
 
 
@@ -224,17 +219,17 @@ def _inline(data: bytes) -> dict[str, str]:
 
 
 def data_url(data: bytes) -> str:
-    """RFC 2397: text percent-encoded, so that a diff of two documents shows what has changed; other
-    bytes in base64. Not compressed, which Butane refuses for a MachineConfig."""
+    """A data URL (RFC 2397). Text is percent-encoded, so that a diff of two documents shows what
+    changed; other bytes are in base64. Not compressed: Butane refuses that for a MachineConfig."""
     text = _printable(data)
     if text is None:
         return "data:;base64," + base64.b64encode(data).decode()
-    # Ignition refuses brackets as they are.
+    # Ignition refuses brackets that are not encoded.
     return "data:," + quote(text, safe="/:=,")
 
 
 def _printable(data: bytes) -> str | None:
-    """Text that YAML takes unescaped, but for line feeds and tabs; None for anything else."""
+    """Text that needs no escapes in YAML except for line feeds and tabs; None for other data."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -243,5 +238,5 @@ def _printable(data: bytes) -> str | None:
 
 
 def text_of(document: Document) -> bytes:
-    """The document as it is written, in the order in which it was made."""
+    """The document as JSON, with the keys in the order of the document."""
     return json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n"

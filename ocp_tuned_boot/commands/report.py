@@ -1,4 +1,4 @@
-"""Plans and records as text for people."""
+"""Plans and records as text for people: one item a line, its name in the first column."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 def plan_json(preview: Preview) -> str:
     """What `apply` would do, for programs."""
-    asked = preview.requested
+    requested = preview.requested
     content: dict[str, Any] = {
         "decision": asdict(preview.decision),
-        "profile": asked.profile,
-        "image": {"reference": asked.image, "state": preview.image},
-        "contract": asked.contract,
-        "boot_id": asked.boot_id,
-        "provider": asked.provider,
-        "fingerprint": asked.fingerprint,
-        "files": [file.path for file in asked.files],
+        "profile": requested.profile,
+        "image": {"reference": requested.image, "state": preview.image},
+        "contract": requested.contract,
+        "boot_id": requested.boot_id,
+        "provider": requested.provider,
+        "fingerprint": requested.fingerprint,
+        "files": [file.path for file in requested.files],
         "container": asdict(preview.container) if preview.container else None,
     }
     return json.dumps(content, indent=2)
@@ -37,19 +37,19 @@ def plan_json(preview: Preview) -> str:
 
 def plan_text(preview: Preview) -> str:
     """What `apply` would do, for people."""
-    asked = preview.requested
+    requested = preview.requested
     guarded = ", guarded" if preview.decision.guarded else ""
     lines = [
         f"{preview.decision.action.value}{guarded}: {preview.decision.reason}",
-        f"  profile      {asked.profile} ({len(asked.files)} custom profile files)",
-        f"  image        {asked.image} ({preview.image})",
-        f"  fingerprint  {asked.fingerprint}",
+        f"  profile      {requested.profile} (custom profile files: {len(requested.files)})",
+        f"  image        {requested.image} ({preview.image})",
+        f"  fingerprint  {requested.fingerprint}",
     ]
-    lines += [f"  hold         {it.words}; it would be held again" for it in preview.lost]
+    lines += [f"  held         {it.words}; apply would restore it" for it in preview.lost]
     if preview.container:
         lines += [
             f"  container    {preview.container.name}: {' '.join(preview.container.entrypoint)}",
-            "               privileged; the host's network, PIDs, IPC and UTS; SELinux label off",
+            "               privileged; host network, PID, IPC and UTS; SELinux label disabled",
         ]
         lines += [
             f"  mount        {mount.source} at {mount.target}{' (read-only)' * mount.read_only}"
@@ -59,18 +59,18 @@ def plan_text(preview: Preview) -> str:
 
 
 def status_text(done: Record | None, now: Now) -> str:
-    """What was done in this boot, and what has changed since, for people."""
+    """What was done in this boot, and what has changed since then, for people."""
     if done is None:
-        lines = ["nothing was done in this boot yet (see: systemctl status ocp-tuned)"]
+        lines = ["No profile has been applied in this boot. See: systemctl status ocp-tuned"]
     else:
         lines = [done.summary(), *_done(done), *_owned(done), *_findings(done)]
     if now.gated:
-        lines.append(
-            "  gate         closed: the kubelet waits until the profile is in force, or until "
-            "`systemctl stop ocp-tuned` lets it go"
-        )
+        lines += [
+            "  gate         closed: the kubelet waits until the profile is applied",
+            "               To start the kubelet without it: systemctl stop ocp-tuned",
+        ]
     if now.waits:
-        lines.append(f"  waits        {now.waits}")
+        lines.append(f"  pending      {now.waits}")
     lines += [f"  drift        {_drifted(each)}" for each in now.drifted]
     lines += _held(now)
     lines += [f"  unit         {name}: {state}" for name, state in now.units.items()]
@@ -84,18 +84,18 @@ def status_json(done: Record | None, now: Now) -> str:
 
 def _held(now: Now) -> Iterator[str]:
     for state in now.holds:
-        yield f"  hold         {state.words}"
+        yield f"  held         {state.words}"
     if any(state.hold.kind == "force_latency" for state in now.holds) and now.latency is not None:
-        yield f"  latency      {now.latency} µs is in force now, the least of all requests"
+        yield f"  latency      {now.latency} µs is in effect now, the minimum of all requests"
     if now.superfluous:
         yield (
-            f"  hold         systemd holds {now.stored}, {now.superfluous} more than it should; "
-            "see OPEN FILES in ocp-tuned-boot(8)"
+            f"  held         systemd holds {now.stored}, {now.superfluous} more than requested; "
+            "see FILE DESCRIPTORS in ocp-tuned-boot(8)"
         )
 
 
 def _done(done: Record) -> Iterator[str]:
-    said = {
+    shown = {
         "started": done.started,
         "decision": f"{done.action}: {done.reason}" if done.action else "",
         "late": f"{', '.join(done.late)} already ran" if done.late else "",
@@ -106,9 +106,9 @@ def _done(done: Record) -> Iterator[str]:
         "fingerprint": done.fingerprint,
         "boot ID": done.boot_id,
     }
-    yield from (f"  {name:<12} {text}" for name, text in said.items() if text)
+    yield from (f"  {name:<12} {text}" for name, text in shown.items() if text)
     if done.in_force is not None and done.in_force.profile != done.profile:
-        yield f"  in force     {done.in_force.profile}, since {done.in_force.since}"
+        yield f"  applied      {done.in_force.profile}, since {done.in_force.since}"
     if done.deferred is not None:
         yield (
             f"  deferred     {done.deferred.waits}: {done.deferred.profile}, "
@@ -123,17 +123,29 @@ def _done(done: Record) -> Iterator[str]:
         yield f"  values       {counted}"
 
 
+_HANDED_OVER = {
+    "left-out": "not set by TuneD in this run",
+    "put-back": "restored after TuneD had run",
+    "lost": "NOT restored after TuneD had run",
+}
+_LEFT_OVER = {
+    "put-back": "restored",
+    "theirs": "left as it is, because it is owned by others",
+    "refused": "NOT restored: the kernel refused the first value",
+}
+
+
 def _owned(done: Record) -> Iterator[str]:
-    """What others own, and what is left of another profile."""
+    """What is owned by others, and what is left over from the previous profile."""
     for handed in done.handover:
         yield (
-            f"  handed over  {handed.key}: {handed.how}; before {handed.before!r}, "
-            f"TuneD's {handed.tuned!r}, now {handed.after!r}"
+            f"  guarded      {handed.key}: {_HANDED_OVER.get(handed.how, handed.how)}; "
+            f"before {handed.before!r}, TuneD's {handed.tuned!r}, now {handed.after!r}"
         )
     for left in done.residue:
         yield (
-            f"  residue      {left.key}: {left.how}; first {left.first!r}, "
-            f"applied {left.applied!r}, now {left.after!r}"
+            f"  left over    {left.key}: {_LEFT_OVER.get(left.how, left.how)}; "
+            f"first {left.first!r}, applied {left.applied!r}, now {left.after!r}"
         )
 
 
@@ -150,17 +162,17 @@ def _drifted(each: Drifted) -> str:
     return (
         f"{each.key}: applied {each.applied!r}, found {each.found!r}, "
         f"changed between {each.known_good} and {each.seen}"
-        f"{' (handed over: its owner may)' * each.owned}"
+        f"{' (owned by others)' * each.owned}"
     )
 
 
 def drift_text(found: Drift) -> str:
-    """Which settings are no longer as they were applied, for people."""
+    """Which settings no longer have the applied value, for people."""
     if not found.compared:
-        return "nothing to compare: no setting was applied in this boot"
+        return "Nothing to compare: no setting has been applied in this boot."
     owned = len(found.drifted) - len(found.unexpected)
-    counted = f"{len(found.drifted)} of {found.compared} settings differ from what was applied"
-    lines = [f"{counted}, {owned} of them handed over" if owned else counted]
+    counted = f"{len(found.drifted)} of {found.compared} settings differ from the applied values"
+    lines = [f"{counted}; owned by others: {owned}" if owned else counted]
     return "\n".join([*lines, *(f"  {_drifted(each)}" for each in found.drifted)])
 
 
@@ -175,7 +187,7 @@ def rows_json(rows: Sequence[Boot | Listed]) -> str:
 
 
 def images_text(rows: Sequence[Listed]) -> str:
-    """The images that this program knows of, for people."""
+    """The images that are known to this program, for people."""
     return "\n".join(
         f"{row.role:<10} {row.reference}  "
         f"{row.archive or (f'ID {row.id[:12]}' if row.id else 'not on the node')}"
@@ -184,9 +196,9 @@ def images_text(rows: Sequence[Listed]) -> str:
 
 
 def history_text(boots: Sequence[Boot]) -> str:
-    """What was done in the last boots, for people."""
+    """The runs of the last boots, for people."""
     lines = []
     for boot in boots:
         lines.append(f"boot {boot.boot_id}")
         lines += [f"  {run.started}  {run.action:<13} {run.summary}" for run in boot.runs]
-    return "\n".join(lines) or "nothing is known of any boot"
+    return "\n".join(lines) or "No run has been recorded."

@@ -1,4 +1,4 @@
-"""Images while workloads run: listed, pulled, exported, pruned. Nothing is applied here."""
+"""Lists, pulls, exports and prunes images while workloads run. Nothing is applied here."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ocp_tuned_boot.podman.client import Image, Podman
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.config import Config
+from ocp_tuned_boot.requested.settled import settled
 from ocp_tuned_boot.tuned import container, layout
 from ocp_tuned_boot.tuned.layout import LABEL, Layout
 
@@ -31,14 +32,14 @@ log = logging.getLogger(__name__)
 PATIENCE = 3600.0
 #: How long TuneD may take to print its version (seconds).
 ANSWER = 60.0
-#: Where Podman works at the lowest weight (units/ocp-tuned-podman-quiet.socket).
+#: The socket of the Podman service with low priority (units/ocp-tuned-podman@quiet.service.d).
 QUIET = Path("/run/ocp-tuned-boot/podman-quiet.sock")
 
 
 @dataclass(frozen=True)
 class Listed:
-    """An image that this program knows of. `role`: what for; `id` is empty where it is not in
-    Podman's store; `archive`: the file it is in."""
+    """An image that is known to this program. `role`: what it is for; `id`: empty if it is not in
+    Podman's store; `archive`: the file that contains it."""
 
     role: str
     reference: str
@@ -47,8 +48,8 @@ class Listed:
 
 
 def listing(paths: Paths, config_file: Path | None) -> tuple[Listed, ...]:
-    """The requested image, the last that worked, those that this program pulled or loaded, those
-    in archives. Raises `BootError`."""
+    """The requested image, the last image that worked, the images that this program pulled or
+    loaded, and the images in archives. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
     good = lastgood.read(paths)
     with Podman(config.socket, Deadline(config.timeout)) as podman:
@@ -78,7 +79,7 @@ def _may_be_missing() -> Iterator[None]:
 
 
 def _id(paths: Paths, podman: Podman, name: str) -> str:
-    """Empty where it is not in Podman's store, or damaged, which is logged."""
+    """Empty if the image is not in Podman's store. Also if it is damaged, which is logged."""
     try:
         found = ensure.find(paths, podman, name)
     except PodmanError as error:
@@ -90,12 +91,12 @@ def _id(paths: Paths, podman: Podman, name: str) -> str:
 
 
 def fetch(paths: Paths, config_file: Path | None) -> Image | None:
-    """Makes the requested image available on the node; None where none is requested, or where it
-    would have to be pulled and boot.conf says never. For ocp-tuned-image.service: at the lowest
-    weight, where the store is the shared one. Raises `BootError`."""
+    """Makes the requested image available on the node. None if no image is requested, or if it
+    would be pulled and boot.conf has `pull = never`. For ocp-tuned-image.service: with the lowest
+    CPU and I/O weight if the store is the shared one. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
     try:
-        requested = inputs.settled_image(paths, config.image)
+        requested = settled(paths, lambda: inputs.read_image(paths, config.image))
     except NotRequested as error:
         log.info("%s", error.message)
         return None
@@ -113,14 +114,14 @@ def fetch(paths: Paths, config_file: Path | None) -> Image | None:
 
 
 def stage(paths: Paths, config_file: Path | None, reference: str) -> Image:
-    """Makes `reference` available on the node, has the TuneD in it print its version, and only then
-    writes it to image.env. Raises `BootError`."""
+    """Makes `reference` available on the node, checks that TuneD in it prints its version, and only
+    then writes the reference to image.env. Raises `BootError`."""
     inputs.parse_image_reference(reference, "image stage")
     config = boot_conf.load(paths, config_file)
     with _working(config.socket) as (podman, progress):
         image = _ensured(paths, podman, config, reference, progress)
         with container.checking(podman, paths):
-            _answers(podman, image)
+            _check_tuned(podman, image)
     files.directory(paths.agent, paths.root)
     files.write(paths.image_env, f"NTO_IMAGE={reference}\n".encode())
     _pin(paths, config, image)
@@ -130,7 +131,8 @@ def stage(paths: Paths, config_file: Path | None, reference: str) -> Image:
 def _ensured(
     paths: Paths, podman: Podman, config: Config, reference: str, progress: Progress
 ) -> Image:
-    """That very image. A damaged one is left for a run to repair, which is alone."""
+    """Exactly this image, no fallback. A damaged image is repaired by a run only: it has the
+    lock."""
     rules = replace(config.images, fallback="none")
     return ImageSession(paths, rules, reference, progress, repair=False).ensure(podman).image
 
@@ -146,17 +148,18 @@ def _working(socket: Path) -> Iterator[tuple[Podman, Progress]]:
         yield podman, progress
 
 
-def _answers(podman: Podman, image: Image) -> None:
-    """Raises `ImageError` unless it is an image for us and `tuned --version` succeeds in it."""
+def _check_tuned(podman: Podman, image: Image) -> None:
+    """Raises `ImageError` if the image is made for another layout or `tuned --version` fails in
+    it."""
     created = podman.create(
         {
             "name": container.CHECK, "image": image.id, "labels": {LABEL: "1"},
             "entrypoint": list(container.ENTRYPOINTS["tuned"][:1]), "command": ["--version"],
-            # As it will be run, but with nothing of the host in reach.
+            # As it will be run, but without the network and the directories of the host.
             "privileged": True, "network_mode": "none",
         }
     )  # fmt: skip
-    # Whether the program is there is found out by running it.
+    # Running the program shows whether it is there.
     made_for = created.labels.get(layout.LAYOUT_LABEL, "")
     has = Layout(programs=tuple(layout.PROGRAMS.values()), made_for=made_for)
     layout.check(has, "tuned", image.reference)
@@ -173,7 +176,7 @@ def _answers(podman: Podman, image: Image) -> None:
 
 
 def prune(paths: Paths, config_file: Path | None) -> tuple[str, ...]:
-    """Removes images that are not needed, and returns their references. Raises `BootError`."""
+    """Removes the images that are not needed and returns their references. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
     # A run may be about to use one of them.
     with locked(paths), Podman(config.socket, Deadline(config.timeout)) as podman:
@@ -187,8 +190,8 @@ def prune(paths: Paths, config_file: Path | None) -> tuple[str, ...]:
 
 
 def export(paths: Paths, config_file: Path | None, target: Path) -> str:
-    """Writes the requested image to an archive, whole or not at all, so that it is found there by
-    the requested reference, which is returned. Raises `BootError`."""
+    """Writes the requested image to an archive, completely or not at all, and returns its
+    reference, by which it is found in the archive. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
     requested = inputs.read_image(paths, config.image)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
@@ -209,8 +212,9 @@ def export(paths: Paths, config_file: Path | None, target: Path) -> str:
 
 
 def _export(podman: Podman, image: Image, target: Path) -> None:
-    """Under its own name; one by digest under a tag, since its digest is not that of what is in an
-    archive, see `archives.exported_as`. Raises `OSError` for the file."""
+    """Exports the image under its own name. An image that is requested by its digest gets a tag,
+    because its digest is different in an archive (`archives.exported_as`). Raises `OSError` for the
+    file."""
     name, by_digest = image.reference, bool(ensure.digest_of(image.reference))
     if by_digest:
         name = archives.exported_as(image.reference)
@@ -221,6 +225,6 @@ def _export(podman: Podman, image: Image, target: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     finally:
-        # Removing its only name would remove the image.
+        # Podman removes an image with its last name.
         if by_digest and image.names and name not in image.names:
             podman.remove_image(name)

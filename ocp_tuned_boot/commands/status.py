@@ -1,4 +1,4 @@
-"""What has become, by now, of what was done in this boot. Looked at, and left as it is."""
+"""The current state of what was applied in this boot. Read only: nothing is changed."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ocp_tuned_boot.tuned.judge import Outcome, Result
 
 @dataclass(frozen=True)
 class Now:
-    """`units`: the state of each that is concerned; `drifted`: settings that are no longer as they
-    were applied; `waits`: what has changed of what is asked for, or why that cannot be told;
-    `holds`: what is to be held, and whether it is; `stored`: all that systemd holds, if it can be
-    asked; `latency`: the CPU latency in force, in microseconds, if it can be read; `gated`: the
-    workloads wait for the unit (gate = closed)."""
+    """`units`: the states of the units concerned; `drifted`: settings that no longer have the
+    applied value; `waits`: what has changed in the request, or why this cannot be checked;
+    `holds`: what systemd should keep open, and whether it does; `stored`: everything that systemd
+    keeps open for the unit, None if unknown; `latency`: the CPU latency in effect (microseconds),
+    None if unknown; `gated`: workloads wait for the unit (gate = closed)."""
 
     units: dict[str, str] = field(default_factory=dict)
     drifted: tuple[Drifted, ...] = ()
@@ -38,11 +38,11 @@ class Now:
 
     @property
     def superfluous(self) -> int:
-        """So many open files systemd holds beyond those that it should."""
+        """The number of file descriptors that systemd keeps open and should not."""
         return max(0, self.stored.count - len(self.holds)) if self.stored else 0
 
-    def told(self, done: Record, accepted: tuple[tuple[str, str], ...] = ()) -> Record:
-        """The record with the findings that there are now."""
+    def updated(self, done: Record, accepted: tuple[tuple[str, str], ...] = ()) -> Record:
+        """The record with the current findings instead of those at the end of the run."""
         if done.in_force is None or done.result not in (Result.APPLIED, Result.DEGRADED):
             return done
         now = with_holds(Outcome(done.result, done.findings), self.holds, accepted)
@@ -65,8 +65,8 @@ class Now:
 
 
 def look(paths: Paths, config_file: Path | None, done: Record | None) -> tuple[Record | None, Now]:
-    """The record, with the findings that there are now, and what else has become of it. Also for
-    somebody who may not read everything."""
+    """The record with the current findings, and the current state of everything else. Does not
+    fail for a user who may not read everything."""
     units = systemd.unit_states((systemd.UNIT, *systemd.NEIGHBOURS))
     gated = config.gate(paths, config_file) == "closed" and units.get(systemd.UNIT) == "activating"
     now = Now(units, stored=systemd.stored(systemd.UNIT), gated=gated)
@@ -76,16 +76,19 @@ def look(paths: Paths, config_file: Path | None, done: Record | None) -> tuple[R
         now, holds=holds.look(paths, done.in_force.holds, now.stored), latency=_latency(paths)
     )
     try:
-        said = config.load(paths, config_file)
+        loaded = config.load(paths, config_file)
     except BootError as error:
-        words = f"what has changed cannot be told: {error.message}"
-        return now.told(done), replace(now, waits=words)
+        return now.updated(done), replace(now, waits=_unchecked(error))
     try:
-        now = replace(now, waits=_waits(paths, said))
-        now = replace(now, drifted=drift.look(paths, said.handover).drifted)
+        now = replace(now, waits=_waits(paths, loaded))
+        now = replace(now, drifted=drift.look(paths, loaded.handover).drifted)
     except BootError as error:
-        now = replace(now, waits=f"what has changed cannot be told: {error.message}")
-    return now.told(done, said.accept), now
+        now = replace(now, waits=_unchecked(error))
+    return now.updated(done, loaded.accept), now
+
+
+def _unchecked(error: BootError) -> str:
+    return f"cannot check for changes: {error.message}"
 
 
 def _latency(paths: Paths) -> int | None:
@@ -95,10 +98,10 @@ def _latency(paths: Paths) -> int | None:
         return None
 
 
-def _waits(paths: Paths, said: config.Config) -> str:
+def _waits(paths: Paths, loaded: config.Config) -> str:
     try:
-        decision, _ = situation.pending(paths, said)
+        decision, _ = situation.pending(paths, loaded)
     except BootError as error:
-        return f"what is asked for cannot be told: {error.message}"
+        return _unchecked(error)
     changed = decision.waits is not Waits.NOTHING or decision.action is not Action.KEEP
     return decision.reason if changed else ""

@@ -81,14 +81,14 @@ class Progress:
     deadline: Deadline
     notifier: Notifier
     steps: list[Step] = field(default_factory=list)
-    #: Where a person in front of a node that does not come up can read the status.
+    #: For a person at the console of a node that does not finish booting; None: no messages there.
     console: Path | None = None
 
     @contextmanager
     def step(self, name: str, status: str) -> Iterator[None]:
         """Announces and measures a step. A deadline that passes in it names the step."""
         log.debug("%s", status)
-        # systemd is asked for exactly what boot.conf allows, and for the clean-up after it.
+        # systemd gets exactly the time that boot.conf allows, and that for the clean-up.
         self.notifier.status(status, extend=self.deadline.left() + GRACE)
         started = self.deadline.clock()
         try:
@@ -119,6 +119,6 @@ class Progress:
 
 
 def tell_console(console: Path, words: str) -> None:
-    """Writes one line to the console; a node without one has nobody in front of it."""
+    """Writes one line to the console, if the node has one."""
     with suppress(OSError), console.open("w") as device:
         device.write(f"ocp-tuned-boot: {one_line(words)}\n")

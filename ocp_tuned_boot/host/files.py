@@ -1,7 +1,7 @@
-"""The one door to the host's files: bounded reads, atomic writes, no symbolic link followed.
+"""The only door to the host's files: bounded reads, atomic writes, no symbolic link followed.
 
-The agent's directories are written by a pod, so nothing in them is trusted: a link put in the
-way, a device, a FIFO or an endless file is an error with the file's name in it.
+A pod writes the agent's directories, so nothing in them is trusted. A link, a device, a FIFO or an
+endless file is an error that names the file.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pathlib import Path
 
 from ocp_tuned_boot.errors import Busy, HostError
 
-#: No file this program reads has a reason to be larger (bytes).
+#: The largest file that is read (bytes). No file that this program needs is larger.
 LIMIT = 1024 * 1024
-# How long to wait before looking at a lock again (seconds).
+# The pause between two attempts to take a lock (seconds).
 _TICK = 0.02
 
 
 @contextmanager
 def explained(action: str, path: Path) -> Iterator[None]:
-    """Turns an `OSError` into a `HostError` that says what could not be done to which file."""
+    """Turns an `OSError` into a `HostError`: "cannot <action> <path>: <reason>"."""
     try:
         yield
     except OSError as error:
@@ -36,19 +36,19 @@ def explained(action: str, path: Path) -> Iterator[None]:
 
 def _hint(error: OSError) -> str:
     if error.errno == errno.EROFS:
-        return "The filesystem is read-only; it has to be writable here."
+        return "The file system is read-only: remount it writable."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "The filesystem is full; free some space and start the unit again."
+        return "The file system is full: free disk space and try again."
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
-        return "Something else, perhaps a symbolic link, is in the way; remove it."
+        return "Something else, perhaps a symbolic link, is in its place: remove it."
     return ""
 
 
 def read(path: Path, limit: int = LIMIT, folder: int | None = None) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes. Raises `HostError`. With `folder`, the
-    open directory that it stands in, nobody can put another directory in the way.
+    """The content of a regular file of at most `limit` bytes. `folder`: a descriptor of the open
+    directory that contains it; then no other directory can be put in its place meanwhile.
 
-    A missing file is for the caller to judge: `FileNotFoundError` passes through.
+    Raises `HostError`, and `FileNotFoundError` if there is no such file.
     """
 
     def in_folder(_: str, flags: int) -> int:
@@ -57,7 +57,7 @@ def read(path: Path, limit: int = LIMIT, folder: int | None = None) -> bytes:
     try:
         with open(path, "rb", opener=opener if folder is None else in_folder) as file:
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-            # Some of the kernel's files have nothing to say yet: that is None.
+            # Reading some of the kernel's files would block; then `read` returns None.
             data = (file.read(limit + 1) or b"") if regular else b""
     except FileNotFoundError:
         raise
@@ -71,20 +71,20 @@ def read(path: Path, limit: int = LIMIT, folder: int | None = None) -> bytes:
 
 
 def resolved(path: Path) -> Path:
-    """Where links lead, for a file that its owner may well have linked. Of links that lead in a
-    circle one is left, which `read` refuses (`Path.resolve` raises `RuntimeError` before 3.13)."""
+    """The path with symbolic links followed, for a file whose owner may use links. Of a circle of
+    links one remains, which `read` refuses (`Path.resolve` raises `RuntimeError` before 3.13)."""
     return Path(os.path.realpath(path))
 
 
 def opener(path: str, flags: int, folder: int | None = None) -> int:
-    """For `open`: follows no link, and waits for no writer of a FIFO."""
-    # O_NONBLOCK: opening a FIFO must not wait for its writer.
+    """An opener for `open` that follows no link and does not wait for the writer of a FIFO."""
+    # O_NONBLOCK: opening a FIFO would wait for its writer.
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
 
 
 def read_below(path: Path, root: Path, limit: int = LIMIT) -> bytes:
-    """As `read`, of a file somewhere below `root` where a pod writes: not one component of its path
-    may be a link."""
+    """As `read`, for a file below `root` in a directory that a pod writes: no component of the path
+    below `root` may be a link."""
     try:
         folder = _folder(path.parent, root)
     except FileNotFoundError:
@@ -99,26 +99,27 @@ def read_below(path: Path, root: Path, limit: int = LIMIT) -> bytes:
 
 @dataclass(frozen=True)
 class Entry:
-    """Something in a tree; `parent` is the open directory that it stands in."""
+    """A file or folder in a tree. `parent`: a descriptor of the open directory that contains it."""
 
     path: Path
     parent: int
     is_folder: bool
 
     def stat(self) -> os.stat_result:
-        """Of itself, should it be a link. Raises `OSError`."""
+        """The status of the entry itself, even if it is a link. Raises `OSError`."""
         return os.stat(self.path.name, dir_fd=self.parent, follow_symlinks=False)
 
     def read(self) -> bytes:
-        """As `read` does it."""
+        """Its content, see `read`."""
         return read(self.path, folder=self.parent)
 
 
 @dataclass
 class Tree:
-    """What is in a directory somewhere below `root`, and in its folders: where a pod writes, so
-    that there are links and endless numbers of files. `depth`: so many levels of folders each
-    folder in it may have; `room`: for so many entries in all."""
+    """All entries of a directory below `root` and of its folders. A pod writes there, so there may
+    be links, and any number of files.
+
+    `depth`: the levels of folders allowed in each of its folders; `room`: the entries allowed."""
 
     path: Path
     root: Path
@@ -126,8 +127,10 @@ class Tree:
     room: int
 
     def __iter__(self) -> Iterator[Entry]:
-        """By name, a folder before what is in it. Links are not followed, whatever is exchanged
-        meanwhile. Raises `HostError`, also where there is too much; nothing is fine."""
+        """Yields the entries by name, a folder before its entries. Links are not followed, even if
+        files are replaced meanwhile. A missing directory has no entries.
+
+        Raises `HostError`, also if there are too many entries or levels."""
         try:
             with explained("list", self.path):
                 folder = _folder(self.path, self.root)
@@ -147,7 +150,7 @@ class Tree:
             if not is_folder:
                 continue
             if not depth:
-                raise HostError(f"{where}: there may be at most {self.depth} levels of folders")
+                raise HostError(f"{where}: at most {self.depth} levels of folders are allowed")
             with explained("list", where):
                 inside = os.open(name, _DIRECTORY, dir_fd=folder)
             try:
@@ -162,7 +165,7 @@ class Tree:
                 for entry in islice(entries, self.room + 1)
             ]
         if len(found) > self.room:
-            raise HostError(f"{self.path}: there are too many files in it, the last in {path}")
+            raise HostError(f"{self.path}: it contains too many files, the last one in {path}")
         self.room -= len(found)
         return sorted(found)
 
@@ -171,7 +174,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _folder(path: Path, root: Path) -> int:
-    """An open directory, of whose path below `root` nothing is a link. Raises `OSError`."""
+    """Opens a directory below `root` without following links below `root`, and returns the
+    descriptor. Raises `OSError`."""
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for part in path.relative_to(root).parts:
         try:
@@ -183,10 +187,10 @@ def _folder(path: Path, root: Path) -> int:
 
 
 def directory(path: Path, root: Path, mode: int = 0o755) -> None:
-    """Makes sure that `path`, somewhere below `root`, is a directory. Raises `HostError`.
+    """Makes sure that `path`, which is below `root`, is a directory. Raises `HostError`.
 
-    Every component below `root` is opened without following links. One that exists keeps its
-    mode and owner: it is the host's or the agent's business; a new one gets `mode`.
+    Every component below `root` is opened without following links. A directory that exists keeps
+    its mode and owner, which the host or the agent has chosen. A new one gets `mode`.
     """
     with explained("prepare the directory", path):
         fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -209,9 +213,9 @@ def _enter(parent: int, name: str, mode: int) -> int:
 
 
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Replaces `path` atomically and durably. Raises `HostError`; then the old file is whole.
+    """Replaces `path` atomically and durably. Raises `HostError`; then the old file is unchanged.
 
-    A link standing at `path` is replaced, not followed.
+    A symbolic link at `path` is replaced, not followed.
     """
     with explained("write", path):
         folder = os.open(path.parent, _DIRECTORY)
@@ -227,7 +231,7 @@ def _replace(folder: int, name: str, data: bytes, mode: int) -> None:
     with_mode = mode & 0o777
     try:
         fd = os.open(temporary, flags, with_mode, dir_fd=folder)
-    except FileExistsError:  # left by a killed run that had our process ID
+    except FileExistsError:  # of a killed run with the same process ID
         os.unlink(temporary, dir_fd=folder)
         fd = os.open(temporary, flags, with_mode, dir_fd=folder)
     try:
@@ -238,7 +242,7 @@ def _replace(folder: int, name: str, data: bytes, mode: int) -> None:
             os.fsync(fd)
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
-        # A signal may arrive when it has been renamed.
+        # After a signal, the file may have been renamed already.
         with suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=folder)
         raise
@@ -247,8 +251,8 @@ def _replace(folder: int, name: str, data: bytes, mode: int) -> None:
 
 @contextmanager
 def locked(path: Path, patience: float, what: str) -> Iterator[None]:
-    """Holds the lock file at `path`. Raises `Busy` when whoever holds it, `what`, does not let go
-    in so many seconds, and `HostError`."""
+    """Holds the lock file at `path`. `patience`: how long to wait for it (seconds); `what`: the
+    other process that may hold it, for the message. Raises `Busy` and `HostError`."""
     with explained("open", path):
         lock = path.open("a")
     end = time.monotonic() + patience
@@ -259,14 +263,14 @@ def locked(path: Path, patience: float, what: str) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise Busy(f"{what} holds {path}", "Wait for it to end.") from None
+                    raise Busy(f"{what} holds {path}", "Wait until it exits.") from None
                 time.sleep(_TICK)
         yield
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a directory of ours and all in it; a link is removed, not followed."""
-    import shutil  # noqa: PLC0415  # half of what most runs would spend on this module
+    """Removes a directory of this program with its content. A link is removed, not followed."""
+    import shutil  # noqa: PLC0415  # half of the time to import this module
 
     with explained("remove", path):
         try:
@@ -276,7 +280,7 @@ def remove_tree(path: Path) -> None:
         except NotADirectoryError:
             path.unlink()
         except OSError:
-            # What rmtree raises for a symbolic link has no errno.
+            # For a symbolic link rmtree raises an error without errno.
             if not path.is_symlink():
                 raise
             path.unlink()

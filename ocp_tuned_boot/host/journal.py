@@ -19,10 +19,11 @@ _PRIORITIES = {
 
 
 class Escaped(logging.Formatter):
-    """Whatever is logged may contain words of a pod or of an image."""
+    """Escapes what is logged: it may contain words of a pod or of an image. The second line of
+    a message, and what follows it, is indented."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return escaped(super().format(record))
+        return escaped(super().format(record)).replace("\n", "\n  ")
 
 
 class WithPriority(Escaped):
@@ -42,10 +43,12 @@ def set_up_logging(verbose: bool, stream: TextIO) -> None:
 
 
 def print_error(text: str) -> None:
-    """Tells on standard error why the program fails; `text` is escaped already."""
+    """Prints to standard error why the program fails; `text` is escaped already."""
     prefix = f"<{_PRIORITIES[logging.ERROR]}>" if _in_journal() else ""
+    indent = "ocp-tuned-boot: "
     for line in text.splitlines():
-        sys.stderr.write(f"{prefix}ocp-tuned-boot: {line}\n")
+        sys.stderr.write(f"{prefix}{indent}{line}\n")
+        indent = "  "
 
 
 def _in_journal() -> bool:

@@ -1,4 +1,4 @@
-"""Every host path this program knows, all under one root."""
+"""Every path on the host that this program uses, below one root."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SYSCTLS = "/proc/sys/"
-# Dots are slashes, and a slash in a name is a dot (sysctl(8)): the same swap both ways.
+# In a key, dots separate names and a slash means a dot (sysctl(8)): the same swap both ways.
 _SWAPPED = str.maketrans("./", "/.")
 
 
@@ -16,13 +16,13 @@ def sysctl_file(key: str) -> str:
 
 
 def sysctl_key(path: str) -> str:
-    """The other way; a path that is no sysctl's stays as it is."""
+    """The key of a sysctl's file; any other path is returned unchanged."""
     return path[len(_SYSCTLS) :].translate(_SWAPPED) if path.startswith(_SYSCTLS) else path
 
 
 @dataclass(frozen=True)
 class Paths:
-    """The host contract. `root` is `/` on a node; tests use a folder of their own."""
+    """The host contract. `root` is `/` on a node; tests use another folder."""
 
     root: Path = Path("/")
 
@@ -48,11 +48,11 @@ class Paths:
     def provider(self) -> Path:
         return self.agent / "provider"
 
-    # The host's own.
+    # The host's.
 
     @property
     def kubelet_config(self) -> Path:
-        """Credentials for registries."""
+        """The kubelet's registry credentials."""
         return self.root / "var/lib/kubelet/config.json"
 
     @property
@@ -77,12 +77,12 @@ class Paths:
 
     @property
     def cpuidle(self) -> Path:
-        """The idle states of the first CPU, as TuneD takes them for all."""
+        """The idle states of the first CPU; TuneD uses them for all CPUs."""
         return self.root / "sys/devices/system/cpu/cpu0/cpuidle"
 
     @property
     def sysctl_files(self) -> tuple[Path, ...]:
-        """What TuneD re-applies after its own sysctls: those that its container sees."""
+        """The files that TuneD applies again after its own sysctls: those its container has."""
         return (*sorted((self.root / "etc/sysctl.d").glob("*.conf")), self.root / "etc/sysctl.conf")
 
     @property
@@ -95,14 +95,14 @@ class Paths:
 
     @property
     def runtime_unit(self) -> Path:
-        """In the place of our unit's file, until the next boot (systemd.unit(5))."""
+        """Replaces the unit's file until the next boot (systemd.unit(5))."""
         return self.root / "run/systemd/system/ocp-tuned.service"
 
     @property
     def console(self) -> Path:
         return self.root / "dev/console"
 
-    # Ours.
+    # This program's.
 
     @property
     def vendor_conf(self) -> Path:
@@ -114,7 +114,7 @@ class Paths:
 
     @property
     def run(self) -> Path:
-        """This boot's own state; gone with the next."""
+        """The state of this boot; it does not survive a reboot."""
         return self.root / "run/ocp-tuned-boot"
 
     @property
@@ -127,12 +127,12 @@ class Paths:
 
     @property
     def container_log(self) -> Path:
-        """What conmon writes (podman's k8s-file format)."""
+        """The container's log as conmon writes it (Podman's k8s-file format)."""
         return self.run / "container.log"
 
     @property
     def tuned_log(self) -> Path:
-        """What TuneD said, line by line, for people."""
+        """TuneD's log, for people."""
         return self.run / "tuned.log"
 
     @property
@@ -151,32 +151,32 @@ class Paths:
 
     @property
     def settings(self) -> Path:
-        """What each setting was before TuneD first ran in this boot, and what we made of it."""
+        """Each setting's value before TuneD first ran in this boot, and the value applied."""
         return self.run / "settings.json"
 
     @property
     def handover(self) -> Path:
-        """What has to be put back, while a guarded run is under way."""
+        """The settings to restore after a guarded run; exists only during the run."""
         return self.run / "handover.json"
 
     @property
     def drift(self) -> Path:
-        """When each setting was first seen to differ."""
+        """When each setting was first found to differ."""
         return self.run / "drift.json"
 
     @property
     def state(self) -> Path:
-        """What survives reboots."""
+        """The state that survives reboots."""
         return self.root / "var/lib/ocp-tuned-boot"
 
     @property
     def layouts(self) -> Path:
-        """What was found inside each image, by image ID."""
+        """The layout of each image, by image ID."""
         return self.state / "layouts"
 
     @property
     def history(self) -> Path:
-        """What was done in the last boots, a file for each."""
+        """The records of the last boots, one file for each."""
         return self.state / "history"
 
     @property
@@ -186,28 +186,33 @@ class Paths:
 
     @property
     def own_store(self) -> Path:
-        """Container storage of our own (units/ocp-tuned-podman-own.service)."""
+        """This program's own container storage (units/ocp-tuned-podman@own.service.d)."""
         return self.state / "storage"
 
     @property
     def known_images_lock(self) -> Path:
-        """Held while that list is read and written anew."""
+        """Held while the list of known images is rewritten."""
         return self.run / "images.lock"
 
     @property
     def check_lock(self) -> Path:
-        """Held while an image is tried."""
+        """Held while an image is tried out (`image stage`)."""
         return self.run / "check.lock"
 
     @property
     def archives(self) -> tuple[Path, ...]:
-        """Folders of image archives: the admin's, and what came with the operating system."""
+        """The folders of image archives: the administrator's, then the operating system's."""
         return (self.state / "images", self.root / "usr/share/ocp-tuned-boot/images")
 
     @property
     def crio_conf(self) -> Path:
-        """CRI-O's drop-ins; the folder is there where CRI-O is (crio.conf.d(5))."""
+        """CRI-O's drop-ins; the folder exists where CRI-O is installed (crio.conf.d(5))."""
         return self.root / "etc/crio/crio.conf.d"
+
+    @property
+    def last_profile(self) -> Path:
+        """The last profile that was applied, with all custom profile files."""
+        return self.state / "last-profile.json"
 
     @property
     def last_good(self) -> Path:

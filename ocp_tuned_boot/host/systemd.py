@@ -1,5 +1,5 @@
-"""The one door to systemd: readiness and status (sdnotify), stored descriptors, and what is asked
-over D-Bus (pystemd)."""
+"""The only door to systemd: readiness and status (sdnotify), stored descriptors, and requests over
+D-Bus (pystemd)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,66 +26,69 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Our own.
+#: The unit of this program.
 UNIT = "ocp-tuned.service"
-#: Holds the boot when that one was killed or did not start.
+#: Holds the boot if that one was killed or did not start.
 RETRY = "ocp-tuned-retry.service"
-#: Units that run what the profile is for.
+#: Units that run the workloads for which the profile is applied.
 WORKLOADS = ("kubelet.service", "crio.service", "containerd.service", "microshift.service")
-#: Units whose state tells whether the profile came in time, and who else tunes this node.
 #: The host's own TuneD.
 HOST_TUNED = "tuned.service"
+#: Units whose state shows whether the profile was applied in time, and whether the host's TuneD
+#: tunes this node as well.
 NEIGHBOURS = (*WORKLOADS, HOST_TUNED)
-
 
 # systemd ignores a message of more than 4096 bytes, READY=1 in it included (NOTIFY_BUFFER_MAX).
 _LONGEST = 2000
 
+# A service that fails at once is looked at so often, with so many seconds in between.
+_LOOKS, _BETWEEN = 10, 0.02
+
 
 class Notifier:
-    """Sends sd_notify(3) messages. Without a notification socket every message is a no-op.
+    """Sends sd_notify(3) messages. Without a notification socket nothing is sent.
 
-    A message that cannot be delivered is never an error of the run.
+    A message that cannot be sent is logged; it is not an error of the run.
     """
 
     def __init__(self, *, in_unit: bool = False) -> None:
-        """`in_unit`: this process is one of the unit's, see `is_own_process`."""
+        """`in_unit`: whether this process belongs to the unit, see `is_own_process`."""
         self._held = ""
         self._address = os.environ.get("NOTIFY_SOCKET", "")
         self._notifier = _connected() if self._address else None
-
-        #: Whether systemd takes open files from this process. It does not say so if it does not.
+        #: Whether systemd stores descriptors of this process. It ignores those of others silently.
         self.in_unit = in_unit and bool(self._address)
 
     def status(self, text: str, extend: float | None = None) -> None:
-        """Sets the text in `systemctl status`; `extend` asks for that many more seconds."""
+        """Sets the text in `systemctl status`. `extend`: the time-out, from now on (seconds)."""
         lines = [f"STATUS={_one_line(self._held or text)}"]
         if extend is not None and not _is_stopping():
             lines.append(f"EXTEND_TIMEOUT_USEC={int(extend * 1_000_000)}")
         self._send(lines)
 
     def hold(self, text: str) -> None:
-        """This text stays, whatever is done meanwhile, until READY=1; an empty one lets go."""
+        """Shows this text instead of any other until READY=1. An empty text releases it."""
         self._held = text
 
     def ready(self, text: str) -> None:
-        """READY=1: whoever waits for this unit may start now."""
+        """Sends READY=1 with this status: units ordered after this one start now."""
         self._held = ""
         self._send(["READY=1", f"STATUS={_one_line(text)}"])
 
     def store(self, name: str, opened: int) -> None:
-        """Gives an open file to the unit's descriptor store, under this name. The caller's own
-        descriptor is the caller's to close."""
-        # FDPOLL=0: systemd drops what its poll reports an error of, a socket among it.
+        """Adds an open descriptor to the unit's descriptor store, under this name. The caller still
+        closes its own."""
+        # FDPOLL=0: otherwise systemd drops a descriptor for which poll() reports an error, such as
+        # a socket with something in its error queue.
         self._pass(["FDSTORE=1", f"FDNAME={name}", "FDPOLL=0"], opened)
 
     def discard(self, name: str) -> None:
-        """Has systemd close what it stores under this name, if it stores anything."""
+        """Removes the descriptors of this name from the store, which closes them."""
         self._pass(["FDSTOREREMOVE=1", f"FDNAME={name}"])
 
     def barrier(self, seconds: float) -> bool:
-        """Waits until systemd has taken notice of all that was sent before (sd_notify_barrier(3)),
-        and says whether it has, in this time."""
+        """Waits until systemd has processed all messages sent before (sd_notify_barrier(3)), for at
+        most so many seconds. Returns whether it has."""
         ours, theirs = os.pipe()
         try:
             try:
@@ -92,13 +96,13 @@ class Notifier:
             finally:
                 os.close(theirs)
             poll = select.poll()
-            poll.register(ours, 0)  # the end is always reported
+            poll.register(ours, 0)  # POLLHUP is always reported
             return sent and bool(poll.poll(seconds * 1000))
         finally:
             os.close(ours)
 
     def _pass(self, lines: Sequence[str], *opened: int) -> bool:
-        """What sdnotify cannot: a message with descriptors. Says whether it was sent."""
+        """Sends a message with descriptors, which sdnotify cannot. Returns whether it was sent."""
         if not self.in_unit:
             return False
         try:
@@ -106,18 +110,18 @@ class Notifier:
                 manager.connect(self._address.replace("@", "\0", 1))
                 socket.send_fds(manager, ["\n".join(lines).encode()], list(opened))
         except OSError as error:
-            log.warning("systemd cannot be told %s: %s", lines[0], error)
+            log.warning("cannot send %s to systemd: %s", lines[0], error)
             return False
         return True
 
     def _send(self, lines: Sequence[str]) -> None:
         if self._notifier is not None:
-            # sdnotify encodes as Latin-1 and drops, silently, a message that does not fit:
-            # hand it the bytes of the UTF-8 text in that disguise.
+            # sdnotify encodes as Latin-1, and silently drops a message that cannot be encoded.
+            # Decoded as Latin-1, the bytes of the UTF-8 text arrive unchanged.
             try:
                 self._notifier.notify("\n".join(lines).encode().decode("latin-1"))
             except OSError as error:
-                log.debug("systemd cannot be told %s: %s", lines[0], error)
+                log.debug("cannot send %s to systemd: %s", lines[0], error)
 
 
 def _is_stopping() -> bool:
@@ -127,12 +131,11 @@ def _is_stopping() -> bool:
 
 
 def _connected() -> SystemdNotifier | None:
-    # With debug, sdnotify raises what goes wrong; without, it catches everything, and a signal that
-    # interrupts it (`Interrupted`) would be gone.
+    # Without debug, sdnotify catches every exception, also `Interrupted`: the signal would be lost.
     try:
         return SystemdNotifier(debug=True)
     except OSError as error:
-        log.debug("systemd cannot be told anything: %s", error)
+        log.debug("cannot connect to systemd: %s", error)
         return None
 
 
@@ -144,8 +147,8 @@ def _one_line(text: str) -> str:
 
 
 def is_own_process(paths: Paths) -> bool:
-    """Whether this process is one of ocp-tuned.service's, by its control group: with a notification
-    socket of another unit systemd does not listen to it for ours."""
+    """Whether this process belongs to ocp-tuned.service, by its control group. Messages to the
+    notification socket of another unit do not count for ours."""
     try:
         groups = files.read(paths.own_cgroup).decode(errors="replace")
     except (FileNotFoundError, HostError):
@@ -156,13 +159,13 @@ def is_own_process(paths: Paths) -> bool:
 def running(paths: Paths, names: Sequence[str]) -> tuple[str, ...]:
     """Those of the units that have processes, by their control groups (cgroups(7)).
 
-    The kernel answers this in no time, and a boot waits for the answer; to ask systemd over D-Bus
-    takes as long as a whole run that keeps everything.
+    Not over D-Bus: the boot waits for the answer, and importing pystemd takes as long as a whole
+    run that keeps everything.
     """
     found = []
     for name in names:
         groups = [*paths.cgroups.glob(f"*.slice/{name}")]
-        # Hosts with version 1 have systemd's own hierarchy beside the others.
+        # With version 1 of control groups, systemd has a hierarchy of its own.
         groups += paths.cgroups.glob(f"systemd/*.slice/{name}")
         if any(_populated(group) for group in groups):
             found.append(name)
@@ -179,7 +182,7 @@ def _populated(group: Path) -> bool:
 def unit_states(names: Sequence[str]) -> dict[str, str]:
     """The `ActiveState` of each unit that systemd knows (org.freedesktop.systemd1(5)).
 
-    Empty where there is no systemd to ask: this informs people, nothing is decided by it.
+    Empty if systemd cannot be reached.
     """
     states = {}
     with suppress(HostError), _bus() as bus:
@@ -192,10 +195,28 @@ def unit_states(names: Sequence[str]) -> dict[str, str]:
     return states
 
 
+def exited_with(name: str) -> int | None:
+    """The exit status with which a service has failed, or the number of the signal that ended it.
+    None if its main process runs, or exited with 0, or systemd cannot be reached.
+
+    Of a service that its socket starts again and again, the main process runs for a moment at a
+    time. A service that runs hardly ever is seen as failed, since it is looked at several times.
+    """
+    with suppress(HostError), _bus() as bus:
+        from pystemd.systemd1 import Unit  # noqa: PLC0415
+
+        with Unit(name.encode(), bus=bus) as unit:
+            for _ in range(_LOOKS):
+                if status := int(unit.Service.ExecMainStatus):
+                    return status
+                time.sleep(_BETWEEN)
+    return None
+
+
 @dataclass(frozen=True)
 class Stored:
-    """The open files that systemd holds for a unit; their `names` are None where it does not tell
-    them (before version 254)."""
+    """The descriptors in a unit's store. `names` is None where systemd does not report them (before
+    version 254)."""
 
     count: int
     names: tuple[str, ...] | None = None
@@ -206,7 +227,7 @@ class Stored:
 
 
 def stored(name: str) -> Stored | None:
-    """What systemd holds for a unit, or None where it cannot be asked."""
+    """The descriptors that systemd stores for a unit, or None if systemd cannot be reached."""
     with suppress(HostError), _bus() as bus:
         from pystemd.systemd1 import Manager, Unit  # noqa: PLC0415
 
@@ -251,8 +272,8 @@ def reset_failed(name: str) -> None:
 
 @contextmanager
 def _bus() -> Iterator[DBus]:
-    """The system's bus. Raises `HostError` for whatever goes wrong with it."""
-    # Imported here: it takes as long as a whole kept run.
+    """The system bus. Raises `HostError` if it, or a request over it, fails."""
+    # Imported here: it takes as long as a whole run that keeps everything.
     from pystemd.dbusexc import DBusBaseError  # noqa: PLC0415
     from pystemd.dbuslib import DBus  # noqa: PLC0415
 
@@ -260,5 +281,5 @@ def _bus() -> Iterator[DBus]:
         with DBus() as bus:
             yield bus
     except DBusBaseError as error:
-        log.debug("systemd cannot be asked: %s", error)
-        raise HostError(f"systemd cannot be asked: {error}") from error
+        log.debug("cannot reach systemd over D-Bus: %s", error)
+        raise HostError(f"cannot reach systemd over D-Bus: {error}") from error

@@ -1,8 +1,8 @@
-"""Image archives on the node, for the first boot, for sites without a registry, and for when it is
-away: what is in them is found out without loading them.
+"""Image archives on the node: for the first boot, for sites without a registry, and for times when
+the registry does not answer. Their indexes are read without loading the archives.
 
-The OCI image layout's `index.json` (image-layout.md of the image specification), or the
-`manifest.json` of `docker save`, in a tar file.
+An archive is a tar file with the `index.json` of the OCI image layout (image-layout.md of the image
+specification) or with the `manifest.json` of `docker save`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from ocp_tuned_boot.requested import inputs
 log = logging.getLogger(__name__)
 
 _NAME = "org.opencontainers.image.ref.name"
-#: No index is larger (bytes), and no archive has more members before it.
+#: The largest index (bytes), and the most members of an archive before it.
 _INDEX_LIMIT = 1024 * 1024
 _MEMBERS = 10_000
-#: More archives are not looked at.
+#: The most archives that are read in one folder.
 _ARCHIVES = 100
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
@@ -38,15 +38,15 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 @dataclass(frozen=True)
 class Archive:
-    """An image archive: what the images in it are called, and their digests where it has them."""
+    """An image archive: the names of its images, and their digests if its index has them."""
 
     path: Path
     names: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
 
     def has(self, reference: str) -> bool:
-        """Whether that image is in it: by its name, by its digest, or as what was exported for that
-        digest."""
+        """Whether it contains this image: by name, by digest, or by the name that `exported_as`
+        gives to an image that is exported by digest."""
         digest = reference.partition("@")[2]
         return reference in self.names or (
             bool(digest) and (digest in self.digests or exported_as(reference) in self.names)
@@ -54,33 +54,34 @@ class Archive:
 
 
 def exported_as(reference: str) -> str:
-    """What an archive calls the image of a reference by digest: `name:sha256-…` for
-    `name@sha256:…`. In an archive the layers are packed anew, so that the manifest, and with it the
-    digest, is another one; an archive that named the old one could not be loaded."""
+    """The name in an archive of an image that is requested by digest: `name:sha256-…` for
+    `name@sha256:…`. An export compresses the layers again, so the manifest and its digest change,
+    and Podman could not load an archive that names the old digest."""
     name, _, digest = reference.partition("@")
     head, slash, last = name.rpartition("/")
     return f"{head}{slash}{last.partition(':')[0]}:{digest.replace(':', '-')}"
 
 
 def all_of(paths: Paths) -> Iterator[Archive]:
-    """Those in the folders for them, the admin's before the vendor's. One that cannot be read is
-    told of and left out."""
+    """The archives in `paths.archives`, the administrator's before the vendor's. One that cannot be
+    read is left out, which is logged."""
     for folder in paths.archives:
         for path in sorted(islice(folder.iterdir(), _ARCHIVES)) if folder.is_dir() else []:
             try:
                 yield _read(path)
             except _ERRORS as error:
-                log.warning("%s: found no image archive, expected one: %s", path, error)
+                log.warning("%s: found no image archive, ignoring the file: %s", path, error)
 
 
-# What tarfile raises, and what reading an index of somebody else's does.
+# The errors of tarfile, and of reading an index that is not valid.
 _ERRORS = (
     OSError, tarfile.TarError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
 )  # fmt: skip
 
 
 class _Frugal:
-    """A file for tarfile, which reads a header as long as the header before says, at once."""
+    """A file for tarfile, which reads a header in one piece, of any size that the header before it
+    gives."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -88,7 +89,7 @@ class _Frugal:
 
     def read(self, size: int) -> bytes:
         if size > _INDEX_LIMIT:
-            raise ValueError(f"a part of it has {size} bytes, expected at most {_INDEX_LIMIT}")
+            raise ValueError(f"found a header of {size} bytes, expected at most {_INDEX_LIMIT}")
         return self._file.read(size)
 
 
@@ -97,12 +98,12 @@ def _read(path: Path) -> Archive:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("it is not a regular file")
         if file.read(2) in _COMPRESSED:
-            raise ValueError("it is compressed; unpack it")
+            raise ValueError("it is compressed; decompress it")
         file.seek(0)
         return _indexed(path, _Frugal(file))
 
 
-# gzip, bzip2, xz, zstd: to find the index all of it would have to be unpacked, whatever its size.
+# gzip, bzip2, xz, zstd: finding the index would mean to decompress an archive of any size.
 _COMPRESSED = (b"\x1f\x8b", b"BZ", b"\xfd7", b"\x28\xb5")
 
 
@@ -133,7 +134,7 @@ def _docker(path: Path, manifest: list[dict[str, Any]]) -> Archive:
 
 
 def _names(path: Path, found: Iterable[object]) -> tuple[str, ...]:
-    """Those that are image references: nothing else is asked of Podman, or told."""
+    """The names that are valid image references. Others are not passed on, which is logged."""
     names = []
     for name in filter(None, found):
         try:

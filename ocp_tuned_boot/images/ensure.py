@@ -19,7 +19,7 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images import archives, known
 from ocp_tuned_boot.images.archives import Archive
 from ocp_tuned_boot.images.known import Known
-from ocp_tuned_boot.podman import credentials
+from ocp_tuned_boot.podman import credentials, pulling
 from ocp_tuned_boot.podman.client import Image, Podman, Removal
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.requested.config import Images
@@ -33,15 +33,15 @@ log = logging.getLogger(__name__)
 SHARE = 1 / 3
 PATIENCE = 10.0
 
-# What containers/storage says of an image that a power cut has damaged; each was seen with Podman
-# 4.3 or 5.4 (tests/lab/test_fallback.py, DAMAGE). Of a layer only its folder or its diff: what is
-# missing in a container that is mounted is the container's.
+# The errors of containers/storage for an image that a power cut has damaged; each was seen with
+# Podman 4.3 or 5.4 (tests/lab/test_fallback.py, DAMAGE). Only a layer's folder or its diff: a path
+# that is missing elsewhere below a layer is one of a mounted container.
 _DAMAGED = re.compile(
     r"layer not known|does not match expected|locating item named"
     r"|/overlay/[0-9a-f]+(?:/diff[^\s:]*)?: no such file",
     re.IGNORECASE,
 )
-# What Podman 4.3 makes of several of them, and any Podman of a bug of its own.
+# The error of Podman 4.3 for several of them, and of any Podman with a bug.
 _PANIC = "nil pointer dereference"
 _ID = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -57,8 +57,8 @@ class Available:
 
 
 def is_damage(error: BootError, previous: str = "") -> bool:
-    """Whether this is what Podman says when an image in its store is damaged. `previous`: what the
-    previous attempt failed with; a panic means damage only when it comes again."""
+    """Whether this error of Podman means that an image in its store is damaged. `previous`: the
+    error of the previous attempt; a panic means damage only when it is repeated."""
     if not isinstance(error, PodmanError):
         return False
     again = _PANIC in error.message and _PANIC in previous
@@ -82,8 +82,8 @@ def find(paths: Paths, podman: Podman, reference: str) -> Image | None:
 
 
 def names_of(paths: Paths, reference: str) -> list[str]:
-    """What an image may be found by: an image by digest that came from an archive has no name in
-    the store that has the digest, but its ID was remembered."""
+    """The names by which an image may be found in the store. An image that is requested by digest
+    and came from an archive has no name with this digest, but its ID was remembered."""
     ids = [each.id for each in known.read(paths) if each.reference == reference]
     return [reference, *(ids if digest_of(reference) else [])]
 
@@ -106,10 +106,12 @@ def undamaged(podman: Podman, name: str) -> Image | None:
 
 
 def discard(paths: Paths, podman: Podman, image: str, why: BootError) -> None:
-    """Removes a damaged image (a name or an ID), so that it can be obtained again; not one that a
-    container of others uses. No other run may be using it. Raises `PodmanError`, `ImageError`."""
+    """Removes a damaged image (a name or an ID), so that it can be pulled or loaded again; but not
+    one that containers of other programs use. No other run may be using it.
+
+    Raises `PodmanError`, `ImageError`."""
     log.error("the image %s is damaged, removing it: %s", image, why.message)
-    # A container that a power cut left of ours would keep it in use.
+    # A container of this program that a power cut left behind would keep it in use.
     container.remove_ours(podman, paths)
     container.remove_check(podman, paths)
     try:
@@ -123,8 +125,8 @@ def discard(paths: Paths, podman: Podman, image: str, why: BootError) -> None:
     if users:
         raise ImageError(
             f"the image {image} is damaged ({why.message}) and cannot be removed: it is used by "
-            f"containers that are not ours ({', '.join(users)})",
-            f"Remove it when it is not used any more: podman rmi --force {image}",
+            f"containers of other programs ({', '.join(users)})",
+            f"Remove it when these containers are gone: podman rmi --force {image}",
         )
     podman.remove_image(image, force=True)
 
@@ -149,7 +151,7 @@ class ImageSession:
         self._previous = ""
 
     def ensure(self, podman: Podman, previous: str = "") -> Available:
-        """The requested image, or a fallback. `previous`: what the previous attempt failed with.
+        """The requested image, or a fallback. `previous`: the error of the previous attempt.
 
         Raises `ConfigurationError`, `ImageError`, `PodmanError` and `DeadlineExceeded`; a temporary
         `ImageError` is for the next attempt.
@@ -177,7 +179,7 @@ class ImageSession:
                 return Available(found, "store")
             if previous and isinstance(error, DeadlineExceeded):
                 # A deadline that passes does not say what the time was spent on.
-                error = DeadlineExceeded(previous, error.hint)
+                error = DeadlineExceeded(previous, pulling.SILENT)
             return self._fallback(podman, error)
 
     def _in_store(self, podman: Podman, reference: str) -> Image | None:
@@ -264,7 +266,9 @@ class ImageSession:
             new.insert(0, Known(reference, found.id))
         known.remember(self._paths, *dict.fromkeys(new))
         if found is None:
-            log.error("%s: found no image %s in it when it was loaded", archive.path, what)
+            log.error(
+                "%s: the image %s is not in it, although its index names it", archive.path, what
+            )
             self._unusable.add(archive.path)
         return found
 
@@ -311,7 +315,7 @@ class ImageSession:
         """The last image that worked, which is known to suit this node; else one of an archive."""
         good = self._last_good()
         if good is not None:
-            # By its ID: its name may mean another one by now.
+            # By its ID: its name may mean another image now.
             found = self._in_store(podman, good.image_id)
             if found is not None:
                 yield replace(found, reference=good.image), "last-good"

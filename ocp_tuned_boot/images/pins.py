@@ -1,8 +1,8 @@
-"""Tells CRI-O which images of the shared store are not to be collected (crio.conf(5),
-`pinned_images`): the kubelet's collector reaches all of them. Where there is no CRI-O, nothing.
+"""Pins images of the shared store in CRI-O's configuration (crio.conf(5), `pinned_images`), so that
+the kubelet's garbage collection does not remove them. Does nothing without CRI-O.
 
-The last file that has the list has all of it, so ours comes late and repeats what is in those
-before it.
+CRI-O uses only the list of the last file that has one. So this program's file comes late, and
+repeats the list of the files before it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from ocp_tuned_boot.requested import lastgood
 log = logging.getLogger(__name__)
 
 _NAME = "99-ocp-tuned-boot.conf"
-#: What it was called before it had to come late.
+#: The name of the file in earlier releases, when it was not read late.
 _EARLIER = "50-ocp-tuned-boot.conf"
 _TEXT = """\
-# Written by ocp-tuned-boot: the images that tune this node, and those that are pinned by the files
-# read before this one. Changes are lost.
+# Written by ocp-tuned-boot, do not edit: the images that tune this node, and the images that files
+# read before this one pin.
 [crio.image]
 pinned_images = {images}
 """
-# TOML: a list of strings on one line or more, with comments between them.
+# TOML: a list of strings on one or more lines, with comments between them.
 _LIST = re.compile(
     r"^[ \t]*pinned_images[ \t]*=[ \t]*\[((?:[^\]\"'#]|\"[^\"\n]*\"|'[^'\n]*'|#.*\n)*)\]",
     re.MULTILINE,
@@ -38,9 +38,10 @@ _STRING = re.compile(r"#.*|\"([^\"\n]*)\"|'([^'\n]*)'")
 
 
 def keep(paths: Paths, store: str, references: Iterable[str]) -> None:
-    """Pins these, the last image that worked, and what others have pinned; nothing at all where
-    ours lie in a store of their own. CRI-O reads it when it starts, and on a reload of its own.
-    Raises `HostError`."""
+    """Pins these images, the last image that worked, and those that others pinned. If `store` is
+    not `shared`, nothing is pinned: CRI-O does not use another store.
+
+    CRI-O reads the file when it starts and when it is reloaded. Raises `HostError`."""
     if not paths.crio_conf.is_dir():
         return
     _remove(paths, _EARLIER)
@@ -66,7 +67,7 @@ def _remove(paths: Paths, name: str) -> None:
 
 
 def _others(paths: Paths) -> list[str]:
-    """What would be pinned without ours: what the last file says that says anything."""
+    """The images that are pinned without our file: the list of the last file that has one."""
     pinned: list[str] = []
     with files.explained("list", paths.crio_conf):
         drop_ins = sorted(paths.crio_conf.iterdir())
@@ -79,7 +80,7 @@ def _others(paths: Paths) -> list[str]:
         if found is None:
             continue
         if path.name > _NAME and path.parent == paths.crio_conf:
-            log.warning("%s: found pinned_images, which CRI-O reads last: ours do not count", path)
+            log.warning("%s: found pinned_images; CRI-O ignores those of ocp-tuned-boot", path)
             break
         pinned = [text for pair in _STRING.findall(found[1]) for text in pair if text]
     return pinned

@@ -57,7 +57,7 @@ def _remove(podman: Podman, image_id: str, references: list[str]) -> Removal:
         # An image that had no name in its archive is known by its ID, which stands for all names.
         for name in (it for it in references if not it.startswith("sha256:")):
             named = podman.image(name)
-            # A tag may mean another image by now.
+            # A tag may mean another image now.
             if named is not None and named.id == image_id:
                 removal = podman.remove_image(name)
                 if removal is Removal.IN_USE:

@@ -1,12 +1,13 @@
-"""The kubelet's credentials for registries, as Podman's API takes them.
+"""The kubelet's registry credentials, in the form that Podman's API expects.
 
-Podman's service reads no file of credentials for a pull that is asked of it (seen with 4.3 and 5.4,
-REGISTRY_AUTH_FILE set or not): they go with the request, in a header. All of them, because which
-registry is asked in the end, a mirror perhaps, only Podman knows (containers-registries.conf(5));
-it sends to each registry what belongs to that one, or to the path in it, and no other.
+Podman's service reads no credentials file for a pull that is requested over the API (seen with 4.3
+and 5.4, with REGISTRY_AUTH_FILE set or not): the credentials are in a header of the request. The
+header has all of them, because only Podman knows which registries it contacts, for example a mirror
+(containers-registries.conf(5)). Podman sends each registry only the credentials of that registry,
+or of the path in it.
 
-For the time of the pull Podman has them in a file of its own (pkg/auth, authConfigsToAuthFile), in
-the folder that the units of ours give it (TMPDIR=): 0700, and emptied whenever Podman starts.
+During the pull Podman keeps them in a file (pkg/auth, authConfigsToAuthFile), in the directory that
+the package's units set with TMPDIR=. Its mode is 0700, and it is emptied when Podman starts.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from ocp_tuned_boot.host.typedjson import from_json
 
 log = logging.getLogger(__name__)
 
-#: Those of all a site's registries are some KiB (bytes).
+#: The largest credentials file (bytes). The one of a site with many registries has some KiB.
 LIMIT = 256 * 1024
-#: podman-py and Docker's API call it so; Podman takes several registries and paths in it.
+#: The header's name in Docker's API. Podman accepts several registries, and paths, in it.
 HEADER = "X-Registry-Config"
 
-# What Podman takes for one; of one that it does not take it would refuse the whole pull.
+# A key that Podman accepts. Podman refuses the whole pull because of one that it does not accept.
 _KEY = re.compile(r"[\w.\[\]:-]+(?:/[\w.-]+)*\Z", re.ASCII)
-# What Docker calls its registry.
+# The names that Docker uses for its own registry.
 _DOCKER = {"index.docker.io", "registry-1.docker.io"}
 
 
 def headers(paths: Paths) -> dict[str, str]:
-    """For a pull; empty where the kubelet has no credentials. What cannot be used of the file is
-    told in the journal, and left out."""
+    """The headers of a pull; empty if the kubelet has no credentials. Entries that cannot be used
+    are left out, which is logged."""
     try:
         found, left_out = parse(files.read(paths.kubelet_config, LIMIT).decode())
     except FileNotFoundError:
@@ -47,15 +48,16 @@ def headers(paths: Paths) -> dict[str, str]:
         log.warning("%s", error)
         return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        # Nothing of what is in it: not even in an error.
+        # The error has no content of the file: that may be a secret.
         log.warning(
-            "%s: found no credentials as containers-auth.json(5) has them, expected some (%s)",
+            "%s: found no credentials in the format of containers-auth.json(5); "
+            "pulling without credentials (%s)",
             paths.kubelet_config, type(error).__name__,
         )  # fmt: skip
         return {}
     if left_out:
         log.warning(
-            "%s: found no <user>:<password> in %d of its entries, which are left out",
+            "%s: found no <user>:<password> in %d of its entries; ignoring them",
             paths.kubelet_config, left_out,
         )  # fmt: skip
     if not found:
@@ -64,13 +66,15 @@ def headers(paths: Paths) -> dict[str, str]:
 
 
 def parse(text: str) -> tuple[dict[str, dict[str, str]], int]:
-    """What the text of a containers-auth.json(5) has for registries and for paths in them, and how
-    many entries cannot be used: those that are broken, and those with only an identity token, which
-    Podman does not take in this header. Raises `ValueError`, `TypeError`, `AttributeError`."""
+    """The credentials in the text of a containers-auth.json(5), by registry or by path in a
+    registry, and the number of entries that cannot be used: broken ones, and those with only an
+    identity token, which Podman does not accept in this header.
+
+    Raises `ValueError`, `TypeError`, `AttributeError`."""
     auths: dict[str, Any] = from_json(text).get("auths") or {}
     found: dict[str, dict[str, str]] = {}
     left_out = 0
-    # Docker writes addresses, too; where both are there, the plain name counts.
+    # Docker also writes URLs as keys. The plain name wins if there are both.
     for name, entry in sorted(auths.items(), key=lambda item: "://" not in item[0]):
         try:
             found[_key(name)] = _entry(entry)
@@ -80,12 +84,12 @@ def parse(text: str) -> tuple[dict[str, dict[str, str]], int]:
 
 
 def _key(name: str) -> str:
-    """`https://registry.example/v1/` stands for all of that registry, as Podman has it
-    (normalizeAuthFileKey)."""
+    """The registry, or the path in one, of a key. A URL such as `https://registry.example/v1/`
+    means the whole registry, as for Podman (normalizeAuthFileKey)."""
     scheme, separator, rest = name.partition("://")
     key = rest.partition("/")[0] if separator else scheme.rstrip("/")
     if not _KEY.match(key):
-        raise ValueError("no registry, and no path in one")
+        raise ValueError("not a registry and not a path in one")
     return "docker.io" if key in _DOCKER else key
 
 

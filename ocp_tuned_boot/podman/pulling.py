@@ -1,73 +1,160 @@
-"""What is said of a pull: how far it has got, why it failed, what would mend that, and whether
-asking again may."""
+"""What Podman reports of a pull: how far it is, why it failed, how to fix that, and whether another
+attempt may succeed."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ocp_tuned_boot.errors import ImageError
+from ocp_tuned_boot.errors import DeadlineExceeded, ImageError
+from ocp_tuned_boot.podman import failures
 
-# What containers/image says of policy.json. Not "signature" alone: it is in the addresses that a
-# registry sends us to for a layer.
-_UNTRUSTED = r"rejected by policy|source image rejected|signature was required|no signature exists"
-# A certificate of tomorrow: the clock was not set yet.
-_CLOCK = r"not yet valid: current time \S+ is before"
-# What a registry says when asking again is of no use (containers/image, docker/distribution).
-_FOR_GOOD = re.compile(
-    r"unauthorized|denied|authentication required|invalid username/password"
-    r"|no such image|manifest unknown|name unknown|not known|not found|\b404\b"
-    rf"|x509|certificate|no space left|{_UNTRUSTED}",
-    re.IGNORECASE,
+# What containers/image reports because of policy.json. Not "signature" alone: that word is in the
+# addresses to which a registry redirects the request for a layer.
+_UNTRUSTED = (
+    r"rejected by policy|source image rejected|signature was required|no signature exists"
+    r"|invalid policy in|no policy\.json file"
 )
-# How containers/image tells of several places: "(Mirrors also failed: [A: …] [B: …]): C: …".
+# containers/image reports mirrors so: "(Mirrors also failed: [A: …] [B: …]): C: …".
 _MIRRORS = re.compile(r"\(Mirrors also failed: \[|\] \[|\]\): ")
-# A query may be a secret for as long as it is valid (those of presigned addresses are).
+# The query of a presigned address is a secret for as long as it is valid.
 _QUERY = re.compile(r"(https?://[^\s\"'?]+\?)[^\s\"']+")
-_ARCHIVE = "An archive of it in /var/lib/ocp-tuned-boot/images/ needs no registry."
-#: Where nobody answers.
-SILENT = (
-    "Is the registry up, and reachable from here? The proxy is in /etc/mco/proxy.env. " + _ARCHIVE
+_ARCHIVE = (
+    "To do without a registry, put an archive of the image into /var/lib/ocp-tuned-boot/images/."
 )
-# What mends it, by what it says; the first that fits.
-_MENDS = (
-    (_UNTRUSTED,
-     "The node does not trust it: see /etc/containers/policy.json (containers-policy.json(5))."),
-    (r"unauthorized|denied|authentication required|invalid username",
-     "See whether /var/lib/kubelet/config.json has credentials for this registry and repository."),
-    (_CLOCK, "The clock of this node is behind: see that it is set before the image is pulled."),
-    (r"x509|certificate",
-     "Put the registry's CA under /etc/containers/certs.d/<host:port>/ (containers-certs.d(5))."),
-    (r"no space left", "Free some space on the node, or give the store more."),
-    (r"manifest unknown|name unknown|not known|not found|\b404\b",
-     "The registry has no such image: correct its name in image.env, or push it there."),
-    (r"short-name", "Give its full name, with the registry in front."),
-    (r"\blookup\b", "The registry's name cannot be resolved: see /etc/resolv.conf. " + _ARCHIVE),
-    (r"digest|corrupt", "The registry serves something else than it says: push the image again."),
-    (r"", SILENT),
-)  # fmt: skip
+#: The hint for a registry that does not answer.
+SILENT = (
+    "Check that the registry is up and reachable from this node; the proxy is set in "
+    "/etc/mco/proxy.env. " + _ARCHIVE
+)
+#: The hint for a pull that was not complete in time.
+SLOW = (
+    "Raise timeout in boot.conf, or pull the image in advance: ocp-tuned-boot image stage. "
+    + _ARCHIVE
+)
+_WHERE = "in /var/lib/ocp-tuned/image.env (or in boot.conf, [tuning] image)"
 
 
-def failed(reference: str, words: str) -> ImageError:
-    """The error for these words of Podman's."""
-    words = _QUERY.sub(r"\1…", words)
-    # The reference is part of it, and may have any of these words in its name.
-    said = words.replace(reference, "")
-    hint = next(mends for pattern, mends in _MENDS if re.search(pattern, said, re.IGNORECASE))
-    # With mirrors there are several that can come up: it is for good only if it is with each.
-    parts = _MIRRORS.split(said)
-    temporary = any(
-        re.search(_CLOCK, part) or not _FOR_GOOD.search(part) for part in parts[1:] or parts
+@dataclass(frozen=True)
+class _Cause:
+    """Why a pull fails: what containers/image and docker/distribution report then, how to fix it,
+    and whether another attempt may succeed."""
+
+    pattern: str
+    hint: str
+    temporary: bool = False
+
+    def among(self, parts: Sequence[str]) -> bool:
+        return any(re.search(self.pattern, part, re.IGNORECASE) for part in parts)
+
+
+_FULL = _Cause(failures.FULL.pattern, failures.FULL_HINT)
+# The first one that matches.
+_CAUSES = (
+    _FULL,
+    _Cause(failures.READ_ONLY.pattern, failures.READ_ONLY_HINT),
+    _Cause(
+        r"loading (?:drop-in )?registries configuration",
+        "Fix the named file (containers-registries.conf(5)).",
+    ),
+    _Cause(
+        r"registry \S+ is blocked in",
+        f"Request an image of another registry {_WHERE}, or unblock this one in "
+        "/etc/containers/registries.conf and registries.conf.d/ (containers-registries.conf(5)).",
+    ),
+    _Cause(
+        r"invalid reference format|repository name must be",
+        f"Podman cannot read this name: fix it {_WHERE}. "
+        "Podman does not support an IPv6 address as the registry's host: use its host name.",
+    ),
+    _Cause(r"short-name", f"Use the image's full name, with the registry: fix it {_WHERE}."),
+    _Cause(
+        _UNTRUSTED,
+        "The node's policy rejects it: check /etc/containers/policy.json "
+        "(containers-policy.json(5)).",
+    ),
+    _Cause(
+        r"unauthorized|denied|authentication required|invalid username",
+        "Check that /var/lib/kubelet/config.json has credentials for this registry and repository.",
+    ),
+    _Cause(
+        r"not yet valid: current time \S+ is before",
+        "The clock of this node is behind: set it before the image is pulled.",
+        temporary=True,
+    ),
+    _Cause(
+        r"x509|certificate",
+        "Put the registry's CA into /etc/containers/certs.d/<host:port>/ (containers-certs.d(5)).",
+    ),
+    _Cause(
+        r"server gave HTTP response to HTTPS client",
+        "The registry does not use TLS: set insecure = true for it in "
+        "/etc/containers/registries.conf.d/ (containers-registries.conf(5)).",
+    ),
+    _Cause(
+        r"no such image|manifest unknown|name unknown|not known|not found|\b404\b",
+        f"The registry has no such image: fix its name {_WHERE}, or push the image.",
+    ),
+    _Cause(
+        r"\blookup\b",
+        "The registry's host name cannot be resolved: check /etc/resolv.conf. " + _ARCHIVE,
+        temporary=True,
+    ),
+    _Cause(
+        r"digest|corrupt",
+        "The registry served data that does not match its digest: push the image again.",
+        temporary=True,
+    ),
+    _Cause(r"", SILENT, temporary=True),
+)
+# Podman asks a registry on this very node for such an image, and there is none.
+_LOCAL = _Cause(
+    r"connection refused",
+    "Podman gives names below localhost/ to images that were built or loaded on the node, and no "
+    "registry has them. Load this one again (podman load), or request an image of a registry "
+    f"{_WHERE}.",
+)
+
+
+def failure(reference: str, reason: str) -> ImageError:
+    """The error of a pull that failed for this reason, in Podman's words."""
+    reason = _QUERY.sub(r"\1…", reason)
+    # The reference is part of the reason, and may contain any of the words searched for.
+    bare = reason.replace(reference, "")
+    parts = _MIRRORS.split(bare)
+    parts = parts[1:] or parts
+    if _FULL.among(parts):
+        # Of this node, not of a registry: that the others failed as well does not matter.
+        (first, *_) = (part for part in _MIRRORS.split(reason) if _FULL.among([part]))
+        return ImageError(f"cannot pull {reference}: {first}", _FULL.hint)
+    if reference.startswith("localhost/") and len(parts) == 1 and _LOCAL.among(parts):
+        return ImageError(f"cannot pull {reference}: {reason}", _LOCAL.hint)
+    cause = next(each for each in _CAUSES if each.among([bare]))
+    # With mirrors, the failure is permanent only if it is permanent with each of them.
+    each = (next(it for it in _CAUSES if it.among([part])) for part in parts)
+    temporary = any(it.temporary for it in each)
+    return ImageError(f"cannot pull {reference}: {reason}", cause.hint, temporary=temporary)
+
+
+def too_late(reference: str, last: str, reason: str) -> DeadlineExceeded:
+    """The error of a pull that was not complete in time. `last`: the progress that was reported
+    last. Without any, the registry may not have answered at all."""
+    # Podman 4 reports this before it asks the registry.
+    if not last or last.startswith("Trying to pull"):
+        return DeadlineExceeded(f"cannot pull {reference}: {reason}", SILENT)
+    return DeadlineExceeded(
+        f"cannot pull {reference}: the pull was not complete in time (last: {last})", SLOW
     )
-    return ImageError(f"cannot pull {reference}: {words}", hint, temporary=temporary)
 
 
-def progress(said: dict[str, Any]) -> str:
-    """One line of a pull's answer, in either of Podman's two forms."""
-    detail = said.get("progressDetail") or {}
-    parts = [str(said.get("stream") or said.get("status") or "").strip()]
-    if said.get("id") and "status" in said:
-        parts.append(str(said["id"]))
+def progress(answer: dict[str, Any]) -> str:
+    """One line of a pull's answer as text, from either of Podman's two formats."""
+    detail = answer.get("progressDetail") or {}
+    parts = [str(answer.get("stream") or answer.get("status") or "").strip()]
+    if answer.get("id") and "status" in answer:
+        parts.append(str(answer["id"]))
     if detail.get("total"):
         megabytes = [f"{int(detail[key]) / 1e6:.1f}" for key in ("current", "total")]
         parts.append(f"{megabytes[0]} of {megabytes[1]} MB")

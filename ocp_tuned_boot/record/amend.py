@@ -1,4 +1,4 @@
-"""What else bears on the result, besides what TuneD itself left behind: values read back, file
+"""What else affects the result, besides what TuneD itself left behind: values read back, file
 descriptors that systemd holds, the image that was used. Pure."""
 
 from __future__ import annotations
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from ocp_tuned_boot.record.model import Standing, State, Value
 from ocp_tuned_boot.tuned import findings
-from ocp_tuned_boot.tuned.findings import make
+from ocp_tuned_boot.tuned.findings import Finding, make
 from ocp_tuned_boot.tuned.judge import Outcome, conclude
 
 #: `accept` in boot.conf: kind, and subject with wildcards.
 Accepted = Sequence[tuple[str, str]]
 
-# The finding for what has become of a hold.
+# The finding for the state of a hold.
 _OF_HOLDS = {Standing.LOST: "lost-after-exit", Standing.UNASKED: "still-held"}
 
 
@@ -36,8 +36,8 @@ def with_values(outcome: Outcome, values: Sequence[Value], accepted: Accepted = 
 
 
 def with_holds(outcome: Outcome, states: Sequence[State], accepted: Accepted = ()) -> Outcome:
-    """The outcome with what has become of the holds: TuneD's own log says of each that it is lost
-    when TuneD exits, which is true only of those that systemd does not hold."""
+    """The outcome with the state of each hold. The log of TuneD alone makes each of them a finding:
+    TuneD closes it on exit. It remains one only if systemd does not hold it."""
     # Where the state of a hold is unknown, the earlier finding stays.
     known = {state.hold.kind for state in states if state.standing is not Standing.UNKNOWN}
     others = [
@@ -62,6 +62,17 @@ def with_fallback_image(
         return outcome
     found = [make("image-stand-in", requested, why)]
     return conclude([*outcome.findings, *findings.accept(found, accepted)])
+
+
+def with_fallback_profile(outcome: Outcome, fallback: Sequence[Finding]) -> Outcome:
+    """The outcome of a run with the last profile that was applied; `fallback` is empty if it was
+    the requested one."""
+    return conclude([*outcome.findings, *fallback])
+
+
+def without_fallback_profile(outcome: Outcome) -> Outcome:
+    """The outcome once the profile that was used is the requested one."""
+    return conclude([each for each in outcome.findings if each.kind != "profile-fallback"])
 
 
 def without_fallback_image(outcome: Outcome, image: str, requested: str) -> Outcome:

@@ -20,9 +20,9 @@ from ocp_tuned_boot.record.model import Record
 log = logging.getLogger(__name__)
 
 VERSION = 1
-#: So many boots are kept.
+#: The number of boots that are kept.
 BOOTS = 10
-#: So many runs of one boot: the first, which the workloads started with, and the last ones.
+#: The number of runs that are kept of one boot: the first one, and the last ones.
 RUNS = 20
 
 _NAME = re.compile(r"(\d{6,})-([0-9a-fA-F-]{1,64})\.json")
@@ -53,7 +53,7 @@ class Boot:
 
 
 def read(paths: Paths) -> tuple[Boot, ...]:
-    """The last boots, oldest first. A file that is none of ours is left out, and told of."""
+    """The last boots, oldest first. A file that cannot be read is left out, and logged."""
     boots = []
     for _, boot_id, path in _files(paths):
         try:

@@ -1,4 +1,4 @@
-"""The record of the run that is under way, as far as it has got."""
+"""The record of the current run, written while it proceeds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import history, store
-from ocp_tuned_boot.record.amend import without_fallback_image
+from ocp_tuned_boot.record.amend import without_fallback_image, without_fallback_profile
 from ocp_tuned_boot.record.change import failed_change
 from ocp_tuned_boot.record.model import (
+    Action,
     Attempt,
     Decision,
     Deferred,
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Takes down what happens, in the order of the boot flow; `write` puts it on disk.
+    """Records what happens, in the order of the boot flow; `write` puts it on disk.
 
     `started` is monotonic seconds; `steps` is filled while they are done. A change that fails
     does not undo what is applied: see `change.failed_change`.
@@ -56,7 +57,7 @@ class Recorder:
         self._record = Record(Result.FAILED, now(), boot_id=boot_id, in_force=self.before)
         self.steps: list[Step] = []
         self._seconds: float | None = None
-        #: The result is on disk: from here on it stands, whatever fails afterwards.
+        #: The result is on disk: it is final, whatever fails afterwards.
         self.concluded = False
 
     @property
@@ -73,7 +74,7 @@ class Recorder:
 
     def decided(self, requested: Inputs, decision: Decision, late: Sequence[str] = ()) -> None:
         """What is requested, and what is to be done about it; `late`: the workloads that run."""
-        self._doubts = requested.doubts
+        self._doubts = (*requested.doubts, *requested.fallback)
         self._record = replace(
             self._record,
             boot_id=requested.boot_id,
@@ -105,6 +106,8 @@ class Recorder:
             return
         before = Outcome(in_force.result, in_force.findings)
         outcome = without_fallback_image(before, in_force.image, self._record.image)
+        if self._record.action == Action.KEEP.value and not self._doubts:
+            outcome = without_fallback_profile(outcome)
         in_force = replace(in_force, result=outcome.result, findings=outcome.findings)
         self._record = replace(self._record, in_force=in_force)
         self._finish(outcome.result, outcome.findings)
@@ -133,7 +136,8 @@ class Recorder:
         self._record = replace(self._record, attempts=(*self._record.attempts, attempt))
 
     def kernel_arguments(self, arguments: tuple[str, ...]) -> None:
-        """The kernel arguments that the profile requests, for whoever sets them (bootcmdline)."""
+        """The kernel arguments that the profile requests (bootcmdline), for the agent that sets
+        them."""
         self._record = replace(self._record, kernel_arguments=arguments)
 
     def handed_over(self, handed: tuple[HandedOver, ...]) -> None:
@@ -177,9 +181,10 @@ class Recorder:
         self._record = replace(self._record, units=units)
 
     def failed(self, kind: str, message: str, advice: str = "") -> None:
-        """The run ended before TuneD was judged. What was applied before may still be."""
+        """The run ended before TuneD was judged. What was applied before may still be in
+        effect."""
         if kind == DeadlineExceeded.kind and self.attempts:
-            # A deadline that passes does not say what the time was spent on.
+            # The deadline alone does not explain what the time was spent on.
             message += f"; the previous attempt failed: {self.attempts[-1].message}"
         self._failed((Finding(kind, "", message, advice),))
 
@@ -197,7 +202,7 @@ class Recorder:
     # On disk.
 
     def record(self) -> Record:
-        """The record as it stands."""
+        """The record so far."""
         seconds = self._seconds
         if seconds is None:
             seconds = time.monotonic() - self._started
@@ -210,7 +215,7 @@ class Recorder:
         return current
 
     def conclude(self) -> Record:
-        """Puts the result on disk; from then on it stands. Raises `HostError`."""
+        """Puts the result on disk; from then on it is final. Raises `HostError`."""
         done = self.write()
         self.concluded = True
         return done
@@ -246,7 +251,9 @@ class Recorder:
         """With what is doubtful about the inputs: it degrades this run, not what is applied."""
         if self._doubts and result is Result.APPLIED:
             result = Result.DEGRADED
-        self._record = replace(self._record, result=result, findings=(*self._doubts, *findings))
+        # Of a fallback the applied profile has the finding, too.
+        all_findings = tuple(dict.fromkeys((*self._doubts, *findings)))
+        self._record = replace(self._record, result=result, findings=all_findings)
 
 
 def _boot_id(paths: Paths) -> str:
@@ -266,7 +273,7 @@ def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Ite
             yield recorder
     except BootError as error:
         if recorder.concluded:
-            # The result stands: the clean-up afterwards failed, not the tuning.
+            # The result is final: the clean-up afterwards failed, not the tuning.
             log.warning("%s", error)
             if isinstance(error, Defect):
                 recorder.defect_afterwards(error.message)

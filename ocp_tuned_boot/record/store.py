@@ -29,9 +29,9 @@ from ocp_tuned_boot.tuned.judge import Result
 
 log = logging.getLogger(__name__)
 
-#: Raised when the meaning of a field changes; a newer file is refused, not guessed at.
+#: Incremented when the meaning of a field changes. A newer file is refused, not guessed at.
 VERSION = 1
-# Of a record that would be too large.
+# The length of each list in a record that would be too large.
 _FEW = 100
 
 
@@ -122,8 +122,8 @@ def read(paths: Paths) -> Record | None:
 
 
 def of_this_boot(paths: Paths, boot_id: str) -> Record | None:
-    """The last run of this boot. A record that cannot be read, or is of another boot, says nothing:
-    the kernel has forgotten all of its settings. Raises `NewerVersion`."""
+    """The last run of this boot. A record that cannot be read is ignored, and so is one of another
+    boot: the kernel has lost all of its settings. Raises `NewerVersion`."""
     try:
         last = read(paths)
     except NewerVersion:

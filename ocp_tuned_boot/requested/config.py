@@ -23,9 +23,9 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import keys
 from ocp_tuned_boot.requested.keys import choice, key, number, yes_or_no
 
-#: Where our own Podman services listen (units/ocp-tuned-podman*.socket), by the store they have.
+#: The sockets of our own Podman services (units/ocp-tuned-podman@.socket), by image store.
 SOCKETS = {
-    "shared": Path("/run/ocp-tuned-boot/podman.sock"),
+    "shared": Path("/run/ocp-tuned-boot/podman-shared.sock"),
     "own": Path("/run/ocp-tuned-boot/podman-own.sock"),
 }
 
@@ -59,6 +59,10 @@ class Tuning:
         "open", choice("open", "closed"),
         "Controls whether units ordered after ocp-tuned.service start when the profile cannot be "
         "applied.",
+    )  # fmt: skip
+    fallback_profile: str = key(
+        "last-good", choice("last-good", "none"),
+        "Controls what is applied instead if the requested profile cannot be loaded.",
     )  # fmt: skip
     accept: tuple[tuple[str, str], ...] = key(
         (), keys.findings(),

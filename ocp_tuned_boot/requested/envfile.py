@@ -1,4 +1,4 @@
-"""systemd's env-file syntax, as `EnvironmentFile=` in systemd.exec(5) has it."""
+"""The syntax of environment files, as in systemd.exec(5), `EnvironmentFile=`."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import re
 from ocp_tuned_boot.errors import ConfigurationError
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
-# Inside double quotes a backslash escapes these; before anything else it stands for itself.
+# In double quotes, a backslash escapes these characters; before any other it is a backslash.
 _DOUBLE_QUOTE_ESCAPES = '"\\`$'
 
 
 def parse(text: str, where: str) -> dict[str, str]:
-    """The variables in `text`; a later assignment wins.
+    """The variables in `text`. `where` begins each error message.
 
-    Lines that begin with '#' or ';' are comments; a backslash joins lines; values may be
-    quoted with ' or ". systemd skips a line it cannot read, with a warning in
-    the journal; here it is an error, `ConfigurationError`, because a torn line looks like that.
+    A later assignment wins. Lines that start with '#' or ';' are comments, a backslash joins lines,
+    and values may be quoted with ' or ". systemd ignores a line that is not valid and logs a
+    warning. Here it raises `ConfigurationError`, because an incomplete line looks the same.
     """
     return dict(_Reader(text, where).assignments())
 
 
 class _Reader:
-    """Walks over the text once, one character at a time, counting lines for the errors."""
+    """Reads the text once, character by character."""
 
     def __init__(self, text: str, where: str) -> None:
         self.text = text
@@ -61,7 +61,7 @@ class _Reader:
         return name.rstrip()
 
     def value(self) -> str:
-        """Quoted parts, then perhaps an unquoted one, in which quotes stand for themselves."""
+        """Quoted parts, then perhaps an unquoted one, in which quotes are ordinary characters."""
         start = self.at
         pieces: list[str] = []
         while self.at < len(self.text) and self.text[self.at] != "\n":
@@ -100,4 +100,4 @@ class _Reader:
                 value += following if following in _DOUBLE_QUOTE_ESCAPES else "\\" + following
             else:
                 value += char
-        raise self.error(start, f"found no closing {quote}, expected one; the file is torn")
+        raise self.error(start, f"found no closing {quote}, expected one; the file is incomplete")

@@ -1,45 +1,36 @@
-"""What the agent (or the installer, or `boot.conf`) asks for → one frozen `Inputs`.
+"""The files of the agent (or of the installer), and `boot.conf` → one frozen `Inputs`.
 
-Parsing is a pure function of text; `read` fetches the text. After this module nothing is
-checked again.
+Parsing is a pure function of text; `read` reads the text from the host. Later code does not check
+these values again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import stat
-import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, TypeVar
 
-from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, NotRequested
+from ocp_tuned_boot.errors import ConfigurationError, HostError, NotRequested
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.requested import envfile
+from ocp_tuned_boot.requested import envfile, lastgood
 from ocp_tuned_boot.tuned.findings import Finding, make
 from ocp_tuned_boot.tuned.profiles import ProfileFile
 
-#: `image.env`, the recommend file and `provider`, each (bytes). Upstream's are a line.
+#: The largest `image.env`, recommend file and `provider` (bytes). Upstream writes one line each.
 TEXT_LIMIT = 64 * 1024
-#: All custom profile files together (bytes). Upstream's are a few KiB.
+#: The largest size of all custom profile files together (bytes). Upstream's have a few KiB.
 PROFILES_LIMIT = 2 * 1024 * 1024
-#: All custom profile files and their folders. Upstream's are two for each profile.
+#: The most custom profile files and folders together. Upstream has two for each profile.
 ENTRIES_LIMIT = 1000
-#: Folders below a profile's own.
+#: The most levels of folders in a profile.
 DEPTH_LIMIT = 8
 
-#: What was written less than this ago may be half of it (seconds).
-QUIET = 0.5
-#: How long an agent that goes on writing is waited for (seconds).
-PATIENCE = 10.0
-_TICK = 0.05
 
-# TuneD itself ignores any other name (tuned/profiles/loader.py, safe_name).
+# TuneD ignores any other name (tuned/profiles/loader.py, safe_name).
 _PROFILE_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,255}\Z")
 
 # The grammar of an image reference, as in the distribution project's reference package.
@@ -52,7 +43,7 @@ _REFERENCE = re.compile(
     re.ASCII,
 )
 
-# Names that stand in /etc/tuned already; a profile of that name would be hidden or hide them.
+# Names of other files in /etc/tuned: a profile of this name would be hidden, or would hide one.
 _RESERVED = {"active_profile", "bootcmdline", "post_loaded_profile", "profile_mode", "profiles",
              "recommend.conf", "recommend.d", "tuned-main.conf", ".", "..",
              "ocp-tuned-boot-guard"}  # fmt: skip
@@ -60,7 +51,7 @@ _RESERVED = {"active_profile", "bootcmdline", "post_loaded_profile", "profile_mo
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that decides what TuneD is to do on this node in this boot."""
+    """Everything that determines what TuneD does on this node in this boot."""
 
     image: str
     profile: str
@@ -68,15 +59,19 @@ class Inputs:
     boot_id: str
     provider: str = ""
     files: tuple[ProfileFile, ...] = ()
-    #: What stands in for something that could not be used.
+    #: Findings about an input that could not be used, and what is used instead.
     doubts: tuple[Finding, ...] = ()
+    #: Where the profile is named, for messages: a file, or a key of boot.conf.
+    named_in: str = ""
+    #: Why the last profile that was applied is used instead of the requested one, if it is.
+    fallback: tuple[Finding, ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over all that can change the result, the image and the boot apart.
+        """SHA-256 of everything that can change the result, except the image and the boot.
 
-        The image is left out because a new image with the same profiles must not re-apply;
-        the record carries its ID beside this.
+        The image is left out because a new image with the same profiles must not cause another
+        apply. The record has its ID beside this.
         """
         digest = hashlib.sha256()
         parts = [self.profile.encode(), self.contract.encode(), self.provider.encode()]
@@ -88,7 +83,8 @@ class Inputs:
 
 
 def parse_image_reference(text: str, where: str) -> str:
-    """Checks one image reference (`[host/]name[:tag][@digest]`); `where` begins the error."""
+    """Checks an image reference (`[host/]name[:tag][@digest]`). `where` begins the error message.
+    Raises `ConfigurationError`."""
     if not _REFERENCE.match(text):
         raise ConfigurationError(
             f"{where}: found {text!r}, expected an image reference such as "
@@ -100,20 +96,21 @@ def parse_image_reference(text: str, where: str) -> str:
 def parse_image_env(text: str, where: str) -> str:
     """The image reference in the text of `image.env` (systemd.exec(5), EnvironmentFile=).
 
-    Upstream writes the file in place, so it can be torn: what is not a whole file is refused.
+    Upstream writes the file in place, so it can be incomplete: then it is refused with
+    `ConfigurationError`.
     """
-    hint = "The operator writes this file; write it whole: NTO_IMAGE=<image reference>"
+    hint = "Write one complete line to this file: NTO_IMAGE=<image reference>"
     if not text.strip():
         raise ConfigurationError(f"{where}: the file is empty, expected NTO_IMAGE=…", hint)
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise ConfigurationError(
-            f"{where}: line {line}: found a NUL byte, expected text; the file is torn", hint
+            f"{where}: line {line}: found a NUL byte, expected text; the file is incomplete", hint
         )
     if not text.endswith("\n"):
         raise ConfigurationError(
             f"{where}: line {text.count(chr(10)) + 1}: found no newline at the end, "
-            "expected a whole line; the file is torn", hint
+            "expected a complete line; the file is incomplete", hint
         )  # fmt: skip
     variables = envfile.parse(text, where)
     if "NTO_IMAGE" not in variables:
@@ -123,19 +120,20 @@ def parse_image_env(text: str, where: str) -> str:
 
 
 def parse_profile_name(text: str, where: str) -> str:
-    """Checks one profile name; `where` begins the error message."""
+    """Checks a profile name. `where` begins the error message. Raises `ConfigurationError`."""
     if not _PROFILE_NAME.match(text) or text in _RESERVED:
         raise ConfigurationError(
             f"{where}: found {text!r}, expected a profile name "
-            "(letters, digits, '_', '.', '-'; not a path, not a name TuneD uses itself)"
+            "(letters, digits, '_', '.', '-'; not a path, not the name of a file of TuneD's)"
         )
     return text
 
 
 def parse_recommend(text: str, where: str) -> str:
-    """The one profile that a recommend file names: a single section header without conditions.
+    """The profile that a recommend file names: one section header without conditions.
 
-    With an empty file TuneD would choose a stock profile by itself and report success.
+    An empty file is an error: TuneD would choose a stock profile and report success. Raises
+    `ConfigurationError`.
     """
     lines = [
         (number, line.strip())
@@ -152,107 +150,73 @@ def parse_recommend(text: str, where: str) -> str:
         number, line = lines[1]
         raise ConfigurationError(
             f"{where}: line {number}: found {line!r}, expected nothing after {header!r}: "
-            "the file has to name one profile, without conditions"
+            "the file must name one profile, without conditions"
         )
     return parse_profile_name(header[1:-1], f"{where}: line {number}")
 
 
-def settled(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inputs:
-    """`read`, as one state: an agent that is writing meanwhile is waited for.
-
-    What was written since shortly before the reading began may be half of what is to be written;
-    then it is read again. Raises what `read` raises, and `HostError` when there is no end to it.
-    """
-    return _settled(paths, lambda: read(paths, contract, image, profile))
-
-
-def settled_image(paths: Paths, image: str = "") -> str:
-    """The image alone, as `read_image` has it, when whoever is writing has come to an end."""
-    return _settled(paths, lambda: read_image(paths, image))
-
-
-T = TypeVar("T")
-
-
-def _settled(paths: Paths, reading: Callable[[], T]) -> T:
-    end = time.monotonic() + PATIENCE
-    while True:
-        started = time.monotonic()
-        error: BootError | None = None
-        try:
-            found = reading()
-        except (ConfigurationError, HostError) as caught:
-            error = caught
-        young = _younger(paths, QUIET + time.monotonic() - started)
-        if not young and error is None:
-            return found
-        if not young and error is not None:
-            raise error
-        if time.monotonic() > end:
-            raise HostError(
-                f"{young}: it has been written again and again for {PATIENCE:g} s",
-                "Whoever writes there has to come to an end.",
-            )
-        time.sleep(_TICK)
-
-
-def _younger(paths: Paths, seconds: float) -> Path | None:
-    """One of the agent's files or folders that was written in these last seconds."""
-    now = time.time()
-    for path, found in _watched(paths):
-        # In the future: the clock was set back, and says nothing.
-        if 0 <= now - found.st_ctime < seconds:
-            return path
-    return None
-
-
-def _watched(paths: Paths) -> Iterator[tuple[Path, os.stat_result]]:
-    # A folder is younger, too, when something in it was made, renamed or removed.
-    for path in (paths.agent, paths.image_env, paths.recommend.parent, paths.recommend,
-                 paths.provider, paths.profiles):  # fmt: skip
-        with suppress(OSError):
-            yield path, path.lstat()
-    # What there is too much of is for `read` to tell.
-    with suppress(HostError):
-        for entry in _tree(paths.profiles, paths.root):
-            with suppress(OSError):
-                yield entry.path, entry.stat()
-
-
-def _tree(profiles: Path, root: Path) -> files.Tree:
+def tree(profiles: Path, root: Path) -> files.Tree:
+    """The folder of the custom profiles, within the limits above."""
     return files.Tree(profiles, root, DEPTH_LIMIT, ENTRIES_LIMIT)
 
 
-def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inputs:
-    """Reads what the host asks for; `image` and `profile` (from `boot.conf`) stand in.
+def read(
+    paths: Paths, contract: str, image: str = "", profile: str = "", fallback: str = "none"
+) -> Inputs:
+    """Reads what is requested on this host. `image` and `profile`, from `boot.conf`, are used if
+    there is no `image.env` or no recommend file.
 
-    `image.env` and the recommend file win where they exist. An `image.env` that is torn is not
-    used: the last image that worked stands in, which is a doubt. Raises `ConfigurationError` with
-    the file's name in it, `HostError`.
+    Instead of an `image.env` that is not valid the last image that worked is used, which is a
+    finding in `doubts`; with `fallback = last-good` the last profile that was applied instead of
+    one that is not valid. Raises `ConfigurationError`, which names the file, and `HostError`.
     """
     _not_linked(paths.profiles)
     reference, doubts = _image(paths, image)
-    return Inputs(
-        image=reference,
-        profile=_profile(paths, profile),
-        contract=contract,
-        boot_id=boot_id(paths),
-        provider=_provider(paths),
-        files=tuple(profile_files(paths.profiles, paths.root)),
-        doubts=doubts,
+    inputs = Inputs(reference, "", contract, boot_id(paths), doubts=doubts)
+    try:
+        name, named_in = _profile(paths, profile)
+        files = tuple(profile_files(paths.profiles, paths.root))
+        return replace(
+            inputs, profile=name, named_in=named_in, provider=_provider(paths), files=files
+        )
+    except NotRequested:
+        raise
+    except ConfigurationError as error:
+        instead = last_applied(paths, inputs, error.message) if fallback == "last-good" else None
+        if instead is None:
+            raise
+        return instead
+
+
+def last_applied(paths: Paths, requested: Inputs, why: str) -> Inputs | None:
+    """The last profile that was applied, with its files, instead of the requested one, which cannot
+    be used: `why`. None where no profile was ever applied."""
+    last = lastgood.profile(paths)
+    if last is None:
+        return None
+    words = f"{why}; the last profile that was applied is used instead: {last.profile}"
+    return replace(
+        requested,
+        profile=last.profile,
+        provider=last.provider,
+        files=last.files,
+        named_in=str(paths.last_profile),
+        fallback=(make("profile-fallback", requested.profile, words),),
     )
 
 
 def read_image(paths: Paths, image: str = "") -> str:
-    """The image that is asked for, whatever profile is; `image` (from `boot.conf`) and the last
-    that worked stand in as for `read`. Raises `ConfigurationError`, `HostError`."""
+    """The requested image alone, found as `read` finds it. Raises `ConfigurationError`,
+    `HostError`."""
     return _image(paths, image)[0]
 
 
 def _not_linked(path: Path) -> None:
-    """A pod writes here: a link could lead anywhere."""
+    """Refuses a symbolic link: a pod writes here, so a link could lead anywhere."""
     if path.is_symlink():
-        raise HostError(f"cannot read {path}: it is a symbolic link", "Put a directory there.")
+        raise HostError(
+            f"cannot read {path}: it is a symbolic link", "Replace it with a directory."
+        )
 
 
 def boot_id(paths: Paths) -> str:
@@ -262,7 +226,7 @@ def boot_id(paths: Paths) -> str:
 
 
 def kernel_arguments(paths: Paths) -> tuple[str, ...]:
-    """What the kernel was booted with (kernel-command-line(7))."""
+    """The arguments of the running kernel (kernel-command-line(7)). Raises `HostError`."""
     try:
         return tuple(_decoded(paths.kernel_cmdline, files.read(paths.kernel_cmdline)).split())
     except FileNotFoundError:
@@ -270,7 +234,7 @@ def kernel_arguments(paths: Paths) -> tuple[str, ...]:
 
 
 def _text(path: Path, paths: Paths) -> str:
-    """Of a file that the agent writes."""
+    """The text of a file that the agent writes."""
     return _decoded(path, files.read_below(path, paths.root, TEXT_LIMIT))
 
 
@@ -284,35 +248,35 @@ def _decoded(path: Path, data: bytes) -> str:
         ) from error
 
 
-def _image(paths: Paths, stand_in: str) -> tuple[str, tuple[Finding, ...]]:
+def _image(paths: Paths, default: str) -> tuple[str, tuple[Finding, ...]]:
     try:
         return parse_image_env(_text(paths.image_env, paths), str(paths.image_env)), ()
     except FileNotFoundError:
-        if stand_in:
-            return stand_in, ()
+        if default:
+            return default, ()
         raise NotRequested(
             f"{paths.image_env}: there is no such file, and boot.conf has no [tuning] image",
-            "Write NTO_IMAGE=<image reference> there, or set image in boot.conf.",
+            "Write NTO_IMAGE=<image reference> to this file, or set image in boot.conf.",
         ) from None
     except ConfigurationError as error:
-        from ocp_tuned_boot.requested import lastgood  # noqa: PLC0415
-
         worked = lastgood.read(paths)
         if not worked:
             raise
-        words = f"{error.message}; the last image that worked is used, {worked.image}"
+        words = f"{error.message}; the last image that worked is used instead: {worked.image}"
         return worked.image, (make("torn-image-env", str(paths.image_env), words),)
 
 
-def _profile(paths: Paths, stand_in: str) -> str:
+def _profile(paths: Paths, default: str) -> tuple[str, str]:
+    """The name of the profile, and where it is named."""
+    where = str(paths.recommend)
     try:
-        return parse_recommend(_text(paths.recommend, paths), str(paths.recommend))
+        return parse_recommend(_text(paths.recommend, paths), where), where
     except FileNotFoundError:
-        if stand_in:
-            return stand_in
+        if default:
+            return default, f"[tuning] of {paths.admin_conf} or its drop-ins"
         raise NotRequested(
             f"{paths.recommend}: there is no such file, and boot.conf has no [tuning] profile",
-            "Write [<profile>] there, or set profile in boot.conf.",
+            "Write [<profile>] to this file, or set profile in boot.conf.",
         ) from None
 
 
@@ -324,17 +288,18 @@ def _provider(paths: Paths) -> str:
 
 
 def profile_files(profiles: Path, root: Path) -> Iterator[ProfileFile]:
-    """Every file of every custom profile in a folder somewhere below `root`, in a stable order. No
-    profiles at all is fine: the profile asked for may be one of the image's own. Raises
-    `ConfigurationError`, `HostError`."""
+    """Every file of every custom profile in a folder below `root`, in a stable order. There may be
+    none: the requested profile may be one of the image's own.
+
+    Raises `ConfigurationError`, `HostError`."""
     budget = PROFILES_LIMIT
-    for entry in _tree(profiles, root):
+    for entry in tree(profiles, root):
         path, name = entry.path, entry.path.relative_to(profiles)
         if entry.is_folder:
             continue
         if len(name.parts) == 1:
             _not_linked(path)
-            continue  # a file beside the profiles is none of them
+            continue  # a file beside the profiles' folders
         _check_name(path, name)
         with files.explained("read", path):
             executable = bool(entry.stat().st_mode & stat.S_IXUSR)
@@ -348,11 +313,11 @@ def profile_files(profiles: Path, root: Path) -> Iterator[ProfileFile]:
 
 
 def _check_name(path: Path, name: Path) -> None:
-    """Of a file in a profile; `name` is relative to the profiles."""
+    """Checks the name of a file in a profile. `name`: its path below the profiles."""
     if name.parts[0] in _RESERVED:
         raise ConfigurationError(
-            f"{path}: found a profile named {name.parts[0]!r}, which is a name that TuneD or this "
-            "program uses itself", "Give the profile another name."
+            f"{path}: found a profile named {name.parts[0]!r}; TuneD or ocp-tuned-boot uses this "
+            "name for another file", "Give the profile another name."
         )  # fmt: skip
     try:
         str(name).encode()

@@ -1,5 +1,5 @@
-"""Which settings are no longer what our last run has made of them. Nothing is ever mended here:
-whoever has changed one may well own it."""
+"""Which settings have changed since our last run. None of them is set back here: the program that
+changed it may own it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Drifted:
-    """One setting. It was still as applied at `known_good` and has had the value `found` since
-    `seen` at the latest; both are UTC. `owned`: by the hand-over list it is somebody else's."""
+    """One setting that has changed. At `known_good` it still had the value `applied`; at `seen` it
+    first had the value `found`. Both times are UTC. `owned`: it is on the hand-over list."""
 
     key: str
     path: str
@@ -38,23 +38,25 @@ class Drifted:
 
 @dataclass(frozen=True)
 class Drift:
-    """`compared` settings were looked at; none where nothing was applied in this boot."""
+    """The settings that have changed, of `compared` ones; 0 if no profile was applied in this
+    boot."""
 
     compared: int
     drifted: tuple[Drifted, ...]
 
     @property
     def unexpected(self) -> tuple[Drifted, ...]:
-        """What nobody has a right to."""
+        """Those that are not on the hand-over list."""
         return tuple(each for each in self.drifted if not each.owned)
 
 
 def look(paths: Paths, owners: Owners) -> Drift:
-    """Compares, and remembers when it saw what. Raises `HostError`."""
+    """Compares all applied settings with the host, and records the result for the next call.
+    Raises `HostError`."""
     owned = handover.owned(paths, owners)
     known = residue.read(paths, inputs.boot_id(paths))
     at = now()
-    looked, earlier = _earlier(paths, known.boot_id)
+    last, earlier = _earlier(paths, known.boot_id)
     applied = {path: each.applied for path, each in known.saved.items() if each.applied is not None}
     drifted = []
     for path, value in sorted(applied.items()):
@@ -62,7 +64,7 @@ def look(paths: Paths, owners: Owners) -> Drift:
         if found == value:
             continue
         before = earlier.get(path)
-        good, seen = max(known.applied_at, looked), at
+        good, seen = max(known.applied_at, last), at
         if before is not None and before.applied == value:
             good, seen = before.known_good, before.seen if before.found == found else at
         drifted.append(Drifted(sysctl_key(path), path, value, found, good, seen, path in owned))
@@ -71,7 +73,7 @@ def look(paths: Paths, owners: Owners) -> Drift:
 
 
 def _earlier(paths: Paths, boot_id: str) -> tuple[str, Mapping[str, Drifted]]:
-    """When it was last looked, and what was seen then."""
+    """The time of the last call in this boot, and what had changed then."""
     try:
         content = from_json(files.read(paths.drift))
         if (content["version"], content["boot_id"]) != (VERSION, boot_id):
@@ -83,7 +85,8 @@ def _earlier(paths: Paths, boot_id: str) -> tuple[str, Mapping[str, Drifted]]:
 
 
 def _remember(paths: Paths, boot_id: str, looked: str, drifted: list[Drifted]) -> None:
-    """So that the next look can say since when. Who may not write there sees the drift anyway."""
+    """Records since when each setting differs. The caller may not be allowed to write there: the
+    result does not depend on it."""
     content = {
         "version": VERSION, "boot_id": boot_id, "looked": looked,
         "drifted": [asdict(each) for each in drifted],

@@ -1,9 +1,9 @@
-"""Who tunes after us keeps what is theirs: CRI-O, irqbalance, the CNI, an admin.
+"""The hand-over list: settings owned by CRI-O, irqbalance, the CNI or the administrator.
 
-Once workloads run, a run of TuneD is guarded. What is on the hand-over list (boot.conf(5)) is left
-out of it, by a profile of ours that is laid over the one asked for, as TuneD merges profiles
-(tuned/profiles/merger.py: `drop=`, `enabled=`). What TuneD changes all the same is put back as
-soon as it has ended.
+Once workloads run, a run of TuneD is guarded. The settings on the hand-over list (boot.conf(5)) are
+left out of it: a generated profile that drops them is merged over the requested one, as TuneD
+merges profiles (tuned/profiles/merger.py: `drop=`, `enabled=`). If TuneD changes one of them
+anyway, it is put back as soon as TuneD exits.
 """
 
 from __future__ import annotations
@@ -30,19 +30,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The profile that is laid over the one asked for.
+#: The generated profile that is merged over the requested one.
 PROFILE = "ocp-tuned-boot-guard"
 #: The file of TuneD's irqbalance plugin, which also restarts irqbalance.
 IRQBALANCE = "/etc/sysconfig/irqbalance"
 _BANNED = re.compile(r"(?m)^\s*(IRQBALANCE_BANNED_\w+=.*)$")
 VERSION = 1
 
-# Plugins that move interrupts (tuned/plugins/plugin_scheduler.py, plugin_irq.py), and one that may.
+# Plugins that move interrupts (tuned/plugins/plugin_scheduler.py, plugin_irq.py). A script may.
 _IRQ_PLUGINS = {"scheduler", "irq", "script"}
 
-# What the kernel hands on to all files that begin so.
+# When one of these files is written, the kernel also changes all files that begin with the text
+# beside it.
 _V4, _V6 = "/proc/sys/net/ipv4/", "/proc/sys/net/ipv6/conf/"
-_HANDED_ON = {
+_PROPAGATED = {
     f"{_V4}ip_forward": f"{_V4}conf/",
     f"{_V4}conf/all/forwarding": _V4,
     f"{_V6}all/forwarding": _V6,
@@ -53,31 +54,31 @@ _DROPPABLE = re.compile(r"[^,;]*\w\Z")
 
 
 class Guard:
-    """Of one run. `save` before TuneD, `put_back` after it, whatever has become of it.
+    """Guards one run of TuneD: `save` before it, `put_back` after it, however it exits.
 
-    `asked` are the settings of the profile, `sections` the plugin of each of its sections;
-    `obedient`: TuneD is told what to leave out (it is not under `contract = operand`).
+    `requested`: the settings of the profile; `sections`: the plugin of each of its sections;
+    `obedient`: TuneD reads the generated profile (it does not with `contract = operand`).
     """
 
     def __init__(
-        self, paths: Paths, owners: Owners, asked: Iterable[Setting],
+        self, paths: Paths, owners: Owners, requested: Iterable[Setting],
         sections: Mapping[str, str], *, obedient: bool,
     ) -> None:  # fmt: skip
         self._paths = paths
-        #: Every file that somebody else owns.
+        #: The files on the hand-over list.
         self.owned = owned(paths, owners)
         self._before: dict[str, str] = {}
         self._sections = sections
         self._obedient = obedient
-        self._left_out = [each for each in asked if obedient and self._covered(each)]
-        # What TuneD makes of a file, as far as it is known.
+        self._left_out = [each for each in requested if obedient and self._covered(each)]
+        # The value that TuneD writes to each file, as far as it is known.
         self._wanted = {} if obedient or not owners.sysctl_d else _host_sysctls(paths)
-        for each in asked:
+        for each in requested:
             for path in self._files(each):
                 self._wanted[path] = values.targets(paths.root, each)[1]
 
     def profile(self) -> str:
-        """The text of the profile that leaves out what can be; empty if there is nothing."""
+        """The text of the generated profile; empty if there is nothing to leave out."""
         dropped: dict[tuple[str, str], list[str]] = {}
         for each in self._left_out:
             dropped.setdefault((each.section, each.plugin), []).append(each.key)
@@ -86,12 +87,12 @@ class Guard:
             lines += [f"[{section}]", f"type={plugin}", f"drop={','.join(keys)}"]
         for section in self._irqbalance():
             lines += [f"[{section}]", "type=irqbalance", "enabled=0"]
-        head = ["[main]", "summary=Leaves out what others own by now"]
+        head = ["[main]", "summary=Leaves out the settings on the hand-over list"]
         return "\n".join([*head, *lines]) + "\n" if lines else ""
 
     def save(self, boot_id: str) -> None:
-        """Reads what may have to be put back, and puts it on disk; as late as can be, for its
-        owners go on tuning. Raises `HostError`."""
+        """Records the current values, to put them back later. Called as late as possible, because
+        their owners may change them. Raises `HostError`."""
         self._before = {path: _read(self._paths.root, path) for path in self.owned}
         content = {
             "version": VERSION, "boot_id": boot_id,
@@ -100,9 +101,9 @@ class Guard:
         files.write(self._paths.handover, json.dumps(content).encode(), 0o600)
 
     def put_back(self) -> tuple[HandedOver, ...]:
-        """What TuneD has changed, as it was before; and what there is to tell of the list.
+        """Puts back the values that TuneD has changed. Returns these, and those left out.
 
-        Once: the second time there is nothing to do. Raises `HostError`.
+        A second call does nothing. Raises `HostError`.
         """
         root = self._paths.root
         if not self._paths.handover.exists():
@@ -113,7 +114,7 @@ class Guard:
         tuned = {
             path: old
             for path, old in changed.items()
-            if path in named or self._by_the_way(path, named)
+            if path in named or self._indirectly(path, named)
         }
         handed = _restore(root, now, tuned)
         for path in sorted({path for each in self._left_out for path in self._files(each)}):
@@ -128,21 +129,23 @@ class Guard:
         return tuple(handed)
 
     def _made(self, path: str, now: str) -> bool:
-        """Whether this is what TuneD makes of it, and not what its owner has just set."""
+        """Whether TuneD wrote this value, and not its owner."""
         return path in self._wanted and values.same(self._wanted[path], now)
 
-    def _by_the_way(self, path: str, made: Collection[str]) -> bool:
-        """Whether TuneD may have changed what the profile does not name; `made` it has."""
+    def _indirectly(self, path: str, made: Collection[str]) -> bool:
+        """Whether TuneD may have changed a file that the profile does not name; `made`: those that
+        it has written."""
         plugins = set(self._sections.values())
         if path in self._wanted:
             return False
         if path.startswith("/proc/irq/"):
             return bool(plugins & _IRQ_PLUGINS)
-        # A script may do anything, and so may a TuneD that was not told what to leave out.
+        # A script may change anything, and so may a TuneD that does not read our profile.
         return "script" in plugins or not self._obedient or _follows(path, made)
 
     def _irqbalance(self) -> list[str]:
-        """The sections that are left out whole: their plugin restarts irqbalance, too."""
+        """The irqbalance sections, which are left out completely: their plugin also restarts
+        irqbalance."""
         if not self._obedient or IRQBALANCE not in self.owned:
             return []
         return [name for name, plugin in self._sections.items() if plugin == "irqbalance"]
@@ -152,13 +155,13 @@ class Guard:
         return [path for path in found if path in self.owned]
 
     def _covered(self, setting: Setting) -> bool:
-        """Whether all that this setting is about is owned, and TuneD lets it be left out."""
+        """Whether all files of this setting are on the list, and `drop=` can name it."""
         found = values.targets(self._paths.root, setting)[0]
         return bool(found and _DROPPABLE.match(setting.key) and self.owned.issuperset(found))
 
 
 def owned(paths: Paths, owners: Owners) -> frozenset[str]:
-    """The files on the list that this host has."""
+    """The files on the list that exist on this host."""
     patterns = [*owners.files, *(sysctl_file(pattern) for pattern in owners.sysctls)]
     prefix = str(paths.root).rstrip("/")
     found = {
@@ -172,8 +175,20 @@ def owned(paths: Paths, owners: Owners) -> frozenset[str]:
 
 
 def _host_sysctls(paths: Paths) -> dict[str, str]:
-    """What the host's sysctl.d sets, which TuneD sets again after its own (`reapply_sysctl`)."""
+    """The sysctls that the host's sysctl.d sets. TuneD applies them again after its own
+    (`reapply_sysctl`)."""
     return {sysctl_file(key): value for path in paths.sysctl_files for key, value in _lines(path)}
+
+
+def sysctl_d_file(paths: Paths, key: str) -> str:
+    """The file of the host's sysctl.d that sets this sysctl, the last of several; empty if none
+    does."""
+    names = [
+        str(path)
+        for path in paths.sysctl_files
+        if sysctl_file(key) in (sysctl_file(each) for each, _ in _lines(path))
+    ]
+    return names[-1] if names else ""
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -193,10 +208,10 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def recover(paths: Paths, boot_id: str) -> tuple[HandedOver, ...]:
-    """Finishes what a killed run has left undone. Raises `HostError`.
+    """Puts back the values that a killed run has left changed. Raises `HostError`.
 
-    Time has gone by: only what still has the very value that the profile wanted is put back, and
-    what the kernel changed with it; all else may be its owner's by now.
+    Some time has passed since. Only a setting that still has the value of the profile is put back,
+    with those that the kernel changed together with it. Others may have been set by their owners.
     """
     try:
         content = from_json(files.read(paths.handover))
@@ -208,7 +223,7 @@ def recover(paths: Paths, boot_id: str) -> tuple[HandedOver, ...]:
     except FileNotFoundError:
         return ()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s: found nothing to put back, expected it: %s", paths.handover, error)
+        log.warning("%s: found no values to put back, expected them: %s", paths.handover, error)
         sound, before, wanted = False, {}, {}
     now = {path: _read(paths.root, path) for path in before}
     made = {
@@ -224,15 +239,15 @@ def recover(paths: Paths, boot_id: str) -> tuple[HandedOver, ...]:
 
 
 def _follows(path: str, made: Collection[str]) -> bool:
-    """Whether the kernel has changed this file with one of those (ip-sysctl in its documentation
-    of networking: ip_forward is conf/all/forwarding, and is handed on to every interface)."""
-    return any(path.startswith(_HANDED_ON.get(each, "//")) for each in made)
+    """Whether the kernel changes this file when one of `made` is written (ip-sysctl in the kernel's
+    networking documentation: ip_forward is conf/all/forwarding, and changes every interface)."""
+    return any(path.startswith(_PROPAGATED.get(each, "//")) for each in made)
 
 
 def _restore(root: Path, now: Mapping[str, str], before: Mapping[str, str]) -> list[HandedOver]:
-    """Writes the values `before`, and lets all others stay as they are `now`."""
+    """Writes the values `before`, and keeps all others as they are `now`."""
     target = {**now, **before}
-    # What is handed on comes first, and then what that has changed.
+    # Files that change others come first, then those that they have changed.
     order = sorted(target, key=lambda path: ("/conf/" in path, "/conf/all/" not in path, path))
     for path in order if before else ():
         if _read(root, path) != target[path]:
@@ -247,7 +262,7 @@ def _restore(root: Path, now: Mapping[str, str], before: Mapping[str, str]) -> l
 
 
 def _different_lines(*texts: str) -> list[str]:
-    """Of files with many lines those that are not the same in all of them."""
+    """For texts of several lines, the lines that are not in all of them."""
     if not any("\n" in text for text in texts):
         return list(texts)
     same = set.intersection(*(set(text.splitlines()) for text in texts))
@@ -255,7 +270,7 @@ def _different_lines(*texts: str) -> list[str]:
 
 
 def _read(root: Path, path: str) -> str:
-    """A kernel's file by its value, another one whole."""
+    """The value in a file of the kernel, or the whole text of another file."""
     if path.startswith(("/proc/", "/sys/")):
         return values.read(root, path)
     try:

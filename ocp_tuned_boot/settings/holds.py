@@ -1,9 +1,10 @@
-"""Settings that last only as long as a file is open: systemd keeps it open, so nothing has to run.
+"""Settings that require a file descriptor that stays open. systemd holds it, so no process of ours
+must keep running.
 
-TuneD sets `force_latency` by a request in /dev/cpu_dma_latency, which the kernel drops when the
-file is closed (pm_qos_interface in the kernel's documentation), and `[rtentsk]` by a socket with
-timestamps. A one-shot TuneD closes both when it ends. They are opened again here and given to the
-descriptor store of the unit (sd_notify(3), FDSTORE=1): the descriptors are those of PID 1 then.
+TuneD sets `force_latency` with a request in /dev/cpu_dma_latency, which the kernel drops when the
+file is closed (pm_qos_interface in the kernel's documentation), and `[rtentsk]` with a socket that
+has timestamps enabled. A one-shot TuneD closes both when it exits. They are opened again here and
+passed to the file descriptor store of the unit (sd_notify(3), FDSTORE=1), which PID 1 holds.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import UNIT, Notifier, Stored, stored
 from ocp_tuned_boot.record.model import Hold, InForce, Standing, State, now
+from ocp_tuned_boot.tuned.findings import unquoted
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.tuned.log import LogRecord
@@ -28,57 +30,57 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LATENCY, TIMESTAMPS = "force_latency", "rtentsk"
-#: The name of each in the store. While it is replaced, its successor is there as `<name>.next`.
+#: The name of each in the store. While one is replaced, the new one is stored as `<name>.next`.
 NAMES = {LATENCY: "cpu-dma-latency", TIMESTAMPS: "rtentsk"}
 _NEXT = ".next"
 
-#: How long systemd may take to take notice (seconds).
+#: The time that systemd has to process our messages (seconds).
 PATIENCE = 5.0
 
-# tuned/plugins/plugin_rtentsk.py: SO_TIMESTAMP (include/uapi/asm-generic/socket.h), switched on
-# with the number of SOF_TIMESTAMPING_OPT_TX_SWHW (include/uapi/linux/net_tstamp.h).
+# As in tuned/plugins/plugin_rtentsk.py: SO_TIMESTAMP (include/uapi/asm-generic/socket.h), set to
+# SOF_TIMESTAMPING_OPT_TX_SWHW (include/uapi/linux/net_tstamp.h).
 _SO_TIMESTAMP = 29
 _OPT_TX_SWHW = 1 << 14
 
-#: PM_QOS_DEFAULT_VALUE (include/linux/pm_qos.h): a request for nothing.
+#: PM_QOS_DEFAULT_VALUE (include/linux/pm_qos.h): a request without effect.
 _NO_CONSTRAINT = -1
 
-#: A request, and what is in force, as the device has them: microseconds.
+#: The format of the device, for a request and for the latency in effect: microseconds.
 _REQUEST = struct.Struct("=i")
 
 
 def wanted(
-    paths: Paths, asked: Iterable[Setting], said: Iterable[LogRecord] = ()
+    paths: Paths, requested: Iterable[Setting], logged: Iterable[LogRecord] = ()
 ) -> tuple[Hold, ...]:
-    """What has to be held for these settings (`profiles.open_files`).
+    """What systemd must hold for the `requested` settings (`profiles.open_files`).
 
-    What TuneD itself `said` that it had set wins: it has computed what this program does not
-    evaluate, and it knows the machine.
+    A value that TuneD has `logged` wins: TuneD evaluates functions and conditions, this program
+    does not.
     """
-    told = _told((each.logger, each.message) for each in said)
+    known = _logged((each.logger, each.message) for each in logged)
     holds = []
-    settings = {setting.key: setting for setting in asked}
+    settings = {setting.key: setting for setting in requested}
     setting = settings.get(LATENCY)
-    value = told.get(LATENCY)
-    if LATENCY not in told and setting is not None and not setting.unknown:
+    value = known.get(LATENCY)
+    if LATENCY not in known and setting is not None and not setting.unknown:
         value = latency(setting.value, cstates(paths))
     if value not in (None, _NO_CONSTRAINT):
         holds.append(Hold(LATENCY, setting.value if setting else "", str(value)))
-    if TIMESTAMPS in told or (TIMESTAMPS in settings and not settings[TIMESTAMPS].unknown):
+    if TIMESTAMPS in known or (TIMESTAMPS in settings and not settings[TIMESTAMPS].unknown):
         holds.append(Hold(TIMESTAMPS))
     return tuple(holds)
 
 
 def lost_before(in_force: InForce) -> tuple[Hold, ...]:
-    """What an earlier release has put on record as lost, and had nothing to hold it with."""
+    """What an earlier release, which could not store file descriptors, recorded as lost."""
     known = {hold.kind for hold in in_force.holds}
     plugins = {LATENCY: ".plugin_cpu", TIMESTAMPS: ".plugin_rtentsk"}
-    told = _told(
-        (plugins[each.subject], each.message)
+    logged = _logged(
+        (plugins[each.subject], unquoted(each.message))
         for each in in_force.findings
         if each.kind == "lost-after-exit" and each.subject in plugins
     )
-    values = {kind: value for kind, value in told.items() if value is not None}
+    values = {kind: value for kind, value in logged.items() if value is not None}
     return tuple(
         Hold(kind, "", str(value) if kind == LATENCY else "")
         for kind, value in values.items()
@@ -86,24 +88,24 @@ def lost_before(in_force: InForce) -> tuple[Hold, ...]:
     )
 
 
-def _told(said: Iterable[tuple[str, str]]) -> dict[str, int | None]:
-    """What TuneD's log has of it, loggers and messages (tuned/plugins/plugin_cpu.py,
-    plugin_rtentsk.py); None for what TuneD could not make out."""
-    told: dict[str, int | None] = {}
-    for logger, message in said:
+def _logged(messages: Iterable[tuple[str, str]]) -> dict[str, int | None]:
+    """The values in TuneD's log, from loggers and messages (tuned/plugins/plugin_cpu.py,
+    plugin_rtentsk.py); None for a value that TuneD could not evaluate."""
+    found: dict[str, int | None] = {}
+    for logger, message in messages:
         if logger.endswith(".plugin_cpu"):
             if match := re.match(r"setting new cpu latency (-?[0-9]{1,10})\b", message):
-                told[LATENCY] = int(match[1])
+                found[LATENCY] = int(match[1])
             elif message.startswith("unable to evaluate latency value"):
-                told[LATENCY] = None
+                found[LATENCY] = None
         elif logger.endswith(".plugin_rtentsk") and "opened SOF_TIMESTAMPING" in message:
-            told[TIMESTAMPS] = 1
-    return told
+            found[TIMESTAMPS] = 1
+    return found
 
 
 @dataclass(frozen=True)
 class CState:
-    """One idle state of the first CPU; `latency` is the time to leave it, in microseconds."""
+    """One idle state of the first CPU. `latency` is the time to leave it, in microseconds."""
 
     id: int
     name: str
@@ -111,7 +113,7 @@ class CState:
 
 
 def cstates(paths: Paths) -> tuple[CState, ...]:
-    """Those that this machine has; none where the kernel does not manage them."""
+    """The idle states of this machine; none if the kernel does not manage them."""
     found = []
     for folder in sorted(paths.cpuidle.glob("state[0-9]*")):
         try:
@@ -123,8 +125,8 @@ def cstates(paths: Paths) -> tuple[CState, ...]:
 
 
 def latency(text: str, known: Sequence[CState]) -> int | None:
-    """The microseconds that a `force_latency` means, or None for none: the first alternative that
-    names something this machine has (tuned/plugins/plugin_cpu.py, _parse_latency)."""
+    """The value of a `force_latency` in microseconds, or None: the first alternative that exists on
+    this machine (tuned/plugins/plugin_cpu.py, _parse_latency)."""
     for each in text.split("|"):
         if each in ("none", "None"):
             return None
@@ -150,20 +152,20 @@ def _number(text: str) -> int | None:
         return None
 
 
-def take(
-    paths: Paths, notifier: Notifier, asked: Sequence[Hold], known: Sequence[State] = ()
+def store(
+    paths: Paths, notifier: Notifier, requested: Sequence[Hold], known: Sequence[State] = ()
 ) -> tuple[State, ...]:
-    """Has systemd hold what is `asked`, and nothing else. `known`: what it held until now, as it
-    was found; what is in force among it and asked again stays untouched.
+    """Makes systemd hold what is `requested`, and nothing else. `known`: what it held before. What
+    is in effect and requested again is not touched.
 
-    There is no moment without a request: a successor is given to systemd before the one it
-    follows is taken from it. Each state says what can be told without asking systemd.
+    A setting is in effect at any time: the new file descriptor is stored before the old one is
+    removed. The result is what is known without asking systemd.
     """
     kept = {state.hold.kind: state.hold for state in known if state.in_force}
     states: dict[str, State] = {}
     new = []
     for kind in NAMES:
-        hold = next((each for each in asked if each.kind == kind), None)
+        hold = next((each for each in requested if each.kind == kind), None)
         old = kept.get(kind)
         if hold is not None and old is not None and hold.value in ("", old.value):
             states[kind] = State(replace(old, asked=hold.asked))
@@ -171,21 +173,21 @@ def take(
             states[kind] = _replaced(paths, notifier, hold, old)
             new.append(kind)
         elif old is not None and not notifier.in_unit:
-            states[kind] = State(old, Standing.UNASKED, "no profile asks for it, and " + _BY_HAND)
+            states[kind] = State(old, Standing.UNASKED, "no profile requests it, and " + _BY_HAND)
         else:
             _release(notifier, kind, old)
-    taken = not new or notifier.barrier(PATIENCE)
+    confirmed = not new or notifier.barrier(PATIENCE)
     for kind in new:
-        states[kind] = _seen(paths, states[kind], taken)
+        states[kind] = _checked(paths, states[kind], confirmed)
     return tuple(states.values())
 
 
-def _seen(paths: Paths, state: State, taken: bool) -> State:
-    """What can be told of one that was just given to systemd."""
+def _checked(paths: Paths, state: State, confirmed: bool) -> State:
+    """The state of a file descriptor that was just sent to systemd."""
     if not state.in_force:
         return state
-    if not taken:
-        why = f"systemd has not said in {PATIENCE:g} s that it has taken it"
+    if not confirmed:
+        why = f"systemd did not confirm within {PATIENCE:g} s that it holds the file descriptor"
         return replace(state, standing=Standing.LOST, why=why)
     return _by_the_kernel(paths, state.hold)
 
@@ -201,32 +203,33 @@ def _release(notifier: Notifier, kind: str, old: Hold | None = None) -> None:
 
 
 def _replaced(paths: Paths, notifier: Notifier, hold: Hold, old: Hold | None) -> State:
-    """Opened twice: systemd keeps one open file under one name only, and names cannot be changed.
+    """Stores the new file descriptor, first as `<name>.next`, then under its name: two of them must
+    not have the same name, and a name cannot be changed.
 
-    Whatever ends this in between, the next time sets it right without having to know.
+    If this is interrupted, the next call repairs it.
     """
     name = NAMES[hold.kind]
     if not notifier.in_unit:
         return State(hold, Standing.LOST, _BY_HAND)
     try:
-        _give(paths, notifier, hold, name + _NEXT)
+        _send(paths, notifier, hold, name + _NEXT)
         notifier.discard(name)
-        hold = _give(paths, notifier, hold, name)
+        hold = _send(paths, notifier, hold, name)
         notifier.discard(name + _NEXT)
     except OSError as error:
         _release(notifier, hold.kind, old)
-        return State(hold, Standing.LOST, f"it cannot be opened: {error}")
-    before = f", in the place of {old.words}" if old is not None else ""
+        return State(hold, Standing.LOST, f"cannot open the file descriptor: {error}")
+    before = f", which replaces {old.words}" if old is not None else ""
     log.info("systemd holds %s%s", hold.words, before)
     return State(replace(hold, since=now()))
 
 
-def _give(paths: Paths, notifier: Notifier, hold: Hold, name: str) -> Hold:
-    """Raises `OSError`."""
+def _send(paths: Paths, notifier: Notifier, hold: Hold, name: str) -> Hold:
+    """Opens a file descriptor and sends it to systemd. Raises `OSError`."""
     opened = _request(paths, hold) if hold.kind == LATENCY else _timestamps()
     try:
         notifier.store(name, opened)
-        # What is to be found in /proc/1/fd.
+        # The link that /proc/1/fd has for it.
         target = os.readlink(f"/proc/self/fd/{opened}")
     finally:
         os.close(opened)
@@ -239,7 +242,7 @@ def _request(paths: Paths, hold: Hold) -> int:
         os.write(opened, _REQUEST.pack(int(hold.value)))
     except struct.error as error:
         os.close(opened)
-        raise OSError(f"{hold.value} is not a number of microseconds the kernel takes") from error
+        raise OSError(f"the kernel does not accept a latency of {hold.value} µs") from error
     except OSError:
         os.close(opened)
         raise
@@ -254,17 +257,18 @@ def _timestamps() -> int:
 
 
 def look(paths: Paths, holds: Sequence[Hold], stored: Stored | None) -> tuple[State, ...]:
-    """Each hold as it is now, by what the kernel has in force and what systemd says it holds.
+    """The state of each hold, from the latency in the kernel and from what systemd reports.
+    `stored` is None if systemd cannot be asked.
 
-    Not by these alone: a request that is smaller than what is asked may be an earlier one of ours.
+    The latency alone proves nothing: a smaller one may be an earlier request of ours.
     """
     names = [NAMES[hold.kind] for hold in holds]
     states = []
     for hold in holds:
         if not hold.since:
-            state = State(hold, Standing.LOST, "systemd has not been given it")
+            state = State(hold, Standing.LOST, "systemd was not given its file descriptor")
         elif stored is None:
-            state = State(hold, Standing.UNKNOWN, "systemd cannot be asked what it holds")
+            state = State(hold, Standing.UNKNOWN, "cannot ask systemd what it holds")
         elif not _is_stored(stored, NAMES[hold.kind], len(names)):
             why = f"systemd holds {stored}, expected {', '.join(names)}"
             state = State(hold, Standing.LOST, why)
@@ -275,49 +279,49 @@ def look(paths: Paths, holds: Sequence[Hold], stored: Stored | None) -> tuple[St
 
 
 def _is_stored(stored: Stored, name: str, expected: int) -> bool:
-    """Whether it is there, and no successor that a killed run has left. Before version 254 systemd
-    tells only how many there are."""
+    """Whether it is stored once, without a `<name>.next` of a killed run. systemd before version
+    254 reports only the number of file descriptors."""
     if stored.names is None:
         return stored.count >= expected
     return stored.names.count(name) == 1 and name + _NEXT not in stored.names
 
 
 def _by_the_kernel(paths: Paths, hold: Hold) -> State:
-    """Whether the kernel does as the hold asks, where that can be seen."""
+    """The state of a hold that systemd has, from the latency in the kernel."""
     if hold.kind != LATENCY:
         return State(hold)
     try:
         found = effective_latency(paths)
     except (OSError, struct.error) as error:
-        why = f"{paths.cpu_dma_latency} cannot be read: {error}"
+        why = f"cannot read {paths.cpu_dma_latency}: {error}"
         return State(hold, Standing.UNKNOWN, why)
-    # Of all requests the least is in force: somebody else may well have a smaller one.
+    # The smallest of all requests is in effect, and another program may have a smaller one.
     if found > int(hold.value):
-        why = f"the latency in force is {found} µs, expected at most {hold.value}"
+        why = f"the latency in effect is {found} µs, expected at most {hold.value}"
         return State(hold, Standing.LOST, why)
     return State(hold)
 
 
 def effective_latency(paths: Paths) -> int:
-    """The CPU latency in force, in microseconds. Raises `OSError`, `struct.error`."""
+    """The CPU latency in effect, in microseconds. Raises `OSError`, `struct.error`."""
     with paths.cpu_dma_latency.open("rb", buffering=0) as device:
         return int(_REQUEST.unpack(device.read(_REQUEST.size))[0])
 
 
 def restore(paths: Paths, notifier: Notifier, in_force: InForce) -> tuple[State, ...]:
-    """Has what is lost held again; what is not asked any more is let go. By hand it is only looked
-    at: systemd takes open files from nobody but the unit's own processes."""
+    """Makes systemd hold again what is lost, and release what is no longer requested. A run by hand
+    only checks: systemd accepts file descriptors only from the unit's own processes."""
     holds = (*in_force.holds, *lost_before(in_force))
     known = look(paths, holds, stored(UNIT)) if holds else ()
     if not notifier.in_unit:
         return known
     for state in known:
         if state.standing is Standing.LOST:
-            log.warning("%s; it is opened again", state.words)
-    # What cannot be told is left alone.
+            log.warning("%s; opening it again", state.words)
+    # A hold whose state is unknown is not touched.
     sure = [replace(it, standing=Standing.IN_FORCE) if it.standing is Standing.UNKNOWN else it
             for it in known]  # fmt: skip
-    states = take(paths, notifier, holds, sure)
+    states = store(paths, notifier, holds, sure)
     if states == tuple(sure):
         return known
     return look(paths, [state.hold for state in states], stored(UNIT))

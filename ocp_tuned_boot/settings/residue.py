@@ -1,8 +1,8 @@
-"""The settings of this boot: what each was before TuneD first ran, and what TuneD made of it.
+"""The settings of this boot: the value of each before TuneD first ran, and the applied one.
 
-So a profile that is switched away from leaves no residue, although a one-shot TuneD never takes
-anything back; and drift can be told. What the kernel has forgotten by a reboot is forgotten here:
-the file lies in `/run` and carries the boot's ID.
+A one-shot TuneD never restores a value. With these values a change of the profile leaves no residue
+of the previous one, and drift can be detected. The kernel loses all settings on a reboot, so the
+file is in `/run` and contains the boot ID.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Raised when the meaning of a field changes; another version's file is not believed.
+#: Incremented when the meaning of a field changes. A file of another version is not used.
 VERSION = 1
 
-# To set the one is to zero the other (sysctl vm.dirty_bytes in the kernel's admin-guide).
+# Setting one of a pair sets the other to zero (sysctl vm.dirty_bytes in the kernel's admin-guide).
 _COUNTERPARTS = {
     f"/proc/sys/vm/dirty_{one}": f"/proc/sys/vm/dirty_{other}"
     for pair in (("bytes", "ratio"), ("background_bytes", "background_ratio"))
@@ -39,8 +39,8 @@ _COUNTERPARTS = {
 
 @dataclass(frozen=True)
 class Saved:
-    """`first`: the value before TuneD first ran in this boot; `applied`: the one that our last
-    run left, or None where it did not set it."""
+    """`first`: the value before TuneD first ran in this boot; `applied`: the value after our last
+    run, or None if that run did not set it."""
 
     first: str
     applied: str | None = None
@@ -48,8 +48,8 @@ class Saved:
 
 @dataclass(frozen=True)
 class Settings:
-    """Those of one boot, by path. `applied_at`: when a profile was last put in force (UTC); empty
-    if none was in this boot."""
+    """The settings of one boot, by path. `applied_at`: when a profile was last applied (UTC); empty
+    if none was applied in this boot."""
 
     boot_id: str
     saved: Mapping[str, Saved] = field(default_factory=dict)
@@ -57,8 +57,8 @@ class Settings:
 
 
 def load(paths: Paths, boot_id: str) -> Settings:
-    """What is known of this boot; nothing if the file is another boot's, or broken (which is told
-    in the journal)."""
+    """The settings of this boot; none if the file is of another boot, or broken (which is
+    logged)."""
     try:
         return read(paths, boot_id)
     except HostError as error:
@@ -67,7 +67,7 @@ def load(paths: Paths, boot_id: str) -> Settings:
 
 
 def read(paths: Paths, boot_id: str) -> Settings:
-    """As `load`, but raises `HostError` for a file that cannot be read, or is broken."""
+    """As `load`, but raises `HostError` for a file that is broken or cannot be read."""
     try:
         content = from_json(files.read(paths.settings))
         if content["boot_id"] != boot_id:
@@ -97,29 +97,30 @@ def store(paths: Paths, settings: Settings) -> None:
     files.write(paths.settings, (json.dumps(content, indent=1) + "\n").encode(), 0o600)
 
 
-def named(root: Path, asked: Iterable[Setting]) -> set[str]:
-    """The files of all settings that a profile names, as far as they can be told."""
-    found = {path for setting in asked for path in values.targets(root, setting)[0]}
+def named(root: Path, requested: Iterable[Setting]) -> set[str]:
+    """The files of all settings that a profile names, as far as they are known."""
+    found = {path for setting in requested for path in values.targets(root, setting)[0]}
     return found | {_COUNTERPARTS[path] for path in found if path in _COUNTERPARTS}
 
 
-def before(root: Path, known: Settings, asked: Iterable[Setting]) -> Settings:
-    """With the first value of each setting that is named for the first time in this boot."""
-    new = {path: Saved(values.read(root, path)) for path in named(root, asked)}
+def before(root: Path, known: Settings, requested: Iterable[Setting]) -> Settings:
+    """Adds the first value of each setting that is named for the first time in this boot."""
+    new = {path: Saved(values.read(root, path)) for path in named(root, requested)}
     return replace(known, saved={**new, **known.saved})
 
 
 def after(
-    root: Path, known: Settings, found: Iterable[Value], asked: Iterable[Setting], now: str
+    root: Path, known: Settings, found: Iterable[Value], requested: Iterable[Setting], now: str
 ) -> Settings:
-    """With what TuneD has left. What was refused, overridden or handed over is not ours."""
+    """Adds the values that TuneD has set; not those that were refused, overridden or handed
+    over."""
     states = {value.path: value.state for value in found}
     ours = {}
-    for path in named(root, asked):
+    for path in named(root, requested):
         saved, current = known.saved.get(path), values.read(root, path)
         if saved is None:
             continue
-        # What cannot be compared is ours if it is no more what it was.
+        # If a value cannot be compared, TuneD has set it if it differs from the first one.
         state = states.get(path, "unchecked")
         changed = state == "unchecked" and current != saved.first
         applied = current if state == "verified" or changed else None
@@ -128,26 +129,28 @@ def after(
 
 
 def put_back(
-    root: Path, known: Settings, asked: Iterable[Setting], owned: Collection[str]
+    root: Path, known: Settings, requested: Iterable[Setting], owned: Collection[str]
 ) -> tuple[Settings, tuple[Residue, ...]]:
-    """Takes back what the profile before has set and this one does not name.
+    """Restores the first value of each setting that the previous profile has set and this one does
+    not name.
 
-    `owned`: the files on the hand-over list: whoever relies on one of them may have found our
-    value good and left it, so it stays.
+    `owned`: the files on the hand-over list. They keep their values: the owner of one may rely on
+    the value that we have set.
     """
+    now_named = named(root, requested)
     left = {
         path: saved
         for path, saved in known.saved.items()
-        if saved.applied is not None and path not in named(root, asked)
+        if saved.applied is not None and path not in now_named
     }
-    # Zero comes last: by then the counterpart has made it zero, and writing it is refused.
+    # Zero comes last: writing the counterpart sets it to zero, and the kernel refuses to write it.
     order = sorted(left, key=lambda path: (left[path].first == "0", path))
-    done = tuple(_taken_back(root, path, left[path], path in owned) for path in order)
+    done = tuple(_restored(root, path, left[path], path in owned) for path in order)
     kept = {path: saved for path, saved in known.saved.items() if path not in left}
     return replace(known, saved=kept), tuple(each for each in done if each is not None)
 
 
-def _taken_back(root: Path, path: str, saved: Saved, owned: bool) -> Residue | None:
+def _restored(root: Path, path: str, saved: Saved, owned: bool) -> Residue | None:
     assert saved.applied is not None  # noqa: S101
     found = values.read(root, path)
     if found == saved.first:

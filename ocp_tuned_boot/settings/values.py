@@ -1,4 +1,4 @@
-"""Reads back from the host what a profile asked for, after TuneD has ended."""
+"""Reads the requested settings back from the host, after TuneD has exited."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _THP = "/sys/kernel/mm/transparent_hugepage"
-# Options of TuneD's vm plugin (tuned/plugins/plugin_vm.py), by the file that each is.
+# The options of TuneD's vm plugin (tuned/plugins/plugin_vm.py), and the file that each one sets.
 _VM = {
     "transparent_hugepages": f"{_THP}/enabled",
     "transparent_hugepage": f"{_THP}/enabled",
@@ -33,9 +33,9 @@ _VM = {
     "dirty_background_ratio": "/proc/sys/vm/dirty_background_ratio",
 }
 
-#: No value is longer (bytes): the kernel hands out a page, which has up to 64 KiB.
+#: The maximum size of a value (bytes): the kernel returns at most one page, of up to 64 KiB.
 _VALUE = 64 * 1024
-#: A wildcard stands for so many files in so many folders, at most: 512 CPUs have 9 idle states.
+#: The most files and folders that a wildcard may match: 512 CPUs with 9 idle states each do.
 _FILES, _FOLDERS = 5000, 2000
 _MAGIC = re.compile(r"[*?[]")
 
@@ -47,9 +47,9 @@ def _unchecked(key: str, expected: str, why: str) -> Value:
 def read_back(
     root: Path, settings: Iterable[Setting], handed_over: Collection[str] = ()
 ) -> tuple[Value, ...]:
-    """Each setting as the host has it now, one for each file that a wildcard stands for.
+    """Each setting as it is on the host now, one value for each file that a wildcard matches.
 
-    `handed_over`: the files that somebody else owns by now, whatever the profile says.
+    `handed_over`: the files on the hand-over list. Their values are not compared.
     """
     values: dict[str, Value] = {}
     for setting in settings:
@@ -64,25 +64,26 @@ def read_back(
 
 
 def _unambiguous(earlier: Value | None, value: Value) -> Value:
-    """Of two sections about one file: which one comes last is TuneD's business."""
+    """One value for a file that two sections set: only TuneD knows which section is applied
+    last."""
     if earlier is None or same(earlier.expected, value.expected):
         return value
     for state in ("handed-over", "unchecked"):
         if state in (earlier.state, value.state):
             return earlier if earlier.state == state else value
-    why = f"it is set twice, to {earlier.expected!r} and to {value.expected!r}"
+    why = f"two sections set it, to {earlier.expected!r} and to {value.expected!r}"
     return _unchecked(value.key, value.expected, why)
 
 
 def _checked(root: Path, setting: Setting) -> Iterator[tuple[str, Value]]:
-    """`(path, value)` for each file that the setting is about."""
+    """`(path, value)` for each file of the setting."""
     paths, expected = targets(root, setting)
     if not paths:
-        missing = "there is no such file" if setting.plugin == "sysfs" else "it is not known here"
+        missing = "no such file" if setting.plugin == "sysfs" else "the option is not supported"
         value = _unchecked(setting.key, expected, setting.unknown or missing)
         yield f"{setting.plugin} {setting.key}", value
     for path in paths:
-        # A wildcard's files are told apart by their own names.
+        # Each file that a wildcard matches has a name of its own.
         name = setting.key if setting.plugin != "sysfs" else path
         if setting.unknown:
             yield path, _unchecked(name, expected, setting.unknown)
@@ -93,7 +94,7 @@ def _checked(root: Path, setting: Setting) -> Iterator[tuple[str, Value]]:
 
 
 def targets(root: Path, setting: Setting) -> tuple[list[str], str]:
-    """The files that a setting is about, and the text each should have."""
+    """The files that a setting writes, and the text that each should contain."""
     key, value = setting.key, setting.value
     if "\0" in key:
         return [], value
@@ -103,7 +104,7 @@ def targets(root: Path, setting: Setting) -> tuple[list[str], str]:
         return [
             found
             for path in _below("/sys", ["/" + key.lstrip("/")])
-            for found in _there(root, path)
+            for found in _matching(root, path)
         ], value
     if key.endswith("_bytes") and value.strip().endswith("%"):
         key, value = key.replace("_bytes", "_ratio"), value.strip()[:-1]
@@ -111,15 +112,15 @@ def targets(root: Path, setting: Setting) -> tuple[list[str], str]:
 
 
 def _below(folder: str, paths: Iterable[str]) -> list[str]:
-    """Those in this folder: a profile is not to have any other file of the host's read, and TuneD
-    writes to none (tuned/plugins/plugin_sysfs.py)."""
+    """The paths below this folder. A profile must not make us read any other file of the host, and
+    TuneD writes to no other (tuned/plugins/plugin_sysfs.py)."""
     normal = {os.path.normpath(path) for path in paths}
     return sorted(path for path in normal if path.startswith(f"{folder}/"))
 
 
-def _there(root: Path, pattern: str) -> list[str]:
-    """The files that a pattern stands for, as glob(7) has it: none where it would take more than a
-    profile has a reason for. `/sys` is full of links in circles, and its files are many."""
+def _matching(root: Path, pattern: str) -> list[str]:
+    """The files that a pattern matches (glob(7)); none if it matches too many. `/sys` has many
+    files, and symbolic links that form circles."""
     found = [""]
     for part in pattern.strip("/").split("/"):
         if not _MAGIC.search(part):
@@ -127,7 +128,7 @@ def _there(root: Path, pattern: str) -> list[str]:
         elif len(found) <= _FOLDERS:
             found = [f"{path}/{name}" for path in found for name in _names(root, path, part)]
         if len(found) > _FILES:
-            log.warning("%s stands for too many files, and is not looked at", pattern)
+            log.warning("%s matches more than %d files; it is not checked", pattern, _FILES)
             return []
     return sorted(path for path in found if os.path.lexists(f"{root}{path}"))
 
@@ -142,21 +143,21 @@ def _names(root: Path, folder: str, pattern: str) -> list[str]:
 
 
 def read(root: Path, path: str) -> str:
-    """The value in one of the kernel's files; empty for one that cannot be read."""
+    """The value in one of the kernel's files; empty if the file cannot be read."""
     try:
         data = files.read(files.resolved(root / path.lstrip("/")), _VALUE)
         text = data.decode(errors="replace").strip()
     except (OSError, HostError, ValueError):
         return ""
-    # `always [madvise] never`: the choice is the word in brackets.
+    # `always [madvise] never`: the word in brackets is the value.
     chosen = re.match(r".*\[([^\]]+)\]", text)
     return chosen[1] if chosen else text
 
 
 def write(root: Path, path: str, value: str) -> bool:
-    """Sets one of the kernel's files, and says whether the kernel took it."""
+    """Writes one of the kernel's files, and returns whether the kernel accepted the value."""
     try:
-        # Neither created nor cut off: what is not there is not one of the kernel's files.
+        # Without O_CREAT and O_TRUNC: a file that does not exist is not one of the kernel's.
         fd = os.open(root / path.lstrip("/"), os.O_WRONLY | os.O_CLOEXEC)
         with open(fd, "wb", buffering=0) as file:
             file.write(value.encode())
@@ -166,8 +167,8 @@ def write(root: Path, path: str, value: str) -> bool:
 
 
 def same(expected: str, found: str) -> bool:
-    """As TuneD compares (tuned/plugins/base.py): white space and the way a number is written do
-    not count; `>N` and `<N` ask for at least and at most N."""
+    """Whether two values are equal, as TuneD compares them (tuned/plugins/base.py): white space and
+    the notation of a number do not matter; `>N` means at least N, `<N` at most N."""
     expected, found = " ".join(expected.split()), " ".join(found.split())
     if expected == found:
         return True

@@ -1,4 +1,4 @@
-"""The TuneD container: what it is made of, and running it once from create to remove."""
+"""The TuneD container: its description, and running it once, from create to remove."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 tuned_output = logging.getLogger("tuned")
 
 ENTRYPOINTS = {
-    # No --debug: it makes TuneD lose its exit status.
+    # Without --debug: with it TuneD does not pass on its exit status.
     "tuned": (PROGRAMS["tuned"], "--no-dbus"),
     "operand": (PROGRAMS["operand"], "ocp-tuned", "--in-cluster=false", "--one-shot=true", "-v=1"),
 }
@@ -37,26 +37,28 @@ _LEVELS = {
     "CRITICAL": logging.CRITICAL,
 }
 
-#: How long TuneD may take to end itself after SIGTERM (seconds).
+#: The time that TuneD has to exit after SIGTERM (seconds).
 TERM_GRACE = 3.0
-#: How long Podman may take to clear up (seconds), once when TuneD was stopped and once at the end.
+#: The time that Podman has to clean up (seconds): once after TuneD was stopped, once at the end.
 CLEARING = 7.0
-#: The container in which an image is tried, and as long as another one may take (seconds).
+#: The container in which `image stage` tries an image.
 CHECK = "ocp-tuned-boot-check"
+#: The time to wait for another `image stage` (seconds).
 CHECKING = 90.0
-#: As much TuneD may say (bytes); its log is kept in memory, and in /run.
+#: The maximum size of TuneD's log (bytes). It is kept in memory and in /run.
 LOG_LIMIT = 4 * 1024 * 1024
-# Read at a time (bytes): between two reads somebody looks at the clock.
+# The size of one read (bytes). The deadline is checked between two reads.
 _CHUNK = 64 * 1024
-# How long to wait before looking at the log again (seconds). TuneD's exit does not wait for it.
+# The time between two reads of the log (seconds). The exit of TuneD is noticed at once.
 _TICK = 0.05
 
 
 @dataclass(frozen=True)
 class Mount:
-    """A bind mount, with propagation rslave as the proposal has it.
+    """A bind mount with propagation rslave, as in the upstream proposal.
 
-    `executable`: also where the source's filesystem is mounted noexec, as some have `/run`.
+    `executable`: programs in it can be run even if the source's file system is mounted noexec, as
+    `/run` is on some hosts.
     """
 
     source: str
@@ -67,7 +69,7 @@ class Mount:
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """The container that is asked for."""
+    """The requested container."""
 
     image_id: str
     entrypoint: tuple[str, ...]
@@ -77,7 +79,7 @@ class ContainerSpec:
     name: str = CONTAINER
 
     def arguments(self) -> dict[str, Any]:
-        """As podman-py's `containers.create` wants it."""
+        """The keyword arguments of podman-py's `containers.create`."""
         return {
             "name": self.name,
             "image": self.image_id,
@@ -85,9 +87,9 @@ class ContainerSpec:
             "privileged": True,
             "network_mode": "host",
             "pid_mode": "host",
-            # Not in the proposal's unit: kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* are
-            # the IPC namespace's, kernel.hostname is the UTS namespace's. In namespaces of its own
-            # TuneD would say that they are set, and the host would never have them.
+            # Not in the proposal's unit. kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.*
+            # belong to the IPC namespace, kernel.hostname to the UTS namespace. In namespaces of
+            # its own TuneD would report them as set, but the host would not get the values.
             "ipc_mode": "host",
             "uts_mode": "host",
             "security_opt": ["disable"],  # --security-opt label=disable
@@ -104,7 +106,7 @@ class ContainerSpec:
                 for mount in self.mounts
                 if not mount.executable
             ],
-            # podman-py knows the option `exec` only here.
+            # podman-py supports the option `exec` only here.
             "volumes": {
                 mount.source: {"bind": mount.target, "extended_mode": ["rslave", "exec"]}
                 for mount in self.mounts
@@ -113,8 +115,9 @@ class ContainerSpec:
         }
 
 
-# Host path, read-only? All of the proposal's unit (cluster-node-tuning-operator,
-# ocp-tuned-one-shot.service). Each is mounted where the host has it, and left out where not.
+# Host path; read-only or not. These are the mounts of the proposal's unit
+# (cluster-node-tuning-operator, ocp-tuned-one-shot.service), at the same path in the container.
+# Those that do not exist on the host are left out.
 _HOST_MOUNTS = (
     ("/var/lib/kubelet", True),
     ("/etc/modprobe.d", False),
@@ -129,7 +132,7 @@ _HOST_MOUNTS = (
 
 
 def specify(paths: Paths, contract: str, image_id: str, layout: Layout) -> ContainerSpec:
-    """The container for this host, contract and image. Reads which of the sources exist."""
+    """Describes the container for this host, contract and image. Reads which mounts exist."""
 
     def mount(path: str, target: str, read_only: bool = False) -> Mount:
         return Mount(str(paths.root / path.lstrip("/")), target, read_only)
@@ -153,72 +156,73 @@ def specify(paths: Paths, contract: str, image_id: str, layout: Layout) -> Conta
 
 
 def differences(spec: ContainerSpec, inspect: dict[str, Any]) -> list[str]:
-    """What Podman created otherwise than asked: podman-py drops some arguments silently."""
+    """How the created container differs from the requested one. podman-py silently ignores some
+    arguments."""
     host = inspect["HostConfig"]
     created = {
         (mount["Source"], mount["Destination"], not mount["RW"], mount["Propagation"])
         for mount in inspect["Mounts"]
     }
-    asked = {(mount.source, mount.target, mount.read_only, "rslave") for mount in spec.mounts}
+    requested = {(mount.source, mount.target, mount.read_only, "rslave") for mount in spec.mounts}
     entrypoint = inspect["Config"]["Entrypoint"]
-    if isinstance(entrypoint, str):  # podman 4 joins it with spaces
+    if isinstance(entrypoint, str):  # Podman 4 joins it with spaces
         entrypoint = entrypoint.split(" ")
     found = {
         "privileged": (True, host["Privileged"]),
         "network": ("host", host["NetworkMode"]),
         "pid": ("host", host["PidMode"]),
-        # Podman 4.3 says "shareable" of the host's, too.
+        # Podman 4.3 also reports the host's namespace as "shareable".
         "ipc": (True, host["IpcMode"] in ("host", "shareable")),
         "uts": ("host", host["UTSMode"]),
-        # Where SELinux is on, only a container with label=disable has none.
+        # With SELinux enabled, only a container with label=disable has no label.
         "SELinux label": ("", inspect["ProcessLabel"]),
         "entrypoint": (list(spec.entrypoint), entrypoint),
         "log": (("k8s-file", spec.log), (host["LogConfig"]["Type"], host["LogConfig"]["Path"])),
-        "mounts": ([], sorted(asked ^ created)),
+        "mounts": ([], sorted(requested ^ created)),
     }
-    return [f"{name}: asked for {asked!r}, found {got!r}"
-            for name, (asked, got) in found.items() if asked != got]  # fmt: skip
+    return [f"{name}: requested {wanted!r}, found {got!r}"
+            for name, (wanted, got) in found.items() if wanted != got]  # fmt: skip
 
 
 @contextmanager
 def sole(podman: Podman, paths: Paths) -> Iterator[None]:
-    """No container of ours before the block, none after it, whatever ends the block.
+    """Removes our container before the block and after it, however the block ends.
 
-    One that an earlier run left behind is removed; by its name, as at the end, because a
-    request to create it may have been cut off half-way. Raises `PodmanError`.
+    It is removed by its name: a request to create it may have been interrupted before its ID was
+    known. Raises `PodmanError`.
     """
     remove_ours(podman, paths)
     try:
         yield
     except BaseException:
-        # What ended the block is what counts, even if Podman fails again.
+        # The first failure is the one to report, even if Podman fails again.
         try:
             remove_ours(patient(podman), paths)
         except BootError as error:
-            log.warning("the container %s may be left behind: %s", CONTAINER, error)
+            log.warning("cannot remove the container %s: %s", CONTAINER, error)
         raise
     remove_ours(patient(podman), paths)
 
 
 def patient(podman: Podman) -> Podman:
-    """For clearing up, which has time of its own: what ended a run may have been the deadline."""
+    """For cleaning up, with a deadline of its own: that of the run may have passed."""
     return podman.until(Deadline(CLEARING))
 
 
 def create(podman: Podman, spec: ContainerSpec) -> ContainerState:
-    """Creates the container and makes sure that it is the one asked for."""
+    """Creates the container. Raises `PodmanError`, also if it differs from the requested one."""
     created = podman.create(spec.arguments())
     wrong = differences(spec, created.inspect)
     if wrong:
-        raise PodmanError(f"Podman created another container than asked for: {'; '.join(wrong)}")
+        raise PodmanError(f"Podman did not create the requested container: {'; '.join(wrong)}")
     return created
 
 
 def remove_ours(podman: Podman, paths: Paths) -> bool:
-    """Removes the container of our name, with what its TuneD leaves on the host when it is
-    killed, and says whether there was one.
+    """Removes our container, and the PID file that a killed TuneD leaves on the host. Returns
+    whether there was one.
 
-    Raises `PodmanError` when it is somebody else's: that is theirs to remove.
+    Raises `PodmanError` if a container of that name was created by something else.
     """
     removed = _remove(podman, CONTAINER)
     prepare.forget_tuned(paths)
@@ -227,8 +231,8 @@ def remove_ours(podman: Podman, paths: Paths) -> bool:
 
 @contextmanager
 def checking(podman: Podman, paths: Paths, patience: float = CHECKING) -> Iterator[None]:
-    """Around trying an image, one at a time: no container named `CHECK` before it and none after.
-    Raises `PodmanError`, and `Busy` when another one does not end in so many seconds."""
+    """Removes the container `CHECK` before and after an image is tried, one image at a time.
+    Raises `PodmanError`, and `Busy` if another one does not finish in `patience` seconds."""
     files.directory(paths.run, paths.root)
     with files.locked(paths.check_lock, patience, "image stage"):
         _remove(podman, CHECK)
@@ -239,8 +243,8 @@ def checking(podman: Podman, paths: Paths, patience: float = CHECKING) -> Iterat
 
 
 def remove_check(podman: Podman, paths: Paths) -> bool:
-    """Removes the container that a killed `image stage` has left, and says whether there was one;
-    while one is at work it is left alone. Raises `PodmanError`."""
+    """Removes the container of a killed `image stage`, and returns whether there was one. The
+    container of a running `image stage` is not touched. Raises `PodmanError`."""
     files.directory(paths.run, paths.root)
     try:
         with files.locked(paths.check_lock, 0, "image stage"):
@@ -253,8 +257,8 @@ def _remove(podman: Podman, name: str) -> bool:
     found = podman.container(name)
     if found is not None and LABEL not in found.labels:
         raise PodmanError(
-            f"a container named {name} exists that this program did not create ({found.id})",
-            f"If nobody needs it, remove it: podman rm -f {name}",
+            f"the container {name} exists, but ocp-tuned-boot did not create it ({found.id})",
+            f"If it is not needed, remove it: podman rm -f {name}",
         )
     if found is not None:
         podman.remove(found.id)
@@ -263,22 +267,22 @@ def _remove(podman: Podman, name: str) -> bool:
 
 @dataclass(frozen=True)
 class Exit:
-    """How the container ended; `status` is None when it had to be stopped."""
+    """How the container exited. `status` is None if it did not exit in time and was stopped."""
 
     status: int | None
     log: tuple[str, ...]
 
 
 def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadline) -> Exit:
-    """Starts the container, follows its log and waits for its end, at most until `deadline`.
+    """Starts the container, follows its log, and waits until it exits or `deadline` passes.
 
-    Past it the container is stopped: SIGTERM, then SIGKILL. Raises `PodmanError`, and `HostError`
-    when TuneD does not stop talking.
+    After the deadline the container is stopped: SIGTERM, then SIGKILL. Raises `PodmanError`, and
+    `HostError` if the log is larger than `LOG_LIMIT`.
     """
     podman.start(container.id)
     with _Follower(paths) as follower:
         in_time = _follow(podman, container.id, follower, deadline)
-        # The process is gone; now let Podman finish with it, so that its log is whole.
+        # The process has exited. The log is complete only after Podman has finished with it.
         podman = patient(podman)
         if not in_time:
             podman.kill(container.id, "KILL")
@@ -286,12 +290,12 @@ def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadl
         ended = podman.container(container.id)
         lines = follower.finish()
     if ended is None or not ended.started:
-        raise PodmanError(f"the container {CONTAINER} never ran", temporary=True)
+        raise PodmanError(f"the container {CONTAINER} was never started", temporary=True)
     return Exit(ended.exit_code if in_time else None, lines)
 
 
 def _follow(podman: Podman, container: str, follower: _Follower, deadline: Deadline) -> bool:
-    """True when the container's process ended by itself before the deadline."""
+    """Whether the container's process exited before the deadline."""
     with _process(podman, container) as process:
         while not process.ended(0 if follower.read() else _TICK):
             if deadline.passed():
@@ -302,7 +306,8 @@ def _follow(podman: Podman, container: str, follower: _Follower, deadline: Deadl
 
 
 class _Process:
-    """The container's first process, through a pidfd: no polling, no mistaken identity."""
+    """The container's first process. With a pidfd its exit is noticed without polling, and a
+    reused process ID cannot be mistaken for it."""
 
     def __init__(self, pidfd: int | None) -> None:
         self._pidfd = pidfd
@@ -311,11 +316,11 @@ class _Process:
             self._poll.register(pidfd, select.POLLIN)
 
     def ended(self, seconds: float) -> bool:
-        """Waits at most `seconds`, and not a moment longer than the process lives."""
+        """Whether the process has exited. Waits for that, at most `seconds`."""
         return self._pidfd is None or bool(self._poll.poll(seconds * 1000))
 
     def terminate(self) -> None:
-        """SIGTERM, not by way of Podman, which may be what hangs."""
+        """Sends SIGTERM; not through Podman, which may be what hangs."""
         if self._pidfd is not None:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
@@ -329,7 +334,7 @@ def _process(podman: Podman, container: str) -> Iterator[_Process]:
     except ProcessLookupError:
         pidfd = None
     try:
-        # Between the two calls the process may have ended and its ID been given to another.
+        # Between the two calls the process may have exited and its ID may have been reused.
         again = podman.container(container)
         same = again is not None and state is not None and again.pid == state.pid
         yield _Process(pidfd if same else None)
@@ -339,8 +344,8 @@ def _process(podman: Podman, container: str) -> Iterator[_Process]:
 
 
 class _Follower:
-    """Reads what conmon writes as it grows: into our output, so into the journal, and, as
-    plain lines, into `tuned.log`."""
+    """Reads the container's log while conmon writes it, and copies each line to the journal and to
+    `tuned.log`."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
@@ -358,25 +363,25 @@ class _Follower:
 
     def __exit__(self, *_: object) -> None:
         self._source.close()
-        # What could not be written was told of.
+        # A failed write has been reported already.
         with suppress(OSError):
             self._copy.close()
 
     def read(self) -> bool:
-        """Takes in a part of what there is, and says whether there was any. Raises `HostError`."""
+        """Reads the next part of the log, and returns whether there was one. Raises `HostError`."""
         with files.explained("read", self._paths.container_log):
             data = self._source.read(_CHUNK) or b""
         self._size += len(data)
         if self._size > LOG_LIMIT:
             raise HostError(
-                f"TuneD has said more than {LOG_LIMIT} bytes and goes on",
-                f"See {self._paths.tuned_log}: a script of the profile, perhaps.",
+                f"TuneD logged more than {LOG_LIMIT} bytes and was stopped",
+                f"Check the scripts of the profile. The log is {self._paths.tuned_log}",
             )
         self._take(self._reader.feed(data))
         return bool(data)
 
     def finish(self) -> tuple[str, ...]:
-        """Everything that was said, when nothing more will come. Raises `HostError`."""
+        """All lines of the log, once the container has exited. Raises `HostError`."""
         while self.read():
             pass
         self._take(self._reader.finish())

@@ -1,8 +1,8 @@
-"""What speaks against `applied`, found in TuneD's log. Pure.
+"""Findings: the reasons why a profile is not applied completely, read from TuneD's log. Pure.
 
-Judged by structure: whatever TuneD or a plugin logs as an ERROR, and every traceback, is a finding
-even if no rule below knows its text; a rule only gives it a better name. The texts are those of
-TuneD 2.20 to 2.28 (tuned/daemon, units, profiles, plugins) and of the operator's wrapper.
+Every ERROR that TuneD or a plugin logs, and every traceback, is a finding, even if no rule below
+matches its text. A rule only gives the finding a more precise kind. The texts are those of TuneD
+2.20 to 2.28 (tuned/daemon, units, profiles, plugins) and of the operator's wrapper.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ocp_tuned_boot.errors import Defect
+from ocp_tuned_boot.errors import Defect, escaped
 from ocp_tuned_boot.host.paths import sysctl_key
 
 if TYPE_CHECKING:
@@ -22,73 +22,155 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """`fatal`: the profile is not in force. `acceptable`: a site may accept it in boot.conf."""
+    """A kind of finding. `fatal`: the profile is not applied. `acceptable`: a site may accept the
+    finding in boot.conf.
+
+    `advice` says what to do. In it `{subject}` is the finding's subject, and `{file}` the file to
+    change: `file`, or the exact one where that is known.
+    """
 
     fatal: bool
     acceptable: bool
     advice: str
+    file: str = ""
 
 
-def _fatal(advice: str) -> Kind:
-    return Kind(True, False, advice)
+def _fatal(advice: str, file: str = "") -> Kind:
+    return Kind(True, False, advice, file)
 
 
-def _degrading(advice: str) -> Kind:
-    return Kind(False, True, advice)
+def _degrading(advice: str, file: str = "") -> Kind:
+    return Kind(False, True, advice, file)
 
 
-#: Every kind of finding that TuneD's run can have; `advice` is for people.
+def _unclear(advice: str) -> Kind:
+    """Not fatal, and not acceptable either."""
+    return Kind(False, False, advice)
+
+
+_BOOT_CONF = "/etc/ocp-tuned-boot/boot.conf"
+_LOG = "/run/ocp-tuned-boot/tuned.log"
+_PROFILES = "/var/lib/ocp-tuned/profiles"
+_RECOMMEND = "/var/lib/ocp-tuned/recommend.d/50-openshift.conf"
+
+_START = "then: systemctl start ocp-tuned"
+_RELOAD = "then: systemctl reload ocp-tuned"
+_AGAIN = "To try again: systemctl start ocp-tuned"
+_RESTORE = "systemctl reload-or-restart ocp-tuned"
+_NO_PROFILE = f'No profile "{{subject}}" in {_PROFILES} or in the image.'
+
+#: Every kind of finding that a run of TuneD can have, and what to do about it.
 KINDS = {
-    "unknown-profile": _fatal("No such profile is on the node or in the image; correct its name."),
-    "broken-profile": _fatal("The profile cannot be read; correct the line that is named."),
-    "missing-include": _fatal("The profile includes one that is nowhere; correct include=."),
-    "broken-recommend": _fatal("TuneD cannot read the recommend file; it has to say [<profile>]."),
-    "wrong-profile": _fatal("Another profile than the one asked for was applied; start again."),
-    "not-applied": _fatal("TuneD ended without applying the profile; its log says how far it got."),
-    "exit-status": _fatal("TuneD ended with an error; its log says which."),
-    "timeout": _fatal("TuneD hung in the step named; mend it, or raise tuned_timeout."),
-    "rolled-back": _fatal("TuneD took its settings back when it ended; see its tuned-main.conf."),
-    "crashed": _fatal("TuneD itself failed; this is a defect of TuneD or of its image."),
-    "killed": _fatal("TuneD was killed, by a person, its wrapper or for want of memory."),
-    "unknown-plugin": _degrading("The image's TuneD has no such plugin; its section does nothing."),
-    "plugin-failed": _degrading("The plugin could not be loaded; its section does nothing."),
-    "no-such-setting": _degrading("This kernel has no such setting; leave it out of the profile."),
-    "setting-refused": _degrading("The kernel refused the value; it is not in force."),
-    "script-refused": _degrading("TuneD did not run the script; it has to lie in its profile."),
-    "script-failed": _degrading("The profile's script reported an error; what it sets may not be."),
-    "command-failed": _degrading("A command that TuneD runs is not in the image, or it failed."),
-    "overridden": _degrading("A file of the host's sysctl.d sets another value, and it wins."),
-    "lost-after-exit": _degrading(
-        "It takes an open file; `systemctl reload-or-restart ocp-tuned` has systemd hold it again."
+    "unknown-profile": _fatal(
+        f"{_NO_PROFILE} It is named in {{file}}; fix it there, {_START}",
+        f"{_RECOMMEND} or in boot.conf",
     ),
-    "still-held": _degrading("`systemctl reload-or-restart ocp-tuned` lets go of it."),
-    "bad-value": _degrading("TuneD cannot make out the value; correct it in the profile."),
+    "broken-profile": _fatal(
+        f"TuneD cannot load the profile. Fix {{file}}, {_START}",
+        f"its tuned.conf in {_PROFILES}",
+    ),
+    "missing-include": _fatal(
+        f"{_NO_PROFILE} It is named by include= in {{file}}; fix it there, {_START}",
+        f"a tuned.conf in {_PROFILES}",
+    ),
+    "broken-recommend": _fatal(
+        f"TuneD cannot read {{subject}}. Check that {_RECOMMEND} contains one line, [<profile>], "
+        f"{_START}"
+    ),
+    "wrong-profile": _fatal(
+        f"The profile to apply is named in {{file}}. Check that file, {_START}",
+        f"{_RECOMMEND} or in boot.conf",
+    ),
+    "not-applied": _fatal(f"TuneD exited without applying the profile. See {_LOG}. {_AGAIN}"),
+    "exit-status": _fatal(f"TuneD exited with an error. See {_LOG}. {_AGAIN}"),
+    "timeout": _fatal(
+        f"TuneD stopped responding in {{subject}}. See {_LOG}. Fix the cause, or increase "
+        f"[tuning] tuned_timeout in {_BOOT_CONF}, {_START}"
+    ),
+    "rolled-back": _fatal(
+        "TuneD restored the previous settings when it exited. Set rollback = not_on_exit in "
+        f"tuned-main.conf of the image, {_START}"
+    ),
+    "crashed": _fatal(
+        f"This is a defect of TuneD or of its image. Report it with {_LOG}. "
+        "To use another image: ocp-tuned-boot image stage REFERENCE"
+    ),
+    "killed": _fatal(
+        "TuneD was killed by a signal (administrator, wrapper or OOM killer). "
+        f"To check for the OOM killer: journalctl -b -k --grep 'out of memory'. {_AGAIN}"
+    ),
+    "unknown-plugin": _degrading(
+        'TuneD in this image has no plugin "{subject}". Remove its section from the profile, or '
+        "use an image that has the plugin."
+    ),
+    "plugin-failed": _degrading(
+        f'The plugin "{{subject}}" failed, and its section has no effect. See {_LOG}.'
+    ),
+    "no-such-setting": _degrading(
+        f"This kernel has no such setting. Remove it from the profile, {_RELOAD}. "
+        f"To accept it: accept = no-such-setting:{{subject}} in [tuning] of {_BOOT_CONF}"
+    ),
+    "setting-refused": _degrading(
+        f"The value was refused, and the previous one remains. Fix it in the profile, {_RELOAD}"
+    ),
+    "script-refused": _degrading(
+        "TuneD runs a script only from the folder of its profile. Move the script there. If it is "
+        f"there already, set contract = tuned in [tuning] of {_BOOT_CONF}."
+    ),
+    "script-failed": _degrading(
+        f"A script of the profile failed. See {_LOG}. Fix {{file}}, {_RELOAD}",
+        "the script",
+    ),
+    "command-failed": _degrading(
+        'The command "{subject}" is not in the image, or it failed. Use an image that has it, or '
+        "remove from the profile what requires it."
+    ),
+    "overridden": _degrading(
+        "{file} sets another value, and this value wins. Remove the setting there or from the "
+        "profile, then: ocp-tuned-boot reload --force",
+        "A file in /etc/sysctl.d",
+    ),
+    "lost-after-exit": _degrading(
+        f"This setting requires a file descriptor that stays open. To restore it: {_RESTORE}"
+    ),
+    "still-held": _degrading(
+        f"No profile requests this setting any more. To release it: {_RESTORE}"
+    ),
+    "bad-value": _degrading(f"TuneD cannot evaluate the value. Fix it in the profile, {_RELOAD}"),
     "value-differs": _degrading(
-        "Somebody has set another one since, or the kernel rounds it: see ocp-tuned-boot drift."
+        "Another program changed the value after TuneD, or the kernel rounds it. "
+        "To apply it again: ocp-tuned-boot reload --force"
     ),
     "missing-kernel-argument": _degrading(
-        "This boot's kernel has no such argument; it takes the argument and another boot."
+        "The kernel of this boot was started without the argument. Add it to the kernel command "
+        "line (grubby(8), rpm-ostree kargs), and reboot."
     ),
-    "image-stand-in": _degrading("Make the image that is asked for available, and reload."),
-    "torn-image-env": Kind(
-        False, False, "Have image.env written again, whole: NTO_IMAGE=<image reference>"
+    "image-stand-in": _degrading(f"Make the requested image available, {_RELOAD}"),
+    "profile-fallback": _unclear(
+        f"The last profile that was applied is used instead. Fix the requested one, {_RELOAD}"
     ),
-    "change-failed": Kind(
-        False, False, "Mend the cause and reload again; until then see what is told to be in force."
+    "torn-image-env": _unclear(
+        "Write {subject} again. It must be one complete line: NTO_IMAGE=<image reference>"
     ),
-    "defect": Kind(False, False, Defect.advice),
-    "incomplete-log": Kind(False, False, "The log ends early; what came after is not known."),
-    "error": Kind(False, False, "TuneD logged an error; some setting may not be in force."),
-    "traceback": Kind(False, False, "A part of TuneD failed; what it sets may not be in force."),
+    "change-failed": _unclear(
+        f"Fix the cause, {_RELOAD}. To see which profile is in effect: ocp-tuned-boot status"
+    ),
+    "defect": _unclear(Defect.advice),
+    "incomplete-log": _unclear(
+        "TuneD's log ends early, and later errors are not known. "
+        "To apply the profile again: ocp-tuned-boot reload --force"
+    ),
+    "error": _unclear(f"TuneD logged an error; some setting may not be applied. See {_LOG}."),
+    "traceback": _unclear(f"A part of TuneD failed; its settings may not be applied. See {_LOG}."),
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was not as it should be.
+    """One reason why the profile is not applied completely.
 
-    `kind` is a stable word, `subject` the plugin, key, file or profile concerned, `message`
-    TuneD's own words or ours, `advice` one sentence for people.
+    `kind` is a stable word, `subject` the plugin, key, file or profile concerned. `message` says
+    what happened, TuneD's own words in quotes; `advice` says what to do.
     """
 
     kind: str
@@ -106,20 +188,31 @@ class Finding:
         return not self.accepted
 
 
-def make(kind: str, subject: str, message: str) -> Finding:
-    """A finding with its kind's advice."""
-    return Finding(kind, subject, message, KINDS[kind].advice)
+def make(kind: str, subject: str, message: str, file: str = "") -> Finding:
+    """A finding with the advice of its kind; `file` is the file to change, if it is known."""
+    known = KINDS[kind]
+    advice = known.advice.format(subject=subject, file=escaped(file[:_LONGEST]) or known.file)
+    return Finding(kind, subject, message, advice)
+
+
+_QUOTE = 'TuneD logged: "'
+
+
+def unquoted(message: str) -> str:
+    """The message of a finding, from where TuneD's own words begin."""
+    return message[len(_QUOTE) :] if message.startswith(_QUOTE) else message
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """`logger` and `message` are matched from the start; group 1 of the message is the subject."""
+    """Gives a log record its kind. `logger` and `message` are matched from the start; group 1 of
+    the message is the subject."""
 
     kind: str
     logger: str
-    #: A pattern. Compiled when it is first needed: most runs read no log.
+    #: A pattern. Compiled on first use: most runs read no log.
     message: str
-    #: Matches below ERROR, too.
+    #: Also matches records below ERROR.
     any_level: bool = False
 
 
@@ -141,7 +234,7 @@ _RULES = (
     _Rule("no-such-setting", "tuned.utils.commands", r"Writing to file " + _NO_FILE),
     _Rule("setting-refused", "tuned.utils.commands", r"Writing to file '([^']*)'"),
     _Rule("no-such-setting", _PLUGIN + "plugin_sysctl", r"sysctl option (\S+) will not be set"),
-    # TuneD before 2.24 has its own words for these.
+    # The texts of TuneD before 2.24.
     _Rule("no-such-setting", _PLUGIN + "plugin_sysctl",
           r"Failed to \w+ sysctl parameter '([^']*)'.*the parameter does not exist"),
     _Rule("setting-refused", _PLUGIN + "plugin_sysctl",
@@ -154,29 +247,30 @@ _RULES = (
     _Rule("overridden", _PLUGIN + "plugin_sysctl", r"Overriding sysctl parameter '([^']*)'", True),
     _Rule("rolled-back", "tuned.daemon.daemon", r"terminating TuneD, rolling back all()", True),
     _Rule("bad-value", _PLUGIN + "plugin_cpu", r"unable to evaluate latency value()"),
-    # Both need a file that stays open; a one-shot TuneD closes it when it ends. See holds.py.
+    # Both require a file descriptor that stays open. A one-shot TuneD closes it when it exits;
+    # see settings/holds.py.
     _Rule("lost-after-exit", _PLUGIN + "plugin_cpu", r"setting new cpu latency()", True),
     _Rule("lost-after-exit", _PLUGIN + "plugin_rtentsk", r"opened SOF_TIMESTAMPING_\w+()", True),
     _Rule("no-such-setting", _SCHEDULER, r"Error reading '([^']*)'"),
     _Rule("setting-refused", _SCHEDULER, r"Error writing value '[^']*' to '([^']*)'"),
     _Rule("setting-refused", _SCHEDULER, r"Failed to set .*? of (IRQ \d+|PID \d+)"),
     _Rule("command-failed", "tuned.utils.commands", r"Executing '?([^\s']+)"),
-    # The wrapper of the operator's image, which itself exits with 0.
+    # The wrapper of the operator's image. It exits with 0 after every failure.
     _Rule("killed", "controller.go", r"failed to run TuneD.*signal: (\w+)"),
     _Rule("exit-status", "controller.go", r"failed to run TuneD.*exit status (\d+)"),
 )  # fmt: skip
 
-#: So many findings of one log are told, and so many characters of each: the record has to stay one
-#: that can be read, whatever TuneD says.
+#: The most findings of one log, and the most characters of a message and of a subject. The record
+#: must remain small enough to be read, whatever TuneD logs.
 _MOST, _LONGEST, _LONGEST_SUBJECT = 100, 1000, 200
 
-# Two lines about one thing: the kind that says more is kept.
+# Two records about the same subject: the first, more precise kind is kept.
 _TOGETHER = (("no-such-setting", "setting-refused"), ("unknown-plugin", "plugin-failed"))
 _LOST = {"plugin_cpu": "force_latency", "plugin_rtentsk": "rtentsk"}
 
 
 def read(log: Iterable[LogRecord]) -> list[Finding]:
-    """Everything in TuneD's log that speaks against `applied`, in its order."""
+    """All findings in TuneD's log, in the order of the log."""
     found: list[Finding] = []
     previous, left = "", 0
     for record in log:
@@ -185,12 +279,12 @@ def read(log: Iterable[LogRecord]) -> list[Finding]:
             left += not _add(found, finding)
         previous = record.message
     if left:
-        found.append(make("error", "tuned", f"{left} more errors are in TuneD's log"))
+        found.append(make("error", "tuned", f"TuneD's log has {left} more errors"))
     return found
 
 
 def _of(record: LogRecord, previous: str) -> Finding | None:
-    words = "\n".join([record.message, *record.more[:_LONGEST]])[:_LONGEST]
+    words = _quoted("\n".join([record.message, *record.more[:_LONGEST]]))
     for rule in _RULES:
         if not (record.is_error or rule.any_level) or not record.logger.startswith(rule.logger):
             continue
@@ -199,23 +293,28 @@ def _of(record: LogRecord, previous: str) -> Finding | None:
             return make(rule.kind, _subject(record, match), words)
     if not record.is_error:
         return None
-    # units.manager logs which plugin, and in a record of its own why.
+    # units.manager logs the plugin in one record, and the reason in the next.
     plugin = re.match(r"failed to initialize plugin (\S+)", previous)
     if plugin and record.logger == "tuned.units.manager":
         return make("plugin-failed", plugin[1], words)
     return make("traceback" if record.has_traceback else "error", record.logger, words)
 
 
+def _quoted(words: str) -> str:
+    """TuneD's own words, in quotes. No longer than a message may be."""
+    return f'{_QUOTE}{words[: _LONGEST - len(_QUOTE) - 1]}"'
+
+
 def _subject(record: LogRecord, match: re.Match[str]) -> str:
     plugin = record.logger.rpartition(".")[2]
-    # A setting is called what the profile calls it.
+    # The file of a sysctl becomes its key, which is what the profile contains.
     subject = sysctl_key(match[1]) if match.re.groups else ""
     return (subject or _LOST.get(plugin, plugin))[:_LONGEST_SUBJECT]
 
 
 def _add(found: list[Finding], finding: Finding) -> bool:
-    """Adds it, or its words to an earlier one about the same thing. False where there are too many;
-    what is fatal has as much room again."""
+    """Adds a finding, or its message to an earlier one with the same subject. False if there are
+    too many; as many fatal ones again are added beyond that."""
     for at, earlier in enumerate(found):
         kind = _one_kind(earlier.kind, finding.kind)
         if kind and earlier.subject == finding.subject:
@@ -229,16 +328,16 @@ def _add(found: list[Finding], finding: Finding) -> bool:
 
 
 def _one_kind(first: str, second: str) -> str:
-    """The kind of two lines about one thing, or nothing where they are of two things."""
+    """The kind that covers both kinds; empty if they are two different findings."""
     if first == second:
         return first
     return next((pair[0] for pair in _TOGETHER if {first, second} == set(pair)), "")
 
 
 def accept(found: Sequence[Finding], patterns: Sequence[tuple[str, str]]) -> list[Finding]:
-    """Marks what a site accepts: `(kind, subject)` pairs, the subject with wildcards.
+    """Marks the findings that a site accepts: `(kind, subject)` pairs, the subject with wildcards.
 
-    What is fatal, and what no rule knows, is accepted by nothing.
+    Fatal findings, and errors that no rule matches, cannot be accepted.
     """
 
     def accepted(finding: Finding) -> bool:

@@ -1,7 +1,7 @@
-"""Judges a run of TuneD by all it left behind: log, exit status, files. Pure.
+"""Judges a run of TuneD by all that it left behind: log, exit status, files. Pure.
 
-No single sign is trusted: the wrapper exits 0 after every failure, TuneD logs `applied` when
-settings were refused, and it applies a profile of its own choice when it is not told one.
+No single sign is trusted. The operator's wrapper exits with 0 after every failure. TuneD logs
+`applied` when settings were refused. Without a requested profile TuneD chooses one by itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from ocp_tuned_boot.tuned import findings
 from ocp_tuned_boot.tuned.findings import Finding, make
@@ -20,19 +20,21 @@ if TYPE_CHECKING:
     from ocp_tuned_boot.tuned.log import LogRecord
 
 _APPLIED = re.compile(r"static tuning from profile '([^']*)' applied\Z")
-# The last thing that every TuneD says before it ends (tuned/daemon/daemon.py).
-_LAST_WORDS = "terminating TuneD"
-#: So many lines of a traceback are told.
+# The last message of every TuneD before it exits (tuned/daemon/daemon.py).
+_LAST_MESSAGE = "terminating TuneD"
+#: The most lines of a traceback in a message.
 _TRACEBACK = 40
-#: So many kernel arguments are looked at; no kernel takes more (4096 characters).
+#: The most kernel arguments that are compared. No kernel accepts more (4096 characters).
 _ARGUMENTS = 512
-# Kinds that say that something went wrong, but not what.
+#: Failures that TuneD reports before it sets anything (tuned/daemon/daemon.py, set_all_profiles).
+NOT_LOADED = ("unknown-profile", "missing-include", "broken-profile")
+# Kinds that report a failure, but not its cause.
 _EFFECTS = {"exit-status", "not-applied", "incomplete-log"}
 
 
 class Result(str, Enum):
-    """What a run came to. `APPLYING` is a run that has not ended, or was killed; `DEFERRED` one
-    that had nothing in force before it and was told to leave it at that."""
+    """The result of a run. `APPLYING`: it has not finished, or was killed. `DEFERRED`: no profile
+    has been applied in this boot, and the first one waits for the next boot or a reload."""
 
     APPLYING = "applying"
     APPLIED = "applied"
@@ -43,14 +45,14 @@ class Result(str, Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A result and why."""
+    """A result, and the findings that explain it."""
 
     result: Result
     findings: tuple[Finding, ...] = ()
 
     @property
     def temporary(self) -> bool:
-        """Whether another attempt may end better: TuneD hung, or somebody killed it."""
+        """Whether another attempt may succeed: TuneD hung, or was killed."""
         return any(finding.kind in ("timeout", "killed") for finding in self.findings)
 
 
@@ -58,29 +60,30 @@ class Outcome:
 class TunedRun:
     """What a run of TuneD left behind.
 
-    `exit_status` is None when the container had to be killed; `seconds` is how long it was
-    given in that case.
+    `exit_status` is None if the container did not exit in time and was stopped; `seconds` is how
+    long it was allowed to run.
     """
 
     exit_status: int | None
     log: tuple[LogRecord, ...]
     active_profile: str = ""
     seconds: float = 0.0
-    #: The profile of ours that was laid over the one asked for, if one was.
+    #: The generated profile that was merged over the requested one; empty if there was none.
     laid_over: str = ""
-    #: The kernel arguments that the profile asks for, and those that this boot has.
-    asked_arguments: tuple[str, ...] = ()
+    #: The kernel arguments that the profile requests, and those of this boot.
+    requested_arguments: tuple[str, ...] = ()
     kernel_arguments: tuple[str, ...] = ()
 
 
 def judge(expected: str, run: TunedRun, accepted: Sequence[tuple[str, str]] = ()) -> Outcome:
-    """Applied, degraded or failed, and what speaks against `applied`.
+    """Applied, degraded or failed, and the findings that explain it.
 
-    `accepted` are the site's `accept` pairs from boot.conf: kind, and subject with wildcards.
+    `expected` is the requested profile; `accepted` are the `accept` pairs of boot.conf: kind, and
+    subject with wildcards.
     """
     found = [_named(each, expected) for each in findings.read(run.log)]
     found = [*_ending(run), *_profile(expected, run), *found, *_missing_arguments(run)]
-    # What stopped TuneD is told first; that it was stopped goes without saying then.
+    # The cause comes first. With a cause, its effects are left out.
     causes = [each for each in found if each.fatal and each.kind not in _EFFECTS]
     effects = [each for each in found if each.kind in _EFFECTS and not causes]
     others = [each for each in found if not each.fatal and each.kind not in _EFFECTS]
@@ -88,7 +91,7 @@ def judge(expected: str, run: TunedRun, accepted: Sequence[tuple[str, str]] = ()
 
 
 def conclude(found: Sequence[Finding]) -> Outcome:
-    """The result that these findings leave."""
+    """The result that follows from these findings."""
     if any(each.fatal for each in found):
         result = Result.FAILED
     elif any(each.degrades for each in found):
@@ -98,11 +101,23 @@ def conclude(found: Sequence[Finding]) -> Outcome:
     return Outcome(result, tuple(found))
 
 
-def with_requested_values(outcome: Outcome, asked: Mapping[str, str]) -> Outcome:
-    """Adds what the profile has to each value that TuneD could not evaluate and did not log."""
+def with_requested_values(outcome: Outcome, requested: Mapping[str, str]) -> Outcome:
+    """Adds the value in the profile to each finding that TuneD could not evaluate it: TuneD does
+    not log the value."""
     found = [
-        replace(each, message=f"{each.subject} = {asked[each.subject]!r}: {each.message}")
-        if each.kind == "bad-value" and each.subject in asked
+        replace(each, message=f"{each.subject} = {requested[each.subject]!r}: {each.message}")
+        if each.kind == "bad-value" and each.subject in requested
+        else each
+        for each in outcome.findings
+    ]
+    return replace(outcome, findings=tuple(found))
+
+
+def with_files(outcome: Outcome, file_of: Callable[[Finding], str]) -> Outcome:
+    """Names in each advice the file to change; `file_of` returns an empty text if it is unknown."""
+    found = [
+        replace(each, advice=make(each.kind, each.subject, "", file).advice)
+        if (file := file_of(each))
         else each
         for each in outcome.findings
     ]
@@ -110,14 +125,14 @@ def with_requested_values(outcome: Outcome, asked: Mapping[str, str]) -> Outcome
 
 
 def _named(finding: Finding, expected: str) -> Finding:
-    """TuneD before 2.22 says of an unknown profile what it says of a missing include."""
+    """TuneD before 2.22 logs the same message for an unknown profile and for a missing include."""
     if finding.kind == "missing-include" and finding.subject == expected:
         return make("unknown-profile", expected, finding.message)
     return finding
 
 
 def _ending(run: TunedRun) -> list[Finding]:
-    """How TuneD ended, where that was not well."""
+    """The findings about how TuneD exited."""
     status, last = run.exit_status, run.log[-1] if run.log else None
     if status is None:
         return [make("timeout", _last_step(run.log), _timeout_message(run))]
@@ -129,36 +144,37 @@ def _ending(run: TunedRun) -> list[Finding]:
         return [make("crashed", words.strip().rpartition("\n")[2], words)]
     if status != 0:
         return [make("exit-status", str(status), f"TuneD exited with status {status}")]
-    if not any(record.message.startswith(_LAST_WORDS) for record in run.log):
-        return [make("incomplete-log", "tuned", f"TuneD's log ends with: {_last_words(run.log)}")]
+    if not any(record.message.startswith(_LAST_MESSAGE) for record in run.log):
+        words = f"TuneD did not log that it exits; {_last_message(run.log)}"
+        return [make("incomplete-log", "tuned", words)]
     return []
 
 
 def _profile(expected: str, run: TunedRun) -> list[Finding]:
-    """Whether it is the expected profile that was applied."""
+    """The findings about which profile was applied."""
     applied = [match[1] for record in run.log if (match := _APPLIED.match(record.message))]
     if not applied:
-        return [make("not-applied", expected, "TuneD did not report a profile applied")]
-    asked = f"{expected} {run.laid_over}".strip()
-    for name, where in ((applied[-1], "its log says"), (run.active_profile, "active_profile says")):
-        if name != asked:
-            words = f"TuneD applied the profile {name!r} instead of {expected!r}, {where}"
+        return [make("not-applied", expected, "TuneD did not report that a profile is applied")]
+    requested = f"{expected} {run.laid_over}".strip()
+    for name, where in ((applied[-1], "its log"), (run.active_profile, "active_profile")):
+        if name != requested:
+            words = f"TuneD applied profile {name!r} instead of {expected!r} (according to {where})"
             return [make("wrong-profile", name, words)]
     return []
 
 
 def _missing_arguments(run: TunedRun) -> list[Finding]:
     return [
-        make("missing-kernel-argument", argument, f"the profile asks for the argument {argument!r}")
-        for argument in run.asked_arguments[:_ARGUMENTS]
+        make("missing-kernel-argument", argument, f"the kernel argument {argument!r} is not set")
+        for argument in run.requested_arguments[:_ARGUMENTS]
         if argument not in run.kernel_arguments
     ]
 
 
 def parse_bootcmdline(text: str) -> tuple[str, ...]:
     """The kernel arguments in TuneD's `bootcmdline` (tuned/plugins/plugin_bootloader.py)."""
-    asked = re.search(r'(?m)^TUNED_BOOT_CMDLINE="?(.*?)"?$', text)
-    return tuple(asked[1].split()[:_ARGUMENTS]) if asked else ()
+    found = re.search(r'(?m)^TUNED_BOOT_CMDLINE="?(.*?)"?$', text)
+    return tuple(found[1].split()[:_ARGUMENTS]) if found else ()
 
 
 def _signal_name(number: int) -> str:
@@ -168,17 +184,15 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _last_words(log: Sequence[LogRecord]) -> str:
-    return log[-1].message if log else "nothing at all"
+def _last_message(log: Sequence[LogRecord]) -> str:
+    return f'its last message is "{log[-1].message}"' if log else "it logged nothing"
 
 
 def _last_step(log: Sequence[LogRecord]) -> str:
-    """The part of TuneD that spoke last."""
+    """The part of TuneD that logged the last message."""
     return log[-1].logger.rpartition(".")[2] if log else "start"
 
 
 def _timeout_message(run: TunedRun) -> str:
-    return (
-        f"TuneD did not finish within {run.seconds:.0f} s and was stopped; "
-        f"its last words: {_last_words(run.log)}"
-    )
+    words = f"TuneD did not finish within {run.seconds:.0f} s and was stopped"
+    return f"{words}; {_last_message(run.log)}"

@@ -1,16 +1,16 @@
-"""What a TuneD image looks like inside, found out before it runs, once per image ID.
+"""The layout of a TuneD image: which files it contains. Read before it runs, once per image ID.
 
 The contract with images, in its version `LAYOUT` (ocp-tuned-boot(8), THE IMAGE):
 
-- the program of `contract = tuned` or of `contract = operand` is in it (`PROGRAMS`);
-- a generated directory is mounted at `/etc/tuned`; the image's own files there, or in
-  `/etc/tuned.orig`, are put into it for stock profiles to include;
-- the host's `/var/lib/ocp-tuned` and `/var/lib/tuned` are mounted under `/host`, and in their own
-  place where the image has no symbolic links there (as the operator's image has, dangling ones,
-  over which nothing can be mounted);
-- stock profiles are in `/usr/lib/tuned`.
+- The image contains the program of `contract = tuned` or of `contract = operand` (`PROGRAMS`).
+- A generated directory is mounted at `/etc/tuned`. The image's own files there, or in
+  `/etc/tuned.orig`, are copied to it, for stock profiles to include.
+- The host's `/var/lib/ocp-tuned` and `/var/lib/tuned` are mounted below `/host`. They are also
+  mounted at their own paths, unless the image has symbolic links there: those of the operator's
+  image are dangling, and nothing can be mounted over them.
+- Stock profiles are in `/usr/lib/tuned`.
 
-An image may say which versions it is made for, in the label `LAYOUT_LABEL`, words apart.
+The label `LAYOUT_LABEL` of an image lists the versions that it supports, separated by spaces.
 """
 
 from __future__ import annotations
@@ -29,39 +29,42 @@ from ocp_tuned_boot.tuned import log as tunedlog
 
 log = logging.getLogger(__name__)
 
-#: Raised when an image that suits the version before may not suit this one.
+#: Incremented when an image made for the previous version may not work with this one.
 LAYOUT = 1
 LAYOUT_LABEL = "ocp-tuned-boot.layout"
 
-#: What each contract starts.
+#: The program that each contract starts.
 PROGRAMS = {"tuned": "/usr/sbin/tuned", "operand": "/usr/bin/cluster-node-tuning-operator"}
 
-#: Of the cache. Raised when what is looked at changes; an older file is looked up again.
+#: The version of a cached layout. Incremented when more is read; an older one is read again.
 VERSION = 3
 
-#: So many images are remembered: the current one, the one before, and one that is tried.
+#: The number of cached layouts: the current image, the previous one, and one that is tried.
 KEPT = 3
 
-#: The name of our container, and the label by which we know it is ours.
+#: The name of our container, and the label that marks it as ours.
 CONTAINER = "openshift-tuned"
 LABEL = "ocp-tuned-boot"
 
-#: Where the proposal's unit mounts the host's directories, and where they stand on the host.
+#: The host's directories that the proposal's unit mounts below `/host`.
 HOST_LINKS = ("/var/lib/ocp-tuned", "/var/lib/tuned")
 
-#: Where TuneD's packages put their profiles.
+#: The folder of the profiles in TuneD's packages.
 STOCK_PROFILES = "/usr/lib/tuned"
 
-# What TuneD's own packages put in /etc/tuned that is not for profiles to include.
+# Files of TuneD's packages in /etc/tuned that profiles do not include.
 _NOT_FOR_PROFILES = {"tuned-main.conf", "recommend.conf", "ppd.conf"}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`links`: those of `HOST_LINKS` that are symbolic links in the image; `variables`: the
-    image's own files in `/etc/tuned` for profiles to include, by name; `profiles`: the `tuned.conf`
-    of each of its own profiles, by its path; `programs`: those of `PROGRAMS` that it has;
-    `made_for`: what it says in `LAYOUT_LABEL`."""
+    """What an image contains.
+
+    `links`: those of `HOST_LINKS` that are symbolic links; `variables`: the text of each file in
+    `/etc/tuned` that profiles may include, by name; `profiles`: the text of the `tuned.conf` of
+    each stock profile, by path; `programs`: those of `PROGRAMS` that exist; `made_for`: the label
+    `LAYOUT_LABEL`.
+    """
 
     links: tuple[str, ...] = ()
     variables: dict[str, str] = field(default_factory=dict)
@@ -71,53 +74,53 @@ class Layout:
 
 
 def check(layout: Layout, contract: str, reference: str) -> None:
-    """Raises `ImageError` for an image that does not keep the contract: it is never started."""
+    """Raises `ImageError` for an image that does not follow the contract. It is never started."""
     if layout.made_for and str(LAYOUT) not in layout.made_for.split():
-        said = tunedlog.printable(layout.made_for.encode())
+        label = tunedlog.printable(layout.made_for.encode())
         raise ImageError(
-            f"the image {reference} is made for layout {said} (its label {LAYOUT_LABEL}), "
+            f"the image {reference} is made for layout {label} (label {LAYOUT_LABEL}), "
             f"expected {LAYOUT}",
-            "It and this version of ocp-tuned-boot do not go together: update one of them.",
+            "This version of ocp-tuned-boot cannot run the image: update one of the two.",
         )
     program = PROGRAMS[contract]
     if program not in layout.programs:
         raise ImageError(
-            f"the image {reference} has no {program}, which contract = {contract} starts",
-            "Is it an image with TuneD? See THE IMAGE in ocp-tuned-boot(8).",
+            f"the image {reference} has no {program}, which contract = {contract} requires",
+            "Request an image that contains TuneD; see THE IMAGE in ocp-tuned-boot(8).",
         )
 
 
 def of(paths: Paths, podman: Podman, image_id: str) -> Layout:
-    """The layout of an image: from the cache, or by looking into it. Raises `PodmanError`."""
+    """The layout of an image, from the cache or read from the image. Raises `PodmanError`."""
     known = cached(paths, image_id)
     if known is not None:
         return known
-    layout = _look(podman, image_id)
+    layout = _read(podman, image_id)
     try:
         _remember(paths, image_id, layout)
     except HostError as error:
-        # It costs the next boot some time, no more.
+        # The next boot reads the image again, which only takes time.
         log.warning("%s", error)
     return layout
 
 
 def _remember(paths: Paths, image_id: str, layout: Layout) -> None:
-    """In the place of those of other images: they are seldom asked for again."""
+    """Adds a layout to the cache, and removes the oldest ones. Raises `HostError`."""
     files.directory(paths.layouts, paths.root)
     content = {"version": VERSION, **asdict(layout)}
     files.write(paths.layouts / f"{image_id}.json", json.dumps(content, indent=2).encode())
-    with files.explained("clear up", paths.layouts):
+    with files.explained("clean up", paths.layouts):
         known = sorted(paths.layouts.iterdir(), key=lambda path: path.stat().st_mtime)
         for old in known[:-KEPT]:
             old.unlink()
 
 
 def cached(paths: Paths, image_id: str) -> Layout | None:
-    """What was found in this image before, or None."""
+    """The layout of an image from the cache, or None."""
     try:
         return _parse(from_json(files.read(paths.layouts / f"{image_id}.json")))
     except (FileNotFoundError, HostError, ValueError, KeyError, TypeError, AttributeError):
-        # A cache that cannot be read is no reason to fail: look again and write it anew.
+        # A broken cache is no reason to fail: the image is read again.
         return None
 
 
@@ -132,17 +135,17 @@ def _parse(content: dict[str, Any]) -> Layout:
         and not any("/" in name for name in variables)
     )
     if content["version"] != VERSION or not sound:
-        raise ValueError("this version has not written that")
+        raise ValueError("not written by this version")
     return Layout(links, variables, profiles, programs, content["made_for"])
 
 
-def _look(podman: Podman, image_id: str) -> Layout:
-    """Looks into a container of the image that is created and never started."""
+def _read(podman: Podman, image_id: str) -> Layout:
+    """Reads the files of the image, in a container that is created and never started."""
     created = podman.create(
         {"name": CONTAINER, "image": image_id, "labels": {LABEL: "1"}, "entrypoint": ["/never-run"]}
     )
     variables: dict[str, str] = {}
-    # The operator's image has moved /etc/tuned aside.
+    # The operator's image has its files in /etc/tuned.orig.
     for folder in ("/etc/tuned.orig", "/etc/tuned"):
         for name, data in podman.files(created.id, folder).items():
             if "/" not in name and name.endswith(".conf") and name not in _NOT_FOR_PROFILES:

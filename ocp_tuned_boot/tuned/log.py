@@ -1,4 +1,4 @@
-"""TuneD's log: from the bytes conmon writes to records with a level. Pure."""
+"""TuneD's log: parses the bytes that conmon writes into records with a level. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ocp_tuned_boot.errors import escaped
 _TUNED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) +([\w.-]+): (.*)\Z", re.DOTALL)
 # `E1123 22:23:31.171888    4615 controller.go:1784] …`: the operator's wrapper (klog)
 _KLOG = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ ([^\]]+)\] (.*)\Z", re.DOTALL)
-#: No line is longer (bytes); what is beyond is left out.
+#: The maximum length of a line (bytes). Longer lines are cut off.
 LINE_LIMIT = 16 * 1024
 
 _KLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL"}
@@ -20,7 +20,7 @@ _KLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL"}
 
 @dataclass(frozen=True)
 class LogRecord:
-    """One message. `more` holds the lines that follow without a header of their own."""
+    """One message. `more`: the lines after it that have no header."""
 
     level: str
     logger: str
@@ -29,20 +29,20 @@ class LogRecord:
 
     @property
     def has_traceback(self) -> bool:
-        """Python prints one without a header of its own, TuneD logs one as a message."""
+        """Whether there is a traceback, printed by Python without a header or logged by TuneD."""
         lines = [*self.message.split("\n"), *self.more]
         return any(line.startswith("Traceback (most recent call last)") for line in lines)
 
     @property
     def is_error(self) -> bool:
-        """True for ERROR and CRITICAL, and for a traceback under any level."""
+        """True for ERROR and CRITICAL, and for a traceback at any level."""
         return self.level in ("ERROR", "CRITICAL") or self.has_traceback
 
 
 class LineReader:
-    """Joins podman's k8s-file format (`TIME stdout|stderr F|P text`) to lines of text.
+    """Parses Podman's k8s-file format (`TIME stdout|stderr F|P text`) into lines of text.
 
-    Feed it bytes as they come, cut anywhere; `P` marks a partial line that goes on in the next.
+    The bytes may be split anywhere. `P` marks a part of a line; the next entry continues it.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class LineReader:
         self._partial: dict[bytes, bytes] = {}
 
     def feed(self, data: bytes) -> list[str]:
-        """The lines that became whole."""
+        """The lines that these bytes complete."""
         *entries, self._rest = (self._rest + data).split(b"\n")
         lines = []
         for entry in entries:
@@ -63,7 +63,7 @@ class LineReader:
         return lines
 
     def finish(self) -> list[str]:
-        """What is left when nothing more will come: a writer may die in mid-line."""
+        """The incomplete lines at the end of the log: the writer may have been killed."""
         lines = self.feed(b"\n") if self._rest else []
         lines += [printable(text) for text in self._partial.values()]
         self._partial.clear()
@@ -78,13 +78,13 @@ class LineReader:
 
 
 def printable(text: bytes) -> str:
-    """One line of text in which neither broken UTF-8 nor control characters can do harm."""
+    """One line of text, with invalid UTF-8 and control characters escaped."""
     line = escaped(text[:LINE_LIMIT].decode(errors="backslashreplace")).replace("\n", "\\x0a")
     return line if len(text) <= LINE_LIMIT else f"{line}…"
 
 
 def level(line: str) -> str:
-    """The level a line announces in its header; lines without one are INFO."""
+    """The level in the header of a line; INFO for a line without a header."""
     tuned, klog = _TUNED.match(line), _KLOG.match(line)
     if tuned:
         return tuned[1]
@@ -92,7 +92,7 @@ def level(line: str) -> str:
 
 
 def parse(lines: Iterable[str]) -> list[LogRecord]:
-    """The records in a log. Lines before the first header become a record of level NONE."""
+    """The records of a log. The lines before the first header become a record of level NONE."""
     found: list[tuple[str, str, str, list[str]]] = []
     for line in lines:
         tuned, klog = _TUNED.match(line), _KLOG.match(line)

@@ -1,8 +1,8 @@
-"""What a TuneD profile asks for, resolved as TuneD does. Pure.
+"""The settings that a TuneD profile requests, resolved as TuneD resolves them. Pure.
 
 Follows tuned/profiles/{loader,locator,merger,variables}.py (2.20 to 2.28): `include=` chains,
 later wins, `replace=`, `drop=`, `enabled=`, `type=`, `[variables]`. Built-in functions (`${f:…}`)
-are not evaluated: what depends on one is said to be unknown.
+are not evaluated: a setting that depends on one is reported as unknown.
 """
 
 from __future__ import annotations
@@ -13,33 +13,32 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-#: Where TuneD looks for a profile, first match wins: the custom profiles, then the image's own.
+#: Where TuneD searches for a profile: custom profiles, then stock ones. The first match wins.
 CUSTOM, STOCK = "/etc/tuned", ("/usr/lib/tuned", "/usr/lib/tuned/profiles")
-#: The plugins whose settings are one value in one file.
+#: The plugins whose settings are a single value in a file.
 PLUGINS = ("sysctl", "sysfs", "vm")
 
-#: A profile with all that it includes: characters, lines, and files that are laid over each other.
-#: What is beyond is not looked at, and told of as unknown: who writes a profile may write one that
-#: takes hours to read.
+#: The limits of a profile with all its includes: characters, lines and files. Settings beyond them
+#: are reported as unknown: a pod may write a profile that takes hours to parse.
 _SIZE, _LINES, _INCLUDES = 256 * 1024, 4000, 100
-#: So many settings are compared with the host, so many of them with wildcards.
+#: The most settings that are compared with the host, and the most of them with wildcards.
 _SETTINGS, _WILDCARDS = 1000, 32
-#: No value is longer (characters): variables that stand for two others each double it every line.
+#: The maximum length of a value (characters): variables made of two others double with each line.
 _VALUE = 4096
 
 _TRUE = ("True", "true", "1")
-# Options of a section that say how it is used, not what is set (tuned/profiles/unit.py).
+# Options that control a section and set nothing (tuned/profiles/unit.py).
 _CONTROLS = {
     "priority", "type", "enabled", "replace", "prepend", "drop", "devices", "devices_udev_regex",
     "cpuinfo_regex", "uname_regex", "script_pre", "script_post",
 }  # fmt: skip
-# With one of these TuneD itself decides, on the machine, whether the section applies.
+# With one of these options TuneD decides on the machine whether the section applies.
 _CONDITIONS = ("cpuinfo_regex", "uname_regex", "devices_udev_regex")
 
 
 @dataclass(frozen=True)
 class ProfileFile:
-    """One file of a custom profile; `path` is relative to the profiles' folder."""
+    """One file of a custom profile. `path` is relative to the folder of all profiles."""
 
     path: str
     data: bytes
@@ -52,7 +51,7 @@ class ProfileFile:
 
 @dataclass(frozen=True)
 class Setting:
-    """One value that a profile asks for; with `unknown`, why it cannot be told which.
+    """One value that a profile requests. `unknown` is the reason if the value is not known.
 
     `plugin` is one of `PLUGINS`, or `include` for a whole profile that is not known.
     """
@@ -61,21 +60,21 @@ class Setting:
     key: str
     value: str
     unknown: str = ""
-    #: The section that it stands in, which need not be named like its plugin.
+    #: The section that contains it. Its name may differ from the plugin's.
     section: str = ""
 
 
 @dataclass
 class _Unit:
-    """A section of a profile, merged over those of the same name in the profiles it includes."""
+    """A section of a profile, merged with those of the same name in the included profiles."""
 
     type: str
     enabled: bool
     conditions: dict[str, str]
     options: dict[str, str]
-    #: What was set before something whose content is not known could have changed it.
+    #: The options that an include with unknown content may have changed.
     doubtful: set[str] = field(default_factory=set)
-    #: With another value than `*` TuneD looks whether the machine has such a device.
+    #: With a value other than `*` TuneD checks whether the machine has such a device.
     devices: str = "*"
     priority: str = ""
 
@@ -83,13 +82,13 @@ class _Unit:
 def resolve(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
     """The settings of `PLUGINS` in `profile`.
 
-    `files`: the text of each `tuned.conf`, and of what `[variables]` may include, by its path in
-    the container. What is not in it is taken for not there. Never raises: TuneD is the judge.
+    `files`: the text of each `tuned.conf`, and of each file that `[variables]` may include, by its
+    path in the container. Other files do not exist. Never raises: TuneD reports what is wrong.
     """
     merged = _merged(profile, files)
     variables = _variables(merged.variables, files)
     settings = [
-        Setting("include", name, "", "what it asks for is not known") for name in merged.unknown
+        Setting("include", name, "", "its settings are not known") for name in merged.unknown
     ]
     for name, unit in merged.units.items():
         if unit.type in PLUGINS and unit.enabled:
@@ -100,7 +99,7 @@ def resolve(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
 
 
 def _few(settings: list[Setting]) -> Iterator[Setting]:
-    """As many as can be looked at; what is left out is told of."""
+    """The settings up to the limits. The rest is reported as unknown."""
     wildcards = 0
     for each in settings[:_SETTINGS]:
         wildcards += each.plugin == "sysfs" and bool(re.search(r"[*?[]", each.key))
@@ -114,9 +113,11 @@ def _few(settings: list[Setting]) -> Iterator[Setting]:
 
 
 def open_files(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
-    """What `profile` asks for that lasts only as long as a file is open: `force_latency` of the
-    cpu plugin (its first section alone counts, by TuneD's plugin_cpu.py) and the rtentsk plugin.
-    At most one setting of each."""
+    """The settings of `profile` that require a file descriptor that stays open: `force_latency` of
+    the cpu plugin and the rtentsk plugin. At most one of each.
+
+    Of several cpu sections only the first one counts (tuned/plugins/plugin_cpu.py).
+    """
     merged = _merged(profile, files)
     variables = _variables(merged.variables, files)
     found = []
@@ -124,41 +125,41 @@ def open_files(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
         if unit.devices != "*":
             unit.conditions["devices"] = unit.devices
         if "force_latency" in unit.options:
-            asked = unit.options["force_latency"]
-            setting = _setting(name, unit, "force_latency", asked, variables)
-            # The cpu plugin takes quotes for a part of the value.
-            quoted = asked.startswith('"') and not setting.unknown
-            found.append(replace(setting, value=_expanded(asked, variables)) if quoted else setting)
+            value = unit.options["force_latency"]
+            setting = _setting(name, unit, "force_latency", value, variables)
+            # For the cpu plugin, quotes are a part of the value.
+            quoted = value.startswith('"') and not setting.unknown
+            found.append(replace(setting, value=_expanded(value, variables)) if quoted else setting)
     sockets = [
         _setting(name, unit, "rtentsk", "", variables)
         for name, unit in _instances(merged, "rtentsk")
     ]
-    # One of them is enough.
+    # One of them is sufficient; prefer one that is known.
     return (*found, *sorted(sockets, key=lambda each: bool(each.unknown))[:1])
 
 
 def _instances(merged: _Merged, plugin: str) -> list[tuple[str, _Unit]]:
-    """The sections of a plugin in the order in which TuneD makes instances of them
+    """The sections of a plugin, in the order in which TuneD creates instances of them
     (tuned/units/manager.py)."""
     found = [(n, unit) for n, unit in merged.units.items() if unit.enabled and unit.type == plugin]
     return sorted(found, key=lambda each: _priority(each[1].priority))
 
 
 def _priority(text: str) -> int:
-    # What is no number ends TuneD itself.
+    # If it is not a number, TuneD itself fails.
     return int(text) if re.fullmatch(r"[+-]?[0-9]{1,9}", text) else 0
 
 
 def sections(profile: str, files: Mapping[str, str]) -> dict[str, str]:
-    """The plugin of each section that is enabled in `profile`, by the section's name."""
+    """The plugin of each enabled section of `profile`, by the section's name."""
     units = _merged(profile, files).units
     return {name: unit.type for name, unit in units.items() if unit.enabled}
 
 
-def absent(profile: str, files: Mapping[str, str]) -> tuple[str, ...]:
-    """The profiles that `files` has not: `profile` itself, and what is included by a plain name on
-    the way (one with `-` before it need not be there)."""
-    return tuple(dict.fromkeys(_merged(profile, files).absent))
+def absent(profile: str, files: Mapping[str, str]) -> dict[str, str]:
+    """The profiles that are missing in `files`: `profile` itself, or included ones (those included
+    with `-` before the name are optional). With each, the path of the file that includes it."""
+    return _merged(profile, files).absent
 
 
 def _merged(profile: str, files: Mapping[str, str]) -> _Merged:
@@ -168,28 +169,28 @@ def _merged(profile: str, files: Mapping[str, str]) -> _Merged:
 
 
 class _Merged:
-    """Profiles laid over each other; later wins (tuned/profiles/merger.py)."""
+    """Profiles merged into one; later wins (tuned/profiles/merger.py)."""
 
     def __init__(self) -> None:
         self.units: dict[str, _Unit] = {}
         self.variables: dict[str, str] = {}
-        #: Profiles that are included and cannot be told.
+        #: Included profiles whose content is not known.
         self.unknown: list[str] = []
-        #: Profiles that have to be there and are not.
-        self.absent: list[str] = []
+        #: Required profiles that do not exist, and the path of the file that includes each.
+        self.absent: dict[str, str] = {}
         self.size = self.lines = 0
 
     def doubt(self, name: str) -> None:
-        """Something unknown is laid over all that was merged so far."""
+        """A profile with unknown content is merged over the others."""
         self.unknown.append(name)
         for unit in self.units.values():
             unit.doubtful |= set(unit.options)
-        # A variable may come from anywhere now.
+        # It may have changed any variable.
         for variable in self.variables:
             self.variables[variable] = "${f:unknown}"
 
     def has_room(self, text: str) -> bool:
-        """For one more file; takes it into account."""
+        """Counts one more file, and returns whether the profile is still within the limits."""
         self.size += len(text)
         self.lines += text.count("\n")
         return self.size <= _SIZE and self.lines <= _LINES
@@ -220,12 +221,14 @@ class _Merged:
         known.doubtful -= set(options)
 
 
-def _load(name: str, files: Mapping[str, str], merged: _Merged, processed: list[str]) -> None:
+def _load(
+    name: str, files: Mapping[str, str], merged: _Merged, processed: list[str], by: str = ""
+) -> None:
     path = _locate(name, files, processed)
     if not name.startswith("-") and not _locate(name, files, []):
-        merged.absent.append(name)
+        merged.absent.setdefault(name, by)
     if not path:
-        # Conditional and not there, or there already: nothing. Else TuneD has failed.
+        # Optional, or included before. In all other cases TuneD itself fails.
         return
     processed.append(path)
     has_room = len(processed) <= _INCLUDES and merged.has_room(files[path])
@@ -239,7 +242,7 @@ def _load(name: str, files: Mapping[str, str], merged: _Merged, processed: list[
     elif include:
         included = re.split(r"[,;]", include)
         for each in included[:_INCLUDES]:
-            _load(each.strip(), files, merged, processed)
+            _load(each.strip(), files, merged, processed, path)
         if len(included) > _INCLUDES:
             merged.doubt(f"{len(included) - _INCLUDES} more")
     for section, options in sections.items():
@@ -247,7 +250,8 @@ def _load(name: str, files: Mapping[str, str], merged: _Merged, processed: list[
 
 
 def _locate(name: str, files: Mapping[str, str], processed: list[str]) -> str:
-    """The path of a profile's file. A profile that includes its own name means the next one."""
+    """The path of a profile's file; empty if there is none. A profile that includes its own name
+    includes the next one of that name."""
     for folder in (CUSTOM, *STOCK):
         path = posixpath.join(folder, posixpath.basename(name.lstrip("-")), "tuned.conf")
         if path in files and path not in processed:
@@ -256,7 +260,7 @@ def _locate(name: str, files: Mapping[str, str], processed: list[str]) -> str:
 
 
 def _sections(text: str) -> dict[str, dict[str, str]] | None:
-    # configparser tries each end of such a run for the end of a key.
+    # configparser needs quadratic time for a long run of spaces in a key.
     text = re.sub(r"[^\S\n]{64,}", " " * 64, text)
     parser = configparser.RawConfigParser(
         delimiters=("=",), inline_comment_prefixes=("#",), strict=False
@@ -270,15 +274,16 @@ def _sections(text: str) -> dict[str, dict[str, str]] | None:
 
 
 def _variables(definitions: Mapping[str, str], files: Mapping[str, str]) -> dict[str, str]:
-    """Each may use those before it (tuned/profiles/variables.py)."""
+    """The values of the variables. Each may refer to those before it
+    (tuned/profiles/variables.py)."""
     known: dict[str, str] = {}
     for name, value in definitions.items():
         if name != "include":
             known[name] = _expanded(value, known)
             continue
         text = files.get(posixpath.normpath(value), "")
-        few = len(text) <= _SIZE and text.count("\n") <= _LINES
-        sections = _sections("[file]\n" + text) if few else None
+        small = len(text) <= _SIZE and text.count("\n") <= _LINES
+        sections = _sections("[file]\n" + text) if small else None
         for each, text in (sections or {}).get("file", {}).items():
             known[each] = _expanded(text, known)
     return known
@@ -299,9 +304,9 @@ def _setting(name: str, unit: _Unit, key: str, value: str, variables: Mapping[st
     value = _expanded(re.sub(r'^"(.*)"$', r"\1", value), variables)
     unknown = ""
     if key in unit.doubtful:
-        unknown = "an include= whose name is computed may have changed it"
+        unknown = "an include= with a computed name may have changed it"
     elif unit.conditions:
-        unknown = f"[{name}] has {', '.join(unit.conditions)}, which TuneD decides on the machine"
+        unknown = f"[{name}] has {', '.join(unit.conditions)}, which only TuneD can evaluate"
     elif "${" in value:
         unknown = f"TuneD computes it: {value}"
     return Setting(unit.type, key, value, unknown, name)

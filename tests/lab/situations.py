@@ -1,4 +1,4 @@
-"""What a node can be brought into, and what is to come of it.
+"""The situations that the lab creates on a node, and the expected result of each.
 
 docs/situations.md has a row for each; tests/unit/test_promises.py compares the two.
 """
@@ -6,13 +6,15 @@ docs/situations.md has a row for each; tests/unit/test_promises.py compares the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.lab.host import KNOB, KNOB_FILE, PROFILE, SCRIPT_CONF, TUNED_CONF
+from tests.lab.patience import AMPLE
 
 
 @dataclass(frozen=True)
 class Situation:
-    """A profile, and what is to come of it."""
+    """A profile and the files of a host, and the expected result."""
 
     result: str
     #: Kind and subject of each finding.
@@ -21,17 +23,20 @@ class Situation:
     script: str = ""
     #: More files of the host.
     files: dict[str, str] = field(default_factory=dict)
-    boot_conf: str = "[tuning]\ntimeout = 30\n"
-    #: TuneD before 2.24 does not look where a script lies.
+    boot_conf: str = AMPLE
+    #: TuneD before 2.24 does not check the path of a script.
     since_2_24: bool = False
-    #: What TuneD in the operator's image makes of it: there profiles lie behind a link, and TuneD
-    #: runs no script from them.
+    #: The findings with the operator's image. There the profiles are behind a symbolic link, and
+    #: TuneD does not run scripts from them.
     operand: tuple[tuple[str, str], ...] = ()
 
 
 FOLDER = {"tuned": "/etc/tuned", "operand": "/var/lib/ocp-tuned/profiles"}
 SCRIPT = f"{{folder}}/{PROFILE}/script.sh"
-HANGING = "[tuning]\ntimeout = 6\ntuned_timeout = 1\n"
+#: Of the time that a run has, TuneD has so much that no other attempt is worth it.
+HANGING = "[tuning]\ntimeout = 16\ntuned_timeout = 12\n"
+#: What passes by itself, perhaps, is tried again until this is over; the last attempt is cut off.
+RETRIED = "[tuning]\ntimeout = 16\n"
 
 SITUATIONS = {
     "applied": Situation("applied"),
@@ -66,14 +71,14 @@ SITUATIONS = {
     "overridden by the host's sysctl.d": Situation(
         "degraded", (("overridden", KNOB),), files={"etc/sysctl.d/50-site.conf": f"{KNOB} = 44\n"}
     ),
-    "force_latency, and no systemd to hold it": Situation(
+    "force_latency, without systemd": Situation(
         "degraded", (("lost-after-exit", "force_latency"),),
         TUNED_CONF + "[cpu]\nforce_latency=7\n",
     ),
-    "rtentsk, and no systemd to hold it": Situation(
+    "rtentsk, without systemd": Situation(
         "degraded", (("lost-after-exit", "rtentsk"),), TUNED_CONF + "[rtentsk]\n"
     ),
-    "force_latency of a C-state that is not there": Situation(
+    "force_latency with a C-state that does not exist": Situation(
         "degraded", (("bad-value", "force_latency"),),
         TUNED_CONF + "[cpu]\nforce_latency=cstate.id:99\n",
     ),
@@ -90,17 +95,17 @@ SITUATIONS = {
         boot_conf="[tuning]\naccept = no-such-setting:kernel.no_*\n",
     ),
     "hang": Situation(
-        "failed", (("timeout", "loader"),), TUNED_CONF + "[variables]\na=${f:exec:sleep:1000}\n",
-        boot_conf=HANGING,
+        "failed", (("timeout", "loader"),),
+        TUNED_CONF + "[variables]\na=${f:exec:sleep:infinity}\n", boot_conf=HANGING,
     ),
     "killed": Situation(
         "failed", (("killed", "SIGKILL"),),
         TUNED_CONF + "[variables]\na=${f:exec:pkill:-KILL:-f:sbin/tuned}\n",
-        boot_conf=HANGING, operand=(("killed", "killed"),),
+        boot_conf=RETRIED, operand=(("killed", "killed"),),
     ),
 }  # fmt: skip
 
-#: What it takes a unit for; booted in tests/lab/test_holds.py.
+#: Situations that need a unit: tests/lab/test_holds.py boots them.
 HELD = {
     "force_latency": Situation("applied", conf=TUNED_CONF + "[cpu]\nforce_latency=7\n"),
     "rtentsk": Situation("applied", conf=TUNED_CONF + "[rtentsk]\n"),
@@ -108,9 +113,11 @@ HELD = {
 
 IMAGE_ENV = "var/lib/ocp-tuned/image.env"
 
-#: What is wrong before TuneD can run. The same in every version and contract.
+#: Failures before TuneD runs. They are the same with every version and contract.
 BEFORE_TUNED = {
-    "image.env torn": Situation("failed", (("configuration", ""),), files={IMAGE_ENV: "NTO_IM"}),
+    "image.env incomplete": Situation(
+        "failed", (("configuration", ""),), files={IMAGE_ENV: "NTO_IM"}
+    ),
     "recommend file empty": Situation(
         "failed", (("configuration", ""),),
         files={"var/lib/ocp-tuned/recommend.d/50-openshift.conf": ""},
@@ -121,10 +128,17 @@ BEFORE_TUNED = {
     ),
     "Podman's socket missing": Situation(
         "failed", (("podman", ""),),
-        boot_conf="[podman]\nsocket = /run/none\n[tuning]\ntimeout = 6\n",
+        boot_conf="[podman]\nsocket = /run/none\n[tuning]\ntimeout = 10\n",
     ),
     "image missing, cannot be pulled": Situation(
         "failed", (("image", ""),), files={IMAGE_ENV: "NTO_IMAGE=localhost:1/no/such:image\n"},
-        boot_conf="[tuning]\ntimeout = 6\n",
+        boot_conf="[tuning]\ntimeout = 10\n",
     ),
 }  # fmt: skip
+
+
+def first_kind(status: dict[str, Any]) -> str:
+    """What a run that has failed found at first. At its deadline that may be cut off in the middle
+    of another attempt, and then its last finding is the time that ran out."""
+    attempts = status["attempts"] or status["findings"]
+    return str(attempts[0]["kind"])

@@ -93,7 +93,7 @@ def test_an_image_without_tuned_is_never_started(host: Host) -> None:
     host.write("var/lib/ocp-tuned/image.env", "NTO_IMAGE=localhost/empty\n")
     done = host.run("apply")
     assert done.returncode == os.EX_NOINPUT
-    assert "localhost/empty has no /usr/sbin/tuned, which contract = tuned starts" in done.stderr
+    assert "localhost/empty has no /usr/sbin/tuned, which contract = tuned requires" in done.stderr
     assert host.knob() == "60"
 
 

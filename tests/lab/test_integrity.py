@@ -111,7 +111,12 @@ def restarts(unit: str) -> Iterator[tuple[str, list[str], dict[str, str]]]:
         yield f"restart {unit}", ["systemctl", "restart", unit], {}
         yield (
             "restart podman",
-            ["systemctl", "restart", "ocp-tuned-podman.socket", "ocp-tuned-podman.service"],
+            [
+                "systemctl",
+                "restart",
+                "ocp-tuned-podman@shared.socket",
+                "ocp-tuned-podman@shared.service",
+            ],
             {},
         )
         yield "reload", ["systemctl", "reload", unit], {}
@@ -158,9 +163,9 @@ def test_nothing_is_taken_from_those_who_tune_after_us() -> None:
     assert played.events >= 90
     assert played.taken == []
     # The last reload was one, and the rules were made use of.
-    assert "decision     apply: what is asked for has changed" in status
-    assert "net.ipv4.ip_forward: left-out; before '1', TuneD's '0', now '1'" in status
-    assert "net.ipv4.tcp_keepalive_time: put-back; first '7200', applied '600'" in status
+    assert "decision     apply: the requested tuning has changed" in status
+    assert "net.ipv4.ip_forward: not set by TuneD in this run; before '1'" in status
+    assert "net.ipv4.tcp_keepalive_time: restored; first '7200', applied '600'" in status
 
 
 def test_the_script_sees_what_upstreams_unit_takes() -> None:

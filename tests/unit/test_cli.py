@@ -64,7 +64,7 @@ PROFILE = "var/lib/ocp-tuned/profiles/site/tuned.conf"
         (IMAGE, None, "there is no such file, and boot.conf has no [tuning] image"),
         (IMAGE, b"", "the file is empty, expected NTO_IMAGE="),
         (IMAGE, b"OTHER=x\n", "found OTHER, expected NTO_IMAGE="),
-        (IMAGE, b"NTO_IM", "line 1: found no newline at the end, expected a whole line"),
+        (IMAGE, b"NTO_IM", "line 1: found no newline at the end"),
         (IMAGE, b"NTO_IMAGE=localhost/tun", "line 1: found no newline at the end"),
         (IMAGE, b"A=1\nNTO_IMAGE=loc\0\0\0\n", "line 2: found a NUL byte, expected text"),
         (IMAGE, b"NTO_IMAGE='local\n", "line 1: found no closing ', expected one"),
@@ -123,19 +123,19 @@ def test_podman_that_is_not_there_or_refuses(root: Path, listening: bool) -> Non
         if listening:
             bound.bind(str(path))
         (root / CONF).parent.mkdir(parents=True)
-        (root / CONF).write_text(f"[tuning]\ntimeout = 5\n[podman]\nsocket = {path}\n")
+        (root / CONF).write_text(f"[tuning]\ntimeout = 8\n[podman]\nsocket = {path}\n")
         done = run(root, "apply")
     assert done.returncode == os.EX_UNAVAILABLE
     words = "Connection refused" if listening else "No such file or directory"
     assert f"ocp-tuned-boot: cannot reach Podman at {path}: {words}" in done.stderr
-    assert "systemctl status 'ocp-tuned-podman*.socket'" in done.stderr
+    assert "systemctl status 'ocp-tuned-podman@*.socket'" in done.stderr
     assert run(root, "status").returncode == os.EX_UNAVAILABLE
     # It might have come: it was tried again, each time with a longer pause, while that made sense.
     recorded = record.read(Paths(root))
     assert recorded is not None
     assert len(recorded.attempts) >= 2
     assert {attempt.kind for attempt in recorded.attempts} == {"podman"}
-    assert recorded.seconds < 5
+    assert recorded.seconds < 8
 
 
 def in_force(root: Path) -> InForce:
@@ -193,7 +193,7 @@ def test_plan_of_what_is_kept_starts_no_container_and_touches_nothing(root: Path
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     done = run(root, "plan")
     assert done.returncode == 0
-    assert done.stdout.startswith("keep: 'site' is in effect since 2026-01-01T00:00:00.000Z")
+    assert done.stdout.startswith("keep: 'site' was applied at 2026-01-01T00:00:00.000Z")
     shown = json.loads(run(root, "plan", "--json").stdout)
     assert shown["decision"]["action"] == "keep"
     assert shown["container"] is None
@@ -237,7 +237,7 @@ def test_a_changed_profile_waits_and_is_on_record(root: Path) -> None:
         assert recorded.deferred.fingerprint == inputs.read(Paths(root), "tuned").fingerprint
     conditions = json.loads((root / "run/ocp-tuned-boot/status.json").read_text())["conditions"]
     assert conditions[0]["reason"] == "Deferred"
-    assert "  waits        the requested tuning has changed" in run(root, "status").stdout
+    assert "  pending      the requested tuning has changed" in run(root, "status").stdout
     # It is in the history, what was kept is not.
     (boot,) = json.loads(run(root, "history", "--json").stdout)
     assert (boot["boot_id"], [each["action"] for each in boot["runs"]]) == (
@@ -285,7 +285,7 @@ def test_late_is_deferred_if_the_admin_wants_it_so(root: Path) -> None:
 
 
 def test_drift_is_told_by_its_status(root: Path) -> None:
-    assert run(root, "drift").stdout.startswith("nothing to compare")
+    assert run(root, "drift").stdout.startswith("Nothing to compare: ")
     in_force(root)
     paths, key = Paths(root), "/proc/sys/vm/x"
     settings.store(paths, Settings(BOOT_ID, {key: Saved("1", "5")}, "2026-01-01T00:00:00.000Z"))
@@ -337,7 +337,7 @@ def test_a_second_run_at_the_same_time(root: Path) -> None:
 def test_status_before_anything_was_done(root: Path) -> None:
     done = run(root, "status")
     assert done.returncode == 1
-    assert done.stdout.startswith("nothing was done in this boot yet")
+    assert done.stdout.startswith("No profile has been applied in this boot.")
     assert json.loads(run(root, "status", "--json").stdout)["record"] is None
 
 
@@ -373,7 +373,9 @@ def test_what_a_later_release_has_in_force_is_not_taken_for_nothing(
     status.write_text('{"version": 2, "in_force": "otherwise"}')
     done = run(root, command)
     assert done.returncode == 1
-    assert f"{status}: found version 2, expected 1: a later release has written it" in done.stderr
+    assert (
+        f"{status}: found version 2, expected 1: a later release of ocp-tuned-boot" in done.stderr
+    )
     assert "otherwise" in status.read_text()
 
 
@@ -405,9 +407,9 @@ def test_lines_for_the_journal_carry_their_priority(root: Path) -> None:
         [sys.executable, "-m", "ocp_tuned_boot", "--root", str(root), "apply"],
         env={**os.environ, "JOURNAL_STREAM": "1:1"}, check=False, capture_output=True, text=True,
     )  # fmt: skip
-    lines = done.stderr.splitlines()
-    assert len(lines) == 2
-    assert all(line.startswith("<3>ocp-tuned-boot: ") for line in lines)
+    first, second = done.stderr.splitlines()
+    assert first.startswith("<3>ocp-tuned-boot: ")
+    assert second.startswith("<3>  ")
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["-v", "status"], ["--help"]])
@@ -464,7 +466,7 @@ def held(root: Path) -> str:
     with fake_manager.listening() as (address, manager):
         env = {**os.environ, "NOTIFY_SOCKET": address}
         with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as waiting:
-            manager.wait_for("STATUS=Held since ", 20)
+            manager.wait_for("STATUS=Held since ")
             waiting.terminate()
     return (root / "dev/console").read_text()
 

@@ -16,6 +16,7 @@ FLOORS: tuple[set[str], ...] = (
     {"boot", "preview"},
     {"tuning", "gate", "situation", "cleanup"},
     {"attempt", "plan", "lock"},
+    {"advice"},
     {"settings", "images"},
     {"record"},
     {"requested"},

@@ -99,9 +99,13 @@ def test_a_changed_profile_waits_or_is_applied(in_force: InForce) -> None:
         (None, Situation(), "no profile has been applied in this boot"),
         (None, Situation(workloads=("a", "b")), "in this boot, and a, b already runs"),
         (None, Situation(late="defer", workloads=("a",)), "a already runs (late = defer)"),
-        (None, Situation(tuned=True), "no profile is known to be in effect any more"),
-        (IN_FORCE, Situation(), "'site' is in effect since 12:00; nothing has changed"),
-        (replace(IN_FORCE, result=Result.DEGRADED), Situation(), "'site' is degraded since 12:00"),
+        (None, Situation(tuned=True), "no profile is recorded as applied any more"),
+        (IN_FORCE, Situation(), "'site' was applied at 12:00; nothing has changed"),
+        (
+            replace(IN_FORCE, result=Result.DEGRADED),
+            Situation(),
+            "'site' was applied at 12:00 (degraded)",
+        ),
         (
             NEW_IMAGE,
             Situation(),
@@ -118,5 +122,5 @@ def test_a_changed_profile_waits_or_is_applied(in_force: InForce) -> None:
         ),
     ],
 )
-def test_the_reason_is_told(in_force: InForce | None, now: Situation, words: str) -> None:
+def test_the_reason_is_shown(in_force: InForce | None, now: Situation, words: str) -> None:
     assert words in decide(ASKED, in_force, now).reason

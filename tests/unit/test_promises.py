@@ -1,6 +1,6 @@
-"""What unit file, man pages, README and boot.conf say is what the code does.
+"""The unit file, the man pages, the README and boot.conf describe what the code does.
 
-That systemd and TuneD behave as these texts say is for the nodes in tests/lab/ to show.
+That systemd and TuneD behave as these texts say is tested with the nodes in tests/lab/.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ocp_tuned_boot.requested.keys import Key
 from tests.lab.situations import BEFORE_TUNED, HELD, SITUATIONS
 
 TREE = Path(__file__).resolve().parents[2]
+UNIT_FILES = sorted(path for path in (TREE / "units").rglob("*") if path.is_file())
 UNIT = (TREE / "units/ocp-tuned.service").read_text()
 README = (TREE / "README.md").read_text()
 MAN_CONF = (TREE / "man/boot.conf.5").read_text()
@@ -28,18 +29,23 @@ VENDOR = (TREE / "packaging/boot.conf").read_text()
 
 
 def directives(name: str) -> list[str]:
-    """All values of one directive of the unit, words apart."""
+    """All values of one directive of the unit, split into words."""
     values = re.findall(rf"(?m)^{name}=(.*)$", UNIT)
     return [word for value in values for word in value.split()]
 
 
-def test_each_line_of_the_unit_that_orders_gates_or_restricts_has_its_reason() -> None:
-    obvious = ("Description=", "Documentation=", "ExecStart=", "[", "#")
-    for block in UNIT.split("\n\n"):
-        lines = block.splitlines()
-        restricting = [line for line in lines if not line.startswith(obvious)]
-        first = next((at for at, line in enumerate(lines) if line in restricting), None)
-        assert first is None or lines[first - 1].startswith("#"), block
+@pytest.mark.parametrize("path", UNIT_FILES, ids=lambda path: path.name)
+def test_each_line_of_a_unit_that_orders_gates_or_restricts_has_its_reason(path: Path) -> None:
+    """A comment right above it, or above lines that share the reason."""
+    obvious = ("Description=", "Documentation=", "Type=", "ExecStart=", "ListenStream=", "[")
+    explained = True
+    for line in path.read_text().replace("\\\n", "").splitlines():
+        if line.startswith("#"):
+            explained = True
+        elif line == "" or line.startswith(obvious):
+            explained = False
+        else:
+            assert explained, line
 
 
 def test_the_unit_gates_the_workload_and_never_blocks_it() -> None:
@@ -49,9 +55,9 @@ def test_the_unit_gates_the_workload_and_never_blocks_it() -> None:
         assert directives(fatal) == []
 
 
-def test_the_workloads_that_are_waited_for_are_those_that_are_looked_at() -> None:
+def test_the_workloads_that_wait_are_those_that_are_checked() -> None:
     assert set(systemd.WORKLOADS) <= set(directives("Before"))
-    # It has to be up when we look whether it is.
+    # It must be started before the program checks whether it runs.
     assert systemd.HOST_TUNED in directives("After")
     assert directives("Conflicts") == []
 
@@ -105,6 +111,17 @@ def test_the_man_page_has_each_common_option_with_its_sentence() -> None:
     common = (*table.OPTIONS, table.CONFIG, table.JSON)
     assert list(found) == [each.name for each in common]
     assert all(found[each.name].startswith(f"{each.says}.") for each in common)
+
+
+def test_each_section_that_a_text_refers_to_is_in_the_man_page() -> None:
+    sections = set(re.findall(r"(?m)^\.SH (.+)$", MAN_PROGRAM))
+    sources = [path.read_text() for path in (TREE / "ocp_tuned_boot").rglob("*.py")]
+    words = " ".join(" ".join([README, plain(MAN_PROGRAM), plain(MAN_CONF), *sources]).split())
+    name = r"([A-Z][A-Z0-9]*(?: [A-Z0-9]+)*)"
+    named = re.findall(rf"\b(?:[Ss]ee|read) {name}\b", words)
+    named += re.findall(rf"ocp-tuned-boot\(8\), {name}", words)
+    assert named
+    assert set(named) <= sections
 
 
 def test_the_limits_in_the_man_page_are_those_of_the_code() -> None:
@@ -207,7 +224,7 @@ def test_every_row_about_the_image_has_its_test() -> None:
     assert [name for name in named if f"def {name}(" not in tests] == []
 
 
-def test_the_readme_tells_of_what_make_has() -> None:
+def test_the_readme_names_targets_that_make_has() -> None:
     told = set(re.findall(r"(?m)(?:^    |`)make (\w+)", README))
     assert told == {"demo", "test", "slow", "fuzz", "install", "uninstall", "rpm"}
     targets = re.findall(r"(?m)^([a-z-]+):", (TREE / "Makefile").read_text())

@@ -1,4 +1,4 @@
-"""What goes with the package, and what stays."""
+"""What the removal of the package removes, and what remains."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def conf(store: Store) -> Iterator[Path]:
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    """A node on which everything is that there can be."""
+    """A node that has all files that this program can have."""
     paths = Paths(tmp_path)
     for name, text in {
         "proc/sys/kernel/random/boot_id": "b\n",
@@ -70,7 +70,7 @@ def kept(paths: Paths) -> list[str]:
     return sorted(str(path.relative_to(paths.state)) for path in found)
 
 
-def test_what_nobody_asks_for_goes_and_the_rest_stays(
+def test_what_is_not_requested_is_removed_and_the_rest_remains(
     paths: Paths, conf: Path, store: Store
 ) -> None:
     removal.purge(paths, conf)
@@ -81,7 +81,7 @@ def test_what_nobody_asks_for_goes_and_the_rest_stays(
     assert [each.name for each in paths.crio_conf.iterdir()] == ["10-site.conf"]
 
 
-def test_where_nobody_asks_for_an_image_all_that_were_brought_go(
+def test_if_no_image_is_requested_all_pulled_images_are_removed(
     paths: Paths, conf: Path, store: Store
 ) -> None:
     paths.image_env.unlink()
@@ -90,7 +90,7 @@ def test_where_nobody_asks_for_an_image_all_that_were_brought_go(
     assert kept(paths) == ["images/site.tar"]
 
 
-def test_without_podman_the_list_of_what_is_to_go_is_kept(
+def test_without_podman_the_list_of_pulled_images_is_kept(
     paths: Paths, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     conf = tmp_path / "boot.conf"

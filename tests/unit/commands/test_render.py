@@ -1,5 +1,5 @@
-"""Day 0: what is asked for → a document, and back. What Ignition makes of it on a node is for
-tests/lab/test_render.py to show."""
+"""Day 0: a request → a document, and back. What Ignition makes of it on a node is tested in
+tests/lab/test_render.py."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def test_what_is_put_there_is_what_is_read_there(profiles: Path, tmp_path: Path)
 
 def test_all_units_with_an_install_section_are_enabled() -> None:
     with_install = {
-        path.name for path in (TREE / "units").iterdir() if "[Install]" in path.read_text()
+        path.name
+        for path in (TREE / "units").iterdir()
+        if path.is_file() and "[Install]" in path.read_text()
     }
     assert set(render.UNITS) == with_install
     units = render.document(render.Content(IMAGE, "site"), "ignition")["systemd"]["units"]
@@ -188,18 +190,18 @@ def test_what_is_written_is_yaml_that_can_be_printed(text: str) -> None:
     assert all(line.isprintable() for line in made.split("\n"))
 
 
-def test_image_and_profile_may_stand_in_boot_conf_alone(tmp_path: Path) -> None:
+def test_image_and_profile_may_be_in_boot_conf_alone(tmp_path: Path) -> None:
     conf = tmp_path / "boot.conf"
     conf.write_text(f"[tuning]\nimage = {IMAGE}\nprofile = throughput-performance\n")
     found = render.read(None, "", "", conf)
     made = laid_out(render.document(found, "ignition"))
     assert list(made) == ["/etc/ocp-tuned-boot/boot.conf"]
     assert found.notes == (
-        "'throughput-performance' is not among the profiles given: the image has to have it",
+        "'throughput-performance' is not one of the given profiles: the image must contain it",
     )
 
 
-def test_what_the_image_has_to_have_is_told(profiles: Path) -> None:
+def test_a_note_names_what_the_image_must_contain(profiles: Path) -> None:
     assert content(profiles).notes == ()
     for name, text in {
         "site": "[main]\ninclude=base, network-latency, -maybe\n",
@@ -208,30 +210,30 @@ def test_what_the_image_has_to_have_is_told(profiles: Path) -> None:
         (profiles / name).mkdir(exist_ok=True)
         (profiles / name / "tuned.conf").write_text(text)
     assert content(profiles).notes == (
-        "'network-latency' is not among the profiles given: the image has to have it",
+        "'network-latency' is not one of the given profiles: the image must contain it",
     )
 
 
-def test_what_an_option_says_against_boot_conf_is_told(tmp_path: Path) -> None:
+def test_a_note_names_an_option_that_is_used_instead_of_boot_conf(tmp_path: Path) -> None:
     conf = tmp_path / "boot.conf"
     conf.write_text("[tuning]\nimage = localhost/other:1\nprofile = site\n")
     assert render.read(None, IMAGE, "site", conf).notes[0] == (
-        f"--image {IMAGE} wins over {conf}, which says image = localhost/other:1"
+        f"--image {IMAGE} is used instead of image = localhost/other:1 in {conf}"
     )
 
 
 def test_a_profile_without_tuned_conf_is_none(profiles: Path) -> None:
     (profiles / "typo").mkdir()
     (profiles / "typo/tuned.cnf").touch()
-    with pytest.raises(ConfigurationError, match=r"typo: there is no tuned\.conf"):
+    with pytest.raises(ConfigurationError, match=r"typo: no tuned\.conf found"):
         content(profiles)
 
 
 @pytest.mark.parametrize(
     ("image", "profile", "conf", "message"),
     [
-        ("", "site", "", "nobody has said which image\nGive --image, or set image"),
-        (IMAGE, "", "[tuning]\n", "nobody has said which profile\nGive --profile"),
+        ("", "site", "", "no image was given\nUse --image, or set image"),
+        (IMAGE, "", "[tuning]\n", "no profile was given\nUse --profile"),
         ("Not An Image", "site", "", "--image: found 'Not An Image', expected an image reference"),
         (IMAGE, "../site", "", "--profile: found '../site', expected a profile name"),
         (IMAGE, "site", "[tuning]\ngaet = open\n", "boot.conf: [tuning]: found the key 'gaet'"),
@@ -239,7 +241,7 @@ def test_a_profile_without_tuned_conf_is_none(profiles: Path) -> None:
         (IMAGE, "site", "[image]\nrequire_digest = yes\n", "expected one by its digest"),
     ],
 )
-def test_what_is_not_asked_for_as_it_has_to_be(
+def test_a_request_that_is_not_valid(
     tmp_path: Path, image: str, profile: str, conf: str, message: str
 ) -> None:
     (tmp_path / "boot.conf").write_text(conf)
@@ -310,7 +312,7 @@ def test_a_device_in_a_profile(profiles: Path) -> None:
         ("recommend.d/tuned.conf", "found a profile named 'recommend.d'"),
         ("site/a\x1b[2Jb", "found a character that cannot be printed"),
         ("site/a\udcffb", "found a file name that is not UTF-8"),
-        ("tuned.conf", "expected a folder with a folder for each profile"),
+        ("tuned.conf", "expected a directory for each profile"),
     ],
 )
 def test_a_name_that_does_not_fit(profiles: Path, name: str, message: str) -> None:
@@ -329,7 +331,7 @@ def test_a_profile_that_is_no_text(profiles: Path) -> None:
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="there is no such folder"):
+    with pytest.raises(ConfigurationError, match="this directory does not exist"):
         content(tmp_path / "none")
 
 
@@ -340,7 +342,7 @@ def test_what_is_too_large_for_the_api(profiles: Path, form: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         render.document(content(profiles), form)
     first, hint = str(error.value).splitlines()
-    assert "expected at most 1572864: etcd takes no more" in first
+    assert "expected at most 1572864, the limit of etcd" in first
     assert hint == f"The largest file is {AGENT}/profiles/site/largest with 700000 bytes."
     # For a node alone it is not.
     render.document(content(profiles), "ignition")
@@ -399,7 +401,9 @@ def test_the_command(profiles: Path, tmp_path: Path, form: str, options: list[st
     assert done.returncode == 0
     # What is printed is the document alone.
     assert json.loads(done.stdout)
-    assert done.stderr == ("'balanced' is not among the profiles given: the image has to have it\n")
+    assert done.stderr == (
+        "'balanced' is not one of the given profiles: the image must contain it\n"
+    )
     file = tmp_path / "out.json"
     written = run(*asked, "--output", file)
     assert (written.returncode, written.stdout) == (0, "")
@@ -411,5 +415,5 @@ def test_an_error_leaves_what_was_there(profiles: Path, tmp_path: Path) -> None:
     file.write_text("before")
     done = run("ignition", "--profiles", profiles, "--profile", "site", "--output", file)
     assert done.returncode == os.EX_CONFIG
-    assert done.stderr.startswith("ocp-tuned-boot: nobody has said which image\n")
+    assert done.stderr.startswith("ocp-tuned-boot: no image was given\n")
     assert file.read_text() == "before"

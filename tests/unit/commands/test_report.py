@@ -48,7 +48,7 @@ def test_a_plan_shows_the_decision_and_the_whole_container(tmp_path: Path) -> No
     text = report.plan_text(shown)
     assert text.startswith("apply: because\n")
     for words in (
-        "site (1 custom profile files)", "localhost/a (in Podman's store)", ASKED.fingerprint,
+        "site (custom profile files: 1)", "localhost/a (in Podman's store)", ASKED.fingerprint,
         "openshift-tuned: /usr/sbin/tuned --no-dbus", "privileged",
         f"{tmp_path}/etc/sysctl.d at /etc/sysctl.d (read-only)\n",
         f"{tmp_path}/var/lib/tuned at /var/lib/tuned",
@@ -100,7 +100,7 @@ def test_a_status_leaves_out_what_a_run_did_not_reach() -> None:
 
 def test_a_status_without_a_record() -> None:
     text = report.status_text(None, Now({"ocp-tuned.service": "inactive"}))
-    assert text.startswith("nothing was done in this boot yet")
+    assert text.startswith("No profile has been applied in this boot.")
     assert "ocp-tuned.service: inactive" in text
 
 
@@ -119,44 +119,46 @@ def test_a_status_shows_what_others_own_and_what_waits() -> None:
     lines = report.status_text(done, Now({}, (MINE, THEIRS), "it has changed")).splitlines()
     for line in (
         "  late         crio.service already ran",
-        "  in force     old, since 11:00",
+        "  applied      old, since 11:00",
         "  deferred     profile: site, localhost/a, since 12:00",
-        "  handed over  net.x: left-out; before '1', TuneD's '0', now '1'",
-        "  residue      vm.x: put-back; first '1', applied '5', now '1'",
-        "  waits        it has changed",
+        ("  guarded      net.x: not set by TuneD in this run; "
+         "before '1', TuneD's '0', now '1'"),
+        "  left over    vm.x: restored; first '1', applied '5', now '1'",
+        "  pending      it has changed",
         "  drift        vm.x: applied '5', found '9', changed between 10:00 and 11:00",
-    ):
+    ):  # fmt: skip
         assert line in lines
-    assert any("vm.y" in line and "(handed over" in line for line in lines)
+    assert any("vm.y" in line and "(owned by others)" in line for line in lines)
 
 
-def test_a_status_tells_of_each_hold_and_of_what_is_held_beyond() -> None:
+def test_a_status_shows_each_hold_and_what_is_held_beyond_them() -> None:
     kept = State(Hold("force_latency", "cstate.id:1|10", "2", "12:00"))
     lost = State(Hold("rtentsk", "", "socket:[17]"), Standing.LOST, "systemd holds nothing")
-    now = Now(holds=(kept, lost), stored=Stored(3, ("a", "b", "c")), latency=1, gated=True)
+    stored = Stored(3, ("a", "b", "c"))
+    now = Now(holds=(kept, lost), stored=stored, latency=1, gated=True)
     lines = report.status_text(Record(Result.APPLIED, "12:00"), now).splitlines()
-    assert lines[-5:] == [
-        ("  gate         closed: the kubelet waits until the profile is in force, or until "
-         "`systemctl stop ocp-tuned` lets it go"),
-        ("  hold         force_latency = 2 µs (cstate.id:1|10): in effect, "
+    assert lines[-6:] == [
+        "  gate         closed: the kubelet waits until the profile is applied",
+        "               To start the kubelet without it: systemctl stop ocp-tuned",
+        ("  held         force_latency = 2 µs (cstate.id:1|10): in effect, "
          "held by systemd since 12:00"),
-        "  hold         rtentsk (socket:[17]): NOT in effect: systemd holds nothing",
-        "  latency      1 µs is in force now, the least of all requests",
-        ("  hold         systemd holds 3 open files (a, b, c), 1 more than it should; "
-         "see OPEN FILES in ocp-tuned-boot(8)"),
+        "  held         rtentsk (socket:[17]): NOT in effect: systemd holds nothing",
+        "  latency      1 µs is in effect now, the minimum of all requests",
+        (f"  held         systemd holds {stored}, 1 more than requested; "
+         "see FILE DESCRIPTORS in ocp-tuned-boot(8)"),
     ]  # fmt: skip
 
 
 def test_drift_as_text() -> None:
-    assert report.drift_text(Drift(0, ())).startswith("nothing to compare")
-    assert report.drift_text(Drift(3, ())) == "0 of 3 settings differ from what was applied"
+    assert report.drift_text(Drift(0, ())).startswith("Nothing to compare: ")
+    assert report.drift_text(Drift(3, ())) == "0 of 3 settings differ from the applied values"
     lines = report.drift_text(Drift(3, (MINE, THEIRS))).splitlines()
-    assert lines[0] == "2 of 3 settings differ from what was applied, 1 of them handed over"
+    assert lines[0] == "2 of 3 settings differ from the applied values; owned by others: 1"
     assert len(lines) == 3
 
 
 def test_history_as_text() -> None:
-    assert report.history_text(()) == "nothing is known of any boot"
+    assert report.history_text(()) == "No run has been recorded."
     run = Run("12:00", "apply", "because", "applied", "site", "i", "id", "f", 0.5, "Applied: site")
     text = report.history_text((Boot("b0", (run,)), Boot("b1", ())))
     assert text == "boot b0\n  12:00  apply         Applied: site\nboot b1"

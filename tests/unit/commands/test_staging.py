@@ -1,12 +1,13 @@
-"""Images while workloads run: what is read for it, what is brought in, and what is left alone.
+"""Images while workloads run: what is read, what is pulled, and what is not changed.
 
-That a real Podman stages, exports and prunes is for tests/lab/test_fallback.py and test_registry.py
-to show.
+Staging, exporting and pruning with a real Podman is tested in tests/lab/test_fallback.py and
+test_registry.py.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.tuned import container
 from tests.unit.fake_podman import listening, reply
 from tests.unit.images.test_ensure import ASKED, EXACT, REFUSED, Store, archive
+from tests.unit.patience import PATIENCE
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def store() -> Store:
 
 @pytest.fixture
 def paths(tmp_path: Path, store: Store) -> Iterator[Paths]:
-    """A node that asks for an image, and whose profile is not there yet."""
+    """A node that requests an image, and has no profile yet."""
     found = Paths(tmp_path)
     found.agent.mkdir(parents=True)
     found.image_env.write_text(f"NTO_IMAGE={ASKED}\n")
@@ -45,7 +47,7 @@ def paths(tmp_path: Path, store: Store) -> Iterator[Paths]:
 
 
 def says(paths: Paths, image: str) -> None:
-    """boot.conf says this of images, too."""
+    """Adds this to the [image] section of boot.conf."""
     paths.admin_conf.write_text(paths.admin_conf.read_text() + f"[image]\n{image}\n")
 
 
@@ -59,7 +61,7 @@ def test_no_profile_is_needed_for_an_image(paths: Paths, store: Store) -> None:
     assert rows == {("requested", "id-pulled"), ("pulled", "id-pulled")}
 
 
-def test_what_nobody_asks_for_is_not_brought_in(paths: Paths, store: Store) -> None:
+def test_without_a_request_nothing_is_pulled(paths: Paths, store: Store) -> None:
     paths.image_env.unlink()
     assert staging.fetch(paths, None) is None
     assert store.requests == []
@@ -78,7 +80,7 @@ def test_what_must_not_be_pulled_may_be_in_an_archive(paths: Paths, store: Store
     assert not any("pull" in request for request in store.requests)
 
 
-def test_nothing_stands_in_for_what_is_to_be_brought_in(paths: Paths, store: Store) -> None:
+def test_a_fetch_uses_no_fallback(paths: Paths, store: Store) -> None:
     lastgood.remember(paths, "old:1", "id-old")
     store.images["old:1"], store.pull = "id-old", REFUSED
     with pytest.raises(ImageError, match="manifest unknown"):
@@ -93,9 +95,7 @@ def test_a_digest_is_required_here_too(paths: Paths) -> None:
         staging.stage(paths, None, "a:1")
 
 
-def test_where_nobody_asks_for_an_image_what_is_there_is_shown_and_cleared_up(
-    paths: Paths, store: Store
-) -> None:
+def test_without_a_request_images_are_listed_and_pruned(paths: Paths, store: Store) -> None:
     paths.image_env.unlink()
     says(paths, "keep = 1")
     for name in ("a:1", "b:1"):
@@ -106,7 +106,7 @@ def test_where_nobody_asks_for_an_image_what_is_there_is_shown_and_cleared_up(
     assert staging.prune(paths, None) == ("a:1",)
 
 
-def test_what_was_brought_in_is_pinned(paths: Paths, store: Store) -> None:
+def test_what_was_pulled_is_pinned(paths: Paths, store: Store) -> None:
     paths.crio_conf.mkdir(parents=True)
     lastgood.remember(paths, "old:1", "id-old")
     store.pulls_as = ASKED
@@ -151,7 +151,7 @@ def test_the_container_of_a_killed_check_is_removed_and_no_other(paths: Paths, o
         state = {"Status": "running", "Pid": 1, "ExitCode": 0}
         return reply(200, json.dumps({"Id": "c1", "Config": {"Labels": labels}, "State": state}))
 
-    with listening(answer) as socket, Podman(socket, Deadline(5)) as podman:
+    with listening(answer) as socket, Podman(socket, Deadline(PATIENCE)) as podman:
         if ours:
             assert container.remove_check(podman, paths)
             assert len(removed) == 1
@@ -159,14 +159,37 @@ def test_the_container_of_a_killed_check_is_removed_and_no_other(paths: Paths, o
             with files.locked(paths.check_lock, 0, "image stage"):
                 assert not container.remove_check(podman, paths)
         else:
-            with pytest.raises(PodmanError, match="that this program did not create"):
+            with pytest.raises(PodmanError, match="ocp-tuned-boot did not create it"):
                 container.remove_check(podman, paths)
             assert removed == []
 
 
 def test_two_do_not_try_images_at_the_same_time(paths: Paths) -> None:
-    with listening(lambda _: reply(404, "{}")) as socket, Podman(socket, Deadline(5)) as podman:
+    with (
+        listening(lambda _: reply(404, "{}")) as socket,
+        Podman(socket, Deadline(PATIENCE)) as podman,
+    ):
         with container.checking(podman, paths):
             with pytest.raises(Busy, match="image stage holds"):
                 with container.checking(podman, paths, patience=0.05):
                     pass
+
+
+def test_an_archive_is_on_the_disk_before_it_takes_its_name(
+    paths: Paths, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "day-0.tar"
+    target.write_text("old")
+    store.images[ASKED], store.exports = "id", "archive"
+    synced: list[tuple[str, str]] = []
+    fsync = os.fsync
+
+    def watched(fd: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{fd}").read_text(), target.read_text()))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    assert staging.export(paths, None, target) == ASKED
+    assert synced == [("archive", "old")]
+    assert target.read_text() == "archive"
+    assert sorted(each.name for each in tmp_path.glob("*day-0*")) == ["day-0.tar"]

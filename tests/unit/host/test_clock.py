@@ -1,4 +1,4 @@
-"""One deadline, and the steps of a run under it."""
+"""The deadline, and the steps of a run under it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_what_is_left_of_a_deadline(clock: Clock) -> None:
+def test_the_time_that_remains_of_a_deadline(clock: Clock) -> None:
     deadline = Deadline(10, clock)
     clock.now += 9.5
     assert deadline.left() == 0.5
@@ -61,7 +61,7 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
             yield bound
 
 
-def test_systemd_is_told_each_step_and_asked_for_all_the_time_it_may_take(
+def test_each_step_is_reported_to_systemd_with_the_time_that_remains(
     manager: socket.socket, clock: Clock
 ) -> None:
     progress = Progress(Deadline(90, clock), Notifier())
@@ -96,12 +96,12 @@ def test_a_step_that_fails_is_measured_too(clock: Clock) -> None:
     assert progress.steps == [Step("create", 1)]
 
 
-def test_a_deadline_that_passes_is_blamed_on_the_step_that_used_it_up(clock: Clock) -> None:
+def test_a_deadline_that_passes_names_the_step_that_used_the_time(clock: Clock) -> None:
     progress = Progress(Deadline(90, clock), Notifier())
     words = r"silence; the step 'image' took 90\.5 s of it"
     with pytest.raises(DeadlineExceeded, match=words), progress.step("image", "…"):  # noqa: PT012
         clock.now += 90.5
         raise DeadlineExceeded("silence")
-    # No further step begins.
+    # No further step starts.
     with pytest.raises(DeadlineExceeded), progress.step("create", "…"):
         pytest.fail("a step began after the deadline")

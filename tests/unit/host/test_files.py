@@ -1,4 +1,4 @@
-"""The door to the host's files: whatever stands in the way, nothing is followed or half written."""
+"""The door to the host's files: no link is followed, and no file is half written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_missing_file_is_for_the_caller_to_judge(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory", "device", "endless", "large"])
-def test_what_is_no_small_regular_file_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+def test_anything_but_a_small_regular_file_is_refused_by_name(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file"
     if kind == "link":
         path.symlink_to("/etc/passwd")
@@ -61,7 +61,7 @@ def test_a_directory_that_exists_keeps_its_mode(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["a", "a/b", "a/b/c"])
 @pytest.mark.parametrize("kind", ["link", "dangling", "file"])
-def test_what_is_put_in_the_way_of_a_directory_is_not_followed(
+def test_an_obstacle_in_the_path_of_a_directory_is_not_followed(
     tmp_path: Path, where: str, kind: str
 ) -> None:
     target = tmp_path / "elsewhere"
@@ -77,7 +77,7 @@ def test_what_is_put_in_the_way_of_a_directory_is_not_followed(
     path = tmp_path / "root/a/b/c"
     with pytest.raises(HostError, match=f"cannot prepare the directory {path}: ") as caught:
         files.directory(path, tmp_path / "root")
-    assert "in the way" in caught.value.hint
+    assert "in its place" in caught.value.hint
     assert not target.exists() or not list(target.iterdir())
 
 
@@ -115,7 +115,7 @@ def test_a_file_is_not_written_through_a_linked_folder(tmp_path: Path) -> None:
     assert list((tmp_path / "real").iterdir()) == []
 
 
-def test_what_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.mkdir()
     with pytest.raises(HostError, match=f"cannot write {path}: "):
@@ -124,7 +124,7 @@ def test_what_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])
-def test_what_a_killed_run_left_half_written_is_not_in_the_way(tmp_path: Path, kind: str) -> None:
+def test_a_temporary_file_of_a_killed_run_is_replaced(tmp_path: Path, kind: str) -> None:
     left = tmp_path / f".file.{os.getpid()}"
     target = tmp_path / "target"
     target.write_text("untouched")
@@ -156,7 +156,7 @@ def test_a_tree_is_removed_and_a_link_in_its_place_is_not_followed(tmp_path: Pat
     assert (target / "folder").is_dir()
 
 
-def test_a_signal_that_comes_when_a_file_was_replaced_is_not_lost(
+def test_a_signal_after_a_file_was_replaced_is_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rename = os.rename
@@ -169,3 +169,22 @@ def test_a_signal_that_comes_when_a_file_was_replaced_is_not_lost(
     with pytest.raises(Interrupted):
         files.write(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_name_and_so_is_its_name_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    synced: list[tuple[str, str]] = []
+    fsync = os.fsync
+
+    def watched(fd: int) -> None:
+        opened = Path(os.readlink(f"/proc/self/fd/{fd}"))
+        # What is synced, and what was at the path then.
+        synced.append((opened.name if opened.is_dir() else opened.read_text(), path.read_text()))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    files.write(path, b"new")
+    assert synced == [("new", "old"), (tmp_path.name, "new")]

@@ -1,4 +1,4 @@
-"""The door to systemd: what arrives on the notification socket, and nothing that can break."""
+"""The door to systemd: the messages on the notification socket, and a systemd that is missing."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_long_text_is_cut_because_systemd_would_ignore_the_whole_message(
     assert status.endswith("…")
 
 
-def test_a_text_that_is_held_stays_until_it_is_ready_or_let_go(manager: socket.socket) -> None:
+def test_a_held_status_remains_until_ready_or_released(manager: socket.socket) -> None:
     notifier = Notifier()
     notifier.hold("Held since 12:00")
     notifier.status("Pulling", extend=1)
@@ -87,7 +87,7 @@ def test_text_that_is_not_latin_1_arrives(manager: socket.socket) -> None:
     assert received(manager) == ["STATUS=Pulling the image… Ω 漢字"]
 
 
-def test_a_status_cannot_smuggle_in_another_message(manager: socket.socket) -> None:
+def test_a_status_cannot_contain_another_message(manager: socket.socket) -> None:
     Notifier().status("failed:\nREADY=1\r\nERRNO=0")
     assert received(manager) == ["STATUS=failed: READY=1 ERRNO=0"]
 
@@ -112,14 +112,14 @@ def test_a_manager_that_has_gone_away_breaks_nothing(manager: socket.socket) -> 
 
 
 @pytest.mark.usefixtures("manager")
-def test_a_signal_that_arrives_while_systemd_is_told_something_is_not_lost() -> None:
+def test_a_signal_during_a_notification_is_not_lost() -> None:
     def interrupt(number: int, _frame: object) -> None:
         raise Interrupted(number)
 
     notifier = Notifier()
 
     def tell() -> None:
-        while True:  # until nothing more fits, and it waits
+        while True:  # until the socket is full and sending waits
             notifier.status("Trying again")
 
     before = signal.signal(signal.SIGALRM, interrupt)
@@ -132,7 +132,7 @@ def test_a_signal_that_arrives_while_systemd_is_told_something_is_not_lost() -> 
         signal.signal(signal.SIGALRM, before)
 
 
-def test_without_a_systemd_to_ask_no_unit_has_a_state(
+def test_without_systemd_no_unit_has_a_state(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
@@ -162,24 +162,22 @@ def test_a_unit_runs_if_its_control_group_has_processes(
     assert found == (("crio.service",) if runs else ())
 
 
-def test_a_bus_that_is_not_there_is_told_of(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_missing_bus_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
     assert systemd.stored(systemd.UNIT) is None
-    with pytest.raises(HostError, match="systemd cannot be asked: "):
+    with pytest.raises(HostError, match="cannot reach systemd over D-Bus: "):
         systemd.reload(systemd.UNIT)
 
 
-def test_a_barrier_is_passed_when_systemd_has_closed_what_came_with_it(
+def test_a_barrier_is_passed_when_systemd_closes_its_descriptor(
     manager: socket.socket,
 ) -> None:
     notifier = Notifier(in_unit=True)
     notifier.status("before")
-    # Nobody closes it.
+    # The other end is not closed.
     assert not notifier.barrier(0.05)
     assert manager.recv(100) == b"STATUS=before"
-    # The one that was not read is thrown away, and with it what came along.
+    # A message that was not read is discarded with its descriptors.
     data, opened, _, _ = socket.recv_fds(manager, 100, 1)
     assert (data, len(opened)) == (b"BARRIER=1", 1)
     os.close(opened[0])
@@ -207,14 +205,14 @@ def test_without_a_manager_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) ->
     assert not notifier.barrier(5)
 
 
-def test_what_is_stored_as_text() -> None:
+def test_stored_descriptors_as_text() -> None:
     assert str(systemd.Stored(0)) == "0 open files"
     assert str(systemd.Stored(1, ("a",))) == "1 open file (a)"
     assert str(systemd.Stored(2, ("a", "b"))) == "2 open files (a, b)"
 
 
 def test_with_the_socket_of_another_unit_nothing_is_stored(manager: socket.socket) -> None:
-    # systemd would answer the barrier of it all the same.
+    # systemd would answer its barrier nevertheless.
     notifier = Notifier(in_unit=False)
     notifier.store("name", 0)
     assert not notifier.barrier(5)

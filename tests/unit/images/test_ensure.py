@@ -1,6 +1,6 @@
-"""Having the image, from a Podman that says what the real one says: which step follows which.
+"""Making an image available, with a Podman that answers like the real one: the order of the steps.
 
-That the real parts do so is for tests/lab/test_registry.py and test_fallback.py to show.
+tests/lab/test_registry.py and test_fallback.py test the same with the real parts.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from ocp_tuned_boot.podman.client import Image, Podman
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.requested.config import Images
 from tests.unit.fake_podman import listening, reply
+from tests.unit.patience import no_hang
 
 ASKED = "registry.lab/tuned:new"
 DIGEST = "sha256:" + "a" * 64
 EXACT = f"registry.lab/tuned@{DIGEST}"
 REFUSED = {"error": "manifest unknown"}
-PASSING = {"error": "connection refused"}
+TEMPORARY = {"error": "connection refused"}
 
 
 class Store:
-    """What Podman has, and what it answers to a pull."""
+    """The images in Podman's store, and its answer to a pull."""
 
     def __init__(self) -> None:
         #: name → ID; the digest of each is `DIGEST`. One without a name is called `<ID>`.
@@ -46,10 +47,12 @@ class Store:
         self.pulls_as = ""
         self.pulled = "id-pulled"
         self.silent = False
-        #: As long as a pull takes (seconds).
-        self.takes = 0.0
+        #: The duration of a pull (seconds).
+        self.pull_seconds = 0.0
         self.loads: list[str] = []
         self.load_fails = ""
+        #: What is in the archive of any image.
+        self.exports = ""
         self.broken: set[str] = set()
         self.in_use: set[str] = set()
         #: name → ID of its image.
@@ -74,7 +77,7 @@ class Store:
         name = unquote(name)
         if method == "DELETE":
             return self._delete(name, force="force=True" in path)
-        return self._inspect(name)
+        return reply(200, self.exports) if name.endswith("/get") else self._inspect(name)
 
     def named(self, name: str, image_id: str) -> None:
         """A tag that moves leaves an image without a name."""
@@ -84,7 +87,7 @@ class Store:
             self.images[f"<{old}>"] = old
 
     def _pull(self) -> bytes | None:
-        time.sleep(self.takes)
+        time.sleep(self.pull_seconds)
         if self.silent:
             return None
         if not self.pull and self.pulls_as:
@@ -130,12 +133,12 @@ def store() -> Store:
 
 @pytest.fixture
 def podman(store: Store) -> Iterator[Podman]:
-    with listening(store.answer) as path, Podman(path, Deadline(20)) as connected:
+    with listening(store.answer) as path, Podman(path, Deadline(ALL)) as connected:
         yield connected
 
 
 def archive(paths: Paths, *names: str, digest: str = DIGEST, docker: bool = False) -> None:
-    """In the admin's folder."""
+    """Writes an archive to the administrator's folder."""
     folder = paths.archives[0]
     folder.mkdir(parents=True, exist_ok=True)
     key = "org.opencontainers.image.ref.name"
@@ -149,6 +152,13 @@ def archive(paths: Paths, *names: str, digest: str = DIGEST, docker: bool = Fals
 
 
 DEFAULT = Images()
+#: As long as a run may take (seconds).
+ALL = 600.0
+
+
+def late() -> Progress:
+    """Of a run, when two thirds of its time have gone by."""
+    return Progress(Deadline(ALL, started=time.monotonic() - ALL * 2 / 3), Notifier())
 
 
 def available(
@@ -158,32 +168,34 @@ def available(
     return ImageSession(paths, rules, asked, progress).ensure(podman)
 
 
-def test_what_is_there_is_taken(paths: Paths, podman: Podman, store: Store) -> None:
+def test_an_image_in_the_store_is_used(paths: Paths, podman: Podman, store: Store) -> None:
     store.images[ASKED] = "id"
     assert available(paths, podman) == Available(Image(ASKED, "id", (DIGEST,), (ASKED,)), "store")
     assert known.read(paths) == ()
 
 
-def test_what_is_not_is_pulled_and_taken_down(paths: Paths, podman: Podman, store: Store) -> None:
+def test_a_missing_image_is_pulled_and_remembered(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
     store.pulls_as = ASKED
     assert available(paths, podman).source == "registry"
     assert known.read(paths) == (Known(ASKED, "id-pulled"),)
 
 
-def test_by_its_digest_an_archive_comes_before_the_registry(
+def test_for_a_digest_an_archive_is_used_before_the_registry(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
     archive(paths, "other/name:day-0")
     store.loads = ["other/name:day-0"]
-    had = available(paths, podman, EXACT)
+    found = available(paths, podman, EXACT)
     image = Image(EXACT, "id-loaded", (DIGEST,), ("other/name:day-0",))
-    assert (had.source, had.image) == ("archive", image)
+    assert (found.source, found.image) == ("archive", image)
     assert "POST /images/pull" not in store.requests
-    # The next time it is found by what was taken down: its name is another one.
+    # The next time it is found by its remembered ID: it has another name.
     assert available(paths, podman, EXACT).source == "store"
 
 
-def test_a_digest_that_is_another_is_no_such_image(
+def test_an_image_with_another_digest_is_not_the_requested_one(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
     wrong = EXACT.replace("aaaa", "bbbb")
@@ -194,71 +206,70 @@ def test_a_digest_that_is_another_is_no_such_image(
 
 
 @pytest.mark.parametrize("docker", [False, True])
-def test_a_registry_that_refuses_gives_way_to_an_archive(
+def test_an_archive_is_used_when_the_registry_refuses(
     paths: Paths, podman: Podman, store: Store, docker: bool
 ) -> None:
     archive(paths, ASKED, docker=docker)
     store.pull, store.loads = REFUSED, [ASKED]
-    had = available(paths, podman)
-    assert (had.source, had.fallback) == ("archive", "")
+    found = available(paths, podman)
+    assert (found.source, found.fallback) == ("archive", "")
     assert known.read(paths) == (Known(ASKED, "id-loaded"),)
 
 
-def test_the_last_that_worked_stands_in_by_its_id(
+def test_the_last_image_that_worked_is_the_fallback_by_its_id(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
     lastgood.remember(paths, "registry.lab/tuned:old", "id-old")
-    # Its name means another one by now.
+    # Its name now means another image.
     store.images.update({"registry.lab/tuned:old": "id-other", "x": "id-old"})
     store.pull = REFUSED
-    had = available(paths, podman)
-    assert had.image.id == "id-old"
-    assert had.source == "last-good"
+    found = available(paths, podman)
+    assert found.image.id == "id-old"
+    assert found.source == "last-good"
     words = f"cannot pull {ASKED}: manifest unknown; registry.lab/tuned:old is used instead"
-    assert had.fallback == words
+    assert found.fallback == words
 
 
-def test_another_archive_stands_in_when_that_is_gone(
+def test_another_archive_is_the_fallback_without_it(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
     lastgood.remember(paths, "registry.lab/tuned:old", "id-old")
     archive(paths, "day-0")
     store.pull, store.loads = REFUSED, ["day-0"]
-    had = available(paths, podman)
-    assert (had.source, had.image.reference) == ("archive", "day-0")
-    assert "day-0 is used instead" in had.fallback
+    found = available(paths, podman)
+    assert (found.source, found.image.reference) == ("archive", "day-0")
+    assert "day-0 is used instead" in found.fallback
 
 
-def test_what_may_pass_is_insisted_on_for_a_third_of_the_time(
+def test_a_temporary_failure_is_retried_for_a_third_of_the_time(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
     lastgood.remember(paths, "registry.lab/tuned:old", "id-old")
     store.images["x"] = "id-old"
-    store.pull = PASSING
+    store.pull = TEMPORARY
     with pytest.raises(ImageError, match="connection refused"):
         available(paths, podman)
-    late = Progress(Deadline(20, started=podman.deadline.end - 20 - 7), Notifier())
-    had = ImageSession(paths, Images(), ASKED, late).ensure(podman, "it was refused")
-    assert had.source == "last-good"
-    # The registry was not asked again: what is told is what the attempt before has found.
-    assert had.fallback.startswith("it was refused; ")
+    found = ImageSession(paths, Images(), ASKED, late()).ensure(podman, "it was refused")
+    assert found.source == "last-good"
+    # The registry was not tried again: the reason is that of the previous attempt.
+    assert found.fallback.startswith("it was refused; ")
 
 
-def test_what_is_gone_from_the_store_takes_no_time_from_the_registry(
-    paths: Paths, podman: Podman, store: Store
+def test_a_fallback_that_is_gone_takes_no_time_from_the_registry(
+    paths: Paths, podman: Podman, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # crio-wipe took it.
+    # crio-wipe removed it.
     lastgood.remember(paths, "registry.lab/tuned:old", "id-wiped")
-    store.pull = PASSING
-    late = Progress(Deadline(20, started=podman.deadline.end - 20 - 7), Notifier())
+    store.pull = TEMPORARY
     with pytest.raises(ImageError, match="connection refused") as caught:
-        ImageSession(paths, Images(), ASKED, late).ensure(podman)
-    # The registry was asked, and will be again.
+        ImageSession(paths, Images(), ASKED, late()).ensure(podman)
+    # The registry was tried, and will be tried again.
     assert caught.value.temporary
     assert "POST /images/pull" in store.requests
-    # A pull may take more than a third of the time.
-    store.pull, store.pulls_as, store.takes = {}, ASKED, 1.0
-    session = ImageSession(paths, Images(), ASKED, Progress(Deadline(2.4), Notifier()))
+    # A pull may take more than the registry's share of the time.
+    monkeypatch.setattr(ensure, "SHARE", 0.3 / ALL)
+    store.pull, store.pulls_as, store.pull_seconds = {}, ASKED, 1.0
+    session = ImageSession(paths, Images(), ASKED, Progress(Deadline(ALL), Notifier()))
     before = store.requests.count("POST /images/pull")
     assert session.ensure(podman).source == "registry"
     assert store.requests.count("POST /images/pull") == before + 1
@@ -271,9 +282,8 @@ def test_an_archive_that_cannot_be_loaded_takes_no_time_from_the_registry(
     archive(paths, name)
     store.load_fails = "payload does not match any of the supported image formats"
     store.pulls_as = ASKED
-    late = Progress(Deadline(20, started=podman.deadline.end - 20 - 7), Notifier())
-    session = ImageSession(paths, Images(), ASKED, late)
-    # What may stand in is tried when a third of the time has gone by: it is of no use.
+    session = ImageSession(paths, Images(), ASKED, late())
+    # The fallback is tried after a third of the time, but cannot be loaded.
     assert session.ensure(podman).source == "registry"
     del store.images[ASKED]
     loads = store.requests.count("POST /images/load")
@@ -283,8 +293,8 @@ def test_an_archive_that_cannot_be_loaded_takes_no_time_from_the_registry(
     assert store.requests.count("POST /images/load") == loads
 
 
-@pytest.mark.parametrize("said", [REFUSED, PASSING])
-def test_without_a_stand_in_the_error_is_what_it_is(
+@pytest.mark.parametrize("said", [REFUSED, TEMPORARY])
+def test_without_a_fallback_the_error_is_raised(
     paths: Paths, podman: Podman, store: Store, said: dict[str, str]
 ) -> None:
     store.pull = said
@@ -302,7 +312,7 @@ def test_pull_never_and_pull_newer(paths: Paths, podman: Podman, store: Store) -
     store.images[ASKED] = "id"
     assert available(paths, podman, rules=Images(pull="never")).source == "store"
     newer = Images(pull="newer")
-    # Nothing newer; something newer; nobody to ask.
+    # Nothing newer; something newer; no registry.
     assert available(paths, podman, rules=newer).source == "store"
     store.pulls_as = ASKED
     assert available(paths, podman, rules=newer).source == "registry"
@@ -310,7 +320,7 @@ def test_pull_never_and_pull_newer(paths: Paths, podman: Podman, store: Store) -
     assert available(paths, podman, rules=newer).source == "store"
 
 
-def test_of_a_digest_there_is_no_newer_one(paths: Paths, podman: Podman, store: Store) -> None:
+def test_there_is_no_newer_image_of_a_digest(paths: Paths, podman: Podman, store: Store) -> None:
     store.images[EXACT] = "id"
     archive(paths, "other/name:day-0")
     assert available(paths, podman, EXACT, Images(pull="newer")).source == "store"
@@ -318,17 +328,28 @@ def test_of_a_digest_there_is_no_newer_one(paths: Paths, podman: Podman, store: 
 
 
 def test_a_registry_that_is_silent_leaves_time_for_the_image_on_the_node(
-    paths: Paths, store: Store
+    paths: Paths, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ensure, "SHARE", 0.3 / ALL)
     store.images[ASKED] = "id"
     store.silent = True
     rules = Images(pull="newer", fallback="none")
-    with listening(store.answer) as path, Podman(path, Deadline(1.5)) as podman:
+    with listening(store.answer) as path, Podman(path, Deadline(ALL)) as podman, no_hang():
         assert available(paths, podman, rules=rules).source == "store"
-        assert not podman.deadline.passed()
 
 
-def test_what_was_there_before_was_not_brought_here(
+def test_a_registry_that_is_silent_is_not_waited_for_long_where_an_archive_has_the_image(
+    paths: Paths, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much time there is: a third of it may be twenty minutes."""
+    monkeypatch.setattr(ensure, "PATIENCE", 0.3)
+    archive(paths, ASKED)
+    store.silent, store.loads = True, [ASKED]
+    with listening(store.answer) as path, Podman(path, Deadline(6 * ALL)) as podman, no_hang():
+        assert available(paths, podman).source == "archive"
+
+
+def test_an_image_that_was_there_before_is_not_remembered(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
     store.pulls_as = ASKED
@@ -343,28 +364,30 @@ def test_what_was_there_before_was_not_brought_here(
     assert known.read(paths) == ()
 
 
-def test_what_else_is_in_an_archive_is_not_what_is_asked_for(
+def test_another_image_of_an_archive_is_not_the_requested_one(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
     archive(paths, "other/app:1", ASKED, docker=True)
     store.loads, store.pull = ["other/app:1"], REFUSED
     with pytest.raises(ImageError, match="manifest unknown"):
         available(paths, podman, rules=Images(fallback="none"))
-    # It was brought here all the same.
+    # Its image was loaded, so it is remembered.
     assert known.read(paths) == (Known("other/app:1", "id-loaded"),)
 
 
-def test_an_archive_without_names_stands_in_too(paths: Paths, podman: Podman, store: Store) -> None:
-    archive(paths, docker=True)
-    store.loads, store.pull = ["sha256:id-loaded"], REFUSED
-    had = available(paths, podman)
-    assert (had.source, had.image.id) == ("archive", "id-loaded")
-
-
-def test_what_was_exported_for_a_digest_is_found_by_it(
+def test_an_archive_without_names_can_be_the_fallback(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
-    # Its manifest is another one, and so is its digest.
+    archive(paths, docker=True)
+    store.loads, store.pull = ["sha256:id-loaded"], REFUSED
+    found = available(paths, podman)
+    assert (found.source, found.image.id) == ("archive", "id-loaded")
+
+
+def test_an_image_exported_for_a_digest_is_found_by_it(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    # In the archive it has another manifest, and so another digest.
     asked = "registry.lab:5000/a/tuned@sha256:" + "b" * 64
     tag = "registry.lab:5000/a/tuned:sha256-" + "b" * 64
     assert archives.exported_as(asked) == tag
@@ -377,7 +400,7 @@ def test_what_was_exported_for_a_digest_is_found_by_it(
     assert (found.reference, found.id) == (asked, "id-loaded")
 
 
-def test_a_damaged_image_is_removed_and_had_again(
+def test_a_damaged_image_is_removed_and_pulled_again(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
     store.images[ASKED] = "id"
@@ -395,14 +418,14 @@ OLD = "a" * 64
     ("image", "containers", "forced"),
     [
         (OLD, {}, [OLD]),
-        # CRI-O's, or an admin's: whatever it is, it is not ours to end.
+        # A container of CRI-O or of an administrator must not be removed.
         (OLD, {"theirs": OLD}, []),
         (OLD, {"theirs": "b" * 64}, [OLD]),
-        # By a name it cannot be told.
+        # By a name, Podman cannot list the containers.
         (ASKED, {}, []),
     ],
 )
-def test_a_damaged_image_is_removed_by_force_only_where_nobody_has_it(
+def test_a_damaged_image_is_removed_by_force_only_if_no_container_of_others_uses_it(
     paths: Paths, podman: Podman, store: Store, image: str, containers: dict[str, str],
     forced: list[str],
 ) -> None:  # fmt: skip
@@ -419,12 +442,10 @@ def test_a_damaged_image_is_removed_by_force_only_where_nobody_has_it(
     assert (ASKED in store.images) is not bool(forced)
 
 
-def test_nobody_but_a_run_removes_a_damaged_image(
-    paths: Paths, podman: Podman, store: Store
-) -> None:
+def test_only_a_run_removes_a_damaged_image(paths: Paths, podman: Podman, store: Store) -> None:
     store.images[ASKED] = "id"
     store.broken.add(ASKED)
-    progress = Progress(Deadline(20), Notifier())
+    progress = Progress(Deadline(ALL), Notifier())
     session = ImageSession(paths, Images(), ASKED, progress, repair=False)
     with pytest.raises(PodmanError, match="layer not known"):
         session.ensure(podman)
@@ -446,12 +467,12 @@ def test_nobody_but_a_run_removes_a_damaged_image(
         ("… /var/lib/tuned: no such file or directory", False),
     ],
 )
-def test_what_is_damage(message: str, damage: bool) -> None:
+def test_which_errors_mean_damage(message: str, damage: bool) -> None:
     assert ensure.is_damage(PodmanError(message)) is damage
     assert not ensure.is_damage(BootError(message))
 
 
-def test_a_panic_is_damage_when_it_comes_again() -> None:
+def test_a_panic_means_damage_when_it_is_repeated() -> None:
     panic = PodmanError("… runtime error: invalid memory address or nil pointer dereference")
     assert not ensure.is_damage(panic)
     assert not ensure.is_damage(panic, "Podman went away")
@@ -464,7 +485,7 @@ def test_a_tag_can_be_refused(paths: Paths, podman: Podman, store: Store) -> Non
     with pytest.raises(ConfigurationError, match="expected one by its digest"):
         available(paths, podman, rules=rules)
     assert available(paths, podman, EXACT, rules).source == "store"
-    # Nor may one by a tag stand in.
+    # A fallback by tag is refused, too.
     store.images, store.pull, store.loads = {"x": "id-old"}, REFUSED, ["other:1"]
     lastgood.remember(paths, "registry.lab/tuned:old", "id-old")
     archive(paths, "other:1", digest="sha256:" + "c" * 64)
@@ -472,14 +493,14 @@ def test_a_tag_can_be_refused(paths: Paths, podman: Podman, store: Store) -> Non
         available(paths, podman, EXACT, rules)
     lastgood.remember(paths, "registry.lab/tuned@sha256:" + "d" * 64, "id-old")
     assert available(paths, podman, EXACT, rules).source == "last-good"
-    # Its archive does not have what it says.
+    # The archive does not contain the image that its index names.
     archive(paths, "first", digest="sha256:" + "d" * 64)
     store.images = {}
     with pytest.raises(ImageError, match="manifest unknown"):
         available(paths, podman, EXACT, rules)
 
 
-def test_what_was_brought_and_is_not_needed_is_removed(
+def test_images_that_are_no_longer_needed_are_removed(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
     for number in range(5):
@@ -495,7 +516,7 @@ def test_what_was_brought_and_is_not_needed_is_removed(
     assert prune.prune(paths, podman, "id-4", 1) == ("n:3",)
 
 
-def test_a_name_that_means_another_image_by_now_is_not_removed(
+def test_a_name_that_now_means_another_image_is_not_removed(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
     for image_id in ("id-a", "id-b", "id-c"):
@@ -503,20 +524,20 @@ def test_a_name_that_means_another_image_by_now_is_not_removed(
         known.remember(paths, Known(ASKED, image_id))
     assert prune.prune(paths, podman, "id-c", 2) == (ASKED,)
     assert store.images == {ASKED: "id-c", "<id-b>": "id-b"}
-    # One without a name that is in use.
+    # An image without a name that is in use.
     store.in_use.add("id-b")
     assert prune.prune(paths, podman, "id-c", 1) == ()
     assert store.images == {ASKED: "id-c", "<id-b>": "id-b"}
     assert [each.id for each in known.read(paths)] == ["id-c", "id-b"]
 
 
-def test_removed_is_what_was_there(paths: Paths, podman: Podman) -> None:
+def test_only_images_that_were_there_are_reported_as_removed(paths: Paths, podman: Podman) -> None:
     known.remember(paths, Known("gone:1", "id-gone"))
     assert prune.prune(paths, podman, "id", 1) == ()
     assert known.read(paths) == ()
 
 
-def test_what_came_from_an_archive_by_its_digest_goes_with_the_archives_name(
+def test_an_image_from_an_archive_is_removed_by_the_archives_name(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
     archive(paths, "other/name:day-0")
@@ -527,7 +548,7 @@ def test_what_came_from_an_archive_by_its_digest_goes_with_the_archives_name(
     assert store.images == {"now": "id-now"}
 
 
-def test_what_somebody_has_given_another_name_stays(
+def test_an_image_with_a_name_given_by_others_remains(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
     known.remember(paths, Known("n:1", "id-1"), Known("sha256:id-1", "id-1"))
@@ -536,7 +557,7 @@ def test_what_somebody_has_given_another_name_stays(
     assert store.images == {"theirs": "id-1", "now": "id-now"}
 
 
-def test_what_is_asked_for_meanwhile_and_what_was_brought_last_stay(
+def test_the_image_requested_now_and_the_one_pulled_last_remain(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
     for number in range(4):
@@ -547,12 +568,12 @@ def test_what_is_asked_for_meanwhile_and_what_was_brought_last_stay(
     assert prune.prune(paths, podman, "id-0", 1, also) == ("n:2",)
 
 
-def test_two_that_write_the_list_at_the_same_time_lose_nothing(paths: Paths) -> None:
-    def bring(name: str) -> None:
+def test_two_writers_of_the_list_lose_nothing(paths: Paths) -> None:
+    def remember(name: str) -> None:
         for number in range(8):
             known.remember(paths, Known(f"{name}:{number}", "id"))
 
-    threads = [threading.Thread(target=bring, args=(name,)) for name in "ab"]
+    threads = [threading.Thread(target=remember, args=(name,)) for name in "ab"]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -564,7 +585,7 @@ def test_two_that_write_the_list_at_the_same_time_lose_nothing(paths: Paths) -> 
     "text", ["", "torn {", "[]", '{"version": 0, "images": []}', '{"version": 1, "images": [{}]}',
              '{"version": 1, "images": [{"reference": 1, "id": "x"}]}'],
 )  # fmt: skip
-def test_a_broken_list_of_what_was_brought_removes_nothing(paths: Paths, text: str) -> None:
+def test_with_a_broken_list_nothing_is_removed(paths: Paths, text: str) -> None:
     paths.state.mkdir(parents=True)
     paths.known_images.write_text(text)
     assert known.read(paths) == ()
@@ -572,7 +593,7 @@ def test_a_broken_list_of_what_was_brought_removes_nothing(paths: Paths, text: s
     assert known.read(paths) == (Known("x", "id"),)
 
 
-def test_what_a_later_release_has_brought_is_not_forgotten(
+def test_the_list_of_a_later_release_is_not_overwritten(
     paths: Paths, caplog: pytest.LogCaptureFixture
 ) -> None:
     paths.state.mkdir(parents=True)
@@ -587,7 +608,7 @@ def test_what_a_later_release_has_brought_is_not_forgotten(
     assert "found version 2, expected 1" in caplog.text
 
 
-def test_archives_are_read_and_what_is_none_is_left_out(paths: Paths) -> None:
+def test_archives_are_read_and_other_files_are_left_out(paths: Paths) -> None:
     archive(paths, "a:1", "a:2")
     archive(paths, "b:1", docker=True)
     folder = paths.archives[0]

@@ -1,4 +1,4 @@
-"""Which images CRI-O is told not to collect, beside those that others have told it."""
+"""The images that CRI-O is configured to keep, besides those that others pinned."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def pinned(paths: Paths) -> list[str]:
     return images
 
 
-def test_where_there_is_no_cri_o_there_are_none(tmp_path: Path) -> None:
+def test_without_cri_o_nothing_is_pinned(tmp_path: Path) -> None:
     pins.keep(Paths(tmp_path), "shared", ["a:1"])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_they_follow_the_images_and_the_store(paths: Paths) -> None:
+def test_pins_follow_the_images_and_the_store(paths: Paths) -> None:
     file = paths.crio_conf / "99-ocp-tuned-boot.conf"
     pins.keep(paths, "shared", ["a:1", "a:1", 'b"2'])
     assert 'pinned_images = ["a:1", "b\\"2"]' in file.read_text()
@@ -42,18 +42,18 @@ def test_they_follow_the_images_and_the_store(paths: Paths) -> None:
     assert not file.exists()
 
 
-def test_the_last_that_worked_is_one_of_them(paths: Paths) -> None:
+def test_the_last_image_that_worked_is_pinned(paths: Paths) -> None:
     lastgood.remember(paths, "a:0", "id")
     pins.keep(paths, "shared", ["a:1"])
     assert pinned(paths) == ["a:1", "a:0"]
 
 
-def test_what_others_have_pinned_stays_so(paths: Paths) -> None:
+def test_images_that_others_pinned_remain_pinned(paths: Paths) -> None:
     main = paths.crio_conf.parent / "crio.conf"
     main.write_text('[crio.image]\npinned_images = ["main:1"]\n')
     pins.keep(paths, "shared", ["a:1"])
     assert pinned(paths) == ["main:1", "a:1"]
-    # One that is read later has the whole list.
+    # A file that is read later has the whole list.
     (paths.crio_conf / "10-site.conf").write_text(
         "[crio.image]\npinned_images = [\n  \"site:1\", # not 'this:1' ]\n  'site:2',\n]\n"
     )
@@ -61,22 +61,22 @@ def test_what_others_have_pinned_stays_so(paths: Paths) -> None:
     (paths.crio_conf / "20-none.conf").write_text('# pinned_images = ["x"]\n')
     pins.keep(paths, "shared", ["a:1"])
     assert pinned(paths) == ["site:1", "site:2", "a:1"]
-    # What is not pinned any more by them is not by us.
+    # An image that others no longer pin is not pinned by ours.
     (paths.crio_conf / "10-site.conf").unlink()
     pins.keep(paths, "shared", ["a:2"])
     assert pinned(paths) == ["first:1", "a:2"]
 
 
-def test_a_file_that_comes_after_ours_is_told_of(
+def test_a_file_that_cri_o_reads_after_ours_is_reported(
     paths: Paths, caplog: pytest.LogCaptureFixture
 ) -> None:
     (paths.crio_conf / "99-z.conf").write_text('pinned_images = ["z:1"]\n')
     with caplog.at_level(logging.WARNING):
         pins.keep(paths, "shared", ["a:1"])
-    assert "99-z.conf: found pinned_images" in caplog.text
+    assert "99-z.conf: found pinned_images; CRI-O ignores those of ocp-tuned-boot" in caplog.text
 
 
-def test_the_file_of_an_earlier_version_goes(paths: Paths) -> None:
+def test_the_file_of_an_earlier_version_is_removed(paths: Paths) -> None:
     (paths.crio_conf / "50-ocp-tuned-boot.conf").write_text('pinned_images = ["old:1"]\n')
     pins.keep(paths, "shared", ["a:1"])
     assert [path.name for path in paths.crio_conf.iterdir()] == ["99-ocp-tuned-boot.conf"]

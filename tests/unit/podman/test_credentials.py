@@ -1,4 +1,4 @@
-"""The kubelet's credentials: for Podman to choose from, and never told in words."""
+"""The kubelet's credentials: all of them are sent to Podman, and none is ever logged."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def config(auths: object) -> str:
     return json.dumps({"auths": auths})
 
 
-def test_all_of_them_for_registries_and_for_paths_in_them() -> None:
+def test_credentials_of_registries_and_of_paths_in_them() -> None:
     text = config({
         "quay.io": auth("a", "1"), "quay.io/team/": auth("b", "2:3"), "quay.io:443": auth("d", "5"),
-        # A mirror of it, for all we know.
+        # It may be a mirror of quay.io.
         "mirror.lab:5000": auth("e", "6"),
     })  # fmt: skip
     assert credentials.parse(text) == ({
@@ -38,7 +38,7 @@ def test_all_of_them_for_registries_and_for_paths_in_them() -> None:
     }, 0)  # fmt: skip
 
 
-def test_an_address_stands_for_the_whole_registry() -> None:
+def test_an_address_means_the_whole_registry() -> None:
     text = config({
         "quay.io": auth("plain", "1"), "https://quay.io/v1/": auth("address", "2"),
         "https://index.docker.io/v1/": auth("hub", "3"), "http://other.io/v2/x": auth("o", "4"),
@@ -54,12 +54,12 @@ def test_an_address_stands_for_the_whole_registry() -> None:
     [
         {"quay.io": {"auth": "not base64"}}, {"quay.io": {"auth": "bm8tY29sb24="}},
         {"quay.io": None}, {"quay.io": {}}, {"quay.io": {"identitytoken": "t", "auth": ""}},
-        # Of these Podman would refuse the whole pull.
+        # Because of one of these Podman would refuse the whole pull.
         {"quay.io/x@sha256:ab": auth("a", "1")}, {"quay.io/x:tag": auth("a", "1")},
         {"": auth("a", "1")},
     ],
 )  # fmt: skip
-def test_a_broken_one_takes_no_other_with_it(broken: dict[str, object]) -> None:
+def test_a_broken_entry_does_not_affect_others(broken: dict[str, object]) -> None:
     good = {"other.io": auth("a", "1")}
     found, left_out = credentials.parse(config({**broken, **good}))
     assert (set(found), left_out) == ({"other.io"}, 1)
@@ -72,7 +72,7 @@ def headers(root: Path, text: str) -> dict[str, str]:
     return credentials.headers(paths)
 
 
-def test_they_go_in_a_header(tmp_path: Path) -> None:
+def test_credentials_are_sent_in_a_header(tmp_path: Path) -> None:
     found = headers(tmp_path, config({"quay.io/team": auth("a", "1")}))
     (value,) = found.values()
     assert list(found) == ["X-Registry-Config"]
@@ -81,7 +81,7 @@ def test_they_go_in_a_header(tmp_path: Path) -> None:
     }
 
 
-def test_none_are_none(tmp_path: Path) -> None:
+def test_without_credentials_there_is_no_header(tmp_path: Path) -> None:
     assert credentials.headers(Paths(tmp_path)) == {}
     assert headers(tmp_path, "{}") == {}
 
@@ -94,7 +94,7 @@ def test_none_are_none(tmp_path: Path) -> None:
         config({"quay.io": "kept-secret"}), config(["kept-secret"]), config({"quay.io": None}),
     ],
 )  # fmt: skip
-def test_what_is_broken_is_told_without_what_is_in_it(
+def test_a_broken_file_is_reported_without_its_content(
     tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -105,7 +105,7 @@ def test_what_is_broken_is_told_without_what_is_in_it(
 
 
 @given(st.dictionaries(st.text(max_size=10), st.text(max_size=10)))
-def test_whatever_is_in_it_is_read_or_refused(auths: dict[str, str]) -> None:
+def test_any_entry_is_read_or_refused(auths: dict[str, str]) -> None:
     with suppress(ValueError, KeyError, TypeError, AttributeError):
         credentials.parse(config({"quay.io": auths}))
     assert set(credentials.parse(config({"quay.io": auths, "x.io": auth("a", "1")}))[0]) >= {"x.io"}

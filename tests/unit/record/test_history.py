@@ -62,7 +62,7 @@ def test_what_a_later_release_has_written_of_this_boot_stays(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("text", ["", "torn {", '{"version": 0, "runs": []}', '{"version": 1}'])
-def test_a_broken_file_is_left_out_told_of_and_replaced(
+def test_a_broken_file_is_left_out_logged_and_replaced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
     paths = Paths(tmp_path)

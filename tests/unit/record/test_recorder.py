@@ -40,7 +40,7 @@ REFUSED = Finding("setting-refused", "vm.x", "no")
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    """Where an earlier run in this boot has put `old` in force."""
+    """Where an earlier run in this boot has applied `old`."""
     paths = Paths(tmp_path)
     paths.run.mkdir(parents=True)
     paths.boot_id.parent.mkdir(parents=True)
@@ -112,9 +112,7 @@ def test_what_is_kept_has_the_result_and_the_image_it_was_applied_with(paths: Pa
 
 
 @pytest.mark.parametrize("image", ["localhost/a", "localhost/old"])
-def test_nothing_stands_in_for_an_image_that_nobody_asks_for_any_more(
-    paths: Paths, image: str
-) -> None:
+def test_the_fallback_finding_ends_when_that_image_is_requested(paths: Paths, image: str) -> None:
     told = make("image-stand-in", "localhost/before", "cannot be pulled")
     degraded = replace(EARLIER, image=image, result=Result.DEGRADED, findings=(told,))
     record.write(paths, Record(Result.DEGRADED, "11:00", in_force=degraded))
@@ -246,7 +244,7 @@ def test_a_change_that_fails_before_tuned_leaves_what_is_in_force(paths: Paths, 
     assert [(each.kind, each.subject) for each in found.findings] == [("change-failed", "podman")]
     assert "no socket" in found.findings[0].message
     assert "already" not in found.findings[0].message
-    # Nobody has asked for a change by starting the unit.
+    # A start of the unit does not request a change.
     recorder = changing(paths, Why.START)
     recorder.failed("podman", "no socket")
     assert recorder.record().result is Result.FAILED
@@ -283,7 +281,7 @@ def test_what_another_boot_has_left_says_nothing(paths: Paths) -> None:
     recorder = changing(paths, Why.RELOAD)
     recorder.failed("podman", "no socket")
     assert (recorder.record().result, recorder.record().in_force) == (Result.FAILED, None)
-    # Nothing is in force, and what is deferred for being late does not make it so.
+    # Nothing is applied, and a deferred first run does not change that.
     recorder = Recorder(paths, 0.0)
     recorder.decided(ASKED, Decision(Action.DEFER, "late", waits=Waits.FIRST))
     recorder.kept()
@@ -309,7 +307,7 @@ def test_what_waits_is_on_record_since_it_was_first_seen(paths: Paths) -> None:
     assert seen(Waits.NOTHING).deferred is None
 
 
-def test_of_what_others_own_the_last_attempt_is_told(paths: Paths) -> None:
+def test_of_the_hand_over_list_the_last_attempt_is_recorded(paths: Paths) -> None:
     recorder = opened(paths)
     recorder.handed_over(
         (HandedOver("a", "lost", "1", "0", "0"), HandedOver("b", "lost", "1", "0", "0"))
@@ -320,7 +318,7 @@ def test_of_what_others_own_the_last_attempt_is_told(paths: Paths) -> None:
     ]  # fmt: skip
 
 
-def test_what_is_kept_is_still_told_of(paths: Paths) -> None:
+def test_a_kept_profile_keeps_its_details(paths: Paths) -> None:
     earlier = Record(
         Result.APPLIED, "11:00", in_force=EARLIER, values=(Value("vm.x", "verified", "1"),),
         kernel_arguments=("a=1",), late=("crio.service",),
@@ -367,7 +365,7 @@ def test_a_doubt_about_the_inputs_degrades_each_run_and_not_what_is_in_force(pat
     assert (found.in_force.result, found.in_force.findings) == (Result.APPLIED, ())
 
 
-def test_an_earlier_record_that_cannot_be_read_says_nothing_but_is_told_of(
+def test_an_earlier_record_that_cannot_be_read_is_logged_and_ignored(
     paths: Paths, caplog: pytest.LogCaptureFixture
 ) -> None:
     paths.status.write_text("torn {")
@@ -418,3 +416,23 @@ def test_one_that_comes_after_the_profile_is_applied_degrades_it(paths: Paths) -
     assert found.in_force is not None
     assert found.in_force.result is Result.DEGRADED
     assert [each.kind for each in found.findings] == ["defect"]
+
+
+def test_a_fallback_degrades_until_the_applied_profile_is_the_requested_one(paths: Paths) -> None:
+    fallback = make("profile-fallback", "new", "TuneD cannot load it")
+    recorder = Recorder(paths, time.monotonic())
+    recorder.decided(
+        replace(ASKED, fallback=(fallback,)), Decision(Action.APPLY, "because"), ["crio.service"]
+    )
+    recorder.tuning(*IMAGE)
+    recorder.judged(Outcome(Result.DEGRADED, (fallback,)))
+    found = recorder.write()
+    assert (found.result, found.findings) == (Result.DEGRADED, (fallback,))
+    for action, kept in ((Action.DEFER, (fallback,)), (Action.KEEP, ())):
+        recorder = Recorder(paths, time.monotonic())
+        recorder.decided(ASKED, Decision(action, "because"))
+        recorder.kept()
+        found = recorder.write()
+        assert found.in_force is not None
+        assert found.findings == found.in_force.findings == kept
+        assert found.result is (Result.DEGRADED if kept else Result.APPLIED)

@@ -73,7 +73,7 @@ def test_it_is_json_for_agents() -> None:
 
 
 def test_what_an_earlier_release_has_written_is_read() -> None:
-    # An upgrade in mid-boot must not make us forget what is in force.
+    # An upgrade must not lose the record of what is applied.
     content = json.loads(record.encode(FULL))
     for new in ("late", "deferred", "handover", "residue"):
         del content[new]

@@ -1,4 +1,4 @@
-"""systemd's env-file syntax. That systemd reads the same is for tests/lab/test_boot.py to show."""
+"""systemd's env-file syntax. tests/lab/test_boot.py compares it with systemd."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ocp_tuned_boot.requested import envfile
         ("_A1=x\n", {"_A1": "x"}),
     ],
 )
-def test_what_it_means(text: str, expected: dict[str, str]) -> None:
+def test_the_variables_of_a_file(text: str, expected: dict[str, str]) -> None:
     assert envfile.parse(text, "x.env") == expected
 
 
@@ -44,8 +44,11 @@ def test_what_it_means(text: str, expected: dict[str, str]) -> None:
         ("A=1\nNTO_IMA", "x.env: line 2: found 'NTO_IMA', expected NAME=value"),
         ("x" * 99, f"x.env: line 1: found '{'x' * 80}', expected NAME=value"),
         ("=x\n", "x.env: line 1: found '=x', expected NAME=value"),
-        ("A=1\n\nB='torn\n", "x.env: line 3: found no closing ', expected one; the file is torn"),
-        ('A="torn', 'x.env: line 1: found no closing ", expected one; the file is torn'),
+        (
+            "A=1\n\nB='torn\n",
+            "x.env: line 3: found no closing ', expected one; the file is incomplete",
+        ),
+        ('A="torn', 'x.env: line 1: found no closing ", expected one; the file is incomplete'),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(text: str, message: str) -> None:
@@ -58,7 +61,7 @@ NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
 
 
 @given(st.dictionaries(NAMES, st.text(max_size=30).filter(lambda text: "\0" not in text)))
-def test_what_is_written_quoted_is_read_back(variables: dict[str, str]) -> None:
+def test_quoted_values_are_read_back(variables: dict[str, str]) -> None:
     def quoted(value: str) -> str:
         for char in '\\"`$':
             value = value.replace(char, "\\" + char)

@@ -1,11 +1,11 @@
-"""What is asked for: each input is whole and checked, or refused with the file's name."""
+"""The inputs: each one is complete and checked, or refused with the file's name."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Callable
@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from ocp_tuned_boot.errors import ConfigurationError, HostError
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.requested import inputs, lastgood
+from ocp_tuned_boot.requested import inputs, lastgood, settled
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.tuned.profiles import ProfileFile
+from tests.unit.patience import no_hang
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
@@ -43,7 +44,7 @@ def test_an_image_reference(text: str) -> None:
         "docker://a", "a\nb", "a;b", "$(a)", "-a", "a:" + "x" * 129, "…",
     ],
 )  # fmt: skip
-def test_what_is_no_image_reference(text: str) -> None:
+def test_not_an_image_reference(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         inputs.parse_image_reference(text, "x.env: NTO_IMAGE")
     assert caught.value.message.startswith(f"x.env: NTO_IMAGE: found {text!r}, expected an image")
@@ -56,14 +57,17 @@ def test_what_is_no_image_reference(text: str) -> None:
         (" \n\t\n", "x: the file is empty, expected NTO_IMAGE="),
         ("# nothing\n", "x: found no variable, expected NTO_IMAGE="),
         ("B=1\nA=2\n", "x: found A, B, expected NTO_IMAGE="),
-        ("NTO_IMAGE=a/b", "x: line 1: found no newline at the end, expected a whole line"),
+        ("NTO_IMAGE=a/b", "x: line 1: found no newline at the end, expected a complete line"),
         ("A=1\nNTO_IMAGE=a/b\nC", "x: line 3: found no newline at the end"),
-        ("NTO_IMAGE=a/b\n\0\0\0\n", "x: line 2: found a NUL byte, expected text; the file is torn"),
-        ("NTO_IMAGE='a/b\n", "x: line 1: found no closing ', expected one; the file is torn"),
+        (
+            "NTO_IMAGE=a/b\n\0\0\0\n",
+            "x: line 2: found a NUL byte, expected text; the file is incomplete",
+        ),
+        ("NTO_IMAGE='a/b\n", "x: line 1: found no closing ', expected one; the file is incomplete"),
         ("NTO_IMAGE=a b\n", "x: NTO_IMAGE: found 'a b', expected an image reference"),
     ],
 )
-def test_an_image_env_that_is_not_whole(text: str, message: str) -> None:
+def test_an_incomplete_image_env(text: str, message: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         inputs.parse_image_env(text, "x")
     assert caught.value.message.startswith(message)
@@ -81,7 +85,7 @@ def test_a_file_cut_off_anywhere_is_refused_or_means_the_same() -> None:
     "name", ["../../etc", "a/b", "", "a b", "a\n", ".", "..", "recommend.d", "tuned-main.conf",
              "active_profile", "x" * 256, "é", "${f:exec:id}"],
 )  # fmt: skip
-def test_what_is_no_profile_name(name: str) -> None:
+def test_not_a_profile_name(name: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         inputs.parse_profile_name(name, "x")
     assert caught.value.message.startswith(f"x: found {name!r}, expected a profile name")
@@ -113,7 +117,7 @@ def test_a_recommend_file(text: str, profile: str) -> None:
         ("[]\n", "x: line 1: found '', expected a profile name"),
     ],
 )
-def test_a_recommend_file_that_names_no_one_profile(text: str, message: str) -> None:
+def test_a_recommend_file_that_does_not_name_one_profile(text: str, message: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         inputs.parse_recommend(text, "x")
     assert caught.value.message.startswith(message)
@@ -130,7 +134,7 @@ def test_any_text_is_read_or_refused(parse: Callable[[str, str], str], text: str
     assert refusal.startswith("x: ")
 
 
-ASKED = Inputs("localhost/a", "site", "tuned", "boot-1", "aws", (ProfileFile("site/f", b"1"),))
+REQUESTED = Inputs("localhost/a", "site", "tuned", "boot-1", "aws", (ProfileFile("site/f", b"1"),))
 
 
 @pytest.mark.parametrize(
@@ -144,17 +148,17 @@ ASKED = Inputs("localhost/a", "site", "tuned", "boot-1", "aws", (ProfileFile("si
     ],
 )  # fmt: skip
 def test_the_fingerprint_is_of_all_that_can_change_the_result(change: dict[str, object]) -> None:
-    assert replace(ASKED, **change).fingerprint != ASKED.fingerprint  # type: ignore[arg-type]
+    assert replace(REQUESTED, **change).fingerprint != REQUESTED.fingerprint  # type: ignore[arg-type]
 
 
 def test_the_fingerprint_is_not_of_the_image_or_the_boot() -> None:
-    other = replace(ASKED, image="localhost/b", boot_id="boot-2")
-    assert other.fingerprint == ASKED.fingerprint
+    other = replace(REQUESTED, image="localhost/b", boot_id="boot-2", named_in="/etc/boot.conf")
+    assert other.fingerprint == REQUESTED.fingerprint
 
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    """A host on which everything is asked for as it should be."""
+    """A host with valid requests."""
     paths = Paths(tmp_path)
     for path, text in (
         (paths.boot_id, "boot-1\n"),
@@ -174,23 +178,25 @@ def test_everything_is_read(paths: Paths) -> None:
     script.chmod(0o755)
     paths.provider.write_text("aws\n")
     (paths.profiles / "README").write_text("beside the profiles")
-    asked = inputs.read(paths, "operand", image="stand/in", profile="stand-in")
-    assert asked == Inputs(
+    found = inputs.read(paths, "operand", image="default/image", profile="default-profile")
+    assert found == Inputs(
         "localhost/a", "site", "operand", "boot-1", "aws",
         (ProfileFile("site/deep/script.sh", b"#!/bin/sh\n", True),
          ProfileFile("site/tuned.conf", b"[main]\n")),
+        named_in=str(paths.recommend),
     )  # fmt: skip
 
 
-def test_boot_conf_stands_in_where_no_agent_writes(paths: Paths) -> None:
+def test_boot_conf_is_used_where_no_agent_writes(paths: Paths) -> None:
     paths.image_env.unlink()
     paths.recommend.unlink()
-    asked = inputs.read(paths, "tuned", image="stand/in", profile="stand-in")
-    assert (asked.image, asked.profile) == ("stand/in", "stand-in")
+    found = inputs.read(paths, "tuned", image="default/image", profile="default-profile")
+    assert (found.image, found.profile) == ("default/image", "default-profile")
+    assert found.named_in == f"[tuning] of {paths.admin_conf} or its drop-ins"
     with pytest.raises(ConfigurationError, match=f"{paths.image_env}: there is no such file"):
-        inputs.read(paths, "tuned", profile="stand-in")
+        inputs.read(paths, "tuned", profile="default-profile")
     with pytest.raises(ConfigurationError, match=f"{paths.recommend}: there is no such file"):
-        inputs.read(paths, "tuned", image="stand/in")
+        inputs.read(paths, "tuned", image="default/image")
 
 
 def test_a_profile_folder_that_is_missing_is_fine(paths: Paths) -> None:
@@ -207,7 +213,7 @@ def test_no_boot_id_is_an_error(paths: Paths) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "folder", "dangling", "fifo", "endless"])
-def test_what_a_pod_may_put_into_a_profile_is_refused_by_name(paths: Paths, kind: str) -> None:
+def test_links_and_special_files_in_a_profile_are_refused_by_name(paths: Paths, kind: str) -> None:
     path = paths.profiles / "site/odd"
     if kind == "fifo":
         os.mkfifo(path)
@@ -227,14 +233,14 @@ def test_a_folder_of_the_agent_that_is_a_link_is_refused_by_name(paths: Paths, n
         inputs.read(paths, "tuned")
 
 
-def test_profiles_that_are_no_folder_are_refused_by_name(paths: Paths) -> None:
+def test_profiles_that_are_not_a_directory_are_refused_by_name(paths: Paths) -> None:
     paths.profiles.rename(paths.root / "elsewhere")
     paths.profiles.touch()
     with pytest.raises(HostError, match=f"cannot list {paths.profiles}: Not a directory"):
         inputs.read(paths, "tuned")
 
 
-def test_folders_within_folders_have_an_end(paths: Paths) -> None:
+def test_the_depth_of_folders_is_limited(paths: Paths) -> None:
     deep = paths.profiles / "site" / "/".join("d" * inputs.DEPTH_LIMIT)
     deep.mkdir(parents=True)
     inputs.read(paths, "tuned")
@@ -243,7 +249,7 @@ def test_folders_within_folders_have_an_end(paths: Paths) -> None:
         inputs.read(paths, "tuned")
 
 
-def test_profiles_have_a_limit_together(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_all_profiles_is_limited(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "PROFILES_LIMIT", len("[main]\n"))
     inputs.read(paths, "tuned")
     (paths.profiles / "site/more").write_text("x")
@@ -257,7 +263,7 @@ def test_a_profile_that_is_not_utf_8_is_named_with_line_and_byte(paths: Paths) -
     with pytest.raises(ConfigurationError) as caught:
         inputs.read(paths, "tuned")
     assert caught.value.message == f"{conf}: line 2: found the byte 0xe9, expected UTF-8"
-    # Other files of a profile are TuneD's business: data of any kind.
+    # The other files of a profile may have any content.
     conf.write_bytes(b"[main]\n")
     (conf.parent / "data.bin").write_bytes(b"\xff\0")
     assert inputs.read(paths, "tuned").files[0].data == b"\xff\0"
@@ -282,7 +288,7 @@ def test_any_bytes_in_a_profile_are_kept_or_refused_by_name(paths: Paths, data: 
 
 
 @pytest.mark.parametrize("name", ["image_env", "recommend", "provider"])
-def test_what_is_no_text_is_named_with_its_line(paths: Paths, name: str) -> None:
+def test_a_file_that_is_not_text_is_named_with_its_line(paths: Paths, name: str) -> None:
     path: Path = getattr(paths, name)
     path.write_bytes(b"# one\n# two \xff\n")
     with pytest.raises(ConfigurationError) as caught:
@@ -291,79 +297,115 @@ def test_what_is_no_text_is_named_with_its_line(paths: Paths, name: str) -> None
     assert caught.value.message == words
 
 
-def written(paths: Paths, word: str, pause: float) -> None:
-    """One state of the agent's: three files that belong together, written in their time."""
-    for path in (paths.profiles / "site/tuned.conf", paths.profiles / "site/x.conf",
-                 paths.recommend):  # fmt: skip
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"[{word}]\n")
-        time.sleep(pause)
+def writing(paths: Paths, *words: str) -> Iterator[None]:
+    """States of the agent's: three files that belong together, one written with each step."""
+    for word in words:
+        for path in (paths.profiles / "site/tuned.conf", paths.profiles / "site/x.conf",
+                     paths.recommend):  # fmt: skip
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"[{word}]\n")
+            yield
 
 
-def words(found: Inputs) -> set[str]:
-    return {found.profile, *(file.text.strip("[]\n") for file in found.files)}
+@pytest.fixture
+def beside(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterator[None]], None]:
+    """Has an agent work beside the reading: a step whenever that waits, and at its end time goes
+    by without another one. So nothing depends on who is faster."""
+
+    def works(agent: Iterator[None]) -> None:
+        monkeypatch.setattr(settled, "QUIET", 3600.0)
+
+        def step(_: float) -> None:
+            if next(agent, "ended") == "ended":
+                monkeypatch.setattr(settled, "QUIET", 0.0)
+
+        monkeypatch.setattr(time, "sleep", step)
+
+    return works
 
 
-def test_what_is_being_rewritten_is_taken_as_one_state(paths: Paths) -> None:
+def test_files_that_are_being_rewritten_are_read_as_one_state(
+    paths: Paths, beside: Callable[[Iterator[None]], None]
+) -> None:
     shutil.rmtree(paths.profiles)
-    written(paths, "first", 0)
-    seen: list[set[str]] = []
-
-    def agent() -> None:
-        for word in ("second", "third", "fourth"):
-            written(paths, word, inputs.QUIET / 5)
-
-    thread = threading.Thread(target=agent)
-    thread.start()
-    while thread.is_alive():
-        seen.append(words(inputs.settled(paths, "tuned")))
-    seen.append(words(inputs.settled(paths, "tuned")))
-    assert all(len(each) == 1 for each in seen), seen
-    assert seen[-1] == {"fourth"}
+    agent = writing(paths, "first", "second", "third")
+    for _ in range(4):
+        next(agent)
+    # Of the second state there is one file by now.
+    beside(agent)
+    found = settled.settled(paths, lambda: inputs.read(paths, "tuned"))
+    texts = {file.text for file in found.files}
+    assert (found.profile, texts) == ("third", {"[third]\n"})
 
 
-def test_a_file_that_is_gone_for_a_moment_is_waited_for(paths: Paths) -> None:
+def test_what_is_written_while_it_is_read_is_read_again(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settled, "QUIET", 0.0)
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    states = iter(["torn", "whole"])
+
+    def reading() -> str:
+        state = next(states)
+        if state == "torn":
+            # Reading takes two seconds, and the file is written in the middle of it.
+            clock[0] += 2
+            middle = time.time() - 1
+            os.utime(paths.recommend, (middle, middle))
+        return state
+
+    assert settled.settled(paths, reading) == "whole"
+
+
+def test_a_file_that_is_missing_for_a_moment_is_waited_for(
+    paths: Paths, beside: Callable[[Iterator[None]], None]
+) -> None:
     paths.recommend.unlink()
-    later = threading.Timer(inputs.QUIET / 3, paths.recommend.write_text, ["[later]\n"])
-    later.start()
-    assert inputs.settled(paths, "tuned").profile == "later"
-    later.join()
+    beside(writing(paths, "later"))
+    assert settled.settled(paths, lambda: inputs.read(paths, "tuned")).profile == "later"
 
 
 def test_old_files_are_read_at_once(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "QUIET", 0.0)
+    monkeypatch.setattr(settled, "QUIET", 0.0)
     time.sleep(0.01)
-    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waited"))
-    assert inputs.settled(paths, "tuned") == inputs.read(paths, "tuned")
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("waited"))
+    assert settled.settled(paths, lambda: inputs.read(paths, "tuned")) == inputs.read(
+        paths, "tuned"
+    )
 
 
-def test_an_agent_that_never_ends_is_told_of(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "PATIENCE", 0.2)
-    started = time.monotonic()
-    with pytest.raises(HostError, match=r"it has been written again and again for 0.2 s"):
-        # The fixture has just written everything.
-        inputs.settled(paths, "tuned")
-    assert time.monotonic() - started < inputs.QUIET
+def test_an_agent_that_keeps_writing_is_reported(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settled, "PATIENCE", 0.2)
+    # At each look everything counts as just written.
+    monkeypatch.setattr(settled, "QUIET", 3600.0)
+    with no_hang():
+        with pytest.raises(HostError, match=r"has been rewritten again and again for 0.2 s"):
+            settled.settled(paths, lambda: inputs.read(paths, "tuned"))
 
 
-def test_a_torn_image_env_gives_way_to_the_last_image_that_worked(paths: Paths) -> None:
+def test_the_last_image_that_worked_is_used_instead_of_an_incomplete_image_env(
+    paths: Paths,
+) -> None:
     paths.image_env.write_text("NTO_IM")
-    with pytest.raises(ConfigurationError, match="the file is torn"):
+    with pytest.raises(ConfigurationError, match="the file is incomplete"):
         inputs.read(paths, "tuned")
     lastgood.remember(paths, "localhost/worked", "id")
     found = inputs.read(paths, "tuned")
     assert found.image == "localhost/worked"
     (doubt,) = found.doubts
     assert (doubt.kind, doubt.subject) == ("torn-image-env", str(paths.image_env))
-    assert "the file is torn; the last image that worked is used" in doubt.message
-    # A file that is not there is not torn.
+    assert "the file is incomplete; the last image that worked is used instead" in doubt.message
+    # A missing file is not an incomplete one.
     paths.image_env.unlink()
     with pytest.raises(ConfigurationError, match="there is no such file"):
         inputs.read(paths, "tuned")
 
 
 @pytest.mark.parametrize("name", ["recommend.d", "ocp-tuned-boot-guard", "tuned-main.conf"])
-def test_a_profile_of_a_name_that_is_used_already_is_refused(paths: Paths, name: str) -> None:
+def test_a_profile_with_a_reserved_name_is_refused(paths: Paths, name: str) -> None:
     (paths.profiles / name).mkdir()
     (paths.profiles / name / "tuned.conf").touch()
     with pytest.raises(ConfigurationError, match=f"found a profile named '{name}'"):

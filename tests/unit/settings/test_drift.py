@@ -60,7 +60,7 @@ def test_what_has_changed_and_between_when(paths: Paths) -> None:
     assert look(paths).drifted == ()
 
 
-def test_never_looked_at_before_it_was_right_when_it_was_applied(paths: Paths) -> None:
+def test_at_the_first_look_a_setting_was_good_when_it_was_applied(paths: Paths) -> None:
     set_to(paths, A, "9")
     assert look(paths).drifted == (Drifted("vm.a", A, "5", "9", "10", "11"),)
 
@@ -85,7 +85,7 @@ def test_in_a_boot_without_a_profile_there_is_nothing_to_compare(paths: Paths) -
     assert look(paths) == Drift(0, ())
 
 
-def test_who_may_not_write_sees_it_all_the_same(paths: Paths) -> None:
+def test_drift_is_found_even_if_it_cannot_be_recorded(paths: Paths) -> None:
     paths.drift.mkdir()
     set_to(paths, A, "9")
     assert len(look(paths).drifted) == 1

@@ -1,4 +1,4 @@
-"""What others own: left out of a run, or put back after it; and never what they have just set."""
+"""The hand-over list: left out of a run, or put back after it, unless the owner has changed it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_what_is_owned_is_left_out_and_nothing_else(paths: Paths) -> None:
         "[irq]", "type=irqbalance", "enabled=0",
     ]  # fmt: skip
     assert guarded(paths, ASK_OTHER).profile() == ""
-    # An image with its own entrypoint is not told anything.
+    # With contract = operand TuneD does not read the generated profile.
     assert guarded(paths, ASK_FORWARD, obedient=False).profile() == ""
 
 
@@ -90,7 +90,7 @@ def test_a_wildcard_that_covers_more_is_not_left_out(paths: Paths) -> None:
     assert "drop=/sys/*/x\n" in both.profile()
 
 
-def test_what_was_left_out_is_told_with_its_values(paths: Paths) -> None:
+def test_what_was_left_out_is_reported_with_its_values(paths: Paths) -> None:
     guard = guarded(paths, ASK_FORWARD, sections={"x": "irqbalance"})
     banned = "IRQBALANCE_BANNED_CPULIST=3"
     assert guard.put_back() == (
@@ -143,7 +143,7 @@ def test_interrupts_are_put_back_where_a_plugin_may_have_moved_them(
     assert found(paths, IRQ) == now
 
 
-def test_what_cannot_be_put_back_is_told(paths: Paths) -> None:
+def test_what_cannot_be_put_back_is_reported(paths: Paths) -> None:
     guard = guarded(paths, sections={"x": "scheduler"})
     irq = paths.root / IRQ.lstrip("/")
     irq.unlink()
@@ -177,10 +177,10 @@ def test_what_another_boot_has_left_is_forgotten(paths: Paths) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "torn {", "[]", '{"before": 1}'])
-def test_what_is_broken_is_told_of_and_removed(
+def test_a_broken_file_is_logged_and_removed(
     paths: Paths, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
     paths.handover.write_text(text)
     assert handover.recover(paths, "boot") == ()
-    assert f"{paths.handover}: found nothing to put back" in caplog.text
+    assert f"{paths.handover}: found no values to put back" in caplog.text
     assert not paths.handover.exists()

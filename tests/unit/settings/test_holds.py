@@ -1,4 +1,4 @@
-"""What is to stay open: what a profile means by it, and how it is handed over without a gap."""
+"""File descriptors that stay open: what a profile requests, and how systemd gets them."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_what_is_to_be_held(
 
 
 def taken(paths: Paths, asked: list[Hold], known: tuple[State, ...] = ()) -> tuple[State, ...]:
-    return holds.take(paths, Notifier(in_unit=True), asked, known)
+    return holds.store(paths, Notifier(in_unit=True), asked, known)
 
 
 def test_what_is_taken_is_stored_under_its_name_and_has_the_request(
@@ -182,7 +182,7 @@ def test_what_is_asked_again_is_not_touched(paths: Paths, manager: Manager) -> N
     assert manager.messages[at:] == []
 
 
-def test_what_nobody_asks_for_is_let_go(paths: Paths, manager: Manager) -> None:
+def test_what_no_profile_requests_is_released(paths: Paths, manager: Manager) -> None:
     first = taken(paths, [Hold("force_latency", "7", "7"), Hold("rtentsk")])
     assert taken(paths, [Hold("rtentsk")], first) == first[1:]
     assert Notifier(in_unit=True).barrier(5)
@@ -213,40 +213,42 @@ def test_a_store_that_takes_nothing_is_found_out(
     assert state.why == "systemd holds 0 open files, expected rtentsk"
 
 
-def test_without_systemd_it_is_told(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_systemd_is_reported(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     states = taken(paths, [Hold("force_latency", "7", "7"), Hold("rtentsk")])
     why = "this run was started by hand, not by the unit"
     assert [(state.why, state.hold.since) for state in states] == [(why, "")] * 2
-    # And nothing was tried: nobody would keep it.
+    # Nothing was opened: no process would hold it.
     assert holds.effective_latency(paths) == 2_000_000_000
 
 
-def test_a_systemd_that_has_gone_away_is_told(
+def test_a_systemd_that_does_not_answer_is_reported(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with fake_manager.listening() as (address, _):
         pass
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     (state,) = taken(paths, [Hold("rtentsk")])
-    assert "systemd has not said" in state.why
+    assert "systemd did not confirm" in state.why
 
 
-def test_what_cannot_be_opened_is_told_and_nothing_older_stays(
+def test_what_cannot_be_opened_is_reported_and_the_old_one_is_released(
     paths: Paths, manager: Manager
 ) -> None:
     first = taken(paths, [Hold("force_latency", "7", "7")])
     paths.cpu_dma_latency.unlink()
     (state,) = taken(paths, [Hold("force_latency", "20", "20")], first)
-    assert state.why.startswith("it cannot be opened: ")
+    assert state.why.startswith("cannot open the file descriptor: ")
     assert "cpu_dma_latency" in state.why
     assert Notifier(in_unit=True).barrier(5)
     assert manager.names == []
 
 
-def test_a_number_that_is_none_of_the_kernels_is_told(paths: Paths, manager: Manager) -> None:
+def test_a_latency_that_the_kernel_does_not_accept_is_reported(
+    paths: Paths, manager: Manager
+) -> None:
     (state,) = taken(paths, [Hold("force_latency", "9" * 12, "9" * 12)])
-    assert "is not a number of microseconds the kernel takes" in state.why
+    assert "the kernel does not accept a latency of 999999999999 µs" in state.why
     assert manager.names == []
 
 
@@ -258,19 +260,19 @@ TIMESTAMPS = Hold("rtentsk", "", "socket:[17]", "12:00")
     ("effective", "stored", "expected"),
     [
         (7, Stored(2, ("cpu-dma-latency", "rtentsk")), ("", "")),
-        # Another's request is smaller: ours is in force all the same.
+        # Another program's request is smaller: ours is in effect, too.
         (3, Stored(2, ("cpu-dma-latency", "rtentsk")), ("", "")),
         (7, Stored(2), ("", "")),
         # Something superfluous makes nothing else lost.
         (7, Stored(3), ("", "")),
-        (8, Stored(2), ("the latency in force is 8 µs, expected at most 7", "")),
+        (8, Stored(2), ("the latency in effect is 8 µs, expected at most 7", "")),
         (3, Stored(1), ("systemd holds 1 open file, expected cpu-dma-latency, rtentsk",) * 2),
         (3, Stored(1, ("rtentsk",)),
          ("systemd holds 1 open file (rtentsk), expected cpu-dma-latency, rtentsk", "")),
         (7, Stored(3, ("cpu-dma-latency", "rtentsk", "rtentsk.next")),
          ("", ("systemd holds 3 open files (cpu-dma-latency, rtentsk, rtentsk.next), "
                "expected cpu-dma-latency, rtentsk"))),
-        (7, None, ("?systemd cannot be asked what it holds",) * 2),
+        (7, None, ("?cannot ask systemd what it holds",) * 2),
     ],
 )  # fmt: skip
 def test_a_hold_is_in_force_if_the_kernel_and_systemd_say_so(
@@ -291,8 +293,8 @@ def test_a_device_that_cannot_be_read_says_nothing_good(
     if content is not None:
         paths.cpu_dma_latency.write_bytes(content)
     (found,) = holds.look(paths, [LATENCY], Stored(1))
-    assert "cpu_dma_latency cannot be read: " in found.why
-    # Who may not read it is not told that it is lost.
+    assert f"cannot read {paths.cpu_dma_latency}: " in found.why
+    # A user who may not read the device does not see it as lost.
     assert found.standing is Standing.UNKNOWN
 
 
@@ -306,10 +308,10 @@ def test_holds_as_text() -> None:
 def test_what_systemd_was_never_given_is_not_in_force_whatever_it_holds(paths: Paths) -> None:
     paths.cpu_dma_latency.write_bytes(struct.pack("=i", 7))
     (state,) = holds.look(paths, [replace(LATENCY, since="")], Stored(1, ("cpu-dma-latency",)))
-    assert state.why == "systemd has not been given it"
+    assert state.why == "systemd was not given its file descriptor"
 
 
-def test_by_hand_what_is_held_stays_and_is_told_of_if_nobody_asks_for_it(
+def test_a_run_by_hand_releases_nothing_and_reports_what_no_profile_requests(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
@@ -317,12 +319,15 @@ def test_by_hand_what_is_held_stays_and_is_told_of_if_nobody_asks_for_it(
     assert taken(paths, [LATENCY, Hold("rtentsk")], known) == known
     (still, kept) = taken(paths, [Hold("rtentsk")], known)
     assert (still.hold, still.standing, kept) == (LATENCY, Standing.UNASKED, known[1])
-    assert still.words.startswith("force_latency = 7 µs: STILL in effect: no profile asks for it")
+    assert still.words.startswith("force_latency = 7 µs: STILL in effect: no profile requests it")
 
 
-def test_what_an_earlier_release_could_not_hold_is_known_from_its_findings() -> None:
+@pytest.mark.parametrize(
+    "latency", ["setting new cpu latency 7", 'TuneD logged: "setting new cpu latency 7"']
+)
+def test_what_an_earlier_release_could_not_hold_is_known_from_its_findings(latency: str) -> None:
     found = (
-        make("lost-after-exit", "force_latency", "setting new cpu latency 7"),
+        make("lost-after-exit", "force_latency", latency),
         make("lost-after-exit", "rtentsk", "opened SOF_TIMESTAMPING_OPT_TX_SWHW socket"),
         make("setting-refused", "vm.x", "no"),
     )

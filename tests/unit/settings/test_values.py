@@ -1,4 +1,4 @@
-"""Reading back what was asked for."""
+"""Reading back the requested settings."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_wildcard_is_one_value_for_each_file(root: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["20", "21"])
-def test_what_somebody_else_owns_is_neither_right_nor_wrong(root: Path, value: str) -> None:
+def test_what_others_own_is_neither_right_nor_wrong(root: Path, value: str) -> None:
     path = "/proc/sys/vm/dirty_ratio"
     asked = [Setting("sysctl", "vm.dirty_ratio", value), Setting("vm", "dirty_ratio", "30")]
     (found,) = values.read_back(root, asked, {path})
@@ -87,7 +87,7 @@ def test_what_somebody_else_owns_is_neither_right_nor_wrong(root: Path, value: s
     assert amend.with_values(Outcome(Result.APPLIED), [found]).result is Result.APPLIED
 
 
-def test_a_value_is_written_and_it_is_told_whether_it_was_taken(root: Path) -> None:
+def test_a_write_returns_whether_the_kernel_accepted_it(root: Path) -> None:
     assert values.write(root, "/proc/sys/vm/dirty_ratio", "33")
     assert values.read(root, "/proc/sys/vm/dirty_ratio") == "33"
     assert not values.write(root, "/proc/sys/vm/nowhere", "1")
@@ -118,7 +118,7 @@ def test_whatever_a_profile_has_in_it_can_be_looked_for(plugin: str, key: str, v
         assert found.state in ("verified", "different", "unchecked")
 
 
-def test_what_cannot_be_told_is_not_compared(root: Path) -> None:
+def test_an_unknown_value_is_not_compared(root: Path) -> None:
     (found,) = values.read_back(root, [Setting("sysctl", "vm.dirty_ratio", "1", "computed")])
     path = "/proc/sys/vm/dirty_ratio"
     assert found == Value("vm.dirty_ratio", "unchecked", "1", why="computed", path=path)
@@ -128,7 +128,7 @@ def test_what_two_sections_set_differently_is_not_compared(root: Path) -> None:
     twice = [Setting("sysctl", "vm.dirty_ratio", "20"), Setting("vm", "dirty_ratio", "30")]
     (found,) = values.read_back(root, twice)
     assert found.state == "unchecked"
-    assert found.why == "it is set twice, to '20' and to '30'"
+    assert found.why == "two sections set it, to '20' and to '30'"
     unknown = Setting("vm", "dirty_ratio", "30", "decided on the machine")
     for order in ([twice[0], unknown], [unknown, twice[0]]):
         (found,) = values.read_back(root, order)
@@ -148,7 +148,7 @@ def test_a_difference_degrades() -> None:
     assert finding.message == "vm.x: expected '1', found '2'"
 
 
-def test_a_difference_that_is_explained_already_is_not_told_of_twice() -> None:
+def test_a_difference_that_has_a_finding_gets_no_second_one() -> None:
     before = Outcome(Result.DEGRADED, (make("overridden", "vm.x", "…"),))
     assert amend.with_values(before, [DIFFERENT]) == before
 

@@ -72,7 +72,7 @@ def test_an_image_that_keeps_the_contract_is_taken(made_for: str) -> None:
     [
         (Layout(programs=("/usr/sbin/tuned",), made_for="2 \x1b[1m"), "is made for layout 2"),
         (Layout(programs=("/usr/sbin/tuned",), made_for="11"), "expected 1\n"),
-        (Layout(), "localhost/a has no /usr/sbin/tuned, which contract = tuned starts"),
+        (Layout(), "localhost/a has no /usr/sbin/tuned, which contract = tuned requires"),
         (Layout(programs=(layout.PROGRAMS["operand"],)), "has no /usr/sbin/tuned"),
     ],
 )

@@ -113,7 +113,7 @@ def test_etc_tuned_is_what_tuned_needs_and_nothing_of_an_earlier_run(tmp_path: P
     }
 
 
-def test_tuned_is_told_to_run_once_and_to_leave_its_settings(tmp_path: Path) -> None:
+def test_tuned_main_conf_makes_tuned_run_once_and_keep_its_settings(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     generate(paths, inputs(), {})
     lines = (paths.etc_tuned / "tuned-main.conf").read_text().splitlines()
@@ -125,7 +125,7 @@ def test_tuned_is_told_to_run_once_and_to_leave_its_settings(tmp_path: Path) -> 
     assert said["profile_dirs"].split(",")[-1] == "/etc/tuned"
 
 
-def test_a_profile_is_laid_over_the_one_asked_for(tmp_path: Path) -> None:
+def test_a_profile_is_merged_over_the_requested_one(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     over = prepare.Overlay("ours", "[main]\n", reapply=False)
     generate(paths, inputs(), {}, over)
@@ -135,7 +135,7 @@ def test_a_profile_is_laid_over_the_one_asked_for(tmp_path: Path) -> None:
     assert "reapply_sysctl = 0\n" in made["tuned-main.conf"][1]
 
 
-def test_without_a_text_nothing_is_laid_over(tmp_path: Path) -> None:
+def test_without_a_text_nothing_is_merged_over_it(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     generate(paths, inputs(), {}, prepare.Overlay("ours", ""))
     made = tree(paths.etc_tuned)

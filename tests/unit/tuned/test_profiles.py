@@ -1,5 +1,5 @@
-"""What a profile asks for. That TuneD means the same, for every stock profile of two versions, is
-for tests/lab/test_profiles.py to show."""
+"""The settings that a profile requests. tests/lab/test_profiles.py compares them with TuneD's own,
+for every stock profile of two versions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ocp_tuned_boot.tuned import profiles
 from ocp_tuned_boot.tuned.profiles import Setting
 
-COMPUTED = "an include= whose name is computed may have changed it"
+COMPUTED = "an include= with a computed name may have changed it"
 
 
 def asked(*texts: str, **files: str) -> list[tuple[str, str]]:
@@ -46,13 +46,13 @@ BASE = "[sysctl]\na=1\nb=2\n"
         ("[main]\ninclude=base;base\n", [("a", "1"), ("b", "2")]),
         ("[main]\ninclude=x\n[sysctl]\na=9\n", [("a", "9")]),
         ("[main]\ninclude=base${f:exec:id}\n[sysctl]\nc=3\n",
-         [("base${f:exec:id}", "what it asks for is not known"), ("c", "3")]),
+         [("base${f:exec:id}", "its settings are not known"), ("c", "3")]),
         ("[net]\nchannels=1\n[sysctl]\na=9 # why\n", [("a", "9")]),
         ('[sysctl]\na="4 5"\n', [("a", "4 5")]),
         ("[sysctl]\na=${f:kb2s:4}\n", [("a", "TuneD computes it: ${f:kb2s:4}")]),
         ("[sysctl]\nuname_regex=x\na=1\n",
-         [("a", "[sysctl] has uname_regex, which TuneD decides on the machine")]),
-        ("[broken\n", [("x", "what it asks for is not known")]),
+         [("a", "[sysctl] has uname_regex, which only TuneD can evaluate")]),
+        ("[broken\n", [("x", "its settings are not known")]),
         ("", []),
     ],
 )  # fmt: skip
@@ -67,7 +67,7 @@ def test_what_a_computed_include_may_have_changed_is_not_known() -> None:
         "/etc/tuned/odd/tuned.conf": "[main]\ninclude=${f:exec:uname}\n[sysctl]\nc=3\n",
     }
     assert profiles.resolve("x", files) == (
-        Setting("include", "${f:exec:uname}", "", "what it asks for is not known"),
+        Setting("include", "${f:exec:uname}", "", "its settings are not known"),
         Setting("sysctl", "a", "1", COMPUTED, "sysctl"),
         Setting("sysctl", "b", "9", section="sysctl"),
         Setting("sysctl", "c", "3", section="sysctl"),
@@ -151,9 +151,9 @@ HELD = "[cpu]\nforce_latency=cstate.id:1|10\n[rtentsk]\n"
         ('[cpu]\nforce_latency="9"\n', [("force_latency", '"9"')]),
         ("[cpu]\nforce_latency=${f:x}\n", [("force_latency", "TuneD computes it: ${f:x}")]),
         ("[cpu]\ndevices=cpu1\nforce_latency=7\n",
-         [("force_latency", "[cpu] has devices, which TuneD decides on the machine")]),
+         [("force_latency", "[cpu] has devices, which only TuneD can evaluate")]),
         ("[a]\ntype=rtentsk\nuname_regex=x\n",
-         [("rtentsk", "[a] has uname_regex, which TuneD decides on the machine")]),
+         [("rtentsk", "[a] has uname_regex, which only TuneD can evaluate")]),
         ("[a]\ntype=rtentsk\nuname_regex=x\n[b]\ntype=rtentsk\n", [("rtentsk", "")]),
         ("[broken\n", []),
     ],
