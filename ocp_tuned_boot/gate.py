@@ -20,8 +20,7 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import InForce, now
-from ocp_tuned_boot.requested import config as boot_conf
-from ocp_tuned_boot.requested import inputs
+from ocp_tuned_boot.requested import inputs, settled
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ class Gate:
         why the gate is closed, pauses, and returns True."""
         if not self._notifier.in_unit:
             return False
-        if boot_conf.gate(self._paths, self._config_file) != "closed":
+        if settled.gate(self._paths, self._config_file) != "closed":
             self.open()
             self._notifier.status(_sentences(why, advice, OPENED))
             return False
@@ -98,7 +97,7 @@ def last_words(paths: Paths, config_file: Path | None, environment: Mapping[str,
     if result in ("", "exit-code"):
         return ""
     ended = f"ocp-tuned-boot was ended before it was done ({result} {status})"
-    closed = boot_conf.gate(paths, config_file) == "closed"
+    closed = settled.gate(paths, config_file) == "closed"
     return _sentences(ended, applied or (f"Held (gate = closed). {_RELEASE}" if closed else OPENED))
 
 

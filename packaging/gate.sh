@@ -31,7 +31,9 @@ pattern="s/^$blank${quote}gate$quote$blank=$blank$quote(open|closed)([^[:alnum:]
 # $MONITOR_* say how ocp-tuned.service failed (systemd.exec(5)). Exit status 78 is "nothing is
 # requested on this node": with gate = closed, other errors in files do not end the program.
 pause() {
-    [ "$(word "")" = closed ] || exit 0
+    # A file that is being written may have been read half: if it was closed before, read it again.
+    [ "$(word "")" = closed ] ||
+        { [ -e "$run/retried" ] && sleep 1 && [ "$(word "")" = closed ]; } || exit 0
     [ "$MONITOR_SERVICE_RESULT $MONITOR_EXIT_CODE $MONITOR_EXIT_STATUS" != "exit-code exited 78" ] ||
         exit 0
     [ ! -f "$run/stopped" ] || [ "$(cat "$run/stopped")" != "$MONITOR_INVOCATION_ID" ] || exit 0

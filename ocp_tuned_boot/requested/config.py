@@ -236,7 +236,7 @@ def gate(paths: Paths, override: Path | None = None) -> str:
     try:
         return load(paths, override).gate
     except (ConfigurationError, HostError):
-        said = [word for name in _names(paths, override) for word in _gates(name)]
+        said = [word for name in names(paths, override) for word in _gates(name)]
         return said[-1] if said else "open"
 
 
@@ -257,11 +257,12 @@ def load(paths: Paths, override: Path | None = None) -> Config:
     """
     if override is not None and not os.path.lexists(override):
         raise ConfigurationError(f"{override}: there is no such file")
-    names = _names(paths, override)
-    return parse((str(name), text(name)) for name in names if os.path.lexists(name))
+    found = [name for name in names(paths, override) if os.path.lexists(name)]
+    return parse((str(name), text(name)) for name in found)
 
 
-def _names(paths: Paths, override: Path | None) -> list[Path]:
+def names(paths: Paths, override: Path | None) -> list[Path]:
+    """The files that boot.conf may be made of, in the order in which they are read."""
     if override is not None:
         return [override]
     # An editor's lock files and copies are hidden. [!.] is what `*` means to a shell.

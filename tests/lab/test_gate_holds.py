@@ -30,7 +30,7 @@ ExecStart={WAY}
 """
 # A pause ends when the test says so.
 PAUSE = "[Service]\nEnvironment=PATH=/etc/lab/bin:/usr/bin:/bin\n"
-SLEEP = "#!/bin/sh\nread -r line < /run/lab-go\n"
+SLEEP = '#!/bin/sh\n[ "$1" = 1 ] || read -r line < /run/lab-go\n'
 GO = "echo > /run/lab-go"
 
 FIXED = "#!/bin/sh\nexec /usr/bin/ocp-tuned-boot apply\n"

@@ -97,7 +97,7 @@ class Engine:
             self._start()
         if path.endswith("/json") and self._created:
             return reply(200, json.dumps(self._container()))
-        found = 200 if method == "HEAD" and path.endswith("sbin%2Ftuned") else 404
+        found = 200 if path.endswith(("/_ping", "sbin%2Ftuned")) else 404
         return reply(found if method in ("GET", "HEAD") else 204, "")
 
     def _start(self) -> None:

@@ -124,7 +124,7 @@ def test_any_tree_of_the_agents_is_read_as_it_is_or_refused(tree: dict[str, Node
             checked(found)
             prepare.run_directory(paths)
             prepare.etc_tuned(paths, found.profile, found.files, {})
-        assert settled._younger(paths, 0.0) is None
+        assert settled._younger(settled._agent_files(paths), 0.0) is None
         assert untouched(canary)
 
 
@@ -214,7 +214,7 @@ def test_what_is_too_many_is_refused_without_being_listed() -> None:
             (paths.profiles / f"site/{number}").touch()
         with pytest.raises(HostError, match="it contains too many files"):
             inputs.read(paths, "tuned")
-        assert settled._younger(paths, 0.0) is None
+        assert settled._younger(settled._agent_files(paths), 0.0) is None
 
 
 # Texts.

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Callable
@@ -16,10 +13,9 @@ from hypothesis import strategies as st
 
 from ocp_tuned_boot.errors import ConfigurationError, HostError
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.requested import inputs, lastgood, settled
+from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.tuned.profiles import ProfileFile
-from tests.unit.patience import no_hang
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
@@ -295,95 +291,6 @@ def test_a_file_that_is_not_text_is_named_with_its_line(paths: Paths, name: str)
         inputs.read(paths, "tuned")
     words = f"{path}: line 2: found a byte that is not UTF-8, expected text"
     assert caught.value.message == words
-
-
-def writing(paths: Paths, *words: str) -> Iterator[None]:
-    """States of the agent's: three files that belong together, one written with each step."""
-    for word in words:
-        for path in (paths.profiles / "site/tuned.conf", paths.profiles / "site/x.conf",
-                     paths.recommend):  # fmt: skip
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"[{word}]\n")
-            yield
-
-
-@pytest.fixture
-def beside(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterator[None]], None]:
-    """Has an agent work beside the reading: a step whenever that waits, and at its end time goes
-    by without another one. So nothing depends on who is faster."""
-
-    def works(agent: Iterator[None]) -> None:
-        monkeypatch.setattr(settled, "QUIET", 3600.0)
-
-        def step(_: float) -> None:
-            if next(agent, "ended") == "ended":
-                monkeypatch.setattr(settled, "QUIET", 0.0)
-
-        monkeypatch.setattr(time, "sleep", step)
-
-    return works
-
-
-def test_files_that_are_being_rewritten_are_read_as_one_state(
-    paths: Paths, beside: Callable[[Iterator[None]], None]
-) -> None:
-    shutil.rmtree(paths.profiles)
-    agent = writing(paths, "first", "second", "third")
-    for _ in range(4):
-        next(agent)
-    # Of the second state there is one file by now.
-    beside(agent)
-    found = settled.settled(paths, lambda: inputs.read(paths, "tuned"))
-    texts = {file.text for file in found.files}
-    assert (found.profile, texts) == ("third", {"[third]\n"})
-
-
-def test_what_is_written_while_it_is_read_is_read_again(
-    paths: Paths, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(settled, "QUIET", 0.0)
-    clock = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    states = iter(["torn", "whole"])
-
-    def reading() -> str:
-        state = next(states)
-        if state == "torn":
-            # Reading takes two seconds, and the file is written in the middle of it.
-            clock[0] += 2
-            middle = time.time() - 1
-            os.utime(paths.recommend, (middle, middle))
-        return state
-
-    assert settled.settled(paths, reading) == "whole"
-
-
-def test_a_file_that_is_missing_for_a_moment_is_waited_for(
-    paths: Paths, beside: Callable[[Iterator[None]], None]
-) -> None:
-    paths.recommend.unlink()
-    beside(writing(paths, "later"))
-    assert settled.settled(paths, lambda: inputs.read(paths, "tuned")).profile == "later"
-
-
-def test_old_files_are_read_at_once(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settled, "QUIET", 0.0)
-    time.sleep(0.01)
-    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("waited"))
-    assert settled.settled(paths, lambda: inputs.read(paths, "tuned")) == inputs.read(
-        paths, "tuned"
-    )
-
-
-def test_an_agent_that_keeps_writing_is_reported(
-    paths: Paths, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(settled, "PATIENCE", 0.2)
-    # At each look everything counts as just written.
-    monkeypatch.setattr(settled, "QUIET", 3600.0)
-    with no_hang():
-        with pytest.raises(HostError, match=r"has been rewritten again and again for 0.2 s"):
-            settled.settled(paths, lambda: inputs.read(paths, "tuned"))
 
 
 def test_the_last_image_that_worked_is_used_instead_of_an_incomplete_image_env(
