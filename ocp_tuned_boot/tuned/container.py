@@ -356,7 +356,7 @@ class _Follower:
             opened = files.opener(str(paths.container_log), os.O_RDONLY)
         self._source = os.fdopen(opened, "rb")
         with files.explained("write", paths.tuned_log):
-            self._copy = paths.tuned_log.open("w")
+            self._copy = paths.tuned_log.open("w", encoding="utf-8", errors="backslashreplace")
 
     def __enter__(self) -> _Follower:
         return self
