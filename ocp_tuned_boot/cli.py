@@ -93,8 +93,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(interrupted.signal_number, signal.SIG_DFL)
         os.kill(os.getpid(), interrupted.signal_number)
         return FAILED
-    finally:
-        journal.flush()
 
 
 def exit_status(done: Record | Drift | None) -> int:

@@ -50,7 +50,7 @@ def test_a_profile_is_applied_and_others_can_read_that_whatever_is_around(paths:
             check=False, capture_output=True, timeout=PATIENCE,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
-    for path in (paths.status, paths.run):
+    for path in (paths.status, paths.tuned_log, paths.run):
         assert path.stat().st_mode & 0o044 == 0o044, path
 
 
