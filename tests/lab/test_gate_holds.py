@@ -25,6 +25,11 @@ WAYS = f"""\
 [Service]
 TimeoutStartSec=3
 TimeoutStopSec=1
+# None of these changes what the program does.
+Environment=PYTHONHOME=/nowhere PYTHONPATH=/nowhere LC_ALL=en_US.ISO-8859-1
+Environment=LD_LIBRARY_PATH=/etc/lab/lib HTTP_PROXY=http://127.0.0.1:9 TMPDIR=/nowhere
+UMask=0077
+LimitNOFILE=64
 ExecStart=
 ExecStart={WAY}
 """
@@ -62,6 +67,7 @@ def failing(suite: str, how: Relation = "requires", *, pauses: bool = True) -> I
         kubelet_follows(node, how)
         node.write(CONF, "[tuning]\ngate = closed\n")
         node.write(f"/etc/systemd/system/{UNIT}.d/ways.conf", WAYS)
+        node.write("/etc/lab/lib/libc.so.6", "not a library\n", 0o755)
         node.write(WAY, FAILURES["killed"][0], 0o755)
         if pauses:
             node.write(f"/etc/systemd/system/{RETRY}.d/pause.conf", PAUSE)
@@ -119,8 +125,7 @@ def test_whatever_ends_the_program_the_boot_is_held_and_continues(suite: str) ->
         assert kubelet["values"] == WANTED
 
 
-@pytest.mark.parametrize("how", ["wants", "after-only"])
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize(("suite", "how"), zip(SUITES, ("wants", "after-only")))
 def test_so_it_is_however_the_kubelet_waits(suite: str, how: Relation) -> None:
     with failing(suite, how, pauses=False) as node:
         held(node)
@@ -165,10 +170,12 @@ def test_who_asks_for_it_starts_the_kubelet_without_the_profile(suite: str) -> N
         node.write(CONF, "[tuning]\ngate = closed\n[a section that does not exist]\ngate = open\n")
         node.run("sh", "-c", GO)
         lets_go()
-        # Where nothing is requested, a gate that is closed holds nothing.
+        # An open gate holds nothing, and neither does a closed one where nothing is requested.
+        becomes(node, "kubelet.service", "ActiveState", "active")
         node.write(CONF, "[tuning]\ngate = closed\n")
         node.run("rm", "/var/lib/ocp-tuned/image.env")
         node.write(WAY, FIXED, 0o755)
+        again(node)
         lets_go()
 
 
