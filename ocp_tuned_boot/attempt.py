@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import Union
 
 from ocp_tuned_boot import advice
 from ocp_tuned_boot.errors import BootError, DeadlineExceeded, PodmanError
@@ -16,12 +17,18 @@ from ocp_tuned_boot.images import ensure, pins, prune
 from ocp_tuned_boot.images.ensure import Available, ImageSession
 from ocp_tuned_boot.podman import pulling
 from ocp_tuned_boot.podman.client import ContainerState, Image, Podman
-from ocp_tuned_boot.record.amend import with_fallback_image, with_holds, with_values
+from ocp_tuned_boot.record.amend import (
+    with_fallback_image,
+    with_fallback_profile,
+    with_holds,
+    with_values,
+)
 from ocp_tuned_boot.record.model import Decision, Standing, State, now
 from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.requested.lastgood import LastProfile
 from ocp_tuned_boot.settings import handover, holds, residue, values
 from ocp_tuned_boot.settings.handover import Guard
 from ocp_tuned_boot.settings.residue import Settings
@@ -29,6 +36,7 @@ from ocp_tuned_boot.tuned import container, layout, prepare, profiles
 from ocp_tuned_boot.tuned import log as tunedlog
 from ocp_tuned_boot.tuned.container import ContainerSpec
 from ocp_tuned_boot.tuned.judge import (
+    NOT_LOADED,
     Outcome,
     Result,
     TunedRun,
@@ -61,6 +69,8 @@ class Attempting:
     images: ImageSession
     recorder: Recorder
     progress: Progress
+    #: Whether there is a profile to use instead of one that TuneD cannot load.
+    has_fallback: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,17 @@ class TemporaryFailure:
 
     kind: str
     message: str
+
+
+@dataclass(frozen=True)
+class NotLoaded:
+    """TuneD cannot load the requested profile, and has changed nothing; see `TemporaryFailure`."""
+
+    kind: str
+    message: str
+
+
+Failure = Union[TemporaryFailure, NotLoaded]
 
 
 @dataclass(frozen=True)
@@ -86,7 +107,7 @@ class _Tuning:
     texts: Mapping[str, str]
 
 
-def attempt(run: Attempting) -> TemporaryFailure | None:
+def attempt(run: Attempting) -> Failure | None:
     """From a connection to Podman to a profile that is applied, or is known not to be.
 
     Returns why another attempt may succeed, or None if this was the last one. Raises `BootError`
@@ -115,7 +136,7 @@ def attempt(run: Attempting) -> TemporaryFailure | None:
         return TemporaryFailure(error.kind, error.message)
 
 
-def _attempt_with(run: Attempting, podman: Podman, available: Available) -> TemporaryFailure | None:
+def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Failure | None:
     """With an image that is on the node."""
     progress, recorder, accept = run.progress, run.recorder, run.config.accept
     image = available.image
@@ -129,9 +150,13 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Temp
         tuned = _tune(run, podman, created, tuning)
         outcome = _judged(run, tuning, tuned)
         outcome = with_fallback_image(outcome, run.requested.image, available.fallback, accept)
+        outcome = with_fallback_profile(outcome, run.requested.fallback)
         if outcome.temporary and progress.has_time():
             return TemporaryFailure(outcome.findings[0].kind, outcome.findings[0].message)
         if outcome.result is Result.FAILED:
+            cause = outcome.findings[0]
+            if cause.kind in NOT_LOADED and run.has_fallback:
+                return NotLoaded(cause.kind, cause.message)
             recorder.judged(outcome)
             progress.notifier.status(recorder.conclude().summary())
             return None
@@ -169,10 +194,16 @@ def _pin(run: Attempting, available: Available) -> None:
 
 
 def _tidy(run: Attempting, podman: Podman, available: Available) -> None:
-    """Removes images that are no longer needed. The profile is applied without."""
+    """Remembers what worked, and removes images that are no longer needed. The profile is applied
+    without."""
     paths, image = run.paths, available.image
     try:
         lastgood.remember(paths, image.reference, image.id)
+        if not run.requested.fallback:
+            applied = run.requested
+            lastgood.remember_profile(
+                paths, LastProfile(applied.profile, applied.provider, applied.files)
+            )
         container.remove_check(podman, paths)
         # Another one may have been requested, and pulled, since this run began.
         requested = inputs.read_image(paths, run.config.image)

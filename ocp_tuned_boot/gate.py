@@ -15,7 +15,7 @@ from ocp_tuned_boot.host.clock import GRACE, pauses, tell_console
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record.model import now
-from ocp_tuned_boot.requested import config as boot_conf
+from ocp_tuned_boot.requested import settled
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Gate:
         why the gate is closed, pauses, and returns True."""
         if not self._notifier.in_unit:
             return False
-        if boot_conf.gate(self._paths, self._config_file) != "closed":
+        if settled.gate(self._paths, self._config_file) != "closed":
             self.open()
             self._notifier.status("; ".join(filter(None, (why, advice))))
             return False

@@ -19,7 +19,7 @@ _PRIORITIES = {
 
 
 class Escaped(logging.Formatter):
-    """Escapes what is logged, since it may contain words of a pod or of an image. The second line of
+    """Escapes what is logged: it may contain words of a pod or of an image. The second line of
     a message, and what follows it, is indented."""
 
     def format(self, record: logging.LogRecord) -> str:

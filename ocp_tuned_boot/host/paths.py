@@ -176,7 +176,7 @@ class Paths:
 
     @property
     def own_store(self) -> Path:
-        """This program's own container storage (units/ocp-tuned-podman-own.service)."""
+        """This program's own container storage (units/ocp-tuned-podman@own.service.d)."""
         return self.state / "storage"
 
     @property
@@ -198,6 +198,11 @@ class Paths:
     def crio_conf(self) -> Path:
         """CRI-O's drop-ins; the folder exists where CRI-O is installed (crio.conf.d(5))."""
         return self.root / "etc/crio/crio.conf.d"
+
+    @property
+    def last_profile(self) -> Path:
+        """The last profile that was applied, with all custom profile files."""
+        return self.state / "last-profile.json"
 
     @property
     def last_good(self) -> Path:

@@ -9,17 +9,22 @@ from ocp_tuned_boot.host import systemd
 
 
 def unit_of(socket: Path) -> str:
-    """The unit that answers on this socket: ours (units/ocp-tuned-podman*.socket) or Podman's own
+    """The unit that answers on this socket: ours (units/ocp-tuned-podman@.socket) or Podman's own
     (podman.socket). Empty for any other socket."""
     if socket.parent == Path("/run/ocp-tuned-boot"):
-        return f"ocp-tuned-{socket.stem}.service"
+        # podman.sock, without an instance, is a second path of the first.
+        instance = socket.stem.partition("-")[2] or "shared"
+        return f"ocp-tuned-podman@{instance}.service"
     return "podman.service" if socket == Path("/run/podman/podman.sock") else ""
 
 
 def journal_hint(socket: Path) -> str:
-    """Where Podman reports why it does not answer; empty if its unit is unknown."""
+    """Where Podman reports why it does not answer, and how to end one that hangs; empty if its unit
+    is unknown."""
     unit = unit_of(socket)
-    return f"To see why: journalctl -b -u {unit}" if unit else ""
+    if not unit:
+        return ""
+    return f"To see why: journalctl -b -u {unit}. To restart it: systemctl restart {unit}"
 
 
 def not_running(socket: Path) -> PodmanError | None:
@@ -31,5 +36,6 @@ def not_running(socket: Path) -> PodmanError | None:
         return None
     return PodmanError(
         f"Podman does not run: {unit} exits with status {status} each time it is started",
-        f"Check /etc/containers/containers.conf and storage.conf. {journal_hint(socket)}",
+        "Check /etc/containers/containers.conf and storage.conf, and whether the store can be "
+        f"written. To see why: journalctl -b -u {unit}",
     )

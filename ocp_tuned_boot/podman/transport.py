@@ -53,6 +53,8 @@ class _Bounded:
 
 def _bounded(response: Any, *, stream: bool = False, **_: Any) -> None:
     """A hook that requests calls with each answer before it reads it."""
+    # urllib3 1 (Debian 12, EL 9) takes an answer that was cut off for a whole one.
+    response.raw.enforce_content_length = True
     if not stream or response.status_code in ERRORS:
         response.raw = _Bounded(response.raw)
 
@@ -102,7 +104,7 @@ class Transport:
                 f"cannot reach Podman at {self.path}: {error.strerror or error}",
                 "Run this command as root."
                 if isinstance(error, PermissionError)
-                else "Check its socket: systemctl status 'ocp-tuned-podman*.socket'. "
+                else "Check its socket: systemctl status 'ocp-tuned-podman@*.socket'. "
                 "To use another one, set it in boot.conf, [podman] socket.",
                 temporary=True,
             ) from error

@@ -13,9 +13,10 @@ from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import history, store
-from ocp_tuned_boot.record.amend import without_fallback_image
+from ocp_tuned_boot.record.amend import without_fallback_image, without_fallback_profile
 from ocp_tuned_boot.record.change import failed_change
 from ocp_tuned_boot.record.model import (
+    Action,
     Attempt,
     Decision,
     Deferred,
@@ -73,7 +74,7 @@ class Recorder:
 
     def decided(self, requested: Inputs, decision: Decision, late: Sequence[str] = ()) -> None:
         """What is requested, and what is to be done about it; `late`: the workloads that run."""
-        self._doubts = requested.doubts
+        self._doubts = (*requested.doubts, *requested.fallback)
         self._record = replace(
             self._record,
             boot_id=requested.boot_id,
@@ -105,6 +106,8 @@ class Recorder:
             return
         before = Outcome(in_force.result, in_force.findings)
         outcome = without_fallback_image(before, in_force.image, self._record.image)
+        if self._record.action == Action.KEEP.value and not self._doubts:
+            outcome = without_fallback_profile(outcome)
         in_force = replace(in_force, result=outcome.result, findings=outcome.findings)
         self._record = replace(self._record, in_force=in_force)
         self._finish(outcome.result, outcome.findings)
@@ -244,7 +247,9 @@ class Recorder:
         """With what is doubtful about the inputs: it degrades this run, not what is applied."""
         if self._doubts and result is Result.APPLIED:
             result = Result.DEGRADED
-        self._record = replace(self._record, result=result, findings=(*self._doubts, *findings))
+        # Of a fallback the applied profile has the finding, too.
+        all_findings = tuple(dict.fromkeys((*self._doubts, *findings)))
+        self._record = replace(self._record, result=result, findings=all_findings)
 
 
 def _boot_id(paths: Paths) -> str:

@@ -292,10 +292,9 @@ def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadl
     the deadline of `podman` then. Raises `PodmanError`, and `HostError` if the log is larger than
     `LOG_LIMIT`.
     """
-    brief = podman.until(deadline)
-    brief.start(container.id)
+    podman.start(container.id)
     with _Follower(paths) as follower:
-        in_time = _follow(brief, container.id, follower, deadline)
+        in_time = _follow(podman, container.id, follower, deadline)
         # The process has exited. The log is complete only after Podman has finished with it.
         podman = podman if in_time else _patient(podman)
         if not in_time:
@@ -314,7 +313,7 @@ def _follow(podman: Podman, container: str, follower: _Follower, deadline: Deadl
         while not process.ended(0 if follower.read() else _TICK):
             if deadline.passed():
                 process.send(signal.SIGTERM)
-                process.ended(TERM_GRACE)
+                process.ended(podman.deadline.within(TERM_GRACE).seconds)
                 return False
     return True
 

@@ -146,6 +146,9 @@ KINDS = {
         "line (grubby(8), rpm-ostree kargs), and reboot."
     ),
     "image-stand-in": _degrading(f"Make the requested image available, {_RELOAD}"),
+    "profile-fallback": _unclear(
+        f"The last profile that was applied is used instead. Fix the requested one, {_RELOAD}"
+    ),
     "torn-image-env": _unclear(
         "Write {subject} again. It must be one complete line: NTO_IMAGE=<image reference>"
     ),

@@ -381,3 +381,23 @@ def test_a_record_that_cannot_be_written_does_not_hide_what_failed(
     paths.status.mkdir()
     recorder.write_if_possible()
     assert f"cannot write {paths.status}" in caplog.text
+
+
+def test_a_fallback_degrades_until_the_applied_profile_is_the_requested_one(paths: Paths) -> None:
+    fallback = make("profile-fallback", "new", "TuneD cannot load it")
+    recorder = Recorder(paths, time.monotonic())
+    recorder.decided(
+        replace(ASKED, fallback=(fallback,)), Decision(Action.APPLY, "because"), ["crio.service"]
+    )
+    recorder.tuning(*IMAGE)
+    recorder.judged(Outcome(Result.DEGRADED, (fallback,)))
+    found = recorder.write()
+    assert (found.result, found.findings) == (Result.DEGRADED, (fallback,))
+    for action, kept in ((Action.DEFER, (fallback,)), (Action.KEEP, ())):
+        recorder = Recorder(paths, time.monotonic())
+        recorder.decided(ASKED, Decision(action, "because"))
+        recorder.kept()
+        found = recorder.write()
+        assert found.in_force is not None
+        assert found.findings == found.in_force.findings == kept
+        assert found.result is (Result.DEGRADED if kept else Result.APPLIED)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
@@ -16,11 +16,13 @@ from ocp_tuned_boot.cleanup import BRIEF
 from ocp_tuned_boot.errors import DeadlineExceeded, HostError
 from ocp_tuned_boot.host.clock import GRACE, OVERRUN, WORTHWHILE, Deadline
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.podman.client import ContainerState, Podman
+from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.tuned import container
 from ocp_tuned_boot.tuned.container import ContainerSpec, Mount
-from ocp_tuned_boot.tuned.layout import LABEL, Layout
+from ocp_tuned_boot.tuned.layout import Layout
+from tests.unit.fake_engine import Engine, inspected
 from tests.unit.fake_podman import listening, reply
+from tests.unit.patience import PATIENCE
 
 LINKED = Layout(links=("/var/lib/ocp-tuned", "/var/lib/tuned"))
 
@@ -68,31 +70,6 @@ def test_the_contract_operand_is_upstreams_command(tmp_path: Path) -> None:
         "/usr/bin/cluster-node-tuning-operator ocp-tuned --in-cluster=false --one-shot=true -v=1"
     )
     assert "/etc/tuned" not in mounts(spec)
-
-
-def inspected(spec: ContainerSpec) -> dict[str, Any]:
-    """What Podman says of exactly this container."""
-    return {
-        "ProcessLabel": "",
-        "Config": {"Entrypoint": list(spec.entrypoint)},
-        "HostConfig": {
-            "Privileged": True,
-            "NetworkMode": "host",
-            "PidMode": "host",
-            "IpcMode": "host",
-            "UTSMode": "host",
-            "LogConfig": {"Type": "k8s-file", "Path": spec.log},
-        },
-        "Mounts": [
-            {
-                "Source": mount.source,
-                "Destination": mount.target,
-                "RW": not mount.read_only,
-                "Propagation": "rslave",
-            }
-            for mount in spec.mounts
-        ],
-    }
 
 
 SPEC = ContainerSpec(
@@ -180,59 +157,106 @@ def test_the_kubelet_starts_at_most_three_seconds_after_the_deadline() -> None:
     assert container.STOPPING + container.LEAST <= WORTHWHILE
 
 
-class Hanging:
-    """A Podman with one container, whose process it started; from then on it does not answer."""
-
-    def __init__(self, pid: int) -> None:
-        state = {"Pid": pid, "Status": "running", "StartedAt": "2026-01-01T00:00:00Z"}
-        labels = {LABEL: "1"}
-        inspect = {"Id": "abc", "Config": {"Labels": labels}, "State": state}
-        self.container = reply(200, json.dumps(inspect))
-        self.requests: list[str] = []
-
-    def answer(self, request: str) -> bytes | None:
-        self.requests.append(request)
-        if request.startswith("POST") and "/start" in request:
-            return reply(204, "")
-        gets = sum(each.startswith("GET") for each in self.requests)
-        return self.container if request.startswith("GET") and gets <= 2 else None
+STUBBORN = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+signal.pause()
+"""
 
 
-def test_tuned_is_ended_before_the_deadline_also_if_podman_hangs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[str]]:
+    """One that SIGTERM does not end."""
+    command = [sys.executable, "-c", STUBBORN]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as stubborn:
+        assert stubborn.stdout is not None
+        assert stubborn.stdout.readline() == "ready\n"
+        yield stubborn
+        stubborn.kill()
+
+
+def ran(root: Path, answer: Callable[[Engine, str], bytes | None]) -> container.Exit:
+    """A run of a container that has no time at all; `answer` is asked first."""
+    paths = Paths(root)
+    paths.etc_tuned.mkdir(parents=True)
+    engine = Engine(paths)
+    engine.create()
+
+    def answered(request: str) -> bytes | None:
+        return answer(engine, request)
+
+    with listening(answered) as socket, Podman(socket, Deadline(PATIENCE)) as podman:
+        created = podman.container("c1")
+        assert created is not None
+        return container.run(podman, created, paths, Deadline(0))
+
+
+def test_a_tuned_that_sigterm_does_not_end_is_killed(
+    tmp_path: Path, process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And if it ignores SIGTERM."""
-    monkeypatch.setattr(container, "TERM_GRACE", 0.1)
-    monkeypatch.setattr(container, "OVERRUN", 0.1)
-    ignores = "import signal as s; s.signal(15, s.SIG_IGN); print(1, flush=True); s.pause()"
-    paths = Paths(tmp_path)
-    paths.run.mkdir(parents=True)
-    paths.container_log.write_bytes(LINE)
-    with subprocess.Popen([sys.executable, "-c", ignores], stdout=subprocess.PIPE) as tuned:
-        assert tuned.stdout is not None
-        tuned.stdout.readline()
-        service = Hanging(tuned.pid)
-        with listening(service.answer) as path, Podman(path, Deadline(1.5)) as podman:
-            state = ContainerState("abc", {}, "created", 0, 0, False, {})
-            with pytest.raises(DeadlineExceeded):
-                container.run(podman, state, paths, Deadline(0.5))
-        assert tuned.wait(5) == -signal.SIGKILL
+    monkeypatch.setattr(container, "TERM_GRACE", 0.05)
+
+    def answer(engine: Engine, request: str) -> bytes | None:
+        if "/kill?signal=KILL" in request:
+            process.kill()
+            process.wait()
+        engine.pid = process.pid if process.returncode is None else 0
+        # Podman answers this when the container has ended.
+        return None if "/wait" in request and engine.pid else engine.answer(request)
+
+    assert ran(tmp_path, answer).status is None
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("later", ["exited", "another"])
+def test_a_process_that_has_got_the_id_of_a_container_that_ended_is_left_alone(
+    tmp_path: Path, process: subprocess.Popen[str], later: str
+) -> None:
+    inspections = []
+
+    def answer(engine: Engine, request: str) -> bytes | None:
+        if "/c1/json" in request:
+            inspections.append(request)
+        # The first look finds its process. It exits, and another process gets its ID.
+        gone = 0 if later == "exited" else 1
+        engine.pid = process.pid if len(inspections) <= 2 else gone
+        return engine.answer(request)
+
+    # It is not waited for.
+    assert ran(tmp_path, answer).status == 0
+    assert process.poll() is None
+
+
+def test_tuned_is_killed_also_if_podman_hangs(
+    tmp_path: Path, process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "TERM_GRACE", 0.05)
+    monkeypatch.setattr(container, "CLEARING", 0.05)
+
+    def answer(engine: Engine, request: str) -> bytes | None:
+        engine.pid = process.pid
+        return None if "/kill?" in request else engine.answer(request)
+
+    with pytest.raises(DeadlineExceeded):
+        ran(tmp_path, answer)
+    assert process.wait(PATIENCE) == -signal.SIGKILL
 
 
 def test_what_podman_does_not_remove_in_time_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(container, "OVERRUN", 0.1)
+    monkeypatch.setattr(container, "CLEARING", 0.05)
     asked: list[str] = []
 
     def answer(request: str) -> bytes | None:
         asked.append(request)
         return reply(404, "{}") if len(asked) == 1 else None
 
-    with listening(answer) as path, Podman(path, Deadline(0.2)) as podman:
-        with pytest.raises(DeadlineExceeded, match="inspect image x"):
+    with listening(answer) as path, Podman(path, Deadline(PATIENCE)) as podman:
+        with pytest.raises(HostError, match="the first failure"):
             with container.sole(podman, Paths(tmp_path)):
-                podman.image("x")
+                raise HostError("the first failure")
     words = "cannot remove the container openshift-tuned: Podman did not answer in time"
     assert words in caplog.text
     assert "The next start of ocp-tuned.service removes it." in caplog.text
