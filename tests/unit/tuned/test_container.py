@@ -67,14 +67,15 @@ def inspected(spec: ContainerSpec) -> dict[str, Any]:
     """What Podman says of exactly this container."""
     return {
         "ProcessLabel": "",
-        "Config": {"Entrypoint": list(spec.entrypoint)},
+        "Config": {"Entrypoint": list(spec.entrypoint), "Umask": "0022"},
         "HostConfig": {
             "Privileged": True,
             "NetworkMode": "host",
             "PidMode": "host",
             "IpcMode": "host",
             "UTSMode": "host",
-            "LogConfig": {"Type": "k8s-file", "Path": spec.log},
+            "UsernsMode": "",
+            "LogConfig": {"Type": "k8s-file", "Path": spec.log, "Tag": ""},
         },
         "Mounts": [
             {
@@ -114,7 +115,12 @@ def test_podman_4_reports_the_entrypoint_as_one_string() -> None:
         ("uts", lambda seen: seen["HostConfig"].update(UTSMode="private")),
         ("SELinux label", lambda seen: seen.update(ProcessLabel="system_u:…:container_t:s0")),
         ("entrypoint", lambda seen: seen["Config"].update(Entrypoint=["tuned"])),
-        ("log", lambda seen: seen["HostConfig"].update(LogConfig={"Type": "journald", "Path": ""})),
+        ("user namespace", lambda seen: seen["HostConfig"].update(UsernsMode="private")),
+        ("umask", lambda seen: seen["Config"].update(Umask="0077")),
+        ("log", lambda seen: seen["HostConfig"]["LogConfig"].update(Type="journald")),
+        ("log", lambda seen: seen["HostConfig"]["LogConfig"].update(Path="")),
+        # conmon does not start with one.
+        ("log", lambda seen: seen["HostConfig"]["LogConfig"].update(Tag="x")),
         ("mounts", lambda seen: seen["Mounts"].pop()),
         ("mounts", lambda seen: seen["Mounts"][1].update(RW=True)),
         ("mounts", lambda seen: seen["Mounts"][0].update(Propagation="rprivate")),
@@ -145,6 +151,44 @@ def test_a_long_log_is_read_in_parts(tmp_path: Path) -> None:
         assert following.finish() == ("x" * 1000,) * 1000
         assert not following.read()
     assert Paths(tmp_path).tuned_log.read_text() == ("x" * 1000 + "\n") * 1000
+
+
+def line(number: int) -> bytes:
+    return b"2026-11-23T22:28:17+00:00 stderr F %d\n" % number
+
+
+def test_a_log_that_is_replaced_is_read_whole(tmp_path: Path) -> None:
+    path = Paths(tmp_path).container_log
+    with follower(tmp_path, line(1)) as following, path.open("ab", buffering=0) as old:
+        assert following.read()
+        for number in (2, 4):
+            path.rename(f"{path}.old")
+            path.write_bytes(line(number + 1))
+            if number == 2:
+                # Written after the last read, and before the file was replaced.
+                old.write(line(number))
+            while following.read():
+                pass
+        assert following.finish() == ("1", "2", "3", "5")
+
+
+def test_a_log_that_is_truncated_is_read_on(tmp_path: Path) -> None:
+    path = Paths(tmp_path).container_log
+    with follower(tmp_path, line(1) * 2) as following:
+        assert following.read()
+        path.write_bytes(line(2))
+        assert following.finish() == ("1", "1", "2")
+
+
+def test_a_log_that_is_removed_has_ended(tmp_path: Path) -> None:
+    with follower(tmp_path, line(1)) as following:
+        Paths(tmp_path).container_log.unlink()
+        assert following.finish() == ("1",)
+
+
+def test_the_log_is_not_replaced_before_it_is_too_long() -> None:
+    (size,) = {SPEC.arguments()["log_config"]["Config"]["size"]}
+    assert size > container.LOG_LIMIT + container._CHUNK
 
 
 def test_a_log_without_end_is_an_error(tmp_path: Path) -> None:
