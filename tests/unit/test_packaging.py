@@ -123,6 +123,16 @@ def test_podman_keeps_passwords_in_a_folder_of_its_own_that_is_emptied() -> None
     assert steps == [f"rm -rf {folder}", f"mkdir -p -m 0700 {folder}"]
 
 
+def test_each_unit_waits_for_the_file_systems_that_it_opens() -> None:
+    for name in OURS:
+        assert values(name, "RequiresMountsFor") == [
+            "/var/lib/ocp-tuned",
+            "/var/lib/ocp-tuned-boot",
+        ]
+    store = values("ocp-tuned-podman@.service", "RequiresMountsFor")
+    assert store == ["/var/lib/containers", "/var/lib/ocp-tuned-boot"]
+
+
 def test_the_hosts_defaults_for_containers_are_read_before_ours() -> None:
     """And ours are installed. What they do is tested in tests/lab/test_defaults.py."""
     path = "/usr/lib/ocp-tuned-boot/containers.conf"

@@ -11,7 +11,7 @@ import pytest
 from ocp_tuned_boot.errors import HostError, PodmanError
 from ocp_tuned_boot.host.clock import GRACE
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.podman.client import ContainerState
+from ocp_tuned_boot.podman.client import ContainerState, Podman
 from ocp_tuned_boot.tuned import container
 from ocp_tuned_boot.tuned.container import ContainerSpec, Mount
 from ocp_tuned_boot.tuned.layout import Layout
@@ -137,13 +137,13 @@ def test_each_difference_is_named(name: str, change: Callable[[dict[str, Any]], 
 
 def test_a_difference_is_an_error_that_names_where_to_look() -> None:
     class Refusing:
-        def create(self, arguments: dict[str, Any]) -> ContainerState:
+        def create(self, _: dict[str, Any]) -> ContainerState:
             seen = inspected(SPEC)
             seen["HostConfig"]["LogConfig"]["Tag"] = "x"
             return ContainerState("id", {}, "created", 0, 0, False, seen)
 
     with pytest.raises(PodmanError, match="log: requested ") as raised:
-        container.create(cast("container.Podman", Refusing()), SPEC)
+        container.create(cast("Podman", Refusing()), SPEC)
     assert "containers.conf(5)" in raised.value.hint
 
 
