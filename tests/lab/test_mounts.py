@@ -26,39 +26,30 @@ Options=bind
 WantedBy=multi-user.target
 """
 LATE = """\
-[Unit]
-After={}
 [Service]
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/usr/bin/sleep 3
 """
-#: The store is mounted from outside when the node is started: it is moved out of the way.
-AWAY = """\
-[Unit]
-DefaultDependencies=no
-Before=sysinit.target
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/usr/bin/mount --bind {0} /srv/store
-ExecStart=/usr/bin/umount {0}
-[Install]
-WantedBy=sysinit.target
-"""
+
+
+class LateNode(Node):
+    """Its storage is where it is mounted from, later."""
+
+    store = "/srv/store"
 
 
 def prepare(node: Node) -> None:
     """What the agent wrote is on the late file system; below its mount point is something else."""
     furnish(node, PROFILE.format(37))
-    (node.root / "srv/store").mkdir(parents=True)
     (node.root / "var/lib/ocp-tuned").rename(node.root / "srv/agent")
     furnish(node, PROFILE.format(11))
     node.write("/etc/lab/watch", f"{FIN_TIMEOUT}\n")
+    # Without it the unit must wait by itself.
+    node.write("/etc/systemd/system/ocp-tuned.path.d/off.conf", "[Unit]\nConditionPathExists=/no\n")
     units = {
-        "away.service": AWAY.format(STORE),
-        "late.service": LATE.format("away.service"),
-        "var-lib-containers.mount": MOUNT.format("/srv/store", STORE),
+        "late.service": LATE,
+        "var-lib-containers.mount": MOUNT.format(LateNode.store, STORE),
         "var-lib-ocp\\x2dtuned.mount": MOUNT.format("/srv/agent", AGENT),
     }
     for name, text in units.items():
@@ -67,17 +58,35 @@ def prepare(node: Node) -> None:
             node.enable(name)
 
 
+def files_below(node: Node, mount_point: str) -> str:
+    node.run("mount", "--bind", "/", "/mnt")
+    return node.run("find", f"/mnt{mount_point}", "!", "-type", "d").stdout
+
+
 def test_late_file_systems_are_waited_for_and_nothing_is_opened_below_them() -> None:
-    with Node() as node:
+    with LateNode() as node:
         prepare(node)
         node.boot()
         has_ended(node)
         witness = node.witness("kubelet")
         assert witness is not None
         assert witness["values"] == {FIN_TIMEOUT: "37"}
-        # The files below the mount points.
-        node.run("mount", "--bind", "/", "/mnt")
-        assert node.run("ls", "-A", f"/mnt{STORE}").stdout == ""
-        assert node.run("ls", f"/mnt{AGENT}").stdout.split() == [
-            "image.env", "profiles", "recommend.d",
-        ]  # fmt: skip
+        assert files_below(node, STORE) == ""
+
+
+def test_a_file_system_that_cannot_be_mounted_holds_nobody_and_nothing_is_opened_below_it() -> None:
+    with LateNode() as node:
+        prepare(node)
+        broken = MOUNT.replace("Options=bind", "Type=nosuchfs").format("nothing", STORE)
+        node.write("/etc/systemd/system/var-lib-containers.mount", broken)
+        node.write("/etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 5\n")
+        node.boot()
+        assert node.witness("kubelet") is not None
+        failed = node.run("systemctl", "--failed", "--plain", "--no-legend").stdout
+        assert {line.split()[0] for line in failed.splitlines()} >= {
+            "ocp-tuned.service", "var-lib-containers.mount",
+        }  # fmt: skip
+        assert files_below(node, STORE) == ""
+        # It is tried once by each of the three sockets, not over and over.
+        journal = node.journal(None, "--grep=Dependency failed for .*podman@")
+        assert len(journal.splitlines()) <= 6

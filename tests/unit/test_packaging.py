@@ -129,8 +129,12 @@ def test_each_unit_waits_for_the_file_systems_that_it_opens() -> None:
             "/var/lib/ocp-tuned",
             "/var/lib/ocp-tuned-boot",
         ]
-    store = values("ocp-tuned-podman@.service", "RequiresMountsFor")
+    store = values("ocp-tuned-podman@.socket", "RequiresMountsFor")
     assert store == ["/var/lib/containers", "/var/lib/ocp-tuned-boot"]
+    # It is mounted after sockets.target if it is on the network.
+    assert values("ocp-tuned-podman@.socket", "DefaultDependencies") == ["no"]
+    # With it there, systemd does nothing else any more if a file system cannot be mounted.
+    assert values("ocp-tuned-podman@.service", "RequiresMountsFor") == []
 
 
 def test_the_hosts_defaults_for_containers_are_read_before_ours() -> None:
