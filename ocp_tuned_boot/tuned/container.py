@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from ocp_tuned_boot.errors import BootError, Busy, DeadlineExceeded, HostError, PodmanError
 from ocp_tuned_boot.host import files
@@ -57,6 +57,10 @@ CHECK = "ocp-tuned-boot-check"
 CHECKING = 90.0
 #: The maximum size of TuneD's log (bytes). It is kept in memory and in /run.
 LOG_LIMIT = 4 * 1024 * 1024
+#: conmon replaces a log that is larger (bytes). TuneD has been stopped before that.
+LOG_SIZE = 2 * LOG_LIMIT
+#: Podman's own default.
+UMASK = "0022"
 # The size of one read (bytes). The deadline is checked between two reads.
 _CHUNK = 64 * 1024
 # The time between two reads of the log (seconds). The exit of TuneD is noticed at once.
@@ -102,9 +106,13 @@ class ContainerSpec:
             # its own TuneD would report them as set, but the host would not get the values.
             "ipc_mode": "host",
             "uts_mode": "host",
+            # From here on, containers.conf of the host may have another default, which would apply:
+            # Podman 4.3 ignores packaging/containers.conf.
+            "userns_mode": "host",
+            "umask": UMASK,
             "security_opt": ["disable"],  # --security-opt label=disable
             "labels": self.labels,
-            "log_config": {"Type": "k8s-file", "Config": {"path": self.log}},
+            "log_config": {"Type": "k8s-file", "Config": {"path": self.log, "size": LOG_SIZE}},
             "mounts": [
                 {
                     "type": "bind",
@@ -184,10 +192,15 @@ def differences(spec: ContainerSpec, inspect: dict[str, Any]) -> list[str]:
         # Podman 4.3 also reports the host's namespace as "shareable".
         "ipc": (True, host["IpcMode"] in ("host", "shareable")),
         "uts": ("host", host["UTSMode"]),
+        "user namespace": ("", host["UsernsMode"]),
+        "umask": (UMASK, inspect["Config"]["Umask"]),
         # With SELinux enabled, only a container with label=disable has no label.
         "SELinux label": ("", inspect["ProcessLabel"]),
         "entrypoint": (list(spec.entrypoint), entrypoint),
-        "log": (("k8s-file", spec.log), (host["LogConfig"]["Type"], host["LogConfig"]["Path"])),
+        "log": (
+            ("k8s-file", spec.log, ""),
+            tuple(host["LogConfig"][it] for it in ("Type", "Path", "Tag")),
+        ),
         "mounts": ([], sorted(requested ^ created)),
     }
     return [f"{name}: requested {wanted!r}, found {got!r}"
@@ -226,7 +239,10 @@ def create(podman: Podman, spec: ContainerSpec) -> ContainerState:
     created = podman.create(spec.arguments())
     wrong = differences(spec, created.inspect)
     if wrong:
-        raise PodmanError(f"Podman did not create the requested container: {'; '.join(wrong)}")
+        raise PodmanError(
+            f"Podman did not create the requested container: {'; '.join(wrong)}",
+            "If containers.conf(5) of this host sets one of these, remove the setting there.",
+        )
     return created
 
 
@@ -370,9 +386,7 @@ class _Follower:
         self._size = 0
         self._reader = LineReader()
         self._lines: list[str] = []
-        with files.explained("read", paths.container_log):
-            opened = files.opener(str(paths.container_log), os.O_RDONLY)
-        self._source = os.fdopen(opened, "rb")
+        self._source = self._opened()
         with files.explained("write", paths.tuned_log):
             self._copy = paths.tuned_log.open("w", encoding="utf-8", errors="backslashreplace")
 
@@ -388,7 +402,7 @@ class _Follower:
     def read(self) -> bool:
         """Reads the next part of the log, and returns whether there was one. Raises `HostError`."""
         with files.explained("read", self._paths.container_log):
-            data = self._source.read(_CHUNK) or b""
+            data = self._source.read(_CHUNK) or self._after_rotation()
         self._size += len(data)
         if self._size > LOG_LIMIT:
             raise HostError(
@@ -397,6 +411,28 @@ class _Follower:
             )
         self._take(self._reader.feed(data))
         return bool(data)
+
+    def _opened(self) -> BinaryIO:
+        with files.explained("read", self._paths.container_log):
+            return os.fdopen(files.opener(str(self._paths.container_log), os.O_RDONLY), "rb")
+
+    def _after_rotation(self) -> bytes:
+        """At the end of the file: what comes next if conmon has replaced the file, or if another
+        program has truncated it."""
+        try:
+            found = self._paths.container_log.stat()
+        except FileNotFoundError:
+            return b""
+        if os.path.samestat(found, os.fstat(self._source.fileno())):
+            if found.st_size >= self._source.tell():
+                return b""
+            self._source.seek(0)
+        elif rest := self._source.read(_CHUNK):
+            return rest
+        else:
+            self._source.close()
+            self._source = self._opened()
+        return self._source.read(_CHUNK)
 
     def finish(self) -> tuple[str, ...]:
         """All lines of the log, once the container has exited. Raises `HostError`."""

@@ -8,15 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 import pytest
 
 from ocp_tuned_boot.cleanup import BRIEF
-from ocp_tuned_boot.errors import DeadlineExceeded, HostError
+from ocp_tuned_boot.errors import DeadlineExceeded, HostError, PodmanError
 from ocp_tuned_boot.host.clock import GRACE, OVERRUN, WORTHWHILE, Deadline
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.podman.client import Podman
+from ocp_tuned_boot.podman.client import ContainerState, Podman
 from ocp_tuned_boot.tuned import container
 from ocp_tuned_boot.tuned.container import ContainerSpec, Mount
 from ocp_tuned_boot.tuned.layout import Layout
@@ -98,7 +98,12 @@ def test_podman_4_reports_the_entrypoint_as_one_string() -> None:
         ("uts", lambda seen: seen["HostConfig"].update(UTSMode="private")),
         ("SELinux label", lambda seen: seen.update(ProcessLabel="system_u:…:container_t:s0")),
         ("entrypoint", lambda seen: seen["Config"].update(Entrypoint=["tuned"])),
-        ("log", lambda seen: seen["HostConfig"].update(LogConfig={"Type": "journald", "Path": ""})),
+        ("user namespace", lambda seen: seen["HostConfig"].update(UsernsMode="private")),
+        ("umask", lambda seen: seen["Config"].update(Umask="0077")),
+        ("log", lambda seen: seen["HostConfig"]["LogConfig"].update(Type="journald")),
+        ("log", lambda seen: seen["HostConfig"]["LogConfig"].update(Path="")),
+        # conmon does not start with one.
+        ("log", lambda seen: seen["HostConfig"]["LogConfig"].update(Tag="x")),
         ("mounts", lambda seen: seen["Mounts"].pop()),
         ("mounts", lambda seen: seen["Mounts"][1].update(RW=True)),
         ("mounts", lambda seen: seen["Mounts"][0].update(Propagation="rprivate")),
@@ -110,6 +115,18 @@ def test_each_difference_is_named(name: str, change: Callable[[dict[str, Any]], 
     change(seen)
     (said,) = container.differences(SPEC, seen)
     assert said.startswith(f"{name}: requested ")
+
+
+def test_a_difference_is_an_error_that_names_where_to_look() -> None:
+    class Refusing:
+        def create(self, _: dict[str, Any]) -> ContainerState:
+            seen = inspected(SPEC)
+            seen["HostConfig"]["LogConfig"]["Tag"] = "x"
+            return ContainerState("id", {}, "created", 0, 0, False, seen)
+
+    with pytest.raises(PodmanError, match="log: requested ") as raised:
+        container.create(cast("Podman", Refusing()), SPEC)
+    assert "containers.conf(5)" in raised.value.hint
 
 
 def follower(root: Path, said: bytes) -> container._Follower:
@@ -129,6 +146,44 @@ def test_a_long_log_is_read_in_parts(tmp_path: Path) -> None:
         assert following.finish() == ("x" * 1000,) * 1000
         assert not following.read()
     assert Paths(tmp_path).tuned_log.read_text() == ("x" * 1000 + "\n") * 1000
+
+
+def line(number: int) -> bytes:
+    return b"2026-11-23T22:28:17+00:00 stderr F %d\n" % number
+
+
+def test_a_log_that_is_replaced_is_read_whole(tmp_path: Path) -> None:
+    path = Paths(tmp_path).container_log
+    with follower(tmp_path, line(1)) as following, path.open("ab", buffering=0) as old:
+        assert following.read()
+        for number in (2, 4):
+            path.rename(f"{path}.old")
+            path.write_bytes(line(number + 1))
+            if number == 2:
+                # Written after the last read, and before the file was replaced.
+                old.write(line(number))
+            while following.read():
+                pass
+        assert following.finish() == ("1", "2", "3", "5")
+
+
+def test_a_log_that_is_truncated_is_read_on(tmp_path: Path) -> None:
+    path = Paths(tmp_path).container_log
+    with follower(tmp_path, line(1) * 2) as following:
+        assert following.read()
+        path.write_bytes(line(2))
+        assert following.finish() == ("1", "1", "2")
+
+
+def test_a_log_that_is_removed_has_ended(tmp_path: Path) -> None:
+    with follower(tmp_path, line(1)) as following:
+        Paths(tmp_path).container_log.unlink()
+        assert following.finish() == ("1",)
+
+
+def test_the_log_is_not_replaced_before_it_is_too_long() -> None:
+    (size,) = {SPEC.arguments()["log_config"]["Config"]["size"]}
+    assert size > container.LOG_LIMIT + container._CHUNK
 
 
 def test_a_log_without_end_is_an_error(tmp_path: Path) -> None:
