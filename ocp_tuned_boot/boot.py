@@ -26,11 +26,9 @@ from ocp_tuned_boot.record import history, store
 from ocp_tuned_boot.record.amend import with_holds
 from ocp_tuned_boot.record.model import Action, Decision, Record, Waits, Why
 from ocp_tuned_boot.record.recorder import Recorder, recording
-from ocp_tuned_boot.requested import config as boot_conf
-from ocp_tuned_boot.requested import inputs
+from ocp_tuned_boot.requested import inputs, settled
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
-from ocp_tuned_boot.requested.settled import settled
 from ocp_tuned_boot.tuned.judge import Outcome, Result
 
 log = logging.getLogger(__name__)
@@ -55,7 +53,10 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
             if not gate.holds(error.message, error.hint):
                 raise
         else:
-            if done.result is not Result.FAILED or not gate.holds(done.summary()):
+            if done.result is not Result.FAILED:
+                gate.passed()
+                return done
+            if not gate.holds(done.summary()):
                 return done
 
 
@@ -86,7 +87,7 @@ def notice(paths: Paths, config_file: Path | None) -> Record | None:
         return None
     done = _run(paths, config_file, Notifier(), Why.NOTICE)
     waits = done.deferred is not None and done.deferred.waits == Waits.PROFILE.value
-    if waits and boot_conf.load(paths, config_file).on_change == "apply":
+    if waits and settled.config(paths, config_file).on_change == "apply":
         systemd.reload(systemd.UNIT)
     return done
 
@@ -96,17 +97,12 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
     started = time.monotonic()
     with locked(paths), recording(paths, notifier, started, why) as recorder:
         userspace.count_restarts(paths)
-        config = boot_conf.load(paths, config_file)
+        config = settled.config(paths, config_file)
         deadline = Deadline(config.timeout, started=started)
         progress = Progress(deadline, notifier, recorder.steps, paths.console)
 
         with progress.step("inputs", "Reading which image and profile are requested…"):
-            requested = settled(
-                paths,
-                lambda: inputs.read(
-                    paths, config.contract, config.image, config.profile, config.fallback_profile
-                ),
-            )
+            requested = settled.requested(paths, config)
             recorder.handed_over(recover(paths, requested.boot_id))
             now = situation.look(paths, config, requested, recorder.in_force, why)
             decision = plan.decide(requested, recorder.in_force, now)

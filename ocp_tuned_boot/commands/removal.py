@@ -21,9 +21,8 @@ from ocp_tuned_boot.images import ensure, pins, prune
 from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.record import store
 from ocp_tuned_boot.requested import config as boot_conf
-from ocp_tuned_boot.requested import inputs
+from ocp_tuned_boot.requested import settled
 from ocp_tuned_boot.requested.config import Config
-from ocp_tuned_boot.requested.settled import settled
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +92,7 @@ def _remove_images(paths: Paths, config_file: Path | None) -> None:
 
 def _requested(paths: Paths, config: Config) -> str | None:
     try:
-        return settled(paths, lambda: inputs.read_image(paths, config.image))
+        return settled.image(paths, config)
     except BootError as error:
         log.info("no image is kept: %s", error.message)
         return None

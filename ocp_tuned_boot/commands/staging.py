@@ -20,9 +20,8 @@ from ocp_tuned_boot.images.ensure import ImageSession
 from ocp_tuned_boot.lock import locked
 from ocp_tuned_boot.podman.client import Image, Podman
 from ocp_tuned_boot.requested import config as boot_conf
-from ocp_tuned_boot.requested import inputs, lastgood
+from ocp_tuned_boot.requested import inputs, lastgood, settled
 from ocp_tuned_boot.requested.config import Config
-from ocp_tuned_boot.requested.settled import settled
 from ocp_tuned_boot.tuned import container, layout
 from ocp_tuned_boot.tuned.layout import LABEL, Layout
 
@@ -96,7 +95,7 @@ def fetch(paths: Paths, config_file: Path | None) -> Image | None:
     CPU and I/O weight if the store is the shared one. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
     try:
-        requested = settled(paths, lambda: inputs.read_image(paths, config.image))
+        requested = settled.image(paths, config)
     except NotRequested as error:
         log.info("%s", error.message)
         return None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import signal
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: The unit of this program.
 UNIT = "ocp-tuned.service"
+#: Holds the boot if that one was killed or did not start.
+RETRY = "ocp-tuned-retry.service"
 #: Units that run the workloads for which the profile is applied.
 WORKLOADS = ("kubelet.service", "crio.service", "containerd.service", "microshift.service")
 #: The host's own TuneD.
@@ -59,7 +62,7 @@ class Notifier:
     def status(self, text: str, extend: float | None = None) -> None:
         """Sets the text in `systemctl status`. `extend`: the time-out, from now on (seconds)."""
         lines = [f"STATUS={_one_line(self._held or text)}"]
-        if extend is not None:
+        if extend is not None and not _is_stopping():
             lines.append(f"EXTEND_TIMEOUT_USEC={int(extend * 1_000_000)}")
         self._send(lines)
 
@@ -119,6 +122,12 @@ class Notifier:
                 self._notifier.notify("\n".join(lines).encode().decode("latin-1"))
             except OSError as error:
                 log.debug("cannot send %s to systemd: %s", lines[0], error)
+
+
+def _is_stopping() -> bool:
+    """Whether SIGTERM has arrived: from then on it is ignored (cli.py). systemd must not be asked
+    for more time then, or a stop might take as long as a run."""
+    return signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 def _connected() -> SystemdNotifier | None:
@@ -250,6 +259,15 @@ def stop(name: str) -> None:
 
         with Manager(bus=bus) as manager:
             manager.Manager.StopUnit(name.encode(), b"replace")
+
+
+def reset_failed(name: str) -> None:
+    """Has systemd forget that a unit failed. Raises `HostError`."""
+    with _bus() as bus:
+        from pystemd.systemd1 import Manager  # noqa: PLC0415
+
+        with Manager(bus=bus) as manager:
+            manager.Manager.ResetFailedUnit(name.encode())
 
 
 @contextmanager

@@ -9,10 +9,12 @@ from ocp_tuned_boot.host import systemd
 
 
 def unit_of(socket: Path) -> str:
-    """The unit that answers on this socket: ours (units/ocp-tuned-podman*.socket) or Podman's own
+    """The unit that answers on this socket: ours (units/ocp-tuned-podman@.socket) or Podman's own
     (podman.socket). Empty for any other socket."""
     if socket.parent == Path("/run/ocp-tuned-boot"):
-        return f"ocp-tuned-{socket.stem}.service"
+        # podman.sock, without an instance, is a second path of the first.
+        instance = socket.stem.partition("-")[2] or "shared"
+        return f"ocp-tuned-podman@{instance}.service"
     return "podman.service" if socket == Path("/run/podman/podman.sock") else ""
 
 

@@ -210,14 +210,14 @@ def sole(podman: Podman, paths: Paths) -> Iterator[None]:
     except BaseException:
         # The first failure is the one to report, even if Podman fails again.
         try:
-            remove_ours(_patient(podman), paths)
+            remove_ours(patient(podman), paths)
         except BootError as error:
             log.warning("cannot remove the container %s: %s", CONTAINER, error)
         raise
-    remove_ours(_patient(podman), paths)
+    remove_ours(patient(podman), paths)
 
 
-def _patient(podman: Podman) -> Podman:
+def patient(podman: Podman) -> Podman:
     """For cleaning up, with a deadline of its own: that of the run may have passed."""
     return podman.until(Deadline(CLEARING))
 
@@ -255,7 +255,7 @@ def checking(podman: Podman, paths: Paths, patience: float = CHECKING) -> Iterat
         try:
             yield
         finally:
-            _remove(_patient(podman), CHECK)
+            _remove(patient(podman), CHECK)
 
 
 def remove_check(podman: Podman, paths: Paths) -> bool:
@@ -299,11 +299,11 @@ def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadl
     with _Follower(paths) as follower:
         in_time = _follow(podman, container.id, follower, deadline)
         # The process has exited. The log is complete only after Podman has finished with it.
-        patient = _patient(podman)
+        podman = patient(podman)
         if not in_time:
-            patient.kill(container.id, "KILL")
-        patient.wait(container.id)
-        ended = patient.container(container.id)
+            podman.kill(container.id, "KILL")
+        podman.wait(container.id)
+        ended = podman.container(container.id)
         lines = follower.finish()
     if ended is None or not ended.started:
         raise PodmanError(f"the container {CONTAINER} was never started", temporary=True)
@@ -370,7 +370,7 @@ class _Follower:
         self._lines: list[str] = []
         self._source = self._opened()
         with files.explained("write", paths.tuned_log):
-            self._copy = paths.tuned_log.open("w")
+            self._copy = paths.tuned_log.open("w", encoding="utf-8", errors="backslashreplace")
 
     def __enter__(self) -> _Follower:
         return self

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Optional
 
 from tests.lab import cache, debian, mounts, nspawn, rootfs
+from tests.lab.activity import activity
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -151,9 +152,9 @@ def _build(builder: Path, target: Path, write: Callable[[Path], None]) -> None:
 def make(name: str, builder: Path, source: Path, *what: str) -> None:
     """Runs make in the root, on a copy of the tree that it may write to."""
     environment = f"--setenv=SOURCE_DATE_EPOCH={_DAY}"
-    nspawn.run(
-        name, builder, f"--bind={source}:/source", environment, "make", "-C", "/source", *what
-    )
+    command = ["make", "-C", "/source", *what]
+    with activity(f"Running make {what[0]} in {builder.name.rpartition('-')[0]}"):
+        nspawn.run(name, builder, f"--bind={source}:/source", environment, *command)
 
 
 def _install(root: Path, package: Path, layer: Path) -> None:
@@ -168,7 +169,13 @@ def _install(root: Path, package: Path, layer: Path) -> None:
             shutil.copyfile(package, merged / package.name)
             # Debian's packages, which it runs on, are not in rpm's database.
             command = ["rpm", "--install", "--nodeps", f"/{package.name}"]
-            subprocess.run([*debian.inside(merged), *command], check=True)
+            with activity(f"Installing {package.name}"):
+                done = subprocess.run(
+                    [*debian.inside(merged), *command], check=False, text=True,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                )  # fmt: skip
+            if done.returncode != 0:
+                raise nspawn.CommandFailed(f"{command}: status {done.returncode}\n{done.stdout}")
             (merged / package.name).unlink()
         finally:
             mounts.unmount(merged)

@@ -97,7 +97,7 @@ def test_a_node_installed_from_the_tree_boots_tuned_and_nothing_is_left_of_it(
         assert found_by(node, "kubelet") == WANTED
         has_ended(node)
         assert record(node)["result"] == "applied"
-        node.run("bash", "-ec", f"cd {bare.CLONE}\n{REMOVE}", timeout=180)
+        node.run("bash", "-ec", f"cd {bare.CLONE}\n{REMOVE}")
         for path, value in WANTED.items():
             assert node.read(path).strip() == value
         assert files_of_ours(node.root) - before == {

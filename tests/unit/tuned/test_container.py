@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import copy
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, cast
 
 import pytest
 
 from ocp_tuned_boot.errors import HostError, PodmanError
-from ocp_tuned_boot.host.clock import GRACE
+from ocp_tuned_boot.host.clock import GRACE, Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman.client import ContainerState, Podman
 from ocp_tuned_boot.tuned import container
 from ocp_tuned_boot.tuned.container import ContainerSpec, Mount
 from ocp_tuned_boot.tuned.layout import Layout
+from tests.unit.fake_engine import Engine, inspected
+from tests.unit.fake_podman import listening
+from tests.unit.patience import PATIENCE
 
 LINKED = Layout(links=("/var/lib/ocp-tuned", "/var/lib/tuned"))
 
@@ -62,32 +69,6 @@ def test_the_contract_operand_is_upstreams_command(tmp_path: Path) -> None:
         "/usr/bin/cluster-node-tuning-operator ocp-tuned --in-cluster=false --one-shot=true -v=1"
     )
     assert "/etc/tuned" not in mounts(spec)
-
-
-def inspected(spec: ContainerSpec) -> dict[str, Any]:
-    """What Podman says of exactly this container."""
-    return {
-        "ProcessLabel": "",
-        "Config": {"Entrypoint": list(spec.entrypoint), "Umask": "0022"},
-        "HostConfig": {
-            "Privileged": True,
-            "NetworkMode": "host",
-            "PidMode": "host",
-            "IpcMode": "host",
-            "UTSMode": "host",
-            "UsernsMode": "",
-            "LogConfig": {"Type": "k8s-file", "Path": spec.log, "Tag": ""},
-        },
-        "Mounts": [
-            {
-                "Source": mount.source,
-                "Destination": mount.target,
-                "RW": not mount.read_only,
-                "Propagation": "rslave",
-            }
-            for mount in spec.mounts
-        ],
-    }
 
 
 SPEC = ContainerSpec(
@@ -222,3 +203,74 @@ def test_a_run_directory_that_is_full_is_an_error_with_words(tmp_path: Path) -> 
 
 def test_the_start_timeout_covers_the_time_for_cleaning_up() -> None:
     assert container.TERM_GRACE + 2 * container.CLEARING < GRACE
+
+
+STUBBORN = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[str]]:
+    """One that SIGTERM does not end."""
+    command = [sys.executable, "-c", STUBBORN]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as stubborn:
+        assert stubborn.stdout is not None
+        assert stubborn.stdout.readline() == "ready\n"
+        yield stubborn
+        stubborn.kill()
+
+
+def ran(root: Path, answer: Callable[[Engine, str], bytes | None]) -> container.Exit:
+    """A run of a container that has no time at all; `answer` is asked first."""
+    paths = Paths(root)
+    paths.etc_tuned.mkdir(parents=True)
+    engine = Engine(paths)
+    engine.create()
+
+    def answered(request: str) -> bytes | None:
+        return answer(engine, request)
+
+    with listening(answered) as socket, Podman(socket, Deadline(PATIENCE)) as podman:
+        created = podman.container("c1")
+        assert created is not None
+        return container.run(podman, created, paths, Deadline(0))
+
+
+def test_a_tuned_that_sigterm_does_not_end_is_killed(
+    tmp_path: Path, process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "TERM_GRACE", 0.05)
+
+    def answer(engine: Engine, request: str) -> bytes | None:
+        if "/kill?signal=KILL" in request:
+            process.kill()
+            process.wait()
+        engine.pid = process.pid if process.returncode is None else 0
+        # Podman answers this when the container has ended.
+        return None if "/wait" in request and engine.pid else engine.answer(request)
+
+    assert ran(tmp_path, answer).status is None
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("later", ["exited", "another"])
+def test_a_process_that_has_got_the_id_of_a_container_that_ended_is_left_alone(
+    tmp_path: Path, process: subprocess.Popen[str], later: str
+) -> None:
+    inspections = []
+
+    def answer(engine: Engine, request: str) -> bytes | None:
+        if "/c1/json" in request:
+            inspections.append(request)
+        # The first look finds its process. It exits, and another process gets its ID.
+        gone = 0 if later == "exited" else 1
+        engine.pid = process.pid if len(inspections) <= 2 else gone
+        return engine.answer(request)
+
+    # It is not waited for.
+    assert ran(tmp_path, answer).status == 0
+    assert process.poll() is None
