@@ -127,7 +127,8 @@ def test_podman_keeps_passwords_in_a_folder_of_its_own_that_is_emptied() -> None
 
 
 def test_each_unit_waits_for_the_file_systems_that_it_opens() -> None:
-    for name in OURS:
+    # The unit that pauses reads files in /etc and /run only.
+    for name in set(OURS) - {"ocp-tuned-retry.service"}:
         assert values(name, "RequiresMountsFor") == [
             "/var/lib/ocp-tuned",
             "/var/lib/ocp-tuned-boot",
