@@ -16,20 +16,22 @@ AGENT, STORE = "/var/lib/ocp-tuned", "/var/lib/containers"
 MOUNT = """\
 [Unit]
 DefaultDependencies=no
-Requires=late.service
-After=late.service
+Requires={0}.service
+After={0}.service
 [Mount]
-What={}
-Where={}
+What={1}
+Where={2}
 Options=bind
 [Install]
 WantedBy=multi-user.target
 """
 LATE = """\
+[Unit]
+After={}
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/bin/sleep 3
+ExecStart=/usr/bin/sleep 2
 """
 
 
@@ -48,9 +50,10 @@ def prepare(node: Node) -> None:
     # Without it the unit must wait by itself.
     node.write("/etc/systemd/system/ocp-tuned.path.d/off.conf", "[Unit]\nConditionPathExists=/no\n")
     units = {
-        "late.service": LATE,
-        "var-lib-containers.mount": MOUNT.format(LateNode.store, STORE),
-        "var-lib-ocp\\x2dtuned.mount": MOUNT.format("/srv/agent", AGENT),
+        "late.service": LATE.format("basic.target"),
+        "later.service": LATE.format("late.service"),
+        "var-lib-containers.mount": MOUNT.format("late", LateNode.store, STORE),
+        "var-lib-ocp\\x2dtuned.mount": MOUNT.format("later", "/srv/agent", AGENT),
     }
     for name, text in units.items():
         node.write(f"/etc/systemd/system/{name}", text)
@@ -77,7 +80,7 @@ def test_late_file_systems_are_waited_for_and_nothing_is_opened_below_them() -> 
 def test_a_file_system_that_cannot_be_mounted_holds_nobody_and_nothing_is_opened_below_it() -> None:
     with LateNode() as node:
         prepare(node)
-        broken = MOUNT.replace("Options=bind", "Type=nosuchfs").format("nothing", STORE)
+        broken = MOUNT.replace("Options=bind", "Type=nosuchfs").format("late", "nothing", STORE)
         node.write("/etc/systemd/system/var-lib-containers.mount", broken)
         node.write("/etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 5\n")
         node.boot()

@@ -127,7 +127,7 @@ def test_podman_keeps_passwords_in_a_folder_of_its_own_that_is_emptied() -> None
 
 
 def test_each_unit_waits_for_the_file_systems_that_it_opens() -> None:
-    # The one that only holds the boot opens neither.
+    # The unit that pauses reads files in /etc and /run only.
     for name in set(OURS) - {"ocp-tuned-retry.service"}:
         assert values(name, "RequiresMountsFor") == [
             "/var/lib/ocp-tuned",
