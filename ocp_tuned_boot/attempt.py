@@ -24,7 +24,7 @@ from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.settings import handover, holds, residue, values
 from ocp_tuned_boot.settings.handover import Guard
 from ocp_tuned_boot.settings.residue import Settings
-from ocp_tuned_boot.tuned import container, layout, prepare, profiles
+from ocp_tuned_boot.tuned import container, layout, ours, prepare, profiles
 from ocp_tuned_boot.tuned import log as tunedlog
 from ocp_tuned_boot.tuned.container import ContainerSpec
 from ocp_tuned_boot.tuned.judge import (
@@ -116,12 +116,12 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Temp
     """With an image that is on the node."""
     progress, recorder, accept = run.progress, run.recorder, run.config.accept
     image = available.image
-    with ExitStack() as without_tuned, container.sole(podman, run.paths):
+    with ExitStack() as without_tuned, ours.sole(podman, run.paths):
         with progress.step("prepare", "Preparing the container…"):
             tuning = _prepare(run, podman, image)
         recorder.tuning(image.reference, image.id, available.source)
         with progress.step("create", "Creating the container…"):
-            created = container.create(podman, tuning.spec)
+            created = container.create(podman, run.paths, tuning.spec)
         without_tuned.enter_context(_guarded(run, tuning.guard))
         tuned = _tune(run, podman, created, tuning)
         outcome = _judged(run, tuning, tuned)
@@ -170,7 +170,7 @@ def _tidy(run: Attempting, podman: Podman, available: Available) -> None:
     paths, image = run.paths, available.image
     try:
         lastgood.remember(paths, image.reference, image.id)
-        container.remove_check(podman, paths)
+        ours.remove_check(podman, paths)
         # Another one may have been requested, and pulled, since this run began.
         requested = inputs.read_image(paths, run.config.image)
         also = prune.needed(paths, podman, requested)

@@ -26,7 +26,7 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
     this program.
     """
     from ocp_tuned_boot.podman.client import Podman  # noqa: PLC0415  # `recover` is for each run
-    from ocp_tuned_boot.tuned import container  # noqa: PLC0415
+    from ocp_tuned_boot.tuned import ours  # noqa: PLC0415
 
     with locked(paths):
         for each in recover(paths, inputs.boot_id(paths)):
@@ -38,8 +38,8 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
             socket = boot_conf.parse(()).socket
         try:
             with Podman(socket, Deadline(GRACE)) as podman:
-                removed = container.remove_ours(podman, paths)
-                return container.remove_check(podman, paths) or removed
+                removed = ours.remove_all(podman, paths)
+                return ours.remove_check(podman, paths) or removed
         except PodmanError as error:
             # At shutdown Podman's socket is closed already; the container ends with the machine.
             if not error.temporary or _is_unfinished(paths):

@@ -23,9 +23,12 @@ from ocp_tuned_boot.errors import (
     HostError,
     ImageError,
     Interrupted,
+    NameTaken,
     NewerVersion,
+    NotRemoved,
     NotRequested,
     PodmanError,
+    Refused,
 )
 from ocp_tuned_boot.host import journal
 from ocp_tuned_boot.record.model import Record
@@ -57,7 +60,8 @@ EXITS = (
          (HostError, NewerVersion)),
     Exit(os.EX_USAGE, "The command line is not valid."),
     Exit(os.EX_NOINPUT, "The image is not available.", (ImageError,)),
-    Exit(os.EX_UNAVAILABLE, "Podman cannot be reached or refuses.", (PodmanError,)),
+    Exit(os.EX_UNAVAILABLE, "Podman cannot be reached or refuses.",
+         (PodmanError, Refused, NameTaken, NotRemoved)),
     Exit(os.EX_TEMPFAIL, "The profile was not applied in time, or another run is active.",
          (DeadlineExceeded, Busy)),
     Exit(os.EX_CONFIG, "boot.conf, image.env, the recommend file or a profile is not valid.",

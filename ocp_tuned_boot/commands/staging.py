@@ -22,8 +22,8 @@ from ocp_tuned_boot.podman.client import Image, Podman
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.config import Config
-from ocp_tuned_boot.tuned import container, layout
-from ocp_tuned_boot.tuned.layout import LABEL, Layout
+from ocp_tuned_boot.tuned import container, layout, ours
+from ocp_tuned_boot.tuned.layout import Layout
 
 log = logging.getLogger(__name__)
 
@@ -119,8 +119,8 @@ def stage(paths: Paths, config_file: Path | None, reference: str) -> Image:
     config = boot_conf.load(paths, config_file)
     with _working(config.socket) as (podman, progress):
         image = _ensured(paths, podman, config, reference, progress)
-        with container.checking(podman, paths):
-            _check_tuned(podman, image)
+        with ours.checking(podman, paths):
+            _check_tuned(paths, podman, image)
     files.directory(paths.agent, paths.root)
     files.write(paths.image_env, f"NTO_IMAGE={reference}\n".encode())
     _pin(paths, config, image)
@@ -147,16 +147,17 @@ def _working(socket: Path) -> Iterator[tuple[Podman, Progress]]:
         yield podman, progress
 
 
-def _check_tuned(podman: Podman, image: Image) -> None:
+def _check_tuned(paths: Paths, podman: Podman, image: Image) -> None:
     """Raises `ImageError` if the image is made for another layout or `tuned --version` fails in
     it."""
-    created = podman.create(
+    created = ours.create(
+        podman, paths,
         {
-            "name": container.CHECK, "image": image.id, "labels": {LABEL: "1"},
+            "name": ours.CHECK, "image": image.id, "labels": {ours.LABEL: "1"},
             "entrypoint": list(container.ENTRYPOINTS["tuned"][:1]), "command": ["--version"],
             # As it will be run, but without the network and the directories of the host.
-            "privileged": True, "network_mode": "none",
-        }
+            "privileged": True, "network_mode": "none", "image_volume_mode": "tmpfs",
+        },
     )  # fmt: skip
     # Running the program shows whether it is there.
     made_for = created.labels.get(layout.LAYOUT_LABEL, "")
@@ -179,7 +180,7 @@ def prune(paths: Paths, config_file: Path | None) -> tuple[str, ...]:
     config = boot_conf.load(paths, config_file)
     # A run may be about to use one of them.
     with locked(paths), Podman(config.socket, Deadline(config.timeout)) as podman:
-        container.remove_check(podman, paths)
+        ours.remove_check(podman, paths)
         requested = ""
         with _may_be_missing():
             requested = inputs.read_image(paths, config.image)

@@ -249,6 +249,21 @@ def _replace(folder: int, name: str, data: bytes, mode: int) -> None:
     os.fsync(folder)
 
 
+def touch(path: Path) -> bool:
+    """Creates an empty file, durably, and returns whether it did not exist. Raises `HostError`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with explained("write", path):
+        folder = os.open(path.parent, _DIRECTORY)
+        try:
+            os.close(os.open(path.name, flags, 0o644, dir_fd=folder))
+            os.fsync(folder)
+        except FileExistsError:
+            return False
+        finally:
+            os.close(folder)
+    return True
+
+
 @contextmanager
 def locked(path: Path, patience: float, what: str) -> Iterator[None]:
     """Holds the lock file at `path`. `patience`: how long to wait for it (seconds); `what`: the

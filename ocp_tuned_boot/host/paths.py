@@ -160,6 +160,11 @@ class Paths:
         return self.root / "var/lib/ocp-tuned-boot"
 
     @property
+    def containers(self) -> Path:
+        """A file for each container of this program that may exist, by name (tuned/ours.py)."""
+        return self.state / "containers"
+
+    @property
     def layouts(self) -> Path:
         """The layout of each image, by image ID."""
         return self.state / "layouts"

@@ -11,7 +11,7 @@ import pytest
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host.clock import GRACE
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.tuned import container
+from ocp_tuned_boot.tuned import container, ours
 from ocp_tuned_boot.tuned.container import ContainerSpec, Mount
 from ocp_tuned_boot.tuned.layout import Layout
 
@@ -104,6 +104,15 @@ def test_podman_4_reports_the_entrypoint_as_one_string() -> None:
     assert container.differences(SPEC, seen) == []
 
 
+def test_a_volume_of_the_image_is_no_difference() -> None:
+    seen = inspected(SPEC)
+    seen["Mounts"].append({"Type": "volume", "Name": "0f", "Source": "/v", "Destination": "/data",
+                           "RW": True, "Propagation": "rprivate"})  # fmt: skip
+    assert container.differences(SPEC, seen) == []
+    # And none is made where Podman can do without.
+    assert SPEC.arguments()["image_volume_mode"] == "tmpfs"
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -164,4 +173,4 @@ def test_a_run_directory_that_is_full_is_an_error_with_words(tmp_path: Path) -> 
 
 
 def test_the_start_timeout_covers_the_time_for_cleaning_up() -> None:
-    assert container.TERM_GRACE + 2 * container.CLEARING < GRACE
+    assert container.TERM_GRACE + 2 * ours.CLEARING < GRACE
