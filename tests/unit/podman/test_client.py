@@ -367,7 +367,7 @@ def test_a_container_is_removed_with_its_volumes() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        'creating container storage: the container name "x" is already in use by 0123. You have to …',
+        'creating container storage: the container name "x" is already in use by 0123. You have …',
         'name "x" is in use: container already exists',
     ],
 )
