@@ -1,11 +1,14 @@
-"""What a killed run left behind: its container, and settings that it did not put back."""
+"""What a killed run left behind: its container, settings that it did not put back, and temporary
+files."""
 
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
-from ocp_tuned_boot.errors import ConfigurationError, PodmanError
+from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, PodmanError
+from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import GRACE, Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.lock import locked
@@ -29,6 +32,7 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
     from ocp_tuned_boot.tuned import ours  # noqa: PLC0415
 
     with locked(paths):
+        temporary(paths)
         for each in recover(paths, inputs.boot_id(paths)):
             log.warning("%s: restored to %r from %r", each.key, each.after, each.tuned)
         try:
@@ -46,6 +50,41 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
                 raise
             log.info("%s", error)
             return False
+
+
+def temporary(paths: Paths) -> None:
+    """Removes the temporary files of writes that were killed. Why one remains is logged."""
+    folders = (
+        *((folder, "*") for folder in (paths.run, paths.state, paths.history, paths.layouts)),
+        (paths.archives[0], "*"),
+        # Of others: only those of this program's files.
+        (paths.crio_conf, "*-ocp-tuned-boot.conf"),
+        (paths.agent, paths.image_env.name),
+        (paths.sysconfig, "irqbalance"),
+    )
+    for folder, names in folders:
+        try:
+            files.clear(folder, names)
+        except HostError as error:
+            log.warning("%s", error)
+
+
+def containers(paths: Paths, socket: Path) -> None:
+    """Removes the containers of a killed run where nothing is to be applied: then nothing else asks
+    Podman. Why one remains is logged: the profile is applied all the same."""
+    if not (paths.containers.is_dir() and os.listdir(paths.containers)):
+        return
+
+    from ocp_tuned_boot.podman.client import Podman  # noqa: PLC0415  # most runs have nothing to do
+    from ocp_tuned_boot.tuned import ours  # noqa: PLC0415
+
+    try:
+        with Podman(socket, Deadline(GRACE)) as podman:
+            if ours.remove_all(podman, paths):
+                log.warning("removed the container of a run that was killed")
+            ours.remove_check(podman, paths)
+    except BootError as error:
+        log.warning("%s", error)
 
 
 def recover(paths: Paths, boot_id: str) -> tuple[HandedOver, ...]:

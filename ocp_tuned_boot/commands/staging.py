@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from ocp_tuned_boot.errors import ImageError, NotRequested, PodmanError
 from ocp_tuned_boot.host import files
@@ -194,7 +194,6 @@ def export(paths: Paths, config_file: Path | None, target: Path) -> str:
     reference, by which it is found in the archive. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
     requested = inputs.read_image(paths, config.image)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
     with Podman(config.socket, Deadline(PATIENCE)) as podman:
         image = ensure.find(paths, podman, requested)
         if image is None:
@@ -202,16 +201,12 @@ def export(paths: Paths, config_file: Path | None, target: Path) -> str:
                 f"the image {requested} is not on the node",
                 "Pull it first: ocp-tuned-boot image fetch",
             )
-        with files.explained("write", target):
-            try:
-                _export(podman, image, partial)
-                partial.rename(target)
-            finally:
-                partial.unlink(missing_ok=True)
+        with files.explained("write", target), files.replacing(target) as file:
+            _export(podman, image, file)
     return requested
 
 
-def _export(podman: Podman, image: Image, target: Path) -> None:
+def _export(podman: Podman, image: Image, target: BinaryIO) -> None:
     """Exports the image under its own name. An image that is requested by its digest gets a tag,
     because its digest is different in an archive (`archives.exported_as`). Raises `OSError` for the
     file."""
@@ -220,10 +215,7 @@ def _export(podman: Podman, image: Image, target: Path) -> None:
         name = archives.exported_as(image.reference)
         podman.tag(image.id, name)
     try:
-        with target.open("xb") as file:
-            podman.export(name, file)
-            file.flush()
-            os.fsync(file.fileno())
+        podman.export(name, target)
     finally:
         # Podman removes an image with its last name.
         if by_digest and image.names and name not in image.names:

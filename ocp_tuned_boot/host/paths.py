@@ -200,6 +200,10 @@ class Paths:
         return (self.state / "images", self.root / "usr/share/ocp-tuned-boot/images")
 
     @property
+    def sysconfig(self) -> Path:
+        return self.root / "etc/sysconfig"
+
+    @property
     def crio_conf(self) -> Path:
         """CRI-O's drop-ins; the folder exists where CRI-O is installed (crio.conf.d(5))."""
         return self.root / "etc/crio/crio.conf.d"
