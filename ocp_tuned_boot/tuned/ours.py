@@ -48,8 +48,8 @@ CHECKING = 90.0
 #: The time that Podman has to clean up (seconds): once after TuneD was stopped, once at the end.
 CLEARING = 7.0
 
-# Of a container that has started and exited, no process is left.
-_ENDED = ("exited", "stopped")
+# In these states Podman knows the processes of a container, and ends them itself.
+_STARTED = ("running", "paused", "stopping", "stopped", "exited")
 
 
 def create(podman: Podman, paths: Paths, arguments: dict[str, Any]) -> ContainerState:
@@ -180,7 +180,7 @@ def _remove(podman: Podman, paths: Paths, name: str) -> bool:
         )
     # One that is noted and that Podman does not know may exist in its storage.
     removed = _delete(podman, name, found.id if found else name)
-    if found is None or found.status not in _ENDED:
+    if found is None or found.status not in _STARTED:
         orphans.end(name)
     _forget(paths, name)
     return removed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, cast
@@ -18,7 +18,7 @@ from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman.client import Podman
-from ocp_tuned_boot.tuned import ours
+from ocp_tuned_boot.tuned import orphans, ours
 from tests.unit.fake_podman import listening, reply
 
 NAME = ours.CONTAINER
@@ -36,6 +36,7 @@ class Half:
     labels: Optional[dict[str, str]] = None
     removable: bool = True
     name: str = NAME
+    status: str = "created"
     requests: list[str] = field(default_factory=list)
 
     def answer(self, line: str) -> Optional[bytes]:
@@ -49,7 +50,7 @@ class Half:
         if url.endswith("/json") and self.state == "damaged":
             return reply(500, json.dumps({"message": READLINK}))
         if url.endswith("/json"):
-            state = {"Status": "created", "Pid": 0}
+            state = {"Status": self.status, "Pid": 0}
             content = {"Id": "c1", "Config": {"Labels": self.labels}, "State": state}
             return reply(200, json.dumps(content))
         return self._list()
@@ -96,6 +97,28 @@ def test_what_cannot_be_inspected_is_removed_if_it_has_our_label(paths: Paths, n
         assert ours.remove_all(podman, paths)
     assert store.state == ""
     assert ours.noted(paths) == ()
+
+
+@pytest.mark.parametrize(
+    ("store", "ended"),
+    [
+        (Half("whole", OURS), True),
+        (Half("whole", OURS, status="running"), False),
+        (Half("whole", OURS, status="exited"), False),
+        (Half("damaged", OURS), True),
+        (Half("external"), True),
+        (Half("damaged", {}), False),
+    ],
+)
+def test_processes_that_podman_does_not_know_are_ended(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, store: Half, ended: bool
+) -> None:
+    note(paths)
+    names: list[str] = []
+    monkeypatch.setattr(orphans, "end", names.append)
+    with store.podman() as podman, suppress(NotRemoved):
+        ours.remove_all(podman, paths)
+    assert names == ([NAME] if ended else [])
 
 
 def test_what_only_the_storage_knows_is_removed_if_it_is_noted(paths: Paths) -> None:
