@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 _PROC = Path("/proc")
+# A process in another PID namespace has two process IDs or more.
+_SAME_NAMESPACE = re.compile(rb"(?m)^NSpid:\s+[0-9]+$")
 
 
 def end(name: str) -> None:
@@ -54,10 +57,16 @@ def _parent(pid: int) -> int:
 
 
 def _is_conmon(pid: int, name: str) -> bool:
-    """Whether this is conmon for that container: `conmon … -n NAME …` (conmon(8))."""
+    """Whether this is conmon for that container: `conmon … -n NAME …` (conmon(8)).
+
+    Not in another PID namespace: there another system in a container on this host may have a
+    container of the same name (proc_pid_status(5), NSpid).
+    """
     words = _read(_PROC / str(pid) / "cmdline").split(b"\0")
     pairs = zip(words, words[1:])
-    return os.path.basename(words[0]) == b"conmon" and (b"-n", name.encode()) in pairs
+    if os.path.basename(words[0]) != b"conmon" or (b"-n", name.encode()) not in pairs:
+        return False
+    return bool(_SAME_NAMESPACE.search(_read(_PROC / str(pid) / "status")))
 
 
 def _read(path: Path) -> bytes:

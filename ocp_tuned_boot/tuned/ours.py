@@ -213,7 +213,7 @@ def _delete(podman: Podman, name: str, which: str) -> bool:
     except (Refused, DeadlineExceeded) as error:
         podman.deadline.left()
         raise NotRemoved(
-            f"the container {name} of an earlier run cannot be removed: {error.message}",
+            f"the container {name} cannot be removed: {error.message}",
             f"Remove it: podman rm -f {name}",
         ) from error
 

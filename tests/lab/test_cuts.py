@@ -58,6 +58,7 @@ class Cuttable(Node):
     def _build(self, layers: list[Path], store: Path | None) -> None:
         super()._build(layers, store)
         var, place = self.root / "var", self._place.path
+        (place / "aside").mkdir()
         disk = Disk(place / "disk", place / "aside", "1500M")
         disk.mount()
         subprocess.run(["cp", "-a", f"{var}/.", place / "aside"], check=True)
