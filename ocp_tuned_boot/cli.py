@@ -24,9 +24,12 @@ from ocp_tuned_boot.errors import (
     HostError,
     ImageError,
     Interrupted,
+    NameTaken,
     NewerVersion,
+    NotRemoved,
     NotRequested,
     PodmanError,
+    Refused,
 )
 from ocp_tuned_boot.host import journal
 from ocp_tuned_boot.record.model import Record
@@ -58,7 +61,8 @@ EXITS = (
          (HostError, NewerVersion)),
     Exit(os.EX_USAGE, "The command line is not valid."),
     Exit(os.EX_NOINPUT, "The image is not available.", (ImageError,)),
-    Exit(os.EX_UNAVAILABLE, "Podman cannot be reached or refuses.", (PodmanError,)),
+    Exit(os.EX_UNAVAILABLE, "Podman cannot be reached or refuses.",
+         (PodmanError, Refused, NameTaken, NotRemoved)),
     Exit(os.EX_SOFTWARE, "ocp-tuned-boot itself failed; the journal has the traceback.", (Defect,)),
     Exit(os.EX_TEMPFAIL, "The profile was not applied in time, or another run is active.",
          (DeadlineExceeded, Busy)),
