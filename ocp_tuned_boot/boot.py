@@ -17,7 +17,7 @@ from ocp_tuned_boot import plan, situation
 from ocp_tuned_boot.cleanup import recover
 from ocp_tuned_boot.errors import BootError, ConfigurationError, NotRequested
 from ocp_tuned_boot.gate import Gate
-from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host import systemd, userspace
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
@@ -96,6 +96,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
     """One run within one deadline: from what is requested to what is recorded."""
     started = time.monotonic()
     with locked(paths), recording(paths, notifier, started, why) as recorder:
+        userspace.count_restarts(paths)
         config = settled.config(paths, config_file)
         deadline = Deadline(config.timeout, started=started)
         progress = Progress(deadline, notifier, recorder.steps, paths.console)

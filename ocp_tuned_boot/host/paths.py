@@ -150,6 +150,11 @@ class Paths:
         return self.run / "lock"
 
     @property
+    def restarts(self) -> Path:
+        """One byte for each time that user space was started again in this boot."""
+        return self.run / "restarts"
+
+    @property
     def settings(self) -> Path:
         """Each setting's value before TuneD first ran in this boot, and the value applied."""
         return self.run / "settings.json"

@@ -8,19 +8,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 import pytest
 
-from ocp_tuned_boot.errors import HostError
-from ocp_tuned_boot.host.clock import GRACE, Deadline
+from ocp_tuned_boot.cleanup import BRIEF
+from ocp_tuned_boot.errors import DeadlineExceeded, HostError, PodmanError
+from ocp_tuned_boot.host.clock import GRACE, OVERRUN, WORTHWHILE, Deadline
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.podman.client import Podman
+from ocp_tuned_boot.podman.client import ContainerState, Podman
 from ocp_tuned_boot.tuned import container
 from ocp_tuned_boot.tuned.container import ContainerSpec, Mount
 from ocp_tuned_boot.tuned.layout import Layout
 from tests.unit.fake_engine import Engine, inspected
-from tests.unit.fake_podman import listening
+from tests.unit.fake_podman import listening, reply
 from tests.unit.patience import PATIENCE
 
 LINKED = Layout(links=("/var/lib/ocp-tuned", "/var/lib/tuned"))
@@ -97,7 +98,12 @@ def test_podman_4_reports_the_entrypoint_as_one_string() -> None:
         ("uts", lambda seen: seen["HostConfig"].update(UTSMode="private")),
         ("SELinux label", lambda seen: seen.update(ProcessLabel="system_u:…:container_t:s0")),
         ("entrypoint", lambda seen: seen["Config"].update(Entrypoint=["tuned"])),
-        ("log", lambda seen: seen["HostConfig"].update(LogConfig={"Type": "journald", "Path": ""})),
+        ("user namespace", lambda seen: seen["HostConfig"].update(UsernsMode="private")),
+        ("umask", lambda seen: seen["Config"].update(Umask="0077")),
+        ("log", lambda seen: seen["HostConfig"]["LogConfig"].update(Type="journald")),
+        ("log", lambda seen: seen["HostConfig"]["LogConfig"].update(Path="")),
+        # conmon does not start with one.
+        ("log", lambda seen: seen["HostConfig"]["LogConfig"].update(Tag="x")),
         ("mounts", lambda seen: seen["Mounts"].pop()),
         ("mounts", lambda seen: seen["Mounts"][1].update(RW=True)),
         ("mounts", lambda seen: seen["Mounts"][0].update(Propagation="rprivate")),
@@ -109,6 +115,18 @@ def test_each_difference_is_named(name: str, change: Callable[[dict[str, Any]], 
     change(seen)
     (said,) = container.differences(SPEC, seen)
     assert said.startswith(f"{name}: requested ")
+
+
+def test_a_difference_is_an_error_that_names_where_to_look() -> None:
+    class Refusing:
+        def create(self, _: dict[str, Any]) -> ContainerState:
+            seen = inspected(SPEC)
+            seen["HostConfig"]["LogConfig"]["Tag"] = "x"
+            return ContainerState("id", {}, "created", 0, 0, False, seen)
+
+    with pytest.raises(PodmanError, match="log: requested ") as raised:
+        container.create(cast("Podman", Refusing()), SPEC)
+    assert "containers.conf(5)" in raised.value.hint
 
 
 def follower(root: Path, said: bytes) -> container._Follower:
@@ -130,6 +148,44 @@ def test_a_long_log_is_read_in_parts(tmp_path: Path) -> None:
     assert Paths(tmp_path).tuned_log.read_text() == ("x" * 1000 + "\n") * 1000
 
 
+def line(number: int) -> bytes:
+    return b"2026-11-23T22:28:17+00:00 stderr F %d\n" % number
+
+
+def test_a_log_that_is_replaced_is_read_whole(tmp_path: Path) -> None:
+    path = Paths(tmp_path).container_log
+    with follower(tmp_path, line(1)) as following, path.open("ab", buffering=0) as old:
+        assert following.read()
+        for number in (2, 4):
+            path.rename(f"{path}.old")
+            path.write_bytes(line(number + 1))
+            if number == 2:
+                # Written after the last read, and before the file was replaced.
+                old.write(line(number))
+            while following.read():
+                pass
+        assert following.finish() == ("1", "2", "3", "5")
+
+
+def test_a_log_that_is_truncated_is_read_on(tmp_path: Path) -> None:
+    path = Paths(tmp_path).container_log
+    with follower(tmp_path, line(1) * 2) as following:
+        assert following.read()
+        path.write_bytes(line(2))
+        assert following.finish() == ("1", "1", "2")
+
+
+def test_a_log_that_is_removed_has_ended(tmp_path: Path) -> None:
+    with follower(tmp_path, line(1)) as following:
+        Paths(tmp_path).container_log.unlink()
+        assert following.finish() == ("1",)
+
+
+def test_the_log_is_not_replaced_before_it_is_too_long() -> None:
+    (size,) = {SPEC.arguments()["log_config"]["Config"]["size"]}
+    assert size > container.LOG_LIMIT + container._CHUNK
+
+
 def test_a_log_without_end_is_an_error(tmp_path: Path) -> None:
     with follower(tmp_path, LINE * 5_000) as following:
         with pytest.raises(HostError, match="TuneD logged more than 4194304 bytes"):
@@ -146,8 +202,14 @@ def test_a_run_directory_that_is_full_is_an_error_with_words(tmp_path: Path) -> 
             following.finish()
 
 
-def test_the_start_timeout_covers_the_time_for_cleaning_up() -> None:
-    assert container.TERM_GRACE + 2 * container.CLEARING < GRACE
+def test_the_kubelet_starts_at_most_three_seconds_after_the_deadline() -> None:
+    # The run itself, and after it ExecStopPost=. The rest is for a busy node to start programs.
+    assert OVERRUN + BRIEF <= 1.25
+    # systemd does not kill a run that keeps to it.
+    assert OVERRUN + BRIEF < GRACE
+    assert container.TERM_GRACE < container.STOPPING
+    # Another attempt has the time to run TuneD.
+    assert container.STOPPING + container.LEAST <= WORTHWHILE
 
 
 STUBBORN = """
@@ -219,3 +281,48 @@ def test_a_process_that_has_got_the_id_of_a_container_that_ended_is_left_alone(
     # It is not waited for.
     assert ran(tmp_path, answer).status == 0
     assert process.poll() is None
+
+
+def test_tuned_is_killed_also_if_podman_hangs(
+    tmp_path: Path, process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "TERM_GRACE", 0.05)
+    monkeypatch.setattr(container, "CLEARING", 0.05)
+
+    def answer(engine: Engine, request: str) -> bytes | None:
+        engine.pid = process.pid
+        return None if "/kill?" in request else engine.answer(request)
+
+    with pytest.raises(DeadlineExceeded):
+        ran(tmp_path, answer)
+    assert process.wait(PATIENCE) == -signal.SIGKILL
+
+
+def test_what_podman_does_not_remove_in_time_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(container, "CLEARING", 0.05)
+    asked: list[str] = []
+
+    def answer(request: str) -> bytes | None:
+        asked.append(request)
+        return reply(404, "{}") if len(asked) == 1 else None
+
+    with listening(answer) as path, Podman(path, Deadline(PATIENCE)) as podman:
+        with pytest.raises(HostError, match="the first failure"):
+            with container.sole(podman, Paths(tmp_path)):
+                raise HostError("the first failure")
+    words = "cannot remove the container openshift-tuned: Podman did not answer in time"
+    assert words in caplog.text
+    assert "The next start of ocp-tuned.service removes it." in caplog.text
+
+
+def test_cleaning_up_ends_soon_after_the_deadline() -> None:
+    now = [100.0]
+    with listening(lambda _: None) as path:
+        with Podman(path, Deadline(60, lambda: now[0])) as podman:
+            for passed, allowed in (
+                (0, container.CLEARING), (58, 2 + OVERRUN), (60.5, OVERRUN - 0.5), (65, 0),
+            ):  # fmt: skip
+                now[0] = 100 + passed
+                assert container.patient(podman).deadline.seconds == allowed
