@@ -185,11 +185,12 @@ def test_an_archive_is_on_the_disk_before_it_takes_its_name(
     fsync = os.fsync
 
     def watched(fd: int) -> None:
-        synced.append((Path(f"/proc/self/fd/{fd}").read_text(), target.read_text()))
+        opened = Path(f"/proc/self/fd/{fd}")
+        synced.append(("folder" if opened.is_dir() else opened.read_text(), target.read_text()))
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", watched)
     assert staging.export(paths, None, target) == ASKED
-    assert synced == [("archive", "old")]
+    assert synced == [("archive", "old"), ("folder", "archive")]
     assert target.read_text() == "archive"
     assert sorted(each.name for each in tmp_path.glob("*day-0*")) == ["day-0.tar"]

@@ -230,9 +230,11 @@ def test_a_file_is_on_the_disk_before_it_takes_its_name_and_so_is_its_name_at_th
     fsync = os.fsync
 
     def watched(fd: int) -> None:
-        opened = Path(os.readlink(f"/proc/self/fd/{fd}"))
+        # Through this link a file without a name can be read, too.
+        opened = Path(f"/proc/self/fd/{fd}")
+        what = opened.readlink().name if opened.is_dir() else opened.read_text()
         # What is synced, and what was at the path then.
-        synced.append((opened.name if opened.is_dir() else opened.read_text(), path.read_text()))
+        synced.append((what, path.read_text()))
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", watched)
