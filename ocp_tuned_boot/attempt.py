@@ -284,7 +284,13 @@ def _tune(run: Attempting, podman: Podman, created: ContainerState, tuning: _Tun
         ended = container.run(podman, created, run.paths, Deadline(allowed))
     if tuning.guard is not None:
         run.recorder.handed_over(tuning.guard.put_back())
-    with run.progress.step("collect", "Collecting the files that TuneD wrote…"):
+    with ExitStack() as collecting:
+        if ended.status is None:
+            # The record must say that TuneD hung, even if no time is left for this.
+            podman = container.patient(podman)
+        else:
+            words = "Collecting the files that TuneD wrote…"
+            collecting.enter_context(run.progress.step("collect", words))
         active_profile, bootcmdline = _written(run, podman, created)
         tuned = TunedRun(
             ended.status, tuple(tunedlog.parse(ended.log)), active_profile, allowed,

@@ -8,6 +8,7 @@ for.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -84,13 +85,18 @@ def _plan(options: Namespace) -> None:
 
 
 def _cleanup(options: Namespace) -> None:
-    from ocp_tuned_boot import cleanup  # noqa: PLC0415
+    from ocp_tuned_boot import cleanup, gate  # noqa: PLC0415
 
     if options.purge:
         from ocp_tuned_boot.commands import removal  # noqa: PLC0415
 
         removal.purge(_paths(options), options.config)
-    elif cleanup.cleanup(_paths(options), options.config):
+        return
+    notifier = _notifier(_paths(options))
+    words = gate.last_words(_paths(options), options.config, os.environ)
+    if notifier.in_unit and words:
+        notifier.status(words)
+    if cleanup.cleanup(_paths(options), options.config):
         _print("removed the container of a run that was killed")
 
 

@@ -136,5 +136,5 @@ class Progress:
 
 def tell_console(console: Path, words: str) -> None:
     """Writes one line to the console, if the node has one."""
-    with suppress(OSError), console.open("w") as device:
+    with suppress(OSError), console.open("w", encoding="utf-8") as device:
         device.write(f"ocp-tuned-boot: {one_line(words)}\n")

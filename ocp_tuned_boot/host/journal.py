@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from io import TextIOWrapper
 from typing import TextIO
 
 from ocp_tuned_boot.errors import escaped
@@ -34,9 +35,23 @@ class WithPriority(Escaped):
         return "\n".join(f"<{priority}>{line}" for line in super().format(record).split("\n"))
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """A terminal or a pipe that is closed does not end a run."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+def in_utf8() -> None:
+    """Has standard output and standard error take all characters, whatever the locale is."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def set_up_logging(verbose: bool, stream: TextIO) -> None:
     """Logs to `stream`. The journal adds time and unit by itself."""
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(stream)
     handler.setFormatter(WithPriority() if _in_journal() else Escaped())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
     logging.getLogger("urllib3").setLevel(logging.WARNING)

@@ -136,6 +136,16 @@ class Paths:
         return self.run / "tuned.log"
 
     @property
+    def retried(self) -> Path:
+        """Exists if ocp-tuned-retry.service has held the boot (packaging/gate.sh)."""
+        return self.run / "retried"
+
+    @property
+    def stopped(self) -> Path:
+        """The invocation ID of the run whose stop was requested (packaging/gate.sh)."""
+        return self.run / "stopped"
+
+    @property
     def lock(self) -> Path:
         return self.run / "lock"
 

@@ -31,7 +31,7 @@ def not_running(socket: Path) -> PodmanError | None:
     """The error of a Podman that exits each time it is started: with a broken containers.conf or
     storage.conf, or a store that is read-only. None if it runs, or if that is unknown."""
     unit = unit_of(socket)
-    status = systemd.exited_with(unit) if unit else None
+    status = systemd.exits_with(unit) if unit else None
     if status is None:
         return None
     return PodmanError(

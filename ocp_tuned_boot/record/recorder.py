@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ocp_tuned_boot.errors import BootError, DeadlineExceeded, HostError, Interrupted
+from ocp_tuned_boot.errors import BootError, DeadlineExceeded, Defect, HostError, Interrupted
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
@@ -32,8 +32,8 @@ from ocp_tuned_boot.record.model import (
 )
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.inputs import Inputs
-from ocp_tuned_boot.tuned.findings import Finding
-from ocp_tuned_boot.tuned.judge import Outcome, Result
+from ocp_tuned_boot.tuned.findings import Finding, make
+from ocp_tuned_boot.tuned.judge import Outcome, Result, conclude
 
 log = logging.getLogger(__name__)
 
@@ -188,6 +188,10 @@ class Recorder:
             message += f"; the previous attempt failed: {self.attempts[-1].message}"
         self._failed((Finding(kind, "", message, advice),))
 
+    def defect_afterwards(self, message: str) -> None:
+        """The profile is applied, and what follows is not done: that degrades the result."""
+        self._amend(conclude([*self._record.findings, make(Defect.kind, "", message)]))
+
     def interrupted(self) -> None:
         """The run was ended by a signal."""
         last, message = self._last, "the run was interrupted by a signal"
@@ -265,11 +269,16 @@ def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Ite
     """Around a run: a failure or a signal that ends it is recorded, too."""
     recorder = Recorder(paths, started, why)
     try:
-        yield recorder
+        with _defects():
+            yield recorder
     except BootError as error:
         if recorder.concluded:
             # The result is final: the clean-up afterwards failed, not the tuning.
             log.warning("%s", error)
+            if isinstance(error, Defect):
+                recorder.defect_afterwards(error.message)
+                notifier.status(recorder.record().summary())
+                recorder.write_if_possible()
             return
         recorder.failed(error.kind, error.message, error.hint)
         notifier.status(recorder.record().summary())
@@ -281,3 +290,17 @@ def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Ite
             recorder.interrupted()
             recorder.write_if_possible()
         raise
+
+
+@contextmanager
+def _defects() -> Iterator[None]:
+    """Raises `Defect` for an exception that is not one of errors.py, and logs its traceback."""
+    try:
+        yield
+    except BootError:
+        raise
+    except Exception as error:
+        # The only place that catches everything: a record that says "applying" for ever, and a gate
+        # that nobody explains, would be worse than the defect.
+        log.exception("ocp-tuned-boot failed unexpectedly")
+        raise Defect.of(error) from error

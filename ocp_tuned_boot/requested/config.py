@@ -227,9 +227,12 @@ def _unquoted(text: str) -> str:
     return text
 
 
+_GATE = re.compile(r"(?ma)^[ \t]*['\"]?gate['\"]?[ \t]*=[ \t]*['\"]?(open|closed)\b")
+
+
 def gate(paths: Paths, override: Path | None = None) -> str:
     """`open` or `closed`, also from files that are broken elsewhere: a typing error must not open
-    a gate that an admin has closed."""
+    a gate that an admin has closed. packaging/gate.sh reads them in the same way."""
     try:
         return load(paths, override).gate
     except (ConfigurationError, HostError):
@@ -242,14 +245,15 @@ def _gates(path: Path) -> list[str]:
         text = files.read(files.resolved(path)).decode(errors="replace")
     except (HostError, OSError):
         return []
-    return re.findall(r"(?m)^[ \t]*gate[ \t]*=[ \t]*['\"]?(open|closed)\b", text)
+    return re.findall(_GATE, text.replace("\r", "\n"))
 
 
 def load(paths: Paths, override: Path | None = None) -> Config:
     """Reads and merges the host's files, or `override` alone (`--config`).
 
     Order: `/usr/lib/ocp-tuned-boot/boot.conf`, `/etc/ocp-tuned-boot/boot.conf`, then
-    `/etc/ocp-tuned-boot/boot.conf.d/*.conf` by name. Raises `ConfigurationError`, `HostError`.
+    `/etc/ocp-tuned-boot/boot.conf.d/*.conf` by name, without hidden files. Raises
+    `ConfigurationError`, `HostError`.
     """
     if override is not None and not os.path.lexists(override):
         raise ConfigurationError(f"{override}: there is no such file")
@@ -261,7 +265,8 @@ def names(paths: Paths, override: Path | None) -> list[Path]:
     """The files that boot.conf may be made of, in the order in which they are read."""
     if override is not None:
         return [override]
-    drop_ins = sorted(paths.admin_conf.with_name("boot.conf.d").glob("*.conf"))
+    # An editor's lock files and copies are hidden. [!.] is what `*` means to a shell.
+    drop_ins = sorted(paths.admin_conf.with_name("boot.conf.d").glob("[!.]*.conf"))
     return [paths.vendor_conf, paths.admin_conf, *drop_ins]
 
 

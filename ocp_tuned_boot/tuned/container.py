@@ -207,16 +207,16 @@ def sole(podman: Podman, paths: Paths) -> Iterator[None]:
     except BaseException:
         # The first failure is the one to report, even if Podman fails again.
         try:
-            remove_ours(_patient(podman), paths)
+            remove_ours(patient(podman), paths)
         except BootError as error:
             late = isinstance(error, DeadlineExceeded)
             why = "Podman did not answer in time" if late else error.message
             log.warning("cannot remove the container %s: %s\n%s", CONTAINER, why, NOT_REMOVED)
         raise
-    remove_ours(_patient(podman), paths)
+    remove_ours(patient(podman), paths)
 
 
-def _patient(podman: Podman) -> Podman:
+def patient(podman: Podman) -> Podman:
     """For cleaning up, with a deadline of its own: that of the run may have passed."""
     return podman.until(podman.deadline.beyond(CLEARING, OVERRUN))
 
@@ -251,7 +251,7 @@ def checking(podman: Podman, paths: Paths, patience: float = CHECKING) -> Iterat
         try:
             yield
         finally:
-            _remove(_patient(podman), CHECK)
+            _remove(patient(podman), CHECK)
 
 
 def remove_check(podman: Podman, paths: Paths) -> bool:
@@ -296,8 +296,8 @@ def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadl
     with _Follower(paths) as follower:
         in_time = _follow(podman, container.id, follower, deadline)
         # The process has exited. The log is complete only after Podman has finished with it.
-        podman = podman if in_time else _patient(podman)
         if not in_time:
+            podman = patient(podman)
             podman.kill(container.id, "KILL")
         podman.wait(container.id)
         ended = podman.container(container.id)
@@ -374,7 +374,7 @@ class _Follower:
             opened = files.opener(str(paths.container_log), os.O_RDONLY)
         self._source = os.fdopen(opened, "rb")
         with files.explained("write", paths.tuned_log):
-            self._copy = paths.tuned_log.open("w")
+            self._copy = paths.tuned_log.open("w", encoding="utf-8", errors="backslashreplace")
 
     def __enter__(self) -> _Follower:
         return self

@@ -216,6 +216,9 @@ def test_systemctl_stop_ends_it_and_lets_the_kubelet_go(suite: str) -> None:
     with held(suite) as node:
         node.run("systemctl", "stop", "ocp-tuned.service")
         assert shown(node, "ocp-tuned.service", "ActiveState") in ("inactive", "failed")
+        assert shown(node, "ocp-tuned.service", "StatusText") == (
+            "Stopped. The kubelet runs without the profile. To apply it: systemctl start ocp-tuned"
+        )
         assert node.run("podman", "ps", "-aq").stdout == ""
         node.settled()
         (kubelet,) = node.witnesses("kubelet")

@@ -16,7 +16,8 @@ from tests.lab.workload import PROFILE
 pytestmark = pytest.mark.lab
 
 #: The units that run this program.
-UNITS = ("ocp-tuned.service", "ocp-tuned-notice.service", "ocp-tuned-image.service")
+UNITS = ("ocp-tuned.service", "ocp-tuned-notice.service", "ocp-tuned-image.service",
+         "ocp-tuned-retry.service")  # fmt: skip
 MOST = 2.5
 
 # Says what it could do, of what it must not and of what it must.
@@ -97,7 +98,7 @@ def test_systemd_has_nothing_to_say_about_the_units(suite: str) -> None:
         node.boot()
         shipped = node.run("sh", "-c", "cd /usr/lib/systemd/system && ls -d ocp-tuned*").stdout
         units = {name for name in shipped.split() if not name.endswith(".d")}
-        assert len(units) == 6
+        assert len(units) == 7
         instances = {
             f"ocp-tuned-podman@{name}.{kind}"
             for name in ("shared", "own", "quiet")
@@ -163,6 +164,7 @@ def test_a_process_in_their_place_is_refused_everything_else(suite: str) -> None
              {"/dev/cpu_dma_latency", "/dev/null"}),
             (UNITS[1], ours, ["AF_UNIX"], {"/dev/null"}),
             (UNITS[2], ours | {"/etc/crio/crio.conf.d"}, ["AF_UNIX"], {"/dev/null"}),
+            (UNITS[3], ours, ["AF_UNIX"], {"/dev/null"}),
         ):  # fmt: skip
             found = probed(node, unit)
             assert set(found["writes"]) == folders, unit

@@ -25,7 +25,10 @@ UNITS = {
     if path.is_file()
 }
 #: The units that run this program.
-OURS = ("ocp-tuned.service", "ocp-tuned-notice.service", "ocp-tuned-image.service")
+OURS = (
+    "ocp-tuned.service", "ocp-tuned-notice.service", "ocp-tuned-image.service",
+    "ocp-tuned-retry.service",
+)  # fmt: skip
 SANDBOX = "10-sandbox.conf"
 INSTANCES = ("shared", "own", "quiet")
 SOCKETS = {f"ocp-tuned-podman@{name}.socket" for name in INSTANCES}

@@ -17,7 +17,7 @@ from tests.unit.hostile import GOOD, host
 from tests.unit.patience import PATIENCE
 
 
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_second_signal_does_not_interrupt_the_clearing_up(second: signal.Signals) -> None:
     """systemd sends one, and a person at a terminal as many as he likes."""
     with host(GOOD) as (paths, _):
@@ -41,6 +41,27 @@ def test_a_second_signal_does_not_interrupt_the_clearing_up(second: signal.Signa
     assert process.returncode == -signal.SIGTERM
     assert engine.requests[-1].startswith("DELETE ")
     assert "/containers/c1?" in engine.requests[-1]
+    assert done is not None
+    assert [each.kind for each in done.findings] == ["interrupted"]
+
+
+def test_a_terminal_that_is_closed_ends_a_run_as_a_signal_does() -> None:
+    with host(GOOD) as (paths, _):
+        engine = Engine(paths)
+        with serving(engine) as conf:
+            process = _apply(paths.root, conf)
+
+            def hang_up(request: str) -> bytes | None:
+                if "/start" in request:
+                    os.kill(process.pid, signal.SIGHUP)
+                    return reply(204, "")
+                return None
+
+            engine.instead = hang_up
+            process.communicate(timeout=PATIENCE)
+        done = record.read(paths)
+    assert process.returncode == -signal.SIGHUP
+    assert engine.requests[-1].startswith("DELETE ")
     assert done is not None
     assert [each.kind for each in done.findings] == ["interrupted"]
 

@@ -262,11 +262,11 @@ def test_a_podman_that_is_silent_is_looked_at(
 ) -> None:
     asked: list[str] = []
 
-    def exited_with(name: str) -> int | None:
+    def exits_with(name: str) -> int | None:
         asked.append(name)
         return status
 
-    monkeypatch.setattr(systemd, "exited_with", exited_with)
+    monkeypatch.setattr(systemd, "exits_with", exits_with)
     monkeypatch.setattr(service, "unit_of", lambda _: "ocp-tuned-podman@shared.service")
     with listening(lambda _: None) as path, connected(path, SHORT) as podman:
         if status is None:
@@ -280,7 +280,7 @@ def test_a_podman_that_is_silent_is_looked_at(
 
 
 def test_a_podman_that_answers_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(systemd, "exited_with", lambda _: pytest.fail("systemd was asked"))
+    monkeypatch.setattr(systemd, "exits_with", lambda _: pytest.fail("systemd was asked"))
     with listening(lambda _: reply(200, "OK")) as path, Podman(path, Deadline(PATIENCE)) as podman:
         podman.check_running()
 

@@ -270,4 +270,4 @@ def test_cleaning_up_ends_soon_after_the_deadline() -> None:
                 (0, container.CLEARING), (58, 2 + OVERRUN), (60.5, OVERRUN - 0.5), (65, 0),
             ):  # fmt: skip
                 now[0] = 100 + passed
-                assert container._patient(podman).deadline.seconds == allowed
+                assert container.patient(podman).deadline.seconds == allowed
