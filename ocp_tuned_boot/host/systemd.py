@@ -41,9 +41,10 @@ NEIGHBOURS = (*WORKLOADS, HOST_TUNED)
 # systemd ignores a message of more than 4096 bytes, READY=1 in it included (NOTIFY_BUFFER_MAX).
 _LONGEST = 2000
 
-# A service that does not answer is looked at so often, with so many seconds in between. Two starts
-# of a Podman that fails are 0.1 to 1 s apart.
-_LOOKS, _BETWEEN = 60, 0.05
+# A service that does not answer is looked at so often, with so many seconds in between. systemd
+# starts a Podman that fails about five times a second.
+_LOOKS, _BETWEEN = 80, 0.05
+_STARTS = 2
 
 
 class Notifier:
@@ -196,26 +197,24 @@ def unit_states(names: Sequence[str]) -> dict[str, str]:
     return states
 
 
-def exits_with(name: str) -> int | None:
-    """The exit status with which a service fails again and again while it is looked at, or the
-    number of the signal that ends it. None if it does not, or if systemd cannot be reached.
+def starts_again(name: str) -> bool:
+    """Whether a service is started again and again while it is looked at: it exits each time, and
+    its socket starts it for the request that still waits. False if systemd cannot be reached.
 
-    Its state does not tell: a service that its socket starts again at once is never failed.
+    Neither its state nor its exit status tells: systemd resets both at each start.
     """
-    exits = set()
+    starts = set()
     with suppress(HostError), _bus() as bus:
         from pystemd.systemd1 import Unit  # noqa: PLC0415
 
         with Unit(name.encode(), bus=bus) as unit:
             for _ in range(_LOOKS):
-                status = int(unit.Service.ExecMainStatus)
-                if status:
-                    exits.add(int(unit.Service.ExecMainExitTimestampMonotonic))
-                # The first one may be long ago.
-                if len(exits) > 1:
-                    return status
+                starts.add(int(unit.Unit.InactiveExitTimestampMonotonic))
+                # A service may have crashed once.
+                if len(starts) > _STARTS:
+                    return True
                 time.sleep(_BETWEEN)
-    return None
+    return False
 
 
 @dataclass(frozen=True)
