@@ -89,7 +89,8 @@ install-data:
 	    $(DESTDIR)/usr/lib/systemd/system/ocp-tuned-one-shot.service.d/50-ocp-tuned-boot.conf
 	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system-preset packaging/80-ocp-tuned-boot.preset
 	install -D -m 0644 packaging/tmpfiles.conf $(DESTDIR)/usr/lib/tmpfiles.d/ocp-tuned-boot.conf
-	install -D -m 0644 -t $(DESTDIR)/usr/lib/ocp-tuned-boot packaging/boot.conf
+	install -D -m 0644 -t $(DESTDIR)/usr/lib/ocp-tuned-boot packaging/boot.conf \
+	    packaging/containers.conf
 	install -D -m 0755 -t $(DESTDIR)/usr/bin packaging/ocp-tuned-boot
 	install -D -m 0755 packaging/gate.sh $(DESTDIR)/usr/libexec/ocp-tuned-boot/gate
 	install -D -m 0644 -t $(DESTDIR)/usr/share/bash-completion/completions packaging/completions/ocp-tuned-boot

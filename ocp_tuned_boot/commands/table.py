@@ -22,7 +22,7 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import Record
-from ocp_tuned_boot.requested import config
+from ocp_tuned_boot.requested import config, inputs
 from ocp_tuned_boot.requested.inputs import parse_image_reference, parse_profile_name
 from ocp_tuned_boot.tuned.judge import Result
 
@@ -105,6 +105,9 @@ def _status(options: Namespace) -> Record:
 
     paths = _paths(options)
     done = store.read(paths)
+    # A soft-reboot keeps the record of the time before it.
+    if done is not None and not store.is_of(done, inputs.boot_id(paths)):
+        done = None
     told, now = status.look(paths, options.config, done)
     _show(options, report.status_text, report.status_json, told, now)
     # If nothing was applied in this boot, the status is that of a failure.

@@ -150,6 +150,11 @@ class Paths:
         return self.run / "lock"
 
     @property
+    def restarts(self) -> Path:
+        """One byte for each time that user space was started again in this boot."""
+        return self.run / "restarts"
+
+    @property
     def settings(self) -> Path:
         """Each setting's value before TuneD first ran in this boot, and the value applied."""
         return self.run / "settings.json"
@@ -168,6 +173,11 @@ class Paths:
     def state(self) -> Path:
         """The state that survives reboots."""
         return self.root / "var/lib/ocp-tuned-boot"
+
+    @property
+    def containers(self) -> Path:
+        """A file for each container of this program that may exist, by name (tuned/ours.py)."""
+        return self.state / "containers"
 
     @property
     def layouts(self) -> Path:
@@ -203,6 +213,10 @@ class Paths:
     def archives(self) -> tuple[Path, ...]:
         """The folders of image archives: the administrator's, then the operating system's."""
         return (self.state / "images", self.root / "usr/share/ocp-tuned-boot/images")
+
+    @property
+    def sysconfig(self) -> Path:
+        return self.root / "etc/sysconfig"
 
     @property
     def crio_conf(self) -> Path:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ocp_tuned_boot.errors import ConfigurationError, HostError, NotRequested
-from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host import files, userspace
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import envfile, lastgood
 from ocp_tuned_boot.tuned.findings import Finding, make
@@ -220,9 +220,11 @@ def _not_linked(path: Path) -> None:
 
 
 def boot_id(paths: Paths) -> str:
-    """The kernel's ID of this boot (random(4)); two boots never share one."""
+    """The kernel's ID of this boot (random(4)), and which run of user space this is. Two boots, and
+    two runs of user space, never share one. Raises `HostError`."""
     with files.explained("read", paths.boot_id):
-        return _decoded(paths.boot_id, files.read(paths.boot_id)).strip()
+        kernel = _decoded(paths.boot_id, files.read(paths.boot_id)).strip()
+    return userspace.named(kernel, paths)
 
 
 def kernel_arguments(paths: Paths) -> tuple[str, ...]:

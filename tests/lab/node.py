@@ -40,6 +40,9 @@ class CommandFailed(RuntimeError):
 class Node:
     """A node of its own: files, container storage, processes, network. `with Node() as node:`"""
 
+    #: Where container storage is when it is switched on.
+    store = "/var/lib/containers"
+
     def __init__(
         self,
         suite: str = "trixie",
@@ -136,7 +139,7 @@ class Node:
             raise MachineError(f"{self.name} is on")
         # Podman's overlays do not work on top of another.
         binds = {
-            "/var/lib/containers": self.storage,
+            self.store: self.storage,
             "/var/lib/ocp-tuned-boot/storage": self._place.path / "own",
         }
         self._machine = Machine(Hardware(self.name, self.root, self.console, binds), timeout)

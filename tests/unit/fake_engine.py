@@ -34,14 +34,15 @@ def inspected(spec: ContainerSpec) -> dict[str, Any]:
     """What Podman says of exactly this container."""
     return {
         "ProcessLabel": "",
-        "Config": {"Entrypoint": list(spec.entrypoint)},
+        "Config": {"Entrypoint": list(spec.entrypoint), "Umask": "0022"},
         "HostConfig": {
             "Privileged": True,
             "NetworkMode": "host",
             "PidMode": "host",
             "IpcMode": "host",
             "UTSMode": "host",
-            "LogConfig": {"Type": "k8s-file", "Path": spec.log},
+            "UsernsMode": "",
+            "LogConfig": {"Type": "k8s-file", "Path": spec.log, "Tag": ""},
         },
         "Mounts": [
             {

@@ -246,6 +246,24 @@ def test_a_changed_profile_waits_and_is_on_record(root: Path) -> None:
     assert f"boot {BOOT_ID}\n" in run(root, "history").stdout
 
 
+def test_after_a_soft_reboot_what_was_applied_before_it_counts_no_more(root: Path) -> None:
+    paths = Paths(root)
+    in_force(root)
+    assert run(root, "apply").stdout.startswith("keep: ")
+    # As systemd-tmpfiles does.
+    with paths.restarts.open("a") as file:
+        file.write(".")
+    assert "No profile has been applied in this boot" in run(root, "status").stdout
+    (root / CONF).parent.mkdir(parents=True)
+    (root / CONF).write_text("[tuning]\ntimeout = 5\n")
+    assert run(root, "apply").returncode == os.EX_UNAVAILABLE
+    recorded = record.read(paths)
+    assert recorded is not None
+    assert (recorded.boot_id, recorded.in_force) == (f"{BOOT_ID}+1", None)
+    boots = json.loads(run(root, "history", "--json").stdout)
+    assert [boot["boot_id"] for boot in boots] == [f"{BOOT_ID}+1"]
+
+
 def test_where_nothing_is_in_force_there_is_nothing_to_take_notice_of(root: Path) -> None:
     assert run(root, "notice").returncode == 0
     assert not (root / "run/ocp-tuned-boot/status.json").exists()

@@ -126,6 +126,30 @@ def test_podman_keeps_passwords_in_a_folder_of_its_own_that_is_emptied() -> None
     assert steps == [f"rm -rf {folder}", f"mkdir -p -m 0700 {folder}"]
 
 
+def test_each_unit_waits_for_the_file_systems_that_it_opens() -> None:
+    # The unit that pauses reads files in /etc and /run only.
+    for name in set(OURS) - {"ocp-tuned-retry.service"}:
+        assert values(name, "RequiresMountsFor") == [
+            "/var/lib/ocp-tuned",
+            "/var/lib/ocp-tuned-boot",
+        ]
+    store = values("ocp-tuned-podman@.socket", "RequiresMountsFor")
+    assert store == ["/var/lib/containers", "/var/lib/ocp-tuned-boot"]
+    # It is mounted after sockets.target if it is on the network.
+    assert values("ocp-tuned-podman@.socket", "DefaultDependencies") == ["no"]
+    # With it there, systemd does nothing else any more if a file system cannot be mounted.
+    assert values("ocp-tuned-podman@.service", "RequiresMountsFor") == []
+
+
+def test_the_hosts_defaults_for_containers_are_read_before_ours() -> None:
+    """And ours are installed. What they do is tested in tests/lab/test_defaults.py."""
+    path = "/usr/lib/ocp-tuned-boot/containers.conf"
+    unit = UNITS["ocp-tuned-podman@.service"]
+    assert f"\nEnvironment=CONTAINERS_CONF_OVERRIDE={path}\n" in unit
+    assert "packaging/containers.conf" in (TREE / "Makefile").read_text()
+    assert "%{_prefix}/lib/ocp-tuned-boot/containers.conf\n" in (TREE / "rpm.spec").read_text()
+
+
 def test_what_is_brought_in_quietly_waits_for_the_run_and_is_tried_again() -> None:
     unit = UNITS["ocp-tuned-image.service"]
     assert "\nAfter=ocp-tuned.service\n" in unit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,9 @@ def test_what_is_stored_is_loaded_in_the_same_boot_only(tmp_path: Path) -> None:
     assert settings.load(paths, "boot") == known
     assert settings.load(paths, "other") == Settings("other")
     assert paths.settings.stat().st_mode & 0o777 == 0o600
+    # After a soft-reboot nothing has been applied, but the kernel has all values still.
+    assert settings.load(paths, "boot+1") == replace(known, boot_id="boot+1", applied_at="")
+    assert settings.load(paths, "other+1") == Settings("other+1")
 
 
 @pytest.mark.parametrize(

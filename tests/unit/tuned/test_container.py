@@ -8,16 +8,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 import pytest
 
 from ocp_tuned_boot.cleanup import BRIEF
-from ocp_tuned_boot.errors import DeadlineExceeded, HostError
+from ocp_tuned_boot.errors import DeadlineExceeded, HostError, PodmanError
 from ocp_tuned_boot.host.clock import GRACE, OVERRUN, WORTHWHILE, Deadline
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.podman.client import Podman
-from ocp_tuned_boot.tuned import container
+from ocp_tuned_boot.podman.client import ContainerState, Podman
+from ocp_tuned_boot.tuned import container, ours
 from ocp_tuned_boot.tuned.container import ContainerSpec, Mount
 from ocp_tuned_boot.tuned.layout import Layout
 from tests.unit.fake_engine import Engine, inspected
@@ -88,6 +88,15 @@ def test_podman_4_reports_the_entrypoint_as_one_string() -> None:
     assert container.differences(SPEC, seen) == []
 
 
+def test_a_volume_of_the_image_is_no_difference() -> None:
+    seen = inspected(SPEC)
+    seen["Mounts"].append({"Type": "volume", "Name": "0f", "Source": "/v", "Destination": "/data",
+                           "RW": True, "Propagation": "rprivate"})  # fmt: skip
+    assert container.differences(SPEC, seen) == []
+    # And none is made where Podman can do without.
+    assert SPEC.arguments()["image_volume_mode"] == "tmpfs"
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -98,7 +107,12 @@ def test_podman_4_reports_the_entrypoint_as_one_string() -> None:
         ("uts", lambda seen: seen["HostConfig"].update(UTSMode="private")),
         ("SELinux label", lambda seen: seen.update(ProcessLabel="system_u:…:container_t:s0")),
         ("entrypoint", lambda seen: seen["Config"].update(Entrypoint=["tuned"])),
-        ("log", lambda seen: seen["HostConfig"].update(LogConfig={"Type": "journald", "Path": ""})),
+        ("user namespace", lambda seen: seen["HostConfig"].update(UsernsMode="private")),
+        ("umask", lambda seen: seen["Config"].update(Umask="0077")),
+        ("log", lambda seen: seen["HostConfig"]["LogConfig"].update(Type="journald")),
+        ("log", lambda seen: seen["HostConfig"]["LogConfig"].update(Path="")),
+        # conmon does not start with one.
+        ("log", lambda seen: seen["HostConfig"]["LogConfig"].update(Tag="x")),
         ("mounts", lambda seen: seen["Mounts"].pop()),
         ("mounts", lambda seen: seen["Mounts"][1].update(RW=True)),
         ("mounts", lambda seen: seen["Mounts"][0].update(Propagation="rprivate")),
@@ -110,6 +124,18 @@ def test_each_difference_is_named(name: str, change: Callable[[dict[str, Any]], 
     change(seen)
     (said,) = container.differences(SPEC, seen)
     assert said.startswith(f"{name}: requested ")
+
+
+def test_a_difference_is_an_error_that_names_where_to_look(tmp_path: Path) -> None:
+    class Refusing:
+        def create(self, _: dict[str, Any]) -> ContainerState:
+            seen = inspected(SPEC)
+            seen["HostConfig"]["LogConfig"]["Tag"] = "x"
+            return ContainerState("id", {}, "created", 0, 0, False, seen)
+
+    with pytest.raises(PodmanError, match="log: requested ") as raised:
+        container.create(cast("Podman", Refusing()), Paths(tmp_path), SPEC)
+    assert "containers.conf(5)" in raised.value.hint
 
 
 def follower(root: Path, said: bytes) -> container._Follower:
@@ -129,6 +155,44 @@ def test_a_long_log_is_read_in_parts(tmp_path: Path) -> None:
         assert following.finish() == ("x" * 1000,) * 1000
         assert not following.read()
     assert Paths(tmp_path).tuned_log.read_text() == ("x" * 1000 + "\n") * 1000
+
+
+def line(number: int) -> bytes:
+    return b"2026-11-23T22:28:17+00:00 stderr F %d\n" % number
+
+
+def test_a_log_that_is_replaced_is_read_whole(tmp_path: Path) -> None:
+    path = Paths(tmp_path).container_log
+    with follower(tmp_path, line(1)) as following, path.open("ab", buffering=0) as old:
+        assert following.read()
+        for number in (2, 4):
+            path.rename(f"{path}.old")
+            path.write_bytes(line(number + 1))
+            if number == 2:
+                # Written after the last read, and before the file was replaced.
+                old.write(line(number))
+            while following.read():
+                pass
+        assert following.finish() == ("1", "2", "3", "5")
+
+
+def test_a_log_that_is_truncated_is_read_on(tmp_path: Path) -> None:
+    path = Paths(tmp_path).container_log
+    with follower(tmp_path, line(1) * 2) as following:
+        assert following.read()
+        path.write_bytes(line(2))
+        assert following.finish() == ("1", "1", "2")
+
+
+def test_a_log_that_is_removed_has_ended(tmp_path: Path) -> None:
+    with follower(tmp_path, line(1)) as following:
+        Paths(tmp_path).container_log.unlink()
+        assert following.finish() == ("1",)
+
+
+def test_the_log_is_not_replaced_before_it_is_too_long() -> None:
+    (size,) = {SPEC.arguments()["log_config"]["Config"]["size"]}
+    assert size > container.LOG_LIMIT + container._CHUNK
 
 
 def test_a_log_without_end_is_an_error(tmp_path: Path) -> None:
@@ -232,7 +296,7 @@ def test_tuned_is_killed_also_if_podman_hangs(
     tmp_path: Path, process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(container, "TERM_GRACE", 0.05)
-    monkeypatch.setattr(container, "CLEARING", 0.05)
+    monkeypatch.setattr(ours, "CLEARING", 0.05)
 
     def answer(engine: Engine, request: str) -> bytes | None:
         engine.pid = process.pid
@@ -246,7 +310,7 @@ def test_tuned_is_killed_also_if_podman_hangs(
 def test_what_podman_does_not_remove_in_time_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(container, "CLEARING", 0.05)
+    monkeypatch.setattr(ours, "CLEARING", 0.05)
     asked: list[str] = []
 
     def answer(request: str) -> bytes | None:
@@ -255,7 +319,7 @@ def test_what_podman_does_not_remove_in_time_is_reported(
 
     with listening(answer) as path, Podman(path, Deadline(PATIENCE)) as podman:
         with pytest.raises(HostError, match="the first failure"):
-            with container.sole(podman, Paths(tmp_path)):
+            with ours.sole(podman, Paths(tmp_path)):
                 raise HostError("the first failure")
     words = "cannot remove the container openshift-tuned: Podman did not answer in time"
     assert words in caplog.text
@@ -267,7 +331,7 @@ def test_cleaning_up_ends_soon_after_the_deadline() -> None:
     with listening(lambda _: None) as path:
         with Podman(path, Deadline(60, lambda: now[0])) as podman:
             for passed, allowed in (
-                (0, container.CLEARING), (58, 2 + OVERRUN), (60.5, OVERRUN - 0.5), (65, 0),
+                (0, ours.CLEARING), (58, 2 + OVERRUN), (60.5, OVERRUN - 0.5), (65, 0),
             ):  # fmt: skip
                 now[0] = 100 + passed
-                assert container.patient(podman).deadline.seconds == allowed
+                assert ours.patient(podman).deadline.seconds == allowed
