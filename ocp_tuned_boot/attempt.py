@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Union
 
 from ocp_tuned_boot import advice
-from ocp_tuned_boot.errors import BootError, PodmanError
+from ocp_tuned_boot.errors import BootError, DeadlineExceeded, PodmanError
 from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images import ensure, pins, prune
 from ocp_tuned_boot.images.ensure import Available, ImageSession
+from ocp_tuned_boot.podman import pulling
 from ocp_tuned_boot.podman.client import ContainerState, Image, Podman
 from ocp_tuned_boot.record.amend import (
     with_fallback_image,
@@ -52,6 +53,7 @@ log = logging.getLogger(__name__)
 
 #: The limit for a file that TuneD writes to /etc/tuned (bytes); each has one line.
 _WRITTEN_LIMIT = 64 * 1024
+_MORE_TIME = "Raise timeout in boot.conf."
 #: An attempt that found its image damaged.
 DAMAGED = "damaged-image"
 
@@ -255,11 +257,29 @@ def _guarded(run: Attempting, guard: Guard | None) -> Iterator[None]:
         run.recorder.handed_over(guard.put_back())
 
 
+def _check_time(run: Attempting) -> None:
+    """Raises `DeadlineExceeded` if TuneD could not be stopped before the deadline: then it is not
+    started. The message names the step that took the time."""
+    progress, least = run.progress, container.LEAST + container.STOPPING
+    left = progress.deadline.left()
+    if left >= least:
+        return
+    longest = progress.longest()
+    words = (
+        f"TuneD was not started: {left:.1f} s remain of {progress.deadline.seconds:g} s, "
+        f"it needs at least {least:g} s; the step '{longest.name}' took {longest.seconds:.1f} s"
+    )
+    if run.recorder.attempts:
+        words += f"; the attempt before failed: {run.recorder.attempts[-1].message}"
+    raise DeadlineExceeded(words, pulling.SLOW if longest.name == "pull" else _MORE_TIME)
+
+
 def _tune(run: Attempting, podman: Podman, created: ContainerState, tuning: _Tuning) -> TunedRun:
     """Runs TuneD in the container and collects what it left behind."""
+    _check_time(run)
     with run.progress.step("tuned", f"TuneD is applying {run.requested.profile}…"):
         # Leave time to stop a TuneD that hangs, before the deadline.
-        left = max(0.0, run.progress.deadline.left() - container.TERM_GRACE)
+        left = max(0.0, run.progress.deadline.left() - container.STOPPING)
         allowed = min(run.config.tuned_timeout, left)
         ended = container.run(podman, created, run.paths, Deadline(allowed))
     if tuning.guard is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
-from ocp_tuned_boot.errors import ConfigurationError, PodmanError
-from ocp_tuned_boot.host.clock import GRACE, Deadline
+from ocp_tuned_boot.errors import ConfigurationError, DeadlineExceeded, PodmanError
+from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.lock import locked
 from ocp_tuned_boot.record import store
@@ -16,6 +17,11 @@ from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.tuned.judge import Result
 
 log = logging.getLogger(__name__)
+
+#: The time that Podman has to remove a container (seconds).
+PATIENCE = 10.0
+#: The same after a run that has failed and exited by itself: the kubelet waits until this ends.
+BRIEF = 0.5
 
 
 def cleanup(paths: Paths, config_file: Path | None) -> bool:
@@ -37,15 +43,27 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
             log.warning("%s; using the default socket", error)
             socket = boot_conf.parse(()).socket
         try:
-            with Podman(socket, Deadline(GRACE)) as podman:
+            with Podman(socket, Deadline(BRIEF if _after_failure() else PATIENCE)) as podman:
                 removed = container.remove_ours(podman, paths)
                 return container.remove_check(podman, paths) or removed
+        except DeadlineExceeded as error:
+            raise DeadlineExceeded(
+                f"cannot look for containers to remove: {error.message}", container.NOT_REMOVED
+            ) from error
         except PodmanError as error:
             # At shutdown Podman's socket is closed already; the container ends with the machine.
             if not error.temporary or _is_unfinished(paths):
                 raise
             log.info("%s", error)
             return False
+
+
+def _after_failure() -> bool:
+    """Whether systemd runs this after a run that has failed and exited by itself
+    (systemd.exec(5), $SERVICE_RESULT). That run has removed its container, unless Podman did not
+    answer."""
+    failed = os.environ.get("SERVICE_RESULT", "success") != "success"
+    return failed and os.environ.get("EXIT_CODE") == "exited"
 
 
 def recover(paths: Paths, boot_id: str) -> tuple[HandedOver, ...]:

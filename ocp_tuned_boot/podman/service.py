@@ -19,9 +19,12 @@ def unit_of(socket: Path) -> str:
 
 
 def journal_hint(socket: Path) -> str:
-    """Where Podman reports why it does not answer; empty if its unit is unknown."""
+    """Where Podman reports why it does not answer, and how to end one that hangs; empty if its unit
+    is unknown."""
     unit = unit_of(socket)
-    return f"To see why: journalctl -b -u {unit}" if unit else ""
+    if not unit:
+        return ""
+    return f"To see why: journalctl -b -u {unit}. To restart it: systemctl restart {unit}"
 
 
 def not_running(socket: Path) -> PodmanError | None:
@@ -33,5 +36,6 @@ def not_running(socket: Path) -> PodmanError | None:
         return None
     return PodmanError(
         f"Podman does not run: {unit} exits with status {status} each time it is started",
-        f"Check /etc/containers/containers.conf and storage.conf. {journal_hint(socket)}",
+        "Check /etc/containers/containers.conf and storage.conf, and whether the store can be "
+        f"written. To see why: journalctl -b -u {unit}",
     )

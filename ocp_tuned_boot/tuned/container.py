@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from ocp_tuned_boot.errors import BootError, Busy, HostError, PodmanError
+from ocp_tuned_boot.errors import BootError, Busy, DeadlineExceeded, HostError, PodmanError
 from ocp_tuned_boot.host import files
-from ocp_tuned_boot.host.clock import Deadline
+from ocp_tuned_boot.host.clock import OVERRUN, Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman.client import ContainerState, Podman
 from ocp_tuned_boot.tuned import log as tunedlog
@@ -38,9 +38,19 @@ _LEVELS = {
 }
 
 #: The time that TuneD has to exit after SIGTERM (seconds).
-TERM_GRACE = 3.0
-#: The time that Podman has to clean up (seconds): once after TuneD was stopped, once at the end.
+TERM_GRACE = 2.0
+#: The time that must remain when TuneD has to stop, so that it and its container are gone at the
+#: deadline (seconds).
+STOPPING = TERM_GRACE + 1.0
+#: TuneD is not started if it may run for less than this (seconds).
+LEAST = 1.0
+#: The time that Podman has to clean up before and after TuneD was stopped (seconds). It ends
+#: `clock.OVERRUN` after the deadline, if that is earlier.
 CLEARING = 7.0
+#: What to do if Podman did not remove the container in time.
+NOT_REMOVED = (
+    "The next start of ocp-tuned.service removes it. To remove it now: ocp-tuned-boot cleanup"
+)
 #: The container in which `image stage` tries an image.
 CHECK = "ocp-tuned-boot-check"
 #: The time to wait for another `image stage` (seconds).
@@ -212,14 +222,16 @@ def sole(podman: Podman, paths: Paths) -> Iterator[None]:
         try:
             remove_ours(patient(podman), paths)
         except BootError as error:
-            log.warning("cannot remove the container %s: %s", CONTAINER, error)
+            late = isinstance(error, DeadlineExceeded)
+            why = "Podman did not answer in time" if late else error.message
+            log.warning("cannot remove the container %s: %s\n%s", CONTAINER, why, NOT_REMOVED)
         raise
     remove_ours(patient(podman), paths)
 
 
 def patient(podman: Podman) -> Podman:
     """For cleaning up, with a deadline of its own: that of the run may have passed."""
-    return podman.until(Deadline(CLEARING))
+    return podman.until(podman.deadline.beyond(CLEARING, OVERRUN))
 
 
 def create(podman: Podman, spec: ContainerSpec) -> ContainerState:
@@ -292,14 +304,15 @@ class Exit:
 def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadline) -> Exit:
     """Starts the container, follows its log, and waits until it exits or `deadline` passes.
 
-    After the deadline the container is stopped: SIGTERM, then SIGKILL. Raises `PodmanError`, and
-    `HostError` if the log is larger than `LOG_LIMIT`.
+    After the deadline the container is stopped: SIGTERM, then SIGKILL; `STOPPING` must remain of
+    the deadline of `podman` then. Raises `PodmanError`, and `HostError` if the log is larger than
+    `LOG_LIMIT`.
     """
     podman.start(container.id)
     with _Follower(paths) as follower:
         in_time = _follow(podman, container.id, follower, deadline)
         # The process has exited. The log is complete only after Podman has finished with it.
-        podman = patient(podman)
+        podman = podman if in_time else patient(podman)
         if not in_time:
             podman.kill(container.id, "KILL")
         podman.wait(container.id)
@@ -315,8 +328,8 @@ def _follow(podman: Podman, container: str, follower: _Follower, deadline: Deadl
     with _process(podman, container) as process:
         while not process.ended(0 if follower.read() else _TICK):
             if deadline.passed():
-                process.terminate()
-                process.ended(TERM_GRACE)
+                process.send(signal.SIGTERM)
+                process.ended(podman.deadline.within(TERM_GRACE).seconds)
                 return False
     return True
 
@@ -335,11 +348,11 @@ class _Process:
         """Whether the process has exited. Waits for that, at most `seconds`."""
         return self._pidfd is None or bool(self._poll.poll(seconds * 1000))
 
-    def terminate(self) -> None:
-        """Sends SIGTERM; not through Podman, which may be what hangs."""
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal; not through Podman, which may be what hangs."""
         if self._pidfd is not None:
             with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+                signal.pidfd_send_signal(self._pidfd, number)
 
 
 @contextmanager
@@ -353,7 +366,12 @@ def _process(podman: Podman, container: str) -> Iterator[_Process]:
         # Between the two calls the process may have exited and its ID may have been reused.
         again = podman.container(container)
         same = again is not None and state is not None and again.pid == state.pid
-        yield _Process(pidfd if same else None)
+        process = _Process(pidfd if same else None)
+        try:
+            yield process
+        finally:
+            # It has exited, unless the run ends here: at the deadline, by a signal or an error.
+            process.send(signal.SIGKILL)
     finally:
         if pidfd is not None:
             os.close(pidfd)

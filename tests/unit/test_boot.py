@@ -75,8 +75,9 @@ def test_a_result_that_cannot_be_recorded_is_not_ready(paths: Paths, engine: Eng
 def test_before_the_deadline_there_is_room_to_stop_a_tuned_that_hangs(
     paths: Paths, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # All of the time allowed: none is left for TuneD itself.
-    monkeypatch.setattr(container, "TERM_GRACE", 600.0)
+    # All of the time allowed: none is left for TuneD itself, and it is started all the same.
+    monkeypatch.setattr(container, "STOPPING", 600.0)
+    monkeypatch.setattr(container, "LEAST", -600.0)
     hangs = subprocess.Popen(["sleep", "infinity"])
 
     def runs(_: str) -> None:

@@ -12,15 +12,16 @@ from typing import Any, Callable, cast
 
 import pytest
 
-from ocp_tuned_boot.errors import HostError, PodmanError
-from ocp_tuned_boot.host.clock import GRACE, Deadline
+from ocp_tuned_boot.cleanup import BRIEF
+from ocp_tuned_boot.errors import DeadlineExceeded, HostError, PodmanError
+from ocp_tuned_boot.host.clock import GRACE, OVERRUN, WORTHWHILE, Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman.client import ContainerState, Podman
 from ocp_tuned_boot.tuned import container
 from ocp_tuned_boot.tuned.container import ContainerSpec, Mount
 from ocp_tuned_boot.tuned.layout import Layout
 from tests.unit.fake_engine import Engine, inspected
-from tests.unit.fake_podman import listening
+from tests.unit.fake_podman import listening, reply
 from tests.unit.patience import PATIENCE
 
 LINKED = Layout(links=("/var/lib/ocp-tuned", "/var/lib/tuned"))
@@ -201,8 +202,14 @@ def test_a_run_directory_that_is_full_is_an_error_with_words(tmp_path: Path) -> 
             following.finish()
 
 
-def test_the_start_timeout_covers_the_time_for_cleaning_up() -> None:
-    assert container.TERM_GRACE + 2 * container.CLEARING < GRACE
+def test_the_kubelet_starts_at_most_three_seconds_after_the_deadline() -> None:
+    # The run itself, and after it ExecStopPost=. The rest is for a busy node to start programs.
+    assert OVERRUN + BRIEF <= 1.25
+    # systemd does not kill a run that keeps to it.
+    assert OVERRUN + BRIEF < GRACE
+    assert container.TERM_GRACE < container.STOPPING
+    # Another attempt has the time to run TuneD.
+    assert container.STOPPING + container.LEAST <= WORTHWHILE
 
 
 STUBBORN = """
@@ -274,3 +281,48 @@ def test_a_process_that_has_got_the_id_of_a_container_that_ended_is_left_alone(
     # It is not waited for.
     assert ran(tmp_path, answer).status == 0
     assert process.poll() is None
+
+
+def test_tuned_is_killed_also_if_podman_hangs(
+    tmp_path: Path, process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "TERM_GRACE", 0.05)
+    monkeypatch.setattr(container, "CLEARING", 0.05)
+
+    def answer(engine: Engine, request: str) -> bytes | None:
+        engine.pid = process.pid
+        return None if "/kill?" in request else engine.answer(request)
+
+    with pytest.raises(DeadlineExceeded):
+        ran(tmp_path, answer)
+    assert process.wait(PATIENCE) == -signal.SIGKILL
+
+
+def test_what_podman_does_not_remove_in_time_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(container, "CLEARING", 0.05)
+    asked: list[str] = []
+
+    def answer(request: str) -> bytes | None:
+        asked.append(request)
+        return reply(404, "{}") if len(asked) == 1 else None
+
+    with listening(answer) as path, Podman(path, Deadline(PATIENCE)) as podman:
+        with pytest.raises(HostError, match="the first failure"):
+            with container.sole(podman, Paths(tmp_path)):
+                raise HostError("the first failure")
+    words = "cannot remove the container openshift-tuned: Podman did not answer in time"
+    assert words in caplog.text
+    assert "The next start of ocp-tuned.service removes it." in caplog.text
+
+
+def test_cleaning_up_ends_soon_after_the_deadline() -> None:
+    now = [100.0]
+    with listening(lambda _: None) as path:
+        with Podman(path, Deadline(60, lambda: now[0])) as podman:
+            for passed, allowed in (
+                (0, container.CLEARING), (58, 2 + OVERRUN), (60.5, OVERRUN - 0.5), (65, 0),
+            ):  # fmt: skip
+                now[0] = 100 + passed
+                assert container.patient(podman).deadline.seconds == allowed
