@@ -32,7 +32,7 @@ from ocp_tuned_boot.requested.lastgood import LastProfile
 from ocp_tuned_boot.settings import handover, holds, residue, values
 from ocp_tuned_boot.settings.handover import Guard
 from ocp_tuned_boot.settings.residue import Settings
-from ocp_tuned_boot.tuned import container, layout, prepare, profiles
+from ocp_tuned_boot.tuned import container, layout, ours, prepare, profiles
 from ocp_tuned_boot.tuned import log as tunedlog
 from ocp_tuned_boot.tuned.container import ContainerSpec
 from ocp_tuned_boot.tuned.judge import (
@@ -140,12 +140,12 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Fail
     """With an image that is on the node."""
     progress, recorder, accept = run.progress, run.recorder, run.config.accept
     image = available.image
-    with ExitStack() as without_tuned, container.sole(podman, run.paths):
+    with ExitStack() as without_tuned, ours.sole(podman, run.paths):
         with progress.step("prepare", "Preparing the container…"):
             tuning = _prepare(run, podman, image)
         recorder.tuning(image.reference, image.id, available.source)
         with progress.step("create", "Creating the container…"):
-            created = container.create(podman, tuning.spec)
+            created = container.create(podman, run.paths, tuning.spec)
         without_tuned.enter_context(_guarded(run, tuning.guard))
         tuned = _tune(run, podman, created, tuning)
         outcome = _judged(run, tuning, tuned)
@@ -204,7 +204,7 @@ def _tidy(run: Attempting, podman: Podman, available: Available) -> None:
             lastgood.remember_profile(
                 paths, LastProfile(applied.profile, applied.provider, applied.files)
             )
-        container.remove_check(podman, paths)
+        ours.remove_check(podman, paths)
         # Another one may have been requested, and pulled, since this run began.
         requested = inputs.read_image(paths, run.config.image)
         also = prune.needed(paths, podman, requested)
@@ -287,7 +287,7 @@ def _tune(run: Attempting, podman: Podman, created: ContainerState, tuning: _Tun
     with ExitStack() as collecting:
         if ended.status is None:
             # The record must say that TuneD hung, even if no time is left for this.
-            podman = container.patient(podman)
+            podman = ours.patient(podman)
         else:
             words = "Collecting the files that TuneD wrote…"
             collecting.enter_context(run.progress.step("collect", words))

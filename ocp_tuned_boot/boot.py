@@ -13,8 +13,7 @@ import math
 import time
 from pathlib import Path
 
-from ocp_tuned_boot import plan, situation
-from ocp_tuned_boot.cleanup import recover
+from ocp_tuned_boot import cleanup, plan, situation
 from ocp_tuned_boot.errors import BootError, ConfigurationError, NotRequested
 from ocp_tuned_boot.gate import Gate
 from ocp_tuned_boot.host import systemd, userspace
@@ -96,6 +95,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
     """One run within one deadline: from what is requested to what is recorded."""
     started = time.monotonic()
     with locked(paths), recording(paths, notifier, started, why) as recorder:
+        cleanup.temporary(paths)
         userspace.count_restarts(paths)
         config = settled.config(paths, config_file)
         deadline = Deadline(config.timeout, started=started)
@@ -103,7 +103,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
 
         with progress.step("inputs", "Reading which image and profile are requested…"):
             requested = settled.requested(paths, config)
-            recorder.handed_over(recover(paths, requested.boot_id))
+            recorder.handed_over(cleanup.recover(paths, requested.boot_id))
             now = situation.look(paths, config, requested, recorder.in_force, why)
             decision = plan.decide(requested, recorder.in_force, now)
         recorder.decided(requested, decision, now.workloads)
@@ -117,6 +117,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
             recorder.kept()
             _restore_holds(paths, config, recorder, notifier)
             notifier.ready(recorder.conclude().summary())
+            cleanup.containers(paths, config.socket)
     done = recorder.record()
     if decision.action is not Action.KEEP:
         history.remember(paths, done)

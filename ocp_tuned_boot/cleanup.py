@@ -1,4 +1,5 @@
-"""What a killed run left behind: its container, and settings that it did not put back."""
+"""What a killed run left behind: its container, settings that it did not put back, and temporary
+files."""
 
 from __future__ import annotations
 
@@ -6,7 +7,14 @@ import logging
 import os
 from pathlib import Path
 
-from ocp_tuned_boot.errors import ConfigurationError, DeadlineExceeded, PodmanError
+from ocp_tuned_boot.errors import (
+    BootError,
+    ConfigurationError,
+    DeadlineExceeded,
+    HostError,
+    PodmanError,
+)
+from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.lock import locked
@@ -32,9 +40,10 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
     this program.
     """
     from ocp_tuned_boot.podman.client import Podman  # noqa: PLC0415  # `recover` is for each run
-    from ocp_tuned_boot.tuned import container  # noqa: PLC0415
+    from ocp_tuned_boot.tuned import ours  # noqa: PLC0415
 
     with locked(paths):
+        temporary(paths)
         for each in recover(paths, inputs.boot_id(paths)):
             log.warning("%s: restored to %r from %r", each.key, each.after, each.tuned)
         try:
@@ -44,11 +53,11 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
             socket = boot_conf.parse(()).socket
         try:
             with Podman(socket, Deadline(BRIEF if _after_failure() else PATIENCE)) as podman:
-                removed = container.remove_ours(podman, paths)
-                return container.remove_check(podman, paths) or removed
+                removed = ours.remove_all(podman, paths)
+                return ours.remove_check(podman, paths) or removed
         except DeadlineExceeded as error:
             raise DeadlineExceeded(
-                f"cannot look for containers to remove: {error.message}", container.NOT_REMOVED
+                f"cannot look for containers to remove: {error.message}", ours.REMAINS
             ) from error
         except PodmanError as error:
             # At shutdown Podman's socket is closed already; the container ends with the machine.
@@ -64,6 +73,41 @@ def _after_failure() -> bool:
     answer."""
     failed = os.environ.get("SERVICE_RESULT", "success") != "success"
     return failed and os.environ.get("EXIT_CODE") == "exited"
+
+
+def temporary(paths: Paths) -> None:
+    """Removes the temporary files of writes that were killed. Why one remains is logged."""
+    folders = (
+        *((folder, "*") for folder in (paths.run, paths.state, paths.history, paths.layouts)),
+        (paths.archives[0], "*"),
+        # Of others: only those of this program's files.
+        (paths.crio_conf, "*-ocp-tuned-boot.conf"),
+        (paths.agent, paths.image_env.name),
+        (paths.sysconfig, "irqbalance"),
+    )
+    for folder, names in folders:
+        try:
+            files.clear(folder, names)
+        except HostError as error:
+            log.warning("%s", error)
+
+
+def containers(paths: Paths, socket: Path) -> None:
+    """Removes the containers of a killed run where nothing is to be applied: then nothing else asks
+    Podman. Why one remains is logged: the profile is applied all the same."""
+    if not (paths.containers.is_dir() and os.listdir(paths.containers)):
+        return
+
+    from ocp_tuned_boot.podman.client import Podman  # noqa: PLC0415  # most runs have nothing to do
+    from ocp_tuned_boot.tuned import ours  # noqa: PLC0415
+
+    try:
+        with Podman(socket, Deadline(PATIENCE)) as podman:
+            if ours.remove_all(podman, paths):
+                log.warning("removed the container of a run that was killed")
+            ours.remove_check(podman, paths)
+    except BootError as error:
+        log.warning("%s", error)
 
 
 def recover(paths: Paths, boot_id: str) -> tuple[HandedOver, ...]:

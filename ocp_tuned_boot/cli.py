@@ -24,9 +24,12 @@ from ocp_tuned_boot.errors import (
     HostError,
     ImageError,
     Interrupted,
+    NameTaken,
     NewerVersion,
+    NotRemoved,
     NotRequested,
     PodmanError,
+    Refused,
 )
 from ocp_tuned_boot.host import journal
 from ocp_tuned_boot.record.model import Record
@@ -58,7 +61,8 @@ EXITS = (
          (HostError, NewerVersion)),
     Exit(os.EX_USAGE, "The command line is not valid."),
     Exit(os.EX_NOINPUT, "The image is not available.", (ImageError,)),
-    Exit(os.EX_UNAVAILABLE, "Podman cannot be reached or refuses.", (PodmanError,)),
+    Exit(os.EX_UNAVAILABLE, "Podman cannot be reached or refuses.",
+         (PodmanError, Refused, NameTaken, NotRemoved)),
     Exit(os.EX_SOFTWARE, "ocp-tuned-boot itself failed; the journal has the traceback.", (Defect,)),
     Exit(os.EX_TEMPFAIL, "The profile was not applied in time, or another run is active.",
          (DeadlineExceeded, Busy)),
@@ -76,23 +80,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.build(table.COMMANDS, table.GROUPS, table.OPTIONS).parse_args(arguments)
     command: Command = options.command
     journal.set_up_logging(options.verbose, sys.stderr if command.shows else sys.stdout)
-    if command.shows:
-        # As any program in a pipe: `ocp-tuned-boot status | head -1`.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    else:
+    if not command.shows:
         # What it writes is read by others, whatever the umask of the caller is.
         os.umask(0o022)
         _raise_on_signals()
     try:
-        return exit_status(command.run(options))
+        status = exit_status(command.run(options))
+        if command.shows:
+            sys.stdout.flush()
+        return status
     except BootError as error:
         journal.print_error(str(error))
         return STATUSES[type(error)]
+    except BrokenPipeError:
+        # As any program in a pipe: `ocp-tuned-boot status | head -1`.
+        return _die_of(signal.SIGPIPE)
     except Interrupted as interrupted:
         # Everything is cleared up: now die of the signal, so that whoever sent it sees that.
-        signal.signal(interrupted.signal_number, signal.SIG_DFL)
-        os.kill(os.getpid(), interrupted.signal_number)
-        return FAILED
+        return _die_of(interrupted.signal_number)
 
 
 def exit_status(done: Record | Drift | None) -> int:
@@ -108,6 +113,12 @@ def exit_status(done: Record | Drift | None) -> int:
     if done.result in (Result.APPLIED, Result.DEGRADED, Result.DEFERRED):
         return DONE
     return next((statuses[each.kind] for each in done.findings if each.kind in statuses), FAILED)
+
+
+def _die_of(number: int) -> int:
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    return FAILED
 
 
 def _raise_on_signals() -> None:

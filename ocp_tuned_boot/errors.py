@@ -101,6 +101,18 @@ class PodmanError(BootError):
     kind = "podman"
 
 
+class Refused(PodmanError):
+    """Podman has answered, with an error."""
+
+
+class NameTaken(Refused):
+    """Another container has the name of the one to create."""
+
+
+class NotRemoved(PodmanError):
+    """A container is left over that is not ours or cannot be removed."""
+
+
 class ImageError(BootError):
     """The TuneD image is not on the node and cannot be pulled or loaded."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from ocp_tuned_boot.errors import ImageError, NotRequested, PodmanError
 from ocp_tuned_boot.host import files
@@ -22,8 +22,8 @@ from ocp_tuned_boot.podman.client import Image, Podman
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs, lastgood, settled
 from ocp_tuned_boot.requested.config import Config
-from ocp_tuned_boot.tuned import container, layout
-from ocp_tuned_boot.tuned.layout import LABEL, Layout
+from ocp_tuned_boot.tuned import container, layout, ours
+from ocp_tuned_boot.tuned.layout import Layout
 
 log = logging.getLogger(__name__)
 
@@ -119,8 +119,8 @@ def stage(paths: Paths, config_file: Path | None, reference: str) -> Image:
     config = boot_conf.load(paths, config_file)
     with _working(config.socket) as (podman, progress):
         image = _ensured(paths, podman, config, reference, progress)
-        with container.checking(podman, paths):
-            _check_tuned(podman, image)
+        with ours.checking(podman, paths):
+            _check_tuned(paths, podman, image)
     files.directory(paths.agent, paths.root)
     files.write(paths.image_env, f"NTO_IMAGE={reference}\n".encode())
     _pin(paths, config, image)
@@ -147,16 +147,17 @@ def _working(socket: Path) -> Iterator[tuple[Podman, Progress]]:
         yield podman, progress
 
 
-def _check_tuned(podman: Podman, image: Image) -> None:
+def _check_tuned(paths: Paths, podman: Podman, image: Image) -> None:
     """Raises `ImageError` if the image is made for another layout or `tuned --version` fails in
     it."""
-    created = podman.create(
+    created = ours.create(
+        podman, paths,
         {
-            "name": container.CHECK, "image": image.id, "labels": {LABEL: "1"},
+            "name": ours.CHECK, "image": image.id, "labels": {ours.LABEL: "1"},
             "entrypoint": list(container.ENTRYPOINTS["tuned"][:1]), "command": ["--version"],
             # As it will be run, but without the network and the directories of the host.
-            "privileged": True, "network_mode": "none",
-        }
+            "privileged": True, "network_mode": "none", "image_volume_mode": "tmpfs",
+        },
     )  # fmt: skip
     # Running the program shows whether it is there.
     made_for = created.labels.get(layout.LAYOUT_LABEL, "")
@@ -179,7 +180,7 @@ def prune(paths: Paths, config_file: Path | None) -> tuple[str, ...]:
     config = boot_conf.load(paths, config_file)
     # A run may be about to use one of them.
     with locked(paths), Podman(config.socket, Deadline(config.timeout)) as podman:
-        container.remove_check(podman, paths)
+        ours.remove_check(podman, paths)
         requested = ""
         with _may_be_missing():
             requested = inputs.read_image(paths, config.image)
@@ -193,7 +194,6 @@ def export(paths: Paths, config_file: Path | None, target: Path) -> str:
     reference, by which it is found in the archive. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
     requested = inputs.read_image(paths, config.image)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
     with Podman(config.socket, Deadline(PATIENCE)) as podman:
         image = ensure.find(paths, podman, requested)
         if image is None:
@@ -201,16 +201,12 @@ def export(paths: Paths, config_file: Path | None, target: Path) -> str:
                 f"the image {requested} is not on the node",
                 "Pull it first: ocp-tuned-boot image fetch",
             )
-        with files.explained("write", target):
-            try:
-                _export(podman, image, partial)
-                partial.rename(target)
-            finally:
-                partial.unlink(missing_ok=True)
+        with files.explained("write", target), files.replacing(target) as file:
+            _export(podman, image, file)
     return requested
 
 
-def _export(podman: Podman, image: Image, target: Path) -> None:
+def _export(podman: Podman, image: Image, target: BinaryIO) -> None:
     """Exports the image under its own name. An image that is requested by its digest gets a tag,
     because its digest is different in an archive (`archives.exported_as`). Raises `OSError` for the
     file."""
@@ -219,10 +215,7 @@ def _export(podman: Podman, image: Image, target: Path) -> None:
         name = archives.exported_as(image.reference)
         podman.tag(image.id, name)
     try:
-        with target.open("xb") as file:
-            podman.export(name, file)
-            file.flush()
-            os.fsync(file.fileno())
+        podman.export(name, target)
     finally:
         # Podman removes an image with its last name.
         if by_digest and image.names and name not in image.names:

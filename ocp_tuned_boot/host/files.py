@@ -9,18 +9,23 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from ocp_tuned_boot.errors import Busy, HostError
 
 #: The largest file that is read (bytes). No file that this program needs is larger.
 LIMIT = 1024 * 1024
+# The name of a file while it is written: `.NAME.PID`.
+_TEMPORARY = re.compile(r"\..+\.[0-9]+")
 # The pause between two attempts to take a lock (seconds).
 _TICK = 0.02
 
@@ -217,36 +222,111 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
 
     A symbolic link at `path` is replaced, not followed.
     """
+    with explained("write", path), replacing(path, mode) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """A file to write; it replaces `path`, as `write` does, if the block ends without an exception.
+    Raises `OSError`.
+
+    Until it is complete the file has no name: other programs read every file of some folders, as
+    CRI-O does in crio.conf.d. If another file is to be replaced, it has a temporary name for a
+    moment, and on file systems without O_TMPFILE from the beginning; see `clear`.
+    """
+    folder = os.open(path.parent, _DIRECTORY)
+    temporary = f".{path.name}.{os.getpid()}"
+    try:
+        with os.fdopen(_without_name(folder, temporary, mode & 0o777), "wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            os.fchmod(file.fileno(), mode & 0o777)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            _name(file.fileno(), folder, temporary, path.name)
+        os.fsync(folder)
+    finally:
+        # After a signal, the file may have its name already.
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=folder)
+        os.close(folder)
+
+
+def _without_name(folder: int, temporary: str, mode: int) -> int:
+    """Creates a file in `folder`, without a name where the file system allows that."""
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    try:
+        return os.open(".", flags | os.O_TMPFILE, mode, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
+            raise
+    with suppress(FileNotFoundError):  # of a killed run with the same process ID
+        os.unlink(temporary, dir_fd=folder)
+    return os.open(temporary, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=folder)
+
+
+def _name(file: int, folder: int, temporary: str, name: str) -> None:
+    """Gives a complete file its name."""
+    if os.fstat(file).st_nlink == 0:
+        source = f"/proc/self/fd/{file}"
+        try:
+            os.link(source, name, dst_dir_fd=folder)
+        except FileExistsError:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=folder)
+            os.link(source, temporary, dst_dir_fd=folder)
+        else:
+            return
+    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that a killed `replacing` left."""
+    return bool(_TEMPORARY.fullmatch(name))
+
+
+def clear(folder: Path, names: str = "*") -> None:
+    """Removes the temporary files that were left when files of these names (with wildcards) were
+    written; not those that are being written. Raises `HostError`."""
+    with explained("clean up", folder):
+        try:
+            descriptor = os.open(folder, _DIRECTORY)
+        except FileNotFoundError:
+            return
+        try:
+            for name in os.listdir(descriptor):
+                if is_temporary(name) and fnmatchcase(name.rpartition(".")[0], f".{names}"):
+                    _remove_unlocked(descriptor, name)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_unlocked(folder: int, name: str) -> None:
+    """Removes a file, unless a process writes it: that has locked it."""
+    with suppress(FileNotFoundError, BlockingIOError):
+        if stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            file = opener(name, os.O_RDONLY, folder)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(name, dir_fd=folder)
+            finally:
+                os.close(file)
+
+
+def touch(path: Path) -> bool:
+    """Creates an empty file, durably, and returns whether it did not exist. Raises `HostError`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with explained("write", path):
         folder = os.open(path.parent, _DIRECTORY)
         try:
-            _replace(folder, path.name, data, mode)
+            os.close(os.open(path.name, flags, 0o644, dir_fd=folder))
+            os.fsync(folder)
+        except FileExistsError:
+            return False
         finally:
             os.close(folder)
-
-
-def _replace(folder: int, name: str, data: bytes, mode: int) -> None:
-    temporary = f".{name}.{os.getpid()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with_mode = mode & 0o777
-    try:
-        fd = os.open(temporary, flags, with_mode, dir_fd=folder)
-    except FileExistsError:  # of a killed run with the same process ID
-        os.unlink(temporary, dir_fd=folder)
-        fd = os.open(temporary, flags, with_mode, dir_fd=folder)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            os.fchmod(fd, with_mode)
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        # After a signal, the file may have been renamed already.
-        with suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=folder)
-        raise
-    os.fsync(folder)
+    return True
 
 
 @contextmanager
@@ -272,15 +352,9 @@ def remove_tree(path: Path) -> None:
     """Removes a directory of this program with its content. A link is removed, not followed."""
     import shutil  # noqa: PLC0415  # half of the time to import this module
 
-    with explained("remove", path):
-        try:
+    with explained("remove", path), suppress(FileNotFoundError):
+        # Only for a directory: rmtree would wait for the writer of a FIFO.
+        if stat.S_ISDIR(path.lstat().st_mode):
             shutil.rmtree(path)
-        except FileNotFoundError:
-            pass
-        except NotADirectoryError:
-            path.unlink()
-        except OSError:
-            # For a symbolic link rmtree raises an error without errno.
-            if not path.is_symlink():
-                raise
+        else:
             path.unlink()

@@ -175,6 +175,11 @@ class Paths:
         return self.root / "var/lib/ocp-tuned-boot"
 
     @property
+    def containers(self) -> Path:
+        """A file for each container of this program that may exist, by name (tuned/ours.py)."""
+        return self.state / "containers"
+
+    @property
     def layouts(self) -> Path:
         """The layout of each image, by image ID."""
         return self.state / "layouts"
@@ -208,6 +213,10 @@ class Paths:
     def archives(self) -> tuple[Path, ...]:
         """The folders of image archives: the administrator's, then the operating system's."""
         return (self.state / "images", self.root / "usr/share/ocp-tuned-boot/images")
+
+    @property
+    def sysconfig(self) -> Path:
+        return self.root / "etc/sysconfig"
 
     @property
     def crio_conf(self) -> Path:

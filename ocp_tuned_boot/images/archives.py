@@ -67,6 +67,8 @@ def all_of(paths: Paths) -> Iterator[Archive]:
     read is left out, which is logged."""
     for folder in paths.archives:
         for path in sorted(islice(folder.iterdir(), _ARCHIVES)) if folder.is_dir() else []:
+            if files.is_temporary(path.name):
+                continue
             try:
                 yield _read(path)
             except _ERRORS as error:

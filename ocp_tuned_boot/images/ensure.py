@@ -13,7 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ocp_tuned_boot.errors import BootError, DeadlineExceeded, ImageError, PodmanError
+from ocp_tuned_boot.errors import (
+    BootError,
+    DeadlineExceeded,
+    ImageError,
+    NotRemoved,
+    PodmanError,
+)
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images import archives, known
@@ -24,7 +30,7 @@ from ocp_tuned_boot.podman.client import Image, Podman, Removal
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.requested.config import Images
 from ocp_tuned_boot.requested.lastgood import LastGood
-from ocp_tuned_boot.tuned import container
+from ocp_tuned_boot.tuned import ours
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +44,7 @@ PATIENCE = 10.0
 # that is missing elsewhere below a layer is one of a mounted container.
 _DAMAGED = re.compile(
     r"layer not known|does not match expected|locating item named"
-    r"|/overlay/[0-9a-f]+(?:/diff[^\s:]*)?: no such file",
+    r"|/overlay/[0-9a-f]+(?:/diff[^\s:]*)?: no such file|readlink \S*/overlay/l\S*: invalid arg",
     re.IGNORECASE,
 )
 # The error of Podman 4.3 for several of them, and of any Podman with a bug.
@@ -112,8 +118,11 @@ def discard(paths: Paths, podman: Podman, image: str, why: BootError) -> None:
     Raises `PodmanError`, `ImageError`."""
     log.error("the image %s is damaged, removing it: %s", image, why.message)
     # A container of this program that a power cut left behind would keep it in use.
-    container.remove_ours(podman, paths)
-    container.remove_check(podman, paths)
+    try:
+        ours.remove_all(podman, paths)
+        ours.remove_check(podman, paths)
+    except NotRemoved as error:
+        log.error("%s", error)
     try:
         if podman.remove_image(image) is not Removal.IN_USE:
             return

@@ -72,7 +72,8 @@ def _others(paths: Paths) -> list[str]:
     with files.explained("list", paths.crio_conf):
         drop_ins = sorted(paths.crio_conf.iterdir())
     for path in (paths.crio_conf.parent / "crio.conf", *drop_ins):
-        if path.name == _NAME or path.is_dir():
+        # `.NAME.PID`: of a killed run of this program (`files.replacing`).
+        if path.name == _NAME or path.name.startswith(f".{_NAME}.") or path.is_dir():
             continue
         found = None
         with suppress(FileNotFoundError, UnicodeDecodeError, HostError):

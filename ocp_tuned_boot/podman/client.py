@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import re
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Callable
 from urllib.parse import quote
 
-from ocp_tuned_boot.errors import DeadlineExceeded, ImageError
+from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, NameTaken, Refused
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.podman import pulling, service
 from ocp_tuned_boot.podman.transport import ANSWER_LIMIT, ERRORS, PacedFile, Transport, parse
@@ -29,6 +30,9 @@ _ARCHIVE_TRIES = 5
 
 #: After so many seconds without an answer it is checked whether Podman runs at all.
 _SILENCE = 2.0
+# Podman's and containers/storage's errors for a name that another container has.
+_IN_USE = re.compile(r"is (already )?in use")
+
 #: Podman gets this much time to report in full why a pull could not start (seconds).
 _IN_FULL = 5.0
 
@@ -218,13 +222,30 @@ class Podman:
         """The names of the containers of this image, running or not; also those that Podman did not
         create, such as CRI-O's."""
         what = f"list the containers of image {image_id}"
-        parameters = {"all": "true", "external": "true"}
-        response = self._transport.send("get", "/containers/json", what, params=parameters)
+        containers = self._containers(what)
         with self._transport.understood(what):
             return tuple(
                 str((each.get("Names") or [each["Id"]])[0])
-                for each in parse(response.content) if each.get("ImageID") == image_id
+                for each in containers if each.get("ImageID") == image_id
             )  # fmt: skip
+
+    def labels(self, name: str) -> dict[str, str] | None:
+        """The labels of the container of this name, also if it cannot be inspected. None if there
+        is none, or if only Podman's storage knows it: labels are not there."""
+        what = f"list the container {name}"
+        containers = self._containers(what)
+        with self._transport.understood(what):
+            for each in containers:
+                if name in (each.get("Names") or ()) and each["State"] != "storage":
+                    return dict(each.get("Labels") or {})
+        return None
+
+    def _containers(self, what: str) -> list[dict[str, Any]]:
+        """All containers, also those that are not running or that Podman did not create."""
+        parameters = {"all": "true", "external": "true"}
+        response = self._transport.send("get", "/containers/json", what, params=parameters)
+        with self._transport.understood(what):
+            return list(parse(response.content))
 
     def remove_image(self, reference: str, *, force: bool = False) -> Removal:
         """Removes an image, or one name of it. Without `force` an image that is in use remains;
@@ -238,10 +259,16 @@ class Podman:
         )
 
     def create(self, arguments: dict[str, Any]) -> ContainerState:
-        """Creates a container; the arguments are those of podman-py's `containers.create`."""
+        """Creates a container; the arguments are those of podman-py's `containers.create`. Raises
+        `NameTaken`."""
         what = f"create container {arguments['name']}"
-        with self._transport.understood(what):
-            return _state(self._transport.create(arguments, what))
+        try:
+            with self._transport.understood(what):
+                return _state(self._transport.create(arguments, what))
+        except Refused as error:
+            if _IN_USE.search(error.message):
+                raise NameTaken(error.message, error.hint) from error
+            raise
 
     def container(self, name: str) -> ContainerState | None:
         """The container of this name or ID, or None."""
@@ -275,12 +302,14 @@ class Podman:
             params={"signal": signal}, fine=(404, 409, 500),
         )  # fmt: skip
 
-    def remove(self, container: str) -> None:
-        """Kills and removes the container. A container that does not exist is not an error."""
-        self._transport.send(
+    def remove(self, container: str) -> bool:
+        """Kills and removes the container with its anonymous volumes, and returns whether there was
+        one. By its name it also removes one that only Podman's storage knows."""
+        response = self._transport.send(
             "delete", f"/containers/{container}", f"remove container {container}",
-            params={"force": True, "v": True, "timeout": 0}, fine=(404,),
+            params={"force": True, "volumes": True, "timeout": 0}, fine=(404,),
         )  # fmt: skip
+        return bool(response.status_code != 404)
 
     def is_link(self, container: str, path: str) -> bool:
         """Whether `path` in the container is a symbolic link, dangling or not."""

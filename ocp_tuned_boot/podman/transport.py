@@ -14,7 +14,7 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
-from ocp_tuned_boot.errors import DeadlineExceeded, PodmanError
+from ocp_tuned_boot.errors import DeadlineExceeded, PodmanError, Refused
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.typedjson import from_json
@@ -196,7 +196,7 @@ class Transport:
         hint = failures.storage_hint(explanation)
         # 5xx: the storage is busy, a container did not start. 4xx: the request itself is wrong.
         temporary = int(error.status_code) >= 500 and not hint  # type: ignore[attr-defined]
-        return PodmanError(f"Podman refuses to {what}: {explanation}", hint, temporary=temporary)
+        return Refused(f"Podman refuses to {what}: {explanation}", hint, temporary=temporary)
 
 
 def parse(data: bytes) -> Any:

@@ -222,7 +222,7 @@ def recover(paths: Paths, boot_id: str) -> tuple[HandedOver, ...]:
             raise ValueError(f"found version {content['version']}, expected {VERSION}")
     except FileNotFoundError:
         return ()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (HostError, ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning("%s: found no values to put back, expected them: %s", paths.handover, error)
         sound, before, wanted = False, {}, {}
     now = {path: _read(paths.root, path) for path in before}
@@ -233,8 +233,7 @@ def recover(paths: Paths, boot_id: str) -> tuple[HandedOver, ...]:
     }
     ours = {path: old for path, old in before.items() if path in made or _follows(path, made)}
     handed = _restore(paths.root, now, ours)
-    with files.explained("remove", paths.handover):
-        paths.handover.unlink(missing_ok=True)
+    files.remove_tree(paths.handover)
     return tuple(handed)
 
 

@@ -1,4 +1,4 @@
-"""The TuneD container: its description, and running it once, from create to remove."""
+"""The TuneD container: its description, and running it once, from create to exit."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from ocp_tuned_boot.errors import BootError, Busy, DeadlineExceeded, HostError, PodmanError
+from ocp_tuned_boot.errors import HostError, PodmanError
 from ocp_tuned_boot.host import files
-from ocp_tuned_boot.host.clock import OVERRUN, Deadline
+from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman.client import ContainerState, Podman
 from ocp_tuned_boot.tuned import log as tunedlog
-from ocp_tuned_boot.tuned import prepare
-from ocp_tuned_boot.tuned.layout import CONTAINER, HOST_LINKS, LABEL, PROGRAMS, Layout
+from ocp_tuned_boot.tuned import ours
+from ocp_tuned_boot.tuned.layout import HOST_LINKS, PROGRAMS, Layout
 from ocp_tuned_boot.tuned.log import LineReader
+from ocp_tuned_boot.tuned.ours import CONTAINER, LABEL
 
 log = logging.getLogger(__name__)
 tuned_output = logging.getLogger("tuned")
@@ -44,17 +45,6 @@ TERM_GRACE = 2.0
 STOPPING = TERM_GRACE + 1.0
 #: TuneD is not started if it may run for less than this (seconds).
 LEAST = 1.0
-#: The time that Podman has to clean up before and after TuneD was stopped (seconds). It ends
-#: `clock.OVERRUN` after the deadline, if that is earlier.
-CLEARING = 7.0
-#: What to do if Podman did not remove the container in time.
-NOT_REMOVED = (
-    "The next start of ocp-tuned.service removes it. To remove it now: ocp-tuned-boot cleanup"
-)
-#: The container in which `image stage` tries an image.
-CHECK = "ocp-tuned-boot-check"
-#: The time to wait for another `image stage` (seconds).
-CHECKING = 90.0
 #: The maximum size of TuneD's log (bytes). It is kept in memory and in /run.
 LOG_LIMIT = 4 * 1024 * 1024
 #: conmon replaces a log that is larger (bytes). TuneD has been stopped before that.
@@ -112,6 +102,9 @@ class ContainerSpec:
             "umask": UMASK,
             "security_opt": ["disable"],  # --security-opt label=disable
             "labels": self.labels,
+            # Anonymous volumes, the default, could remain after a power cut, and nothing would tell
+            # whose they are.
+            "image_volume_mode": "tmpfs",
             "log_config": {"Type": "k8s-file", "Config": {"path": self.log, "size": LOG_SIZE}},
             "mounts": [
                 {
@@ -180,6 +173,8 @@ def differences(spec: ContainerSpec, inspect: dict[str, Any]) -> list[str]:
     created = {
         (mount["Source"], mount["Destination"], not mount["RW"], mount["Propagation"])
         for mount in inspect["Mounts"]
+        # Of the image; no requested mount is a volume.
+        if mount.get("Type") != "volume"
     }
     requested = {(mount.source, mount.target, mount.read_only, "rslave") for mount in spec.mounts}
     entrypoint = inspect["Config"]["Entrypoint"]
@@ -207,36 +202,9 @@ def differences(spec: ContainerSpec, inspect: dict[str, Any]) -> list[str]:
             for name, (wanted, got) in found.items() if wanted != got]  # fmt: skip
 
 
-@contextmanager
-def sole(podman: Podman, paths: Paths) -> Iterator[None]:
-    """Removes our container before the block and after it, however the block ends.
-
-    It is removed by its name: a request to create it may have been interrupted before its ID was
-    known. Raises `PodmanError`.
-    """
-    remove_ours(podman, paths)
-    try:
-        yield
-    except BaseException:
-        # The first failure is the one to report, even if Podman fails again.
-        try:
-            remove_ours(patient(podman), paths)
-        except BootError as error:
-            late = isinstance(error, DeadlineExceeded)
-            why = "Podman did not answer in time" if late else error.message
-            log.warning("cannot remove the container %s: %s\n%s", CONTAINER, why, NOT_REMOVED)
-        raise
-    remove_ours(patient(podman), paths)
-
-
-def patient(podman: Podman) -> Podman:
-    """For cleaning up, with a deadline of its own: that of the run may have passed."""
-    return podman.until(podman.deadline.beyond(CLEARING, OVERRUN))
-
-
-def create(podman: Podman, spec: ContainerSpec) -> ContainerState:
+def create(podman: Podman, paths: Paths, spec: ContainerSpec) -> ContainerState:
     """Creates the container. Raises `PodmanError`, also if it differs from the requested one."""
-    created = podman.create(spec.arguments())
+    created = ours.create(podman, paths, spec.arguments())
     wrong = differences(spec, created.inspect)
     if wrong:
         raise PodmanError(
@@ -244,53 +212,6 @@ def create(podman: Podman, spec: ContainerSpec) -> ContainerState:
             "If containers.conf(5) of this host sets one of these, remove the setting there.",
         )
     return created
-
-
-def remove_ours(podman: Podman, paths: Paths) -> bool:
-    """Removes our container, and the PID file that a killed TuneD leaves on the host. Returns
-    whether there was one.
-
-    Raises `PodmanError` if a container of that name was created by something else.
-    """
-    removed = _remove(podman, CONTAINER)
-    prepare.forget_tuned(paths)
-    return removed
-
-
-@contextmanager
-def checking(podman: Podman, paths: Paths, patience: float = CHECKING) -> Iterator[None]:
-    """Removes the container `CHECK` before and after an image is tried, one image at a time.
-    Raises `PodmanError`, and `Busy` if another one does not finish in `patience` seconds."""
-    files.directory(paths.run, paths.root)
-    with files.locked(paths.check_lock, patience, "image stage"):
-        _remove(podman, CHECK)
-        try:
-            yield
-        finally:
-            _remove(patient(podman), CHECK)
-
-
-def remove_check(podman: Podman, paths: Paths) -> bool:
-    """Removes the container of a killed `image stage`, and returns whether there was one. The
-    container of a running `image stage` is not touched. Raises `PodmanError`."""
-    files.directory(paths.run, paths.root)
-    try:
-        with files.locked(paths.check_lock, 0, "image stage"):
-            return _remove(podman, CHECK)
-    except Busy:
-        return False
-
-
-def _remove(podman: Podman, name: str) -> bool:
-    found = podman.container(name)
-    if found is not None and LABEL not in found.labels:
-        raise PodmanError(
-            f"the container {name} exists, but ocp-tuned-boot did not create it ({found.id})",
-            f"If it is not needed, remove it: podman rm -f {name}",
-        )
-    if found is not None:
-        podman.remove(found.id)
-    return found is not None
 
 
 @dataclass(frozen=True)
@@ -312,7 +233,7 @@ def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadl
     with _Follower(paths) as follower:
         in_time = _follow(podman, container.id, follower, deadline)
         # The process has exited. The log is complete only after Podman has finished with it.
-        podman = podman if in_time else patient(podman)
+        podman = podman if in_time else ours.patient(podman)
         if not in_time:
             podman.kill(container.id, "KILL")
         podman.wait(container.id)

@@ -26,6 +26,8 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.typedjson import from_json
 from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.tuned import log as tunedlog
+from ocp_tuned_boot.tuned import ours
+from ocp_tuned_boot.tuned.ours import CONTAINER, LABEL
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +43,6 @@ VERSION = 3
 
 #: The number of cached layouts: the current image, the previous one, and one that is tried.
 KEPT = 3
-
-#: The name of our container, and the label that marks it as ours.
-CONTAINER = "openshift-tuned"
-LABEL = "ocp-tuned-boot"
 
 #: The host's directories that the proposal's unit mounts below `/host`.
 HOST_LINKS = ("/var/lib/ocp-tuned", "/var/lib/tuned")
@@ -95,7 +93,7 @@ def of(paths: Paths, podman: Podman, image_id: str) -> Layout:
     known = cached(paths, image_id)
     if known is not None:
         return known
-    layout = _read(podman, image_id)
+    layout = _read(paths, podman, image_id)
     try:
         _remember(paths, image_id, layout)
     except HostError as error:
@@ -139,11 +137,15 @@ def _parse(content: dict[str, Any]) -> Layout:
     return Layout(links, variables, profiles, programs, content["made_for"])
 
 
-def _read(podman: Podman, image_id: str) -> Layout:
+def _read(paths: Paths, podman: Podman, image_id: str) -> Layout:
     """Reads the files of the image, in a container that is created and never started."""
-    created = podman.create(
-        {"name": CONTAINER, "image": image_id, "labels": {LABEL: "1"}, "entrypoint": ["/never-run"]}
-    )
+    created = ours.create(
+        podman, paths,
+        {
+            "name": CONTAINER, "image": image_id, "labels": {LABEL: "1"},
+            "entrypoint": ["/never-run"], "image_volume_mode": "tmpfs",
+        },
+    )  # fmt: skip
     variables: dict[str, str] = {}
     # The operator's image has its files in /etc/tuned.orig.
     for folder in ("/etc/tuned.orig", "/etc/tuned"):

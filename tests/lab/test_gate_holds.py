@@ -125,7 +125,7 @@ def test_whatever_ends_the_program_the_boot_is_held_and_continues(suite: str) ->
         assert kubelet["values"] == WANTED
 
 
-@pytest.mark.parametrize(("suite", "how"), zip(SUITES, ("wants", "after-only")))
+@pytest.mark.parametrize(("suite", "how"), [*zip(SUITES, ("wants", "after-only"))])
 def test_so_it_is_however_the_kubelet_waits(suite: str, how: Relation) -> None:
     with failing(suite, how, pauses=False) as node:
         held(node)

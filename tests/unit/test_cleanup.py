@@ -1,16 +1,91 @@
-"""How long `cleanup` waits for Podman. What it removes is tested in the lab."""
+"""What a killed run left behind is removed by the next one, also where nothing is applied."""
 
 from __future__ import annotations
 
+import ast
+import logging
 from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot import cleanup
+from ocp_tuned_boot import boot, cleanup
 from ocp_tuned_boot.errors import DeadlineExceeded
+from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman import client
+from ocp_tuned_boot.tuned import ours
+from tests.unit.fake_podman import listening, reply
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    found = Paths(tmp_path)
+    for folder in (found.run, found.containers, found.history, found.archives[0]):
+        files.directory(folder, found.root)
+    return found
+
+
+def test_without_a_note_podman_is_not_asked(
+    paths: Paths, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    # There is no socket: a request would be logged.
+    cleanup.containers(paths, tmp_path / "missing")
+    paths.containers.rmdir()
+    cleanup.containers(paths, tmp_path / "missing")
+    assert caplog.text == ""
+
+
+def test_noted_containers_are_removed_without_a_run_of_tuned(
+    paths: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in (ours.CONTAINER, f"{ours.CONTAINER}-01234567", ours.CHECK):
+        files.touch(paths.containers / name)
+    asked: list[str] = []
+
+    def answer(line: str) -> bytes:
+        asked.append(line)
+        # Only Podman's storage knows them.
+        return reply(200, "[]") if line.startswith("DELETE") else reply(404, "{}")
+
+    caplog.set_level(logging.WARNING)
+    with listening(answer) as socket:
+        cleanup.containers(paths, socket)
+    assert len([line for line in asked if line.startswith("DELETE")]) == 3
+    assert ours.noted(paths) == ()
+    assert "removed the container of a run that was killed" in caplog.text
+
+
+def test_a_podman_that_is_away_is_no_failure(
+    paths: Paths, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    files.touch(paths.containers / ours.CONTAINER)
+    cleanup.containers(paths, tmp_path / "missing")
+    assert "cannot reach Podman" in caplog.text
+    assert ours.noted(paths) == (ours.CONTAINER,)
+
+
+def test_temporary_files_are_removed_from_every_folder_of_ours(paths: Paths) -> None:
+    left = [
+        paths.state / ".last-good.json.7",
+        paths.history / ".000001-x.json.7",
+        paths.archives[0] / ".day-0.tar.7",
+        paths.run / ".status.json.7",
+    ]
+    for path in left:
+        path.write_text("half")
+    cleanup.temporary(paths)
+    assert [path for path in left if path.exists()] == []
+
+
+def test_every_run_looks_for_both() -> None:
+    (run,) = [
+        each
+        for each in ast.parse(Path(boot.__file__).read_text()).body
+        if isinstance(each, ast.FunctionDef) and each.name == "_run"
+    ]
+    called = {ast.unparse(each.func) for each in ast.walk(run) if isinstance(each, ast.Call)}
+    assert {"cleanup.temporary", "cleanup.containers", "cleanup.recover"} <= called
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.record import store as record
 from ocp_tuned_boot.record.model import Record
+from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.tuned.judge import Result
 from tests.unit.fake_engine import Engine, serving
 from tests.unit.hostile import host
@@ -56,14 +57,13 @@ def test_a_profile_is_applied_and_others_can_read_that_whatever_is_around(paths:
 
 def test_what_is_shown_is_utf_8_in_every_locale(paths: Paths) -> None:
     paths.run.mkdir(parents=True)
-    record.write(
-        paths, Record(Result.APPLIED, "11:00", profile="œ…µ", reason="œ…µ", action="apply")
-    )
-    done = subprocess.run(
+    done = Record(Result.APPLIED, "11:00", inputs.boot_id(paths), "apply", "œ…µ")
+    record.write(paths, done)
+    shown = subprocess.run(
         command(paths, "status"), env={**os.environ, **LATIN}, check=False, capture_output=True
     )
-    assert done.stderr == b""
-    assert "œ…µ" in done.stdout.decode()
+    assert shown.stderr == b""
+    assert "œ…µ" in shown.stdout.decode()
 
 
 def test_a_reader_that_stops_reading_is_no_failure(paths: Paths) -> None:

@@ -23,7 +23,7 @@ from ocp_tuned_boot.images import known
 from ocp_tuned_boot.images.known import Known
 from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.requested import lastgood
-from ocp_tuned_boot.tuned import container
+from ocp_tuned_boot.tuned import ours
 from tests.unit.fake_podman import listening, reply
 from tests.unit.images.test_ensure import ASKED, EXACT, REFUSED, Store, archive
 from tests.unit.patience import PATIENCE
@@ -139,28 +139,28 @@ def test_a_damaged_image_is_listed_and_left_alone(paths: Paths, store: Store) ->
     assert not any(request.startswith("DELETE") for request in store.requests)
 
 
-@pytest.mark.parametrize("ours", [True, False])
-def test_the_container_of_a_killed_check_is_removed_and_no_other(paths: Paths, ours: bool) -> None:
+@pytest.mark.parametrize("mine", [True, False])
+def test_the_container_of_a_killed_check_is_removed_and_no_other(paths: Paths, mine: bool) -> None:
     removed = []
 
     def answer(request: str) -> bytes:
         if request.startswith("DELETE"):
             removed.append(request)
             return reply(200, "[]")
-        labels = {"ocp-tuned-boot": "1"} if ours else {}
+        labels = {"ocp-tuned-boot": "1"} if mine else {}
         state = {"Status": "running", "Pid": 1, "ExitCode": 0}
         return reply(200, json.dumps({"Id": "c1", "Config": {"Labels": labels}, "State": state}))
 
     with listening(answer) as socket, Podman(socket, Deadline(PATIENCE)) as podman:
-        if ours:
-            assert container.remove_check(podman, paths)
+        if mine:
+            assert ours.remove_check(podman, paths)
             assert len(removed) == 1
             # While one is at work it is left alone.
             with files.locked(paths.check_lock, 0, "image stage"):
-                assert not container.remove_check(podman, paths)
+                assert not ours.remove_check(podman, paths)
         else:
             with pytest.raises(PodmanError, match="ocp-tuned-boot did not create it"):
-                container.remove_check(podman, paths)
+                ours.remove_check(podman, paths)
             assert removed == []
 
 
@@ -169,9 +169,9 @@ def test_two_do_not_try_images_at_the_same_time(paths: Paths) -> None:
         listening(lambda _: reply(404, "{}")) as socket,
         Podman(socket, Deadline(PATIENCE)) as podman,
     ):
-        with container.checking(podman, paths):
+        with ours.checking(podman, paths):
             with pytest.raises(Busy, match="image stage holds"):
-                with container.checking(podman, paths, patience=0.05):
+                with ours.checking(podman, paths, patience=0.05):
                     pass
 
 

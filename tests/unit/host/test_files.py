@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,50 @@ def test_a_temporary_file_of_a_killed_run_is_replaced(tmp_path: Path, kind: str)
     assert not os.path.lexists(left)
 
 
+@pytest.mark.parametrize("supported", [True, False])
+def test_a_file_that_is_not_complete_has_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, supported: bool
+) -> None:
+    if not supported:
+        no_tmpfile(monkeypatch)
+    path = tmp_path / "file"
+    for data in (b"first", b"second"):
+        before = sorted(tmp_path.iterdir())
+        with files.replacing(path) as file:
+            file.write(data)
+            file.flush()
+            left = [each.name for each in tmp_path.iterdir() if each not in before]
+            assert left == ([] if supported else [f".file.{os.getpid()}"])
+            # Nobody takes it away meanwhile.
+            files.clear(tmp_path)
+        assert path.read_bytes() == data
+        assert list(tmp_path.iterdir()) == [path]
+
+
+def no_tmpfile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system without O_TMPFILE."""
+    real = os.open
+
+    def refusing(path: Any, flags: int, *arguments: Any, **more: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return real(path, flags, *arguments, **more)
+
+    monkeypatch.setattr(os, "open", refusing)
+
+
+def test_the_temporary_files_of_killed_writes_are_removed_and_no_others(tmp_path: Path) -> None:
+    others = ["file", ".file", ".file.1x", "file.12", ".other.12", ".x-file.12.json"]
+    for name in (*others, ".file.12", ".file.345"):
+        (tmp_path / name).write_text("")
+    (tmp_path / ".file.67").mkdir()
+    files.clear(tmp_path, "f*")
+    assert sorted(os.listdir(tmp_path)) == sorted([*others, ".file.67"])
+    files.clear(tmp_path)
+    assert not (tmp_path / ".other.12").exists()
+    files.clear(tmp_path / "missing")
+
+
 def test_a_tree_is_removed_and_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     target = tmp_path / "target"
     (target / "folder").mkdir(parents=True)
@@ -153,12 +198,17 @@ def test_a_tree_is_removed_and_a_link_in_its_place_is_not_followed(tmp_path: Pat
     tree.write_text("a file")
     files.remove_tree(tree)
     assert not tree.exists()
+    os.mkfifo(tree)
+    files.remove_tree(tree)
+    assert not tree.exists()
     assert (target / "folder").is_dir()
 
 
 def test_a_signal_after_a_file_was_replaced_is_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The first file gets its name at once.
+    (tmp_path / "file").write_bytes(b"old")
     rename = os.rename
 
     def interrupted(*arguments: Any, **more: Any) -> None:

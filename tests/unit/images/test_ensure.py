@@ -461,6 +461,8 @@ def test_only_a_run_removes_a_damaged_image(paths: Paths, podman: Podman, store:
         ('… locating item named "manifest" for image with ID "x"', True),
         ("… digest sha256:e3 does not match expected sha256:57", True),
         ("… readlink /var/lib/containers/storage/overlay/f88e/merged/x: no such file", False),
+        ('… graph driver info "x": readlink /a/storage/overlay/l/ZI: invalid argument', True),
+        ('… graph driver info "x": readlink /a/storage/overlay/l: invalid argument', True),
         ("exec container process `/usr/sbin/tuned`: Exec format error", False),
         ("Podman refuses to create container x: no such image", False),
         ("Podman went away", False),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ocp_tuned_boot import cleanup
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images import pins
 from ocp_tuned_boot.requested import lastgood
@@ -29,6 +30,18 @@ def pinned(paths: Paths) -> list[str]:
 def test_without_cri_o_nothing_is_pinned(tmp_path: Path) -> None:
     pins.keep(Paths(tmp_path), "shared", ["a:1"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_file_of_ours_is_nobodys_pin(paths: Paths) -> None:
+    left = paths.crio_conf / ".99-ocp-tuned-boot.conf.17"
+    left.write_text('pinned_images = ["stale:1"]\n')
+    pins.keep(paths, "shared", ["a:1"])
+    assert pinned(paths) == ["a:1"]
+    other = paths.crio_conf / ".10-other.conf.17"
+    other.write_text("")
+    cleanup.temporary(paths)
+    assert not left.exists()
+    assert other.exists()
 
 
 def test_pins_follow_the_images_and_the_store(paths: Paths) -> None:

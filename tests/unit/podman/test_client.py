@@ -16,7 +16,7 @@ from typing import Callable
 
 import pytest
 
-from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, PodmanError
+from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, NameTaken, PodmanError, Refused
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.podman import client, service
@@ -502,10 +502,53 @@ def test_a_container_is_removed_whether_it_runs_or_not() -> None:
     assert len(asked) == 1
 
 
+def test_a_container_is_removed_with_its_volumes() -> None:
+    asked: list[str] = []
+
+    def answer(line: str) -> bytes:
+        asked.append(line)
+        return reply(200, "[]")
+
+    with listening(answer) as path, Podman(path, Deadline(PATIENCE)) as podman:
+        assert podman.remove("abc")
+    # Libpod's parameter; Docker's, `v`, is ignored (pkg/api/handlers/compat/containers.go).
+    assert "volumes=True" in asked[0]
+    assert "force=True" in asked[0]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'creating container storage: the container name "x" is already in use by 0123. You have …',
+        'name "x" is in use: container already exists',
+    ],
+)
+def test_a_name_that_is_taken_is_told_from_other_refusals(message: str) -> None:
+    for said, kind in ((message, NameTaken), ("no such image", Refused)):
+        answer = reply(500, json.dumps({"message": said, "cause": "x"}))
+        with listening(lambda _, it=answer: it) as path, Podman(path, Deadline(PATIENCE)) as podman:  # type: ignore[misc]
+            with pytest.raises(Refused) as caught:
+                podman.create({"name": "x", "image": "y"})
+            assert type(caught.value) is kind
+
+
+def test_the_labels_of_a_container_are_in_the_list() -> None:
+    listed = [
+        {"Id": "1", "Names": ["a"], "Labels": {"x": "1"}, "State": "created"},
+        {"Id": "2", "Names": ["b"], "Labels": None, "State": "exited"},
+        {"Id": "3", "Names": ["c"], "Labels": None, "State": "storage"},
+    ]
+    with listening(lambda _: reply(200, json.dumps(listed))) as path:
+        with Podman(path, Deadline(PATIENCE)) as podman:
+            seen = [podman.labels(name) for name in ("a", "b", "c", "d")]
+    # Of what only the storage knows, nothing can be said.
+    assert seen == [{"x": "1"}, {}, None, None]
+
+
 def test_removing_and_killing_a_missing_container_is_not_an_error() -> None:
     gone = reply(404, '{"cause": "no such container", "message": "no such container"}')
     with listening(lambda _: gone) as path, Podman(path, Deadline(PATIENCE)) as podman:
-        podman.remove("abc")
+        assert not podman.remove("abc")
         podman.kill("abc", "TERM")
         assert podman.container("abc") is None
         assert podman.files("abc", "/etc") == {}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.record.model import HandedOver
 from ocp_tuned_boot.requested.config import Owners
@@ -174,6 +176,23 @@ def test_what_another_boot_has_left_is_forgotten(paths: Paths) -> None:
     assert handover.recover(paths, "another") == ()
     assert found(paths, FORWARD) == "0"
     assert not paths.handover.exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "device", "larger"])
+def test_what_nobody_can_read_is_logged_and_removed(
+    paths: Paths, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    if kind == "folder":
+        (paths.handover / "x").mkdir(parents=True)
+    elif kind == "link":
+        paths.handover.symlink_to("handover.json")
+    elif kind == "device":
+        os.mkfifo(paths.handover)
+    else:
+        paths.handover.write_bytes(b" " * (files.LIMIT + 1))
+    assert handover.recover(paths, "boot") == ()
+    assert f"{paths.handover}: found no values to put back" in caplog.text
+    assert not os.path.lexists(paths.handover)
 
 
 @pytest.mark.parametrize("text", ["", "torn {", "[]", '{"before": 1}'])

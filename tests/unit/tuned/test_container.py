@@ -17,7 +17,7 @@ from ocp_tuned_boot.errors import DeadlineExceeded, HostError, PodmanError
 from ocp_tuned_boot.host.clock import GRACE, OVERRUN, WORTHWHILE, Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman.client import ContainerState, Podman
-from ocp_tuned_boot.tuned import container
+from ocp_tuned_boot.tuned import container, ours
 from ocp_tuned_boot.tuned.container import ContainerSpec, Mount
 from ocp_tuned_boot.tuned.layout import Layout
 from tests.unit.fake_engine import Engine, inspected
@@ -88,6 +88,15 @@ def test_podman_4_reports_the_entrypoint_as_one_string() -> None:
     assert container.differences(SPEC, seen) == []
 
 
+def test_a_volume_of_the_image_is_no_difference() -> None:
+    seen = inspected(SPEC)
+    seen["Mounts"].append({"Type": "volume", "Name": "0f", "Source": "/v", "Destination": "/data",
+                           "RW": True, "Propagation": "rprivate"})  # fmt: skip
+    assert container.differences(SPEC, seen) == []
+    # And none is made where Podman can do without.
+    assert SPEC.arguments()["image_volume_mode"] == "tmpfs"
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -117,7 +126,7 @@ def test_each_difference_is_named(name: str, change: Callable[[dict[str, Any]], 
     assert said.startswith(f"{name}: requested ")
 
 
-def test_a_difference_is_an_error_that_names_where_to_look() -> None:
+def test_a_difference_is_an_error_that_names_where_to_look(tmp_path: Path) -> None:
     class Refusing:
         def create(self, _: dict[str, Any]) -> ContainerState:
             seen = inspected(SPEC)
@@ -125,7 +134,7 @@ def test_a_difference_is_an_error_that_names_where_to_look() -> None:
             return ContainerState("id", {}, "created", 0, 0, False, seen)
 
     with pytest.raises(PodmanError, match="log: requested ") as raised:
-        container.create(cast("Podman", Refusing()), SPEC)
+        container.create(cast("Podman", Refusing()), Paths(tmp_path), SPEC)
     assert "containers.conf(5)" in raised.value.hint
 
 
@@ -287,7 +296,7 @@ def test_tuned_is_killed_also_if_podman_hangs(
     tmp_path: Path, process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(container, "TERM_GRACE", 0.05)
-    monkeypatch.setattr(container, "CLEARING", 0.05)
+    monkeypatch.setattr(ours, "CLEARING", 0.05)
 
     def answer(engine: Engine, request: str) -> bytes | None:
         engine.pid = process.pid
@@ -301,7 +310,7 @@ def test_tuned_is_killed_also_if_podman_hangs(
 def test_what_podman_does_not_remove_in_time_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(container, "CLEARING", 0.05)
+    monkeypatch.setattr(ours, "CLEARING", 0.05)
     asked: list[str] = []
 
     def answer(request: str) -> bytes | None:
@@ -310,7 +319,7 @@ def test_what_podman_does_not_remove_in_time_is_reported(
 
     with listening(answer) as path, Podman(path, Deadline(PATIENCE)) as podman:
         with pytest.raises(HostError, match="the first failure"):
-            with container.sole(podman, Paths(tmp_path)):
+            with ours.sole(podman, Paths(tmp_path)):
                 raise HostError("the first failure")
     words = "cannot remove the container openshift-tuned: Podman did not answer in time"
     assert words in caplog.text
@@ -322,7 +331,7 @@ def test_cleaning_up_ends_soon_after_the_deadline() -> None:
     with listening(lambda _: None) as path:
         with Podman(path, Deadline(60, lambda: now[0])) as podman:
             for passed, allowed in (
-                (0, container.CLEARING), (58, 2 + OVERRUN), (60.5, OVERRUN - 0.5), (65, 0),
+                (0, ours.CLEARING), (58, 2 + OVERRUN), (60.5, OVERRUN - 0.5), (65, 0),
             ):  # fmt: skip
                 now[0] = 100 + passed
-                assert container.patient(podman).deadline.seconds == allowed
+                assert ours.patient(podman).deadline.seconds == allowed
