@@ -98,19 +98,19 @@ def prepare(node: Node) -> None:
     node.run("mkdir", "-p", os.path.dirname(ARCHIVE))
     node.run("podman", "save", "-q", "-o", ARCHIVE, registry.IMAGE)
     node.run("sync")
-    node.poweroff()
 
 
 def cut(node: Cuttable, what: str, seconds: float) -> None:
-    """One power cut, in a boot or in a command on a node that is up."""
-    node.start()
-    if what != "apply":
-        tuned(node)
-        if what == "pull":
-            registry.start(node)
-            node.run("podman", "rmi", "-f", registry.IMAGE)
-        if what == "prune":
-            node.run("sh", "-ec", OLD, "sh", registry.IMAGE)
+    """One power cut of a node that is up: in a command, or in its next boot."""
+    if what == "apply":
+        node.power_cut()
+        node.start()
+    if what == "pull":
+        registry.start(node)
+        node.run("podman", "rmi", "-f", registry.IMAGE)
+    if what == "prune":
+        node.run("sh", "-ec", OLD, "sh", registry.IMAGE)
+    if what in COMMANDS:
         node.popen(*COMMANDS[what])
     time.sleep(seconds)
     node.power_cut()
@@ -159,7 +159,6 @@ def survives(cuts: int, kinds: list[str]) -> None:
             assert seen is not None
             assert seen["values"] == {KNOB: WANTED}
             nothing_is_left(node)
-            node.power_cut()
 
 
 def test_power_cuts_at_random_moments() -> None:
