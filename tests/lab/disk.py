@@ -44,6 +44,12 @@ class Disk:
         finally:
             os.close(folder)
 
+    def sync(self) -> None:
+        """Returns when everything is written. An orderly end is `sync`, `cut` and `off`: other
+        machines that started meanwhile may hold a copy of the mount, so an unmount alone neither
+        writes everything nor keeps the kernel from writing later."""
+        subprocess.run(["sync", "--file-system", self.point], check=True)
+
     def off(self) -> None:
-        """Takes it off, once nobody uses it."""
+        """Takes it off after `cut`, once nobody uses it."""
         subprocess.run(["umount", self.point], check=True)

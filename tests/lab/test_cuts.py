@@ -64,6 +64,8 @@ class Cuttable(Node):
         subprocess.run(["cp", "-a", f"{var}/.", place / "aside"], check=True)
         subprocess.run(["rm", "-rf", place / "aside/lib/containers"], check=True)
         subprocess.run(["mv", self.storage, place / "aside/lib/containers"], check=True)
+        disk.sync()
+        disk.cut()
         disk.off()
         disk.point = var
         disk.mount()
