@@ -1,6 +1,8 @@
-# make demo     boots a node here and shows the timeline and the status
+# make demo     boots a node here and shows what that proves (BOOTS=N: medians over N boots)
+# make shell    boots such a node and starts a root shell in it
 # make test     runs all tests except those that need an emulated machine
 # make slow     runs those: reboots and power cuts
+# make lab-loaded  runs the lab while the machine is busy with something else
 # make fuzz     searches for half an hour for files with which a pod could do harm
 # make completion  writes the completion for bash from the table of commands
 # make install  installs what the RPM has (DESTDIR=); install-data: all except the Python package
@@ -23,7 +25,10 @@ VENV := $(OCP_TUNED_LAB_CACHE)/python-$(shell cat pyproject.toml /etc/os-release
 PYTEST = $(VENV)/bin/python -m pytest
 
 demo: $(VENV)/done
-	$(VENV)/bin/python -m tests.lab.demo
+	$(VENV)/bin/python -m tests.lab.demo $(if $(BOOTS),--boots $(BOOTS))
+
+shell: $(VENV)/done
+	@$(VENV)/bin/python -m tests.lab.shell
 
 # In parallel: the lab mostly waits for its nodes.
 test: $(VENV)/done
@@ -38,6 +43,11 @@ other-pythons: unit
 lab: $(VENV)/done
 	$(PYTEST) -m "lab and alone" tests
 	$(PYTEST) -m "lab and not slow and not alone" --numprocesses=2 --dist=loadfile --durations=25 tests
+
+# No test may depend on how fast the machine is: the lab beside twelve loops that never rest.
+lab-loaded: $(VENV)/done
+	for i in {1..12}; do nice -n 5 timeout 7200 sh -c 'while :; do :; done' & done; \
+	trap 'kill $$(jobs -p)' EXIT; $(MAKE) lab
 
 slow: $(VENV)/done
 	apt-get update -q
@@ -73,12 +83,16 @@ install-python:
 	DEB_PYTHON_INSTALL_LAYOUT=deb_system python3 -m installer --destdir=$(DESTDIR)/ build/wheel/*.whl
 
 install-data:
-	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system units/*
+	install -d -m 0755 $(DESTDIR)/usr/lib/systemd/system
+	umask 022 && cp -r --no-dereference --no-preserve=mode units/. $(DESTDIR)/usr/lib/systemd/system
 	install -D -m 0644 packaging/ocp-tuned-one-shot.conf \
 	    $(DESTDIR)/usr/lib/systemd/system/ocp-tuned-one-shot.service.d/50-ocp-tuned-boot.conf
 	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system-preset packaging/80-ocp-tuned-boot.preset
 	install -D -m 0644 packaging/tmpfiles.conf $(DESTDIR)/usr/lib/tmpfiles.d/ocp-tuned-boot.conf
-	install -D -m 0644 -t $(DESTDIR)/usr/lib/ocp-tuned-boot packaging/boot.conf
+	install -D -m 0644 -t $(DESTDIR)/usr/lib/ocp-tuned-boot packaging/boot.conf \
+	    packaging/containers.conf
+	install -D -m 0755 -t $(DESTDIR)/usr/bin packaging/ocp-tuned-boot
+	install -D -m 0755 packaging/gate.sh $(DESTDIR)/usr/libexec/ocp-tuned-boot/gate
 	install -D -m 0644 -t $(DESTDIR)/usr/share/bash-completion/completions packaging/completions/ocp-tuned-boot
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man5 man/*.5
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man8 man/*.8
@@ -132,5 +146,5 @@ release:
 clean:
 	rm -rf build dist
 
-.PHONY: demo test unit other-pythons lab slow fuzz packages completion install install-python install-data uninstall \
-    source rpm release clean
+.PHONY: demo shell test unit other-pythons lab lab-loaded slow fuzz packages completion install install-python install-data \
+    uninstall source rpm release clean

@@ -6,21 +6,29 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import Union
 
 from ocp_tuned_boot import advice
-from ocp_tuned_boot.errors import BootError, PodmanError
+from ocp_tuned_boot.errors import BootError, DeadlineExceeded, PodmanError
 from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images import ensure, pins, prune
 from ocp_tuned_boot.images.ensure import Available, ImageSession
+from ocp_tuned_boot.podman import pulling
 from ocp_tuned_boot.podman.client import ContainerState, Image, Podman
-from ocp_tuned_boot.record.amend import with_fallback_image, with_holds, with_values
+from ocp_tuned_boot.record.amend import (
+    with_fallback_image,
+    with_fallback_profile,
+    with_holds,
+    with_values,
+)
 from ocp_tuned_boot.record.model import Decision, Standing, State, now
 from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.requested.lastgood import LastProfile
 from ocp_tuned_boot.settings import handover, holds, residue, values
 from ocp_tuned_boot.settings.handover import Guard
 from ocp_tuned_boot.settings.residue import Settings
@@ -28,6 +36,7 @@ from ocp_tuned_boot.tuned import container, layout, ours, prepare, profiles
 from ocp_tuned_boot.tuned import log as tunedlog
 from ocp_tuned_boot.tuned.container import ContainerSpec
 from ocp_tuned_boot.tuned.judge import (
+    NOT_LOADED,
     Outcome,
     Result,
     TunedRun,
@@ -44,6 +53,7 @@ log = logging.getLogger(__name__)
 
 #: The limit for a file that TuneD writes to /etc/tuned (bytes); each has one line.
 _WRITTEN_LIMIT = 64 * 1024
+_MORE_TIME = "Raise timeout in boot.conf."
 #: An attempt that found its image damaged.
 DAMAGED = "damaged-image"
 
@@ -59,6 +69,8 @@ class Attempting:
     images: ImageSession
     recorder: Recorder
     progress: Progress
+    #: Whether there is a profile to use instead of one that TuneD cannot load.
+    has_fallback: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,17 @@ class TemporaryFailure:
 
     kind: str
     message: str
+
+
+@dataclass(frozen=True)
+class NotLoaded:
+    """TuneD cannot load the requested profile, and has changed nothing; see `TemporaryFailure`."""
+
+    kind: str
+    message: str
+
+
+Failure = Union[TemporaryFailure, NotLoaded]
 
 
 @dataclass(frozen=True)
@@ -84,7 +107,7 @@ class _Tuning:
     texts: Mapping[str, str]
 
 
-def attempt(run: Attempting) -> TemporaryFailure | None:
+def attempt(run: Attempting) -> Failure | None:
     """From a connection to Podman to a profile that is applied, or is known not to be.
 
     Returns why another attempt may succeed, or None if this was the last one. Raises `BootError`
@@ -95,6 +118,7 @@ def attempt(run: Attempting) -> TemporaryFailure | None:
         with progress.step("podman", "Connecting to Podman…"):
             podman = Podman(run.config.socket, progress.deadline)
         with podman:
+            podman.check_running()
             previous = recorder.attempts[-1].message if recorder.attempts else ""
             image = run.images.ensure(podman, previous)
             try:
@@ -112,7 +136,7 @@ def attempt(run: Attempting) -> TemporaryFailure | None:
         return TemporaryFailure(error.kind, error.message)
 
 
-def _attempt_with(run: Attempting, podman: Podman, available: Available) -> TemporaryFailure | None:
+def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Failure | None:
     """With an image that is on the node."""
     progress, recorder, accept = run.progress, run.recorder, run.config.accept
     image = available.image
@@ -126,9 +150,13 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Temp
         tuned = _tune(run, podman, created, tuning)
         outcome = _judged(run, tuning, tuned)
         outcome = with_fallback_image(outcome, run.requested.image, available.fallback, accept)
+        outcome = with_fallback_profile(outcome, run.requested.fallback)
         if outcome.temporary and progress.has_time():
             return TemporaryFailure(outcome.findings[0].kind, outcome.findings[0].message)
         if outcome.result is Result.FAILED:
+            cause = outcome.findings[0]
+            if cause.kind in NOT_LOADED and run.has_fallback:
+                return NotLoaded(cause.kind, cause.message)
             recorder.judged(outcome)
             progress.notifier.status(recorder.conclude().summary())
             return None
@@ -166,10 +194,16 @@ def _pin(run: Attempting, available: Available) -> None:
 
 
 def _tidy(run: Attempting, podman: Podman, available: Available) -> None:
-    """Removes images that are no longer needed. The profile is applied without."""
+    """Remembers what worked, and removes images that are no longer needed. The profile is applied
+    without."""
     paths, image = run.paths, available.image
     try:
         lastgood.remember(paths, image.reference, image.id)
+        if not run.requested.fallback:
+            applied = run.requested
+            lastgood.remember_profile(
+                paths, LastProfile(applied.profile, applied.provider, applied.files)
+            )
         ours.remove_check(podman, paths)
         # Another one may have been requested, and pulled, since this run began.
         requested = inputs.read_image(paths, run.config.image)
@@ -223,16 +257,40 @@ def _guarded(run: Attempting, guard: Guard | None) -> Iterator[None]:
         run.recorder.handed_over(guard.put_back())
 
 
+def _check_time(run: Attempting) -> None:
+    """Raises `DeadlineExceeded` if TuneD could not be stopped before the deadline: then it is not
+    started. The message names the step that took the time."""
+    progress, least = run.progress, container.LEAST + container.STOPPING
+    left = progress.deadline.left()
+    if left >= least:
+        return
+    longest = progress.longest()
+    words = (
+        f"TuneD was not started: {left:.1f} s remain of {progress.deadline.seconds:g} s, "
+        f"it needs at least {least:g} s; the step '{longest.name}' took {longest.seconds:.1f} s"
+    )
+    if run.recorder.attempts:
+        words += f"; the attempt before failed: {run.recorder.attempts[-1].message}"
+    raise DeadlineExceeded(words, pulling.SLOW if longest.name == "pull" else _MORE_TIME)
+
+
 def _tune(run: Attempting, podman: Podman, created: ContainerState, tuning: _Tuning) -> TunedRun:
     """Runs TuneD in the container and collects what it left behind."""
+    _check_time(run)
     with run.progress.step("tuned", f"TuneD is applying {run.requested.profile}…"):
         # Leave time to stop a TuneD that hangs, before the deadline.
-        left = max(0.0, run.progress.deadline.left() - container.TERM_GRACE)
+        left = max(0.0, run.progress.deadline.left() - container.STOPPING)
         allowed = min(run.config.tuned_timeout, left)
         ended = container.run(podman, created, run.paths, Deadline(allowed))
     if tuning.guard is not None:
         run.recorder.handed_over(tuning.guard.put_back())
-    with run.progress.step("collect", "Collecting the files that TuneD wrote…"):
+    with ExitStack() as collecting:
+        if ended.status is None:
+            # The record must say that TuneD hung, even if no time is left for this.
+            podman = ours.patient(podman)
+        else:
+            words = "Collecting the files that TuneD wrote…"
+            collecting.enter_context(run.progress.step("collect", words))
         active_profile, bootcmdline = _written(run, podman, created)
         tuned = TunedRun(
             ended.status, tuple(tunedlog.parse(ended.log)), active_profile, allowed,

@@ -16,7 +16,7 @@ from pathlib import Path
 from ocp_tuned_boot import cleanup, plan, situation
 from ocp_tuned_boot.errors import BootError, ConfigurationError, NotRequested
 from ocp_tuned_boot.gate import Gate
-from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host import systemd, userspace
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
@@ -25,8 +25,7 @@ from ocp_tuned_boot.record import history, store
 from ocp_tuned_boot.record.amend import with_holds
 from ocp_tuned_boot.record.model import Action, Decision, Record, Waits, Why
 from ocp_tuned_boot.record.recorder import Recorder, recording
-from ocp_tuned_boot.requested import config as boot_conf
-from ocp_tuned_boot.requested import inputs
+from ocp_tuned_boot.requested import inputs, settled
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.tuned.judge import Outcome, Result
@@ -53,7 +52,10 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
             if not gate.holds(error.message, error.hint):
                 raise
         else:
-            if done.result is not Result.FAILED or not gate.holds(done.summary()):
+            if done.result is not Result.FAILED:
+                gate.passed()
+                return done
+            if not gate.holds(done.summary()):
                 return done
 
 
@@ -84,7 +86,7 @@ def notice(paths: Paths, config_file: Path | None) -> Record | None:
         return None
     done = _run(paths, config_file, Notifier(), Why.NOTICE)
     waits = done.deferred is not None and done.deferred.waits == Waits.PROFILE.value
-    if waits and boot_conf.load(paths, config_file).on_change == "apply":
+    if waits and settled.config(paths, config_file).on_change == "apply":
         systemd.reload(systemd.UNIT)
     return done
 
@@ -94,12 +96,13 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
     started = time.monotonic()
     with locked(paths), recording(paths, notifier, started, why) as recorder:
         cleanup.temporary(paths)
-        config = boot_conf.load(paths, config_file)
+        userspace.count_restarts(paths)
+        config = settled.config(paths, config_file)
         deadline = Deadline(config.timeout, started=started)
         progress = Progress(deadline, notifier, recorder.steps, paths.console)
 
         with progress.step("inputs", "Reading which image and profile are requested…"):
-            requested = inputs.settled(paths, config.contract, config.image, config.profile)
+            requested = settled.requested(paths, config)
             recorder.handed_over(cleanup.recover(paths, requested.boot_id))
             now = situation.look(paths, config, requested, recorder.in_force, why)
             decision = plan.decide(requested, recorder.in_force, now)
@@ -123,7 +126,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
 
 def _log(requested: Inputs, decision: Decision, config: Config) -> None:
     """What is about to be done, and why."""
-    for doubt in requested.doubts:
+    for doubt in (*requested.doubts, *requested.fallback):
         log.error("%s", doubt.message)
     level = logging.WARNING if decision.action is Action.DEFER else logging.INFO
     log.log(level, "%s: %s", decision.action.value, decision.reason)

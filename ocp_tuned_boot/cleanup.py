@@ -7,9 +7,15 @@ import logging
 import os
 from pathlib import Path
 
-from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, PodmanError
+from ocp_tuned_boot.errors import (
+    BootError,
+    ConfigurationError,
+    DeadlineExceeded,
+    HostError,
+    PodmanError,
+)
 from ocp_tuned_boot.host import files
-from ocp_tuned_boot.host.clock import GRACE, Deadline
+from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.lock import locked
 from ocp_tuned_boot.record import store
@@ -19,6 +25,11 @@ from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.tuned.judge import Result
 
 log = logging.getLogger(__name__)
+
+#: The time that Podman has to remove a container (seconds).
+PATIENCE = 10.0
+#: The same after a run that has failed and exited by itself: the kubelet waits until this ends.
+BRIEF = 0.5
 
 
 def cleanup(paths: Paths, config_file: Path | None) -> bool:
@@ -41,15 +52,27 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
             log.warning("%s; using the default socket", error)
             socket = boot_conf.parse(()).socket
         try:
-            with Podman(socket, Deadline(GRACE)) as podman:
+            with Podman(socket, Deadline(BRIEF if _after_failure() else PATIENCE)) as podman:
                 removed = ours.remove_all(podman, paths)
                 return ours.remove_check(podman, paths) or removed
+        except DeadlineExceeded as error:
+            raise DeadlineExceeded(
+                f"cannot look for containers to remove: {error.message}", ours.REMAINS
+            ) from error
         except PodmanError as error:
             # At shutdown Podman's socket is closed already; the container ends with the machine.
             if not error.temporary or _is_unfinished(paths):
                 raise
             log.info("%s", error)
             return False
+
+
+def _after_failure() -> bool:
+    """Whether systemd runs this after a run that has failed and exited by itself
+    (systemd.exec(5), $SERVICE_RESULT). That run has removed its container, unless Podman did not
+    answer."""
+    failed = os.environ.get("SERVICE_RESULT", "success") != "success"
+    return failed and os.environ.get("EXIT_CODE") == "exited"
 
 
 def temporary(paths: Paths) -> None:
@@ -79,7 +102,7 @@ def containers(paths: Paths, socket: Path) -> None:
     from ocp_tuned_boot.tuned import ours  # noqa: PLC0415
 
     try:
-        with Podman(socket, Deadline(GRACE)) as podman:
+        with Podman(socket, Deadline(PATIENCE)) as podman:
             if ours.remove_all(podman, paths):
                 log.warning("removed the container of a run that was killed")
             ours.remove_check(podman, paths)

@@ -20,6 +20,7 @@ from ocp_tuned_boot.errors import (
     Busy,
     ConfigurationError,
     DeadlineExceeded,
+    Defect,
     HostError,
     ImageError,
     Interrupted,
@@ -62,6 +63,7 @@ EXITS = (
     Exit(os.EX_NOINPUT, "The image is not available.", (ImageError,)),
     Exit(os.EX_UNAVAILABLE, "Podman cannot be reached or refuses.",
          (PodmanError, Refused, NameTaken, NotRemoved)),
+    Exit(os.EX_SOFTWARE, "ocp-tuned-boot itself failed; the journal has the traceback.", (Defect,)),
     Exit(os.EX_TEMPFAIL, "The profile was not applied in time, or another run is active.",
          (DeadlineExceeded, Busy)),
     Exit(os.EX_CONFIG, "boot.conf, image.env, the recommend file or a profile is not valid.",
@@ -74,21 +76,28 @@ STATUSES = {error: row.status for row in EXITS for error in row.errors}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
+    journal.in_utf8()
     options = parser.build(table.COMMANDS, table.GROUPS, table.OPTIONS).parse_args(arguments)
     command: Command = options.command
     journal.set_up_logging(options.verbose, sys.stderr if command.shows else sys.stdout)
     if not command.shows:
+        # What it writes is read by others, whatever the umask of the caller is.
+        os.umask(0o022)
         _raise_on_signals()
     try:
-        return exit_status(command.run(options))
+        status = exit_status(command.run(options))
+        if command.shows:
+            sys.stdout.flush()
+        return status
     except BootError as error:
         journal.print_error(str(error))
         return STATUSES[type(error)]
+    except BrokenPipeError:
+        # As any program in a pipe: `ocp-tuned-boot status | head -1`.
+        return _die_of(signal.SIGPIPE)
     except Interrupted as interrupted:
         # Everything is cleared up: now die of the signal, so that whoever sent it sees that.
-        signal.signal(interrupted.signal_number, signal.SIG_DFL)
-        os.kill(os.getpid(), interrupted.signal_number)
-        return FAILED
+        return _die_of(interrupted.signal_number)
 
 
 def exit_status(done: Record | Drift | None) -> int:
@@ -106,13 +115,25 @@ def exit_status(done: Record | Drift | None) -> int:
     return next((statuses[each.kind] for each in done.findings if each.kind in statuses), FAILED)
 
 
+def _die_of(number: int) -> int:
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    return FAILED
+
+
 def _raise_on_signals() -> None:
-    """SIGTERM and SIGINT raise `Interrupted`, once: clearing up is not to be interrupted."""
+    """SIGTERM, SIGINT and SIGHUP raise `Interrupted`, once: cleaning up must not be interrupted.
+
+    SIGHUP: the terminal was closed. It is ignored if the caller ignores it (nohup).
+    """
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
-        for each in (signal.SIGTERM, signal.SIGINT):
+        for each in numbers:
             signal.signal(each, signal.SIG_IGN)
         raise Interrupted(number)
 
-    for each in (signal.SIGTERM, signal.SIGINT):
+    for each in numbers:
         signal.signal(each, interrupt)

@@ -1,12 +1,13 @@
 """The failures this program expects. `cli.py` maps each type to an exit status.
 
 An expected failure is reported as one line with the cause, and a hint, without a traceback. Any
-other exception is a bug, and its traceback is shown.
+other exception is a defect, and its traceback is logged.
 """
 
 from __future__ import annotations
 
 import re
+import traceback
 
 #: The longest message (characters): a message that quotes a file could have all of the file in it.
 LONGEST = 4000
@@ -128,6 +129,27 @@ class Busy(BootError):
     """Another run holds the lock."""
 
     kind = "busy"
+
+
+class Defect(BootError):
+    """An exception that this program does not expect: a mistake in it, or a package that it uses
+    has changed. The message says which exception, and where."""
+
+    kind = "defect"
+    advice = (
+        "This is a defect of ocp-tuned-boot, or a package that it uses has changed. "
+        "Its traceback: journalctl -b -u ocp-tuned"
+    )
+
+    @classmethod
+    def of(cls, error: Exception) -> Defect:
+        """For an exception that was caught."""
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = [frame for frame in frames if "/ocp_tuned_boot/" in frame.filename]
+        where = (ours or frames)[-1]
+        file = where.filename.rpartition("/ocp_tuned_boot/")[2]
+        words = "".join(traceback.format_exception_only(type(error), error))
+        return cls(f"{words.strip()} ({file}:{where.lineno})", cls.advice)
 
 
 class Interrupted(BaseException):

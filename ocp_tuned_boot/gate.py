@@ -1,21 +1,26 @@
 """`gate = closed`: nothing that waits for the profile starts without it, however long it takes.
 
 A failed run is followed by another one until one succeeds. Each reads everything anew, so the boot
-continues by itself once the cause is fixed. Until then the status line says what is wrong.
+continues by itself once the cause is fixed. Until then the status line says what is wrong. If this
+program is killed or does not start, ocp-tuned-retry.service holds the boot (packaging/gate.sh).
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from ocp_tuned_boot.errors import Interrupted
+from ocp_tuned_boot.errors import BootError, HostError
+from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.host.clock import GRACE, pauses, tell_console
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
-from ocp_tuned_boot.record.model import now
-from ocp_tuned_boot.requested import config as boot_conf
+from ocp_tuned_boot.record import store
+from ocp_tuned_boot.record.model import InForce, now
+from ocp_tuned_boot.requested import inputs, settled
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +31,9 @@ _RELEASE = (
     "Boot continues automatically once this is fixed. "
     "To start the kubelet without the profile: systemctl stop ocp-tuned"
 )
+
+#: What a failure means where the gate is open, and after a stop.
+OPENED = "The kubelet runs without the profile. Once this is fixed: systemctl start ocp-tuned"
 
 
 class Gate:
@@ -43,26 +51,68 @@ class Gate:
         why the gate is closed, pauses, and returns True."""
         if not self._notifier.in_unit:
             return False
-        if boot_conf.gate(self._paths, self._config_file) != "closed":
+        if settled.gate(self._paths, self._config_file) != "closed":
             self.open()
-            self._notifier.status("; ".join(filter(None, (why, advice))))
+            self._notifier.status(_sentences(why, advice, OPENED))
             return False
         pause = next(self._pauses)
-        fix = ". ".join(filter(None, (why.rstrip("."), advice.rstrip("."), _RELEASE)))
+        fix = _sentences(why, advice, _RELEASE)
         words = f"Held since {self._since} (gate = closed): {fix}"
         log.error("%s", words)
         tell_console(self._paths.console, words)
         # The text stays during the next run: a reader must see at any time why the gate is closed.
         self._notifier.hold(words)
         self._notifier.status(words, extend=pause + GRACE)
-        try:
-            time.sleep(pause)
-        except Interrupted:
-            self.open()
-            self._notifier.status(f"Stopped; the kubelet starts without the profile: {why}")
-            raise
+        time.sleep(pause)
         return True
 
     def open(self) -> None:
         """From now on the status line is that of the run."""
         self._notifier.hold("")
+
+    def passed(self) -> None:
+        """The profile is applied: ocp-tuned-retry.service, which ends by failing, no longer counts
+        as failed. Nothing is asked of systemd in a boot that it has not held."""
+        if not (self._notifier.in_unit and self._paths.retried.exists()):
+            return
+        try:
+            systemd.reset_failed(systemd.RETRY)
+            with files.explained("remove", self._paths.retried):
+                self._paths.retried.unlink()
+        except HostError as error:
+            log.warning("%s", error)
+
+
+def last_words(paths: Paths, config_file: Path | None, environment: Mapping[str, str]) -> str:
+    """The status line of the unit when it is no longer active: what ended it, and what that means
+    for the units that wait. Empty if the program itself has said so.
+
+    `environment`: $SERVICE_RESULT, $EXIT_STATUS and $INVOCATION_ID of ExecStopPost= (systemd.exec).
+    """
+    result, status = (environment.get(name, "") for name in ("SERVICE_RESULT", "EXIT_STATUS"))
+    in_force = _in_force(paths)
+    applied = f"The profile {in_force.profile!r} remains applied" if in_force else ""
+    if result == "success" or _stop_was_requested(paths, environment.get("INVOCATION_ID", "")):
+        return _sentences("Stopped", applied or OPENED.replace("Once this is fixed", "To apply it"))
+    if result in ("", "exit-code"):
+        return ""
+    ended = f"ocp-tuned-boot was ended before it was done ({result} {status})"
+    closed = settled.gate(paths, config_file) == "closed"
+    return _sentences(ended, applied or (f"Held (gate = closed). {_RELEASE}" if closed else OPENED))
+
+
+def _in_force(paths: Paths) -> InForce | None:
+    try:
+        return store.in_force(paths, inputs.boot_id(paths))
+    except BootError:
+        return None
+
+
+def _stop_was_requested(paths: Paths, invocation: str) -> bool:
+    with suppress(FileNotFoundError, HostError):
+        return bool(invocation) and files.read(paths.stopped).decode().strip() == invocation
+    return False
+
+
+def _sentences(*texts: str) -> str:
+    return ". ".join(text.rstrip(".") for text in texts if text)

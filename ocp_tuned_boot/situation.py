@@ -33,7 +33,9 @@ def _was_tuned(paths: Paths, requested: Inputs) -> bool:
 
 def pending(paths: Paths, config: Config) -> tuple[Decision, Inputs]:
     """What `apply` would decide now, without asking Podman. Raises `BootError`."""
-    requested = inputs.read(paths, config.contract, config.image, config.profile)
+    requested = inputs.read(
+        paths, config.contract, config.image, config.profile, config.fallback_profile
+    )
     in_force = store.in_force(paths, requested.boot_id)
     now = look(paths, config, requested, in_force, Why.START)
     return plan.decide(requested, in_force, now), requested

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 
-from ocp_tuned_boot.attempt import Attempting, attempt
+from ocp_tuned_boot.attempt import Attempting, NotLoaded, attempt
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline, Progress, pauses
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images.ensure import ImageSession
 from ocp_tuned_boot.record.model import Decision
 from ocp_tuned_boot.record.recorder import Recorder
+from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
 
@@ -31,15 +33,35 @@ def run(
         with progress.step("host-tuned", "Stopping the host's own TuneD…"):
             _stop_host_tuned(progress.deadline)
     session = ImageSession(paths, config.images, requested.image, progress)
-    attempting = Attempting(paths, config, requested, decision, session, recorder, progress)
+    has_fallback = _has_fallback(paths, config, requested, recorder)
+    this = Attempting(paths, config, requested, decision, session, recorder, progress, has_fallback)
     for pause in pauses():
-        failure = attempt(attempting)
+        failure = attempt(this)
         if failure is None:
             break
         recorder.attempt_failed(failure.kind, failure.message)
-        progress.pause(pause, failure.message)
+        if isinstance(failure, NotLoaded):
+            this = _with_fallback(this, failure)
+        else:
+            progress.pause(pause, failure.message)
     recorder.neighbours(systemd.unit_states(systemd.NEIGHBOURS))
     recorder.write()
+
+
+def _has_fallback(paths: Paths, config: Config, requested: Inputs, recorder: Recorder) -> bool:
+    """Whether there is a profile to use if TuneD cannot load the requested one. If one is applied
+    in this boot already, it stays instead (`record.change`)."""
+    allowed = config.fallback_profile == "last-good" and not requested.fallback
+    return allowed and recorder.before is None and lastgood.profile(paths) is not None
+
+
+def _with_fallback(this: Attempting, failure: NotLoaded) -> Attempting:
+    """The next attempt is made with the last profile that was applied."""
+    instead = inputs.last_applied(this.paths, this.requested, failure.message)
+    assert instead is not None  # noqa: S101  # _has_fallback
+    log.error("%s", instead.fallback[0].message)
+    this.recorder.decided(instead, this.decision, this.recorder.record().late)
+    return replace(this, requested=instead, has_fallback=False)
 
 
 def _stop_host_tuned(deadline: Deadline) -> None:

@@ -21,7 +21,7 @@ from ocp_tuned_boot.images import ensure, pins, prune
 from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.record import store
 from ocp_tuned_boot.requested import config as boot_conf
-from ocp_tuned_boot.requested import inputs
+from ocp_tuned_boot.requested import settled
 from ocp_tuned_boot.requested.config import Config
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def _remove_images(paths: Paths, config_file: Path | None) -> None:
 
 def _requested(paths: Paths, config: Config) -> str | None:
     try:
-        return inputs.settled_image(paths, config.image)
+        return settled.image(paths, config)
     except BootError as error:
         log.info("no image is kept: %s", error.message)
         return None

@@ -26,13 +26,7 @@ from ocp_tuned_boot.tuned import profiles
 from ocp_tuned_boot.tuned.profiles import ProfileFile
 
 #: The units of the package that have an [Install] section. The package installs their files.
-UNITS = (
-    "ocp-tuned-podman-own.socket",
-    "ocp-tuned-podman-quiet.socket",
-    "ocp-tuned-podman.socket",
-    "ocp-tuned.path",
-    "ocp-tuned.service",
-)
+UNITS = ("ocp-tuned.path", "ocp-tuned.service")
 
 #: The largest MachineConfig as JSON (bytes): the limit of etcd for one request, and of the
 #: machine-config-operator (MaxMachineConfigSize).

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ocp_tuned_boot.gate import OPENED
+from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.record.history import Boot
 from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.settings.drift import Drift, Drifted
@@ -69,12 +71,20 @@ def status_text(done: Record | None, now: Now) -> str:
             "  gate         closed: the kubelet waits until the profile is applied",
             "               To start the kubelet without it: systemctl stop ocp-tuned",
         ]
+    elif _is_released(done, now):
+        lines.append(f"  gate         open: {OPENED}")
     if now.waits:
         lines.append(f"  pending      {now.waits}")
     lines += [f"  drift        {_drifted(each)}" for each in now.drifted]
     lines += _held(now)
     lines += [f"  unit         {name}: {state}" for name, state in now.units.items()]
     return "\n".join(lines)
+
+
+def _is_released(done: Record | None, now: Now) -> bool:
+    """Whether the units that wait for the profile were started without it."""
+    failed = now.units.get(systemd.UNIT) == "failed" and not now.gated
+    return failed and (done is None or done.in_force is None)
 
 
 def status_json(done: Record | None, now: Now) -> str:

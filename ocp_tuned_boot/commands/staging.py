@@ -20,7 +20,7 @@ from ocp_tuned_boot.images.ensure import ImageSession
 from ocp_tuned_boot.lock import locked
 from ocp_tuned_boot.podman.client import Image, Podman
 from ocp_tuned_boot.requested import config as boot_conf
-from ocp_tuned_boot.requested import inputs, lastgood
+from ocp_tuned_boot.requested import inputs, lastgood, settled
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.tuned import container, layout, ours
 from ocp_tuned_boot.tuned.layout import Layout
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 PATIENCE = 3600.0
 #: How long TuneD may take to print its version (seconds).
 ANSWER = 60.0
-#: Where Podman works at the lowest weight (units/ocp-tuned-podman-quiet.socket).
+#: The socket of the Podman service with low priority (units/ocp-tuned-podman@quiet.service.d).
 QUIET = Path("/run/ocp-tuned-boot/podman-quiet.sock")
 
 
@@ -95,7 +95,7 @@ def fetch(paths: Paths, config_file: Path | None) -> Image | None:
     CPU and I/O weight if the store is the shared one. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
     try:
-        requested = inputs.settled_image(paths, config.image)
+        requested = settled.image(paths, config)
     except NotRequested as error:
         log.info("%s", error.message)
         return None

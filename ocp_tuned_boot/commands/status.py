@@ -68,7 +68,8 @@ def look(paths: Paths, config_file: Path | None, done: Record | None) -> tuple[R
     """The record with the current findings, and the current state of everything else. Does not
     fail for a user who may not read everything."""
     units = systemd.unit_states((systemd.UNIT, *systemd.NEIGHBOURS))
-    gated = config.gate(paths, config_file) == "closed" and units.get(systemd.UNIT) == "activating"
+    starting = systemd.unit_states((systemd.UNIT, systemd.RETRY)).values()
+    gated = config.gate(paths, config_file) == "closed" and "activating" in starting
     now = Now(units, stored=systemd.stored(systemd.UNIT), gated=gated)
     if done is None or done.in_force is None:
         return done, now

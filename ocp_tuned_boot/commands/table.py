@@ -8,6 +8,7 @@ for.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -21,7 +22,7 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import Record
-from ocp_tuned_boot.requested import config
+from ocp_tuned_boot.requested import config, inputs
 from ocp_tuned_boot.requested.inputs import parse_image_reference, parse_profile_name
 from ocp_tuned_boot.tuned.judge import Result
 
@@ -84,13 +85,18 @@ def _plan(options: Namespace) -> None:
 
 
 def _cleanup(options: Namespace) -> None:
-    from ocp_tuned_boot import cleanup  # noqa: PLC0415
+    from ocp_tuned_boot import cleanup, gate  # noqa: PLC0415
 
     if options.purge:
         from ocp_tuned_boot.commands import removal  # noqa: PLC0415
 
         removal.purge(_paths(options), options.config)
-    elif cleanup.cleanup(_paths(options), options.config):
+        return
+    notifier = _notifier(_paths(options))
+    words = gate.last_words(_paths(options), options.config, os.environ)
+    if notifier.in_unit and words:
+        notifier.status(words)
+    if cleanup.cleanup(_paths(options), options.config):
         _print("removed the container of a run that was killed")
 
 
@@ -99,6 +105,9 @@ def _status(options: Namespace) -> Record:
 
     paths = _paths(options)
     done = store.read(paths)
+    # A soft-reboot keeps the record of the time before it.
+    if done is not None and not store.is_of(done, inputs.boot_id(paths)):
+        done = None
     told, now = status.look(paths, options.config, done)
     _show(options, report.status_text, report.status_json, told, now)
     # If nothing was applied in this boot, the status is that of a failure.

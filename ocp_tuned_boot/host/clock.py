@@ -19,9 +19,12 @@ log = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
 
-#: What a run may take beyond its deadline to stop and remove the container (seconds): TuneD's
-#: time to exit, and twice Podman's to clean up (tuned/container.py).
-GRACE = 20.0
+#: What Podman may take beyond the deadline of a run to remove the container (seconds). If it does
+#: not answer, `cleanup` adds `cleanup.BRIEF`: the kubelet starts at most 3 s after the deadline.
+OVERRUN = 0.75
+#: systemd kills a run that takes so much longer than its deadline (seconds): more than `OVERRUN`,
+#: since a busy node may take a while for what needs no Podman.
+GRACE = 10.0
 #: With less than this left, another attempt would only be cut off (seconds).
 WORTHWHILE = 4.0
 #: The first and the longest pause between two attempts (seconds).
@@ -55,6 +58,11 @@ class Deadline:
     def within(self, seconds: float) -> Deadline:
         """A deadline `seconds` from now, but never later than this one."""
         return Deadline(max(0.0, min(seconds, self.end - self.clock())), self.clock)
+
+    def beyond(self, seconds: float, most: float) -> Deadline:
+        """For cleaning up: a deadline `seconds` from now, and at most `most` after this one."""
+        left = self.end + most - self.clock()
+        return Deadline(max(0.0, min(seconds, left)), self.clock)
 
 
 def pauses(longest: float = LONGEST_PAUSE) -> Iterator[float]:
@@ -106,6 +114,14 @@ class Progress:
         if self.console is not None:
             tell_console(self.console, status)
 
+    def longest(self) -> Step:
+        """The step that took most of the time; an attempt may have repeated it."""
+        took: dict[str, float] = {}
+        for step in self.steps:
+            took[step.name] = took.get(step.name, 0.0) + step.seconds
+        name = max(took, key=lambda each: took[each], default="")
+        return Step(name, took.get(name, 0.0))
+
     def has_time(self) -> bool:
         """Whether there is time for another attempt."""
         return self.deadline.within(WORTHWHILE).seconds >= WORTHWHILE
@@ -120,5 +136,5 @@ class Progress:
 
 def tell_console(console: Path, words: str) -> None:
     """Writes one line to the console, if the node has one."""
-    with suppress(OSError), console.open("w") as device:
+    with suppress(OSError), console.open("w", encoding="utf-8") as device:
         device.write(f"ocp-tuned-boot: {one_line(words)}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from io import TextIOWrapper
 from typing import TextIO
 
 from ocp_tuned_boot.errors import escaped
@@ -19,10 +20,11 @@ _PRIORITIES = {
 
 
 class Escaped(logging.Formatter):
-    """Whatever is logged may contain words of a pod or of an image."""
+    """Escapes what is logged: it may contain words of a pod or of an image. The second line of
+    a message, and what follows it, is indented."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return escaped(super().format(record))
+        return escaped(super().format(record)).replace("\n", "\n  ")
 
 
 class WithPriority(Escaped):
@@ -33,19 +35,35 @@ class WithPriority(Escaped):
         return "\n".join(f"<{priority}>{line}" for line in super().format(record).split("\n"))
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """A terminal or a pipe that is closed does not end a run."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+def in_utf8() -> None:
+    """Has standard output and standard error take all characters, whatever the locale is."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def set_up_logging(verbose: bool, stream: TextIO) -> None:
     """Logs to `stream`. The journal adds time and unit by itself."""
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(stream)
     handler.setFormatter(WithPriority() if _in_journal() else Escaped())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
     logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 
 def print_error(text: str) -> None:
-    """Tells on standard error why the program fails; `text` is escaped already."""
+    """Prints to standard error why the program fails; `text` is escaped already."""
     prefix = f"<{_PRIORITIES[logging.ERROR]}>" if _in_journal() else ""
+    indent = "ocp-tuned-boot: "
     for line in text.splitlines():
-        sys.stderr.write(f"{prefix}ocp-tuned-boot: {line}\n")
+        sys.stderr.write(f"{prefix}{indent}{line}\n")
+        indent = "  "
 
 
 def _in_journal() -> bool:

@@ -136,8 +136,23 @@ class Paths:
         return self.run / "tuned.log"
 
     @property
+    def retried(self) -> Path:
+        """Exists if ocp-tuned-retry.service has held the boot (packaging/gate.sh)."""
+        return self.run / "retried"
+
+    @property
+    def stopped(self) -> Path:
+        """The invocation ID of the run whose stop was requested (packaging/gate.sh)."""
+        return self.run / "stopped"
+
+    @property
     def lock(self) -> Path:
         return self.run / "lock"
+
+    @property
+    def restarts(self) -> Path:
+        """One byte for each time that user space was started again in this boot."""
+        return self.run / "restarts"
 
     @property
     def settings(self) -> Path:
@@ -181,7 +196,7 @@ class Paths:
 
     @property
     def own_store(self) -> Path:
-        """This program's own container storage (units/ocp-tuned-podman-own.service)."""
+        """This program's own container storage (units/ocp-tuned-podman@own.service.d)."""
         return self.state / "storage"
 
     @property
@@ -207,6 +222,11 @@ class Paths:
     def crio_conf(self) -> Path:
         """CRI-O's drop-ins; the folder exists where CRI-O is installed (crio.conf.d(5))."""
         return self.root / "etc/crio/crio.conf.d"
+
+    @property
+    def last_profile(self) -> Path:
+        """The last profile that was applied, with all custom profile files."""
+        return self.state / "last-profile.json"
 
     @property
     def last_good(self) -> Path:

@@ -6,7 +6,9 @@ from __future__ import annotations
 import logging
 import os
 import select
+import signal
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: The unit of this program.
 UNIT = "ocp-tuned.service"
+#: Holds the boot if that one was killed or did not start.
+RETRY = "ocp-tuned-retry.service"
 #: Units that run the workloads for which the profile is applied.
 WORKLOADS = ("kubelet.service", "crio.service", "containerd.service", "microshift.service")
 #: The host's own TuneD.
@@ -36,6 +40,9 @@ NEIGHBOURS = (*WORKLOADS, HOST_TUNED)
 
 # systemd ignores a message of more than 4096 bytes, READY=1 in it included (NOTIFY_BUFFER_MAX).
 _LONGEST = 2000
+
+# A service that fails at once is looked at so often, with so many seconds in between.
+_LOOKS, _BETWEEN = 10, 0.02
 
 
 class Notifier:
@@ -55,7 +62,7 @@ class Notifier:
     def status(self, text: str, extend: float | None = None) -> None:
         """Sets the text in `systemctl status`. `extend`: the time-out, from now on (seconds)."""
         lines = [f"STATUS={_one_line(self._held or text)}"]
-        if extend is not None:
+        if extend is not None and not _is_stopping():
             lines.append(f"EXTEND_TIMEOUT_USEC={int(extend * 1_000_000)}")
         self._send(lines)
 
@@ -115,6 +122,12 @@ class Notifier:
                 self._notifier.notify("\n".join(lines).encode().decode("latin-1"))
             except OSError as error:
                 log.debug("cannot send %s to systemd: %s", lines[0], error)
+
+
+def _is_stopping() -> bool:
+    """Whether SIGTERM has arrived: from then on it is ignored (cli.py). systemd must not be asked
+    for more time then, or a stop might take as long as a run."""
+    return signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 def _connected() -> SystemdNotifier | None:
@@ -182,6 +195,24 @@ def unit_states(names: Sequence[str]) -> dict[str, str]:
     return states
 
 
+def exited_with(name: str) -> int | None:
+    """The exit status with which a service has failed, or the number of the signal that ended it.
+    None if its main process runs, or exited with 0, or systemd cannot be reached.
+
+    Of a service that its socket starts again and again, the main process runs for a moment at a
+    time. A service that runs hardly ever is seen as failed, since it is looked at several times.
+    """
+    with suppress(HostError), _bus() as bus:
+        from pystemd.systemd1 import Unit  # noqa: PLC0415
+
+        with Unit(name.encode(), bus=bus) as unit:
+            for _ in range(_LOOKS):
+                if status := int(unit.Service.ExecMainStatus):
+                    return status
+                time.sleep(_BETWEEN)
+    return None
+
+
 @dataclass(frozen=True)
 class Stored:
     """The descriptors in a unit's store. `names` is None where systemd does not report them (before
@@ -228,6 +259,15 @@ def stop(name: str) -> None:
 
         with Manager(bus=bus) as manager:
             manager.Manager.StopUnit(name.encode(), b"replace")
+
+
+def reset_failed(name: str) -> None:
+    """Has systemd forget that a unit failed. Raises `HostError`."""
+    with _bus() as bus:
+        from pystemd.systemd1 import Manager  # noqa: PLC0415
+
+        with Manager(bus=bus) as manager:
+            manager.Manager.ResetFailedUnit(name.encode())
 
 
 @contextmanager

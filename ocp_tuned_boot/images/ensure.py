@@ -25,7 +25,7 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images import archives, known
 from ocp_tuned_boot.images.archives import Archive
 from ocp_tuned_boot.images.known import Known
-from ocp_tuned_boot.podman import credentials
+from ocp_tuned_boot.podman import credentials, pulling
 from ocp_tuned_boot.podman.client import Image, Podman, Removal
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.requested.config import Images
@@ -188,7 +188,7 @@ class ImageSession:
                 return Available(found, "store")
             if previous and isinstance(error, DeadlineExceeded):
                 # A deadline that passes does not say what the time was spent on.
-                error = DeadlineExceeded(previous, error.hint)
+                error = DeadlineExceeded(previous, pulling.SILENT)
             return self._fallback(podman, error)
 
     def _in_store(self, podman: Podman, reference: str) -> Image | None:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, NameTaken, Refused
 from ocp_tuned_boot.host.clock import Deadline
-from ocp_tuned_boot.podman import pulling
+from ocp_tuned_boot.podman import pulling, service
 from ocp_tuned_boot.podman.transport import ANSWER_LIMIT, ERRORS, PacedFile, Transport, parse
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 # just exited (the service logs "globs matched nothing"). The next request gets the archive.
 _ARCHIVE_TRIES = 5
 
+#: After so many seconds without an answer it is checked whether Podman runs at all.
+_SILENCE = 2.0
 # Podman's and containers/storage's errors for a name that another container has.
 _IN_USE = re.compile(r"is (already )?in use")
 
@@ -93,6 +95,18 @@ class Podman:
 
     # One request each.
 
+    def check_running(self) -> None:
+        """Raises `PodmanError` if Podman exits each time it is started. Its socket still accepts
+        requests then, which wait for ever. A Podman that runs and does not answer may be busy: that
+        is no error here."""
+        try:
+            brief = self.until(self.deadline.within(_SILENCE))
+            brief._transport.send("get", "/_ping", "answer")
+        except DeadlineExceeded:
+            error = service.not_running(self._transport.path)
+            if error is not None:
+                raise error from None
+
     def image(self, reference: str) -> Image | None:
         """The image in the store that has this name or ID, or None."""
         what = f"inspect image {reference}"
@@ -119,19 +133,24 @@ class Podman:
         """Pulls `reference` with this policy (podman-pull(1)). `headers`: the credentials;
         `report` is called with each line of progress. Raises `ImageError` with Podman's reason.
         """
+        last = ""
+
+        def reported(line: str) -> None:
+            nonlocal last
+            last = line
+            report(f"Pulling the image {reference}: {line}")
+
         try:
             # With compatMode the answer has the number of bytes. Podman 4.3 ignores it.
-            self._pull(reference, policy, headers, report, compatMode="true")
+            self._pull(reference, policy, headers, reported, compatMode="true")
         except DeadlineExceeded as error:
-            raise DeadlineExceeded(
-                f"cannot pull {reference}: {error.message}", pulling.SILENT
-            ) from error
+            raise pulling.too_late(reference, last, error.message) from error
         except _NotStarted as error:
             # In this form Podman reports only the last cause of a pull that could not start:
             # neither the address nor the errors of the mirrors. The other form has all of it.
             try:
                 brief = self.until(self.deadline.within(_IN_FULL))
-                brief._pull(reference, policy, headers, report)
+                brief._pull(reference, policy, headers, reported)
             except DeadlineExceeded:
                 raise pulling.failure(reference, error.reason) from None
 
@@ -160,7 +179,7 @@ class Podman:
             if error:
                 raise pulling.failure(reference, str(error))
             if progress:
-                report(f"Pulling the image {reference}: {progress}")
+                report(progress)
                 log.info("%s: %s", reference, progress)
         if refused:
             raise pulling.failure(

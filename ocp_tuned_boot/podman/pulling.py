@@ -4,21 +4,18 @@ attempt may succeed."""
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ocp_tuned_boot.errors import ImageError
+from ocp_tuned_boot.errors import DeadlineExceeded, ImageError
+from ocp_tuned_boot.podman import failures
 
 # What containers/image reports because of policy.json. Not "signature" alone: that word is in the
 # addresses to which a registry redirects the request for a layer.
-_UNTRUSTED = r"rejected by policy|source image rejected|signature was required|no signature exists"
-# The certificate is valid from a later time on: the node's clock is not set yet.
-_CLOCK = r"not yet valid: current time \S+ is before"
-# Errors that another attempt does not change (containers/image, docker/distribution).
-_PERMANENT = re.compile(
-    r"unauthorized|denied|authentication required|invalid username/password"
-    r"|no such image|manifest unknown|name unknown|not known|not found|\b404\b"
-    rf"|x509|certificate|no space left|{_UNTRUSTED}",
-    re.IGNORECASE,
+_UNTRUSTED = (
+    r"rejected by policy|source image rejected|signature was required|no signature exists"
+    r"|invalid policy in|no policy\.json file"
 )
 # containers/image reports mirrors so: "(Mirrors also failed: [A: …] [B: …]): C: …".
 _MIRRORS = re.compile(r"\(Mirrors also failed: \[|\] \[|\]\): ")
@@ -32,29 +29,93 @@ SILENT = (
     "Check that the registry is up and reachable from this node; the proxy is set in "
     "/etc/mco/proxy.env. " + _ARCHIVE
 )
-_UNKNOWN = (
-    "The registry has no such image: fix its name in /var/lib/ocp-tuned/image.env (or in "
-    "boot.conf, [tuning] image), or push the image."
+#: The hint for a pull that was not complete in time.
+SLOW = (
+    "Raise timeout in boot.conf, or pull the image in advance: ocp-tuned-boot image stage. "
+    + _ARCHIVE
 )
-# The hint for each error; the first pattern that matches.
-_HINTS = (
-    (_UNTRUSTED,
-     "The node's policy rejects it: see /etc/containers/policy.json (containers-policy.json(5))."),
-    (r"unauthorized|denied|authentication required|invalid username",
-     "Check that /var/lib/kubelet/config.json has credentials for this registry and repository."),
-    (_CLOCK, "The clock of this node is behind: set it before the image is pulled."),
-    (r"x509|certificate",
-     "Put the registry's CA into /etc/containers/certs.d/<host:port>/ (containers-certs.d(5))."),
-    (r"no space left", "Free disk space on the node, or enlarge the image store."),
-    (r"manifest unknown|name unknown|not known|not found|\b404\b",
-     _UNKNOWN),
-    (r"short-name", "Use the image's full name, with the registry."),
-    (r"\blookup\b",
-     "The registry's host name cannot be resolved: check /etc/resolv.conf. " + _ARCHIVE),
-    (r"digest|corrupt",
-     "The registry served data that does not match its digest: push the image again."),
-    (r"", SILENT),
-)  # fmt: skip
+_WHERE = "in /var/lib/ocp-tuned/image.env (or in boot.conf, [tuning] image)"
+
+
+@dataclass(frozen=True)
+class _Cause:
+    """Why a pull fails: what containers/image and docker/distribution report then, how to fix it,
+    and whether another attempt may succeed."""
+
+    pattern: str
+    hint: str
+    temporary: bool = False
+
+    def among(self, parts: Sequence[str]) -> bool:
+        return any(re.search(self.pattern, part, re.IGNORECASE) for part in parts)
+
+
+_FULL = _Cause(failures.FULL.pattern, failures.FULL_HINT)
+# The first one that matches.
+_CAUSES = (
+    _FULL,
+    _Cause(failures.READ_ONLY.pattern, failures.READ_ONLY_HINT),
+    _Cause(
+        r"loading (?:drop-in )?registries configuration",
+        "Fix the named file (containers-registries.conf(5)).",
+    ),
+    _Cause(
+        r"registry \S+ is blocked in",
+        f"Request an image of another registry {_WHERE}, or unblock this one in "
+        "/etc/containers/registries.conf and registries.conf.d/ (containers-registries.conf(5)).",
+    ),
+    _Cause(
+        r"invalid reference format|repository name must be",
+        f"Podman cannot read this name: fix it {_WHERE}. "
+        "Podman does not support an IPv6 address as the registry's host: use its host name.",
+    ),
+    _Cause(r"short-name", f"Use the image's full name, with the registry: fix it {_WHERE}."),
+    _Cause(
+        _UNTRUSTED,
+        "The node's policy rejects it: check /etc/containers/policy.json "
+        "(containers-policy.json(5)).",
+    ),
+    _Cause(
+        r"unauthorized|denied|authentication required|invalid username",
+        "Check that /var/lib/kubelet/config.json has credentials for this registry and repository.",
+    ),
+    _Cause(
+        r"not yet valid: current time \S+ is before",
+        "The clock of this node is behind: set it before the image is pulled.",
+        temporary=True,
+    ),
+    _Cause(
+        r"x509|certificate",
+        "Put the registry's CA into /etc/containers/certs.d/<host:port>/ (containers-certs.d(5)).",
+    ),
+    _Cause(
+        r"server gave HTTP response to HTTPS client",
+        "The registry does not use TLS: set insecure = true for it in "
+        "/etc/containers/registries.conf.d/ (containers-registries.conf(5)).",
+    ),
+    _Cause(
+        r"no such image|manifest unknown|name unknown|not known|not found|\b404\b",
+        f"The registry has no such image: fix its name {_WHERE}, or push the image.",
+    ),
+    _Cause(
+        r"\blookup\b",
+        "The registry's host name cannot be resolved: check /etc/resolv.conf. " + _ARCHIVE,
+        temporary=True,
+    ),
+    _Cause(
+        r"digest|corrupt",
+        "The registry served data that does not match its digest: push the image again.",
+        temporary=True,
+    ),
+    _Cause(r"", SILENT, temporary=True),
+)
+# Podman asks a registry on this very node for such an image, and there is none.
+_LOCAL = _Cause(
+    r"connection refused",
+    "Podman gives names below localhost/ to images that were built or loaded on the node, and no "
+    "registry has them. Load this one again (podman load), or request an image of a registry "
+    f"{_WHERE}.",
+)
 
 
 def failure(reference: str, reason: str) -> ImageError:
@@ -62,13 +123,30 @@ def failure(reference: str, reason: str) -> ImageError:
     reason = _QUERY.sub(r"\1…", reason)
     # The reference is part of the reason, and may contain any of the words searched for.
     bare = reason.replace(reference, "")
-    hint = next(hint for pattern, hint in _HINTS if re.search(pattern, bare, re.IGNORECASE))
-    # With mirrors, the failure is permanent only if it is permanent with each of them.
     parts = _MIRRORS.split(bare)
-    temporary = any(
-        re.search(_CLOCK, part) or not _PERMANENT.search(part) for part in parts[1:] or parts
+    parts = parts[1:] or parts
+    if _FULL.among(parts):
+        # Of this node, not of a registry: that the others failed as well does not matter.
+        (first, *_) = (part for part in _MIRRORS.split(reason) if _FULL.among([part]))
+        return ImageError(f"cannot pull {reference}: {first}", _FULL.hint)
+    if reference.startswith("localhost/") and len(parts) == 1 and _LOCAL.among(parts):
+        return ImageError(f"cannot pull {reference}: {reason}", _LOCAL.hint)
+    cause = next(each for each in _CAUSES if each.among([bare]))
+    # With mirrors, the failure is permanent only if it is permanent with each of them.
+    each = (next(it for it in _CAUSES if it.among([part])) for part in parts)
+    temporary = any(it.temporary for it in each)
+    return ImageError(f"cannot pull {reference}: {reason}", cause.hint, temporary=temporary)
+
+
+def too_late(reference: str, last: str, reason: str) -> DeadlineExceeded:
+    """The error of a pull that was not complete in time. `last`: the progress that was reported
+    last. Without any, the registry may not have answered at all."""
+    # Podman 4 reports this before it asks the registry.
+    if not last or last.startswith("Trying to pull"):
+        return DeadlineExceeded(f"cannot pull {reference}: {reason}", SILENT)
+    return DeadlineExceeded(
+        f"cannot pull {reference}: the pull was not complete in time (last: {last})", SLOW
     )
-    return ImageError(f"cannot pull {reference}: {reason}", hint, temporary=temporary)
 
 
 def progress(answer: dict[str, Any]) -> str:

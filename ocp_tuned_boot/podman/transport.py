@@ -18,6 +18,7 @@ from ocp_tuned_boot.errors import DeadlineExceeded, PodmanError, Refused
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.typedjson import from_json
+from ocp_tuned_boot.podman import failures, service
 
 #: The oldest API that has every request used here; every Podman 4 and 5 serves it.
 API_VERSION = "4.0.0"
@@ -52,6 +53,8 @@ class _Bounded:
 
 def _bounded(response: Any, *, stream: bool = False, **_: Any) -> None:
     """A hook that requests calls with each answer before it reads it."""
+    # urllib3 1 (Debian 12, EL 9) takes an answer that was cut off for a whole one.
+    response.raw.enforce_content_length = True
     if not stream or response.status_code in ERRORS:
         response.raw = _Bounded(response.raw)
 
@@ -65,7 +68,7 @@ class Transport:
 
     def __init__(self, path: Path, deadline: Deadline) -> None:
         self.deadline = deadline
-        self._path = path
+        self.path = path
         self._knock()
         # Imported here because it takes a tenth of a second, during which the service starts.
         from podman import PodmanClient  # noqa: PLC0415
@@ -95,13 +98,13 @@ class Transport:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
                 # Not blocking: a backlog that is full is an error at once, not a wait.
                 knock.setblocking(False)
-                knock.connect(str(self._path))
+                knock.connect(str(self.path))
         except OSError as error:
             raise PodmanError(
-                f"cannot reach Podman at {self._path}: {error.strerror or error}",
+                f"cannot reach Podman at {self.path}: {error.strerror or error}",
                 "Run this command as root."
                 if isinstance(error, PermissionError)
-                else "Check its socket: systemctl status 'ocp-tuned-podman*.socket'. "
+                else "Check its socket: systemctl status 'ocp-tuned-podman@*.socket'. "
                 "To use another one, set it in boot.conf, [podman] socket.",
                 temporary=True,
             ) from error
@@ -164,7 +167,7 @@ class Transport:
             yield
         except kinds as error:
             raise PodmanError(
-                f"Podman at {self._path} sent an unexpected answer ({what}): {error!r}"
+                f"Podman at {self.path} sent an unexpected answer ({what}): {error!r}"
             ) from error
 
     @contextmanager
@@ -177,16 +180,22 @@ class Transport:
     def _translated(self, error: Exception, what: str) -> PodmanError | DeadlineExceeded:
         cause = error.__cause__
         if any(isinstance(each, self._timeouts) for each in (error, cause, error.__context__)):
-            return DeadlineExceeded(f"Podman at {self._path} did not answer in time ({what})")
+            return DeadlineExceeded(
+                f"Podman at {self.path} did not answer in time ({what})",
+                service.journal_hint(self.path),
+            )
         if getattr(error, "status_code", None) is None:
             reason = cause if isinstance(cause, OSError) else error
             return PodmanError(
-                f"lost the connection to Podman at {self._path} ({what}): {reason}", temporary=True
+                f"lost the connection to Podman at {self.path} ({what}): {reason}",
+                service.journal_hint(self.path),
+                temporary=True,
             )
         explanation = getattr(error, "explanation", None) or str(error)
+        hint = failures.storage_hint(explanation)
         # 5xx: the storage is busy, a container did not start. 4xx: the request itself is wrong.
-        temporary = int(error.status_code) >= 500  # type: ignore[attr-defined]
-        return Refused(f"Podman refuses to {what}: {explanation}", temporary=temporary)
+        temporary = int(error.status_code) >= 500 and not hint  # type: ignore[attr-defined]
+        return Refused(f"Podman refuses to {what}: {explanation}", hint, temporary=temporary)
 
 
 def parse(data: bytes) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ocp_tuned_boot.record.model import Standing, State, Value
 from ocp_tuned_boot.tuned import findings
-from ocp_tuned_boot.tuned.findings import make
+from ocp_tuned_boot.tuned.findings import Finding, make
 from ocp_tuned_boot.tuned.judge import Outcome, conclude
 
 #: `accept` in boot.conf: kind, and subject with wildcards.
@@ -62,6 +62,17 @@ def with_fallback_image(
         return outcome
     found = [make("image-stand-in", requested, why)]
     return conclude([*outcome.findings, *findings.accept(found, accepted)])
+
+
+def with_fallback_profile(outcome: Outcome, fallback: Sequence[Finding]) -> Outcome:
+    """The outcome of a run with the last profile that was applied; `fallback` is empty if it was
+    the requested one."""
+    return conclude([*outcome.findings, *fallback])
+
+
+def without_fallback_profile(outcome: Outcome) -> Outcome:
+    """The outcome once the profile that was used is the requested one."""
+    return conclude([each for each in outcome.findings if each.kind != "profile-fallback"])
 
 
 def without_fallback_image(outcome: Outcome, image: str, requested: str) -> Outcome:

@@ -6,17 +6,14 @@ from dataclasses import replace
 
 from ocp_tuned_boot.record.model import InForce, Record
 from ocp_tuned_boot.tuned.findings import Finding, make
-from ocp_tuned_boot.tuned.judge import Result
-
-# What TuneD finds out before it sets anything (tuned/daemon/daemon.py, set_all_profiles).
-_BEFORE_TUNING = ("unknown-profile", "missing-include", "broken-profile")
+from ocp_tuned_boot.tuned.judge import NOT_LOADED, Result
 
 
 def failed_change(record: Record, before: InForce, cause: Finding) -> Record:
     """The record of a reload that failed. What was applied `before` stays recorded, with
     a finding that says why it was not replaced; degraded, if TuneD had begun to change it."""
     others = tuple(each for each in before.findings if each.kind != "change-failed")
-    begun = record.in_force is None and cause.kind not in _BEFORE_TUNING
+    begun = record.in_force is None and cause.kind not in NOT_LOADED
     words = f"the requested change was not applied: {cause.message}"
     if begun:
         # TuneD sets one value after the other, and it is not known how far it got.

@@ -25,7 +25,7 @@ BOOTS = 10
 #: The number of runs that are kept of one boot: the first one, and the last ones.
 RUNS = 20
 
-_NAME = re.compile(r"(\d{6,})-([0-9a-fA-F-]{1,64})\.json")
+_NAME = re.compile(r"(\d{6,})-([0-9a-fA-F-]{1,64}(?:\+\d+)?)\.json")
 
 
 @dataclass(frozen=True)

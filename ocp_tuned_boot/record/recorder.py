@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ocp_tuned_boot.errors import BootError, DeadlineExceeded, HostError, Interrupted
+from ocp_tuned_boot.errors import BootError, DeadlineExceeded, Defect, HostError, Interrupted
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import history, store
-from ocp_tuned_boot.record.amend import without_fallback_image
+from ocp_tuned_boot.record.amend import without_fallback_image, without_fallback_profile
 from ocp_tuned_boot.record.change import failed_change
 from ocp_tuned_boot.record.model import (
+    Action,
     Attempt,
     Decision,
     Deferred,
@@ -31,8 +32,8 @@ from ocp_tuned_boot.record.model import (
 )
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.inputs import Inputs
-from ocp_tuned_boot.tuned.findings import Finding
-from ocp_tuned_boot.tuned.judge import Outcome, Result
+from ocp_tuned_boot.tuned.findings import Finding, make
+from ocp_tuned_boot.tuned.judge import Outcome, Result, conclude
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Recorder:
 
     def decided(self, requested: Inputs, decision: Decision, late: Sequence[str] = ()) -> None:
         """What is requested, and what is to be done about it; `late`: the workloads that run."""
-        self._doubts = requested.doubts
+        self._doubts = (*requested.doubts, *requested.fallback)
         self._record = replace(
             self._record,
             boot_id=requested.boot_id,
@@ -105,6 +106,8 @@ class Recorder:
             return
         before = Outcome(in_force.result, in_force.findings)
         outcome = without_fallback_image(before, in_force.image, self._record.image)
+        if self._record.action == Action.KEEP.value and not self._doubts:
+            outcome = without_fallback_profile(outcome)
         in_force = replace(in_force, result=outcome.result, findings=outcome.findings)
         self._record = replace(self._record, in_force=in_force)
         self._finish(outcome.result, outcome.findings)
@@ -185,6 +188,10 @@ class Recorder:
             message += f"; the previous attempt failed: {self.attempts[-1].message}"
         self._failed((Finding(kind, "", message, advice),))
 
+    def defect_afterwards(self, message: str) -> None:
+        """The profile is applied, and what follows is not done: that degrades the result."""
+        self._amend(conclude([*self._record.findings, make(Defect.kind, "", message)]))
+
     def interrupted(self) -> None:
         """The run was ended by a signal."""
         last, message = self._last, "the run was interrupted by a signal"
@@ -244,7 +251,9 @@ class Recorder:
         """With what is doubtful about the inputs: it degrades this run, not what is applied."""
         if self._doubts and result is Result.APPLIED:
             result = Result.DEGRADED
-        self._record = replace(self._record, result=result, findings=(*self._doubts, *findings))
+        # Of a fallback the applied profile has the finding, too.
+        all_findings = tuple(dict.fromkeys((*self._doubts, *findings)))
+        self._record = replace(self._record, result=result, findings=all_findings)
 
 
 def _boot_id(paths: Paths) -> str:
@@ -260,11 +269,16 @@ def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Ite
     """Around a run: a failure or a signal that ends it is recorded, too."""
     recorder = Recorder(paths, started, why)
     try:
-        yield recorder
+        with _defects():
+            yield recorder
     except BootError as error:
         if recorder.concluded:
             # The result is final: the clean-up afterwards failed, not the tuning.
             log.warning("%s", error)
+            if isinstance(error, Defect):
+                recorder.defect_afterwards(error.message)
+                notifier.status(recorder.record().summary())
+                recorder.write_if_possible()
             return
         recorder.failed(error.kind, error.message, error.hint)
         notifier.status(recorder.record().summary())
@@ -276,3 +290,17 @@ def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Ite
             recorder.interrupted()
             recorder.write_if_possible()
         raise
+
+
+@contextmanager
+def _defects() -> Iterator[None]:
+    """Raises `Defect` for an exception that is not one of errors.py, and logs its traceback."""
+    try:
+        yield
+    except BootError:
+        raise
+    except Exception as error:
+        # The only place that catches everything: a record that says "applying" for ever, and a gate
+        # that nobody explains, would be worse than the defect.
+        log.exception("ocp-tuned-boot failed unexpectedly")
+        raise Defect.of(error) from error

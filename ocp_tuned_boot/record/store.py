@@ -131,12 +131,12 @@ def of_this_boot(paths: Paths, boot_id: str) -> Record | None:
     except HostError as error:
         log.warning("%s", error)
         return None
-    if last is None:
-        return None
-    in_force = last.in_force
-    if in_force is not None and in_force.boot_id != boot_id:
-        return None
-    return last if in_force is not None or last.boot_id == boot_id else None
+    return last if last is not None and is_of(last, boot_id) else None
+
+
+def is_of(last: Record, boot_id: str) -> bool:
+    """Whether this is a record of the boot of this ID (`inputs.boot_id`)."""
+    return boot_id == (last.in_force.boot_id if last.in_force is not None else last.boot_id)
 
 
 def in_force(paths: Paths, boot_id: str) -> InForce | None:

@@ -23,9 +23,9 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import keys
 from ocp_tuned_boot.requested.keys import choice, key, number, yes_or_no
 
-#: Where our own Podman services listen (units/ocp-tuned-podman*.socket), by the store they have.
+#: The sockets of our own Podman services (units/ocp-tuned-podman@.socket), by image store.
 SOCKETS = {
-    "shared": Path("/run/ocp-tuned-boot/podman.sock"),
+    "shared": Path("/run/ocp-tuned-boot/podman-shared.sock"),
     "own": Path("/run/ocp-tuned-boot/podman-own.sock"),
 }
 
@@ -59,6 +59,10 @@ class Tuning:
         "open", choice("open", "closed"),
         "Controls whether units ordered after ocp-tuned.service start when the profile cannot be "
         "applied.",
+    )  # fmt: skip
+    fallback_profile: str = key(
+        "last-good", choice("last-good", "none"),
+        "Controls what is applied instead if the requested profile cannot be loaded.",
     )  # fmt: skip
     accept: tuple[tuple[str, str], ...] = key(
         (), keys.findings(),
@@ -223,13 +227,16 @@ def _unquoted(text: str) -> str:
     return text
 
 
+_GATE = re.compile(r"(?ma)^[ \t]*['\"]?gate['\"]?[ \t]*=[ \t]*['\"]?(open|closed)\b")
+
+
 def gate(paths: Paths, override: Path | None = None) -> str:
     """`open` or `closed`, also from files that are broken elsewhere: a typing error must not open
-    a gate that an admin has closed."""
+    a gate that an admin has closed. packaging/gate.sh reads them in the same way."""
     try:
         return load(paths, override).gate
     except (ConfigurationError, HostError):
-        said = [word for name in _names(paths, override) for word in _gates(name)]
+        said = [word for name in names(paths, override) for word in _gates(name)]
         return said[-1] if said else "open"
 
 
@@ -238,25 +245,28 @@ def _gates(path: Path) -> list[str]:
         text = files.read(files.resolved(path)).decode(errors="replace")
     except (HostError, OSError):
         return []
-    return re.findall(r"(?m)^[ \t]*gate[ \t]*=[ \t]*['\"]?(open|closed)\b", text)
+    return re.findall(_GATE, text.replace("\r", "\n"))
 
 
 def load(paths: Paths, override: Path | None = None) -> Config:
     """Reads and merges the host's files, or `override` alone (`--config`).
 
     Order: `/usr/lib/ocp-tuned-boot/boot.conf`, `/etc/ocp-tuned-boot/boot.conf`, then
-    `/etc/ocp-tuned-boot/boot.conf.d/*.conf` by name. Raises `ConfigurationError`, `HostError`.
+    `/etc/ocp-tuned-boot/boot.conf.d/*.conf` by name, without hidden files. Raises
+    `ConfigurationError`, `HostError`.
     """
     if override is not None and not os.path.lexists(override):
         raise ConfigurationError(f"{override}: there is no such file")
-    names = _names(paths, override)
-    return parse((str(name), text(name)) for name in names if os.path.lexists(name))
+    found = [name for name in names(paths, override) if os.path.lexists(name)]
+    return parse((str(name), text(name)) for name in found)
 
 
-def _names(paths: Paths, override: Path | None) -> list[Path]:
+def names(paths: Paths, override: Path | None) -> list[Path]:
+    """The files that boot.conf may be made of, in the order in which they are read."""
     if override is not None:
         return [override]
-    drop_ins = sorted(paths.admin_conf.with_name("boot.conf.d").glob("*.conf"))
+    # An editor's lock files and copies are hidden. [!.] is what `*` means to a shell.
+    drop_ins = sorted(paths.admin_conf.with_name("boot.conf.d").glob("[!.]*.conf"))
     return [paths.vendor_conf, paths.admin_conf, *drop_ins]
 
 

@@ -7,20 +7,16 @@ these values again.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import stat
-import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, TypeVar
 
-from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, NotRequested
-from ocp_tuned_boot.host import files
+from ocp_tuned_boot.errors import ConfigurationError, HostError, NotRequested
+from ocp_tuned_boot.host import files, userspace
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.requested import envfile
+from ocp_tuned_boot.requested import envfile, lastgood
 from ocp_tuned_boot.tuned.findings import Finding, make
 from ocp_tuned_boot.tuned.profiles import ProfileFile
 
@@ -33,11 +29,6 @@ ENTRIES_LIMIT = 1000
 #: The most levels of folders in a profile.
 DEPTH_LIMIT = 8
 
-#: Files written less than this time ago may be incomplete (seconds).
-QUIET = 0.5
-#: How long to wait for an agent that keeps writing (seconds).
-PATIENCE = 10.0
-_TICK = 0.05
 
 # TuneD ignores any other name (tuned/profiles/loader.py, safe_name).
 _PROFILE_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,255}\Z")
@@ -72,6 +63,8 @@ class Inputs:
     doubts: tuple[Finding, ...] = ()
     #: Where the profile is named, for messages: a file, or a key of boot.conf.
     named_in: str = ""
+    #: Why the last profile that was applied is used instead of the requested one, if it is.
+    fallback: tuple[Finding, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -162,91 +155,53 @@ def parse_recommend(text: str, where: str) -> str:
     return parse_profile_name(header[1:-1], f"{where}: line {number}")
 
 
-def settled(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inputs:
-    """As `read`, but waits while an agent is writing, so that all files belong together.
-
-    Files that were written less than `QUIET` seconds before they were read may be incomplete, and
-    are read again. Raises what `read` raises, and `HostError` after `PATIENCE` seconds.
-    """
-    return _settled(paths, lambda: read(paths, contract, image, profile))
-
-
-def settled_image(paths: Paths, image: str = "") -> str:
-    """As `read_image`, but waits while an agent is writing, see `settled`."""
-    return _settled(paths, lambda: read_image(paths, image))
-
-
-T = TypeVar("T")
-
-
-def _settled(paths: Paths, reading: Callable[[], T]) -> T:
-    end = time.monotonic() + PATIENCE
-    while True:
-        started = time.monotonic()
-        error: BootError | None = None
-        try:
-            found = reading()
-        except (ConfigurationError, HostError) as caught:
-            error = caught
-        young = _younger(paths, QUIET + time.monotonic() - started)
-        if not young and error is None:
-            return found
-        if not young and error is not None:
-            raise error
-        if time.monotonic() > end:
-            raise HostError(
-                f"{young}: this file has been rewritten again and again for {PATIENCE:g} s",
-                "Stop the program that writes it, then: systemctl start ocp-tuned",
-            )
-        time.sleep(_TICK)
-
-
-def _younger(paths: Paths, seconds: float) -> Path | None:
-    """One of the agent's files or folders that was written in the last `seconds`, or None."""
-    now = time.time()
-    for path, found in _watched(paths):
-        # A time in the future means nothing: the clock was set back.
-        if 0 <= now - found.st_ctime < seconds:
-            return path
-    return None
-
-
-def _watched(paths: Paths) -> Iterator[tuple[Path, os.stat_result]]:
-    # The time of a folder changes when a file in it is created, renamed or removed.
-    for path in (paths.agent, paths.image_env, paths.recommend.parent, paths.recommend,
-                 paths.provider, paths.profiles):  # fmt: skip
-        with suppress(OSError):
-            yield path, path.lstat()
-    # `read` reports too many files.
-    with suppress(HostError):
-        for entry in _tree(paths.profiles, paths.root):
-            with suppress(OSError):
-                yield entry.path, entry.stat()
-
-
-def _tree(profiles: Path, root: Path) -> files.Tree:
+def tree(profiles: Path, root: Path) -> files.Tree:
+    """The folder of the custom profiles, within the limits above."""
     return files.Tree(profiles, root, DEPTH_LIMIT, ENTRIES_LIMIT)
 
 
-def read(paths: Paths, contract: str, image: str = "", profile: str = "") -> Inputs:
+def read(
+    paths: Paths, contract: str, image: str = "", profile: str = "", fallback: str = "none"
+) -> Inputs:
     """Reads what is requested on this host. `image` and `profile`, from `boot.conf`, are used if
     there is no `image.env` or no recommend file.
 
     Instead of an `image.env` that is not valid the last image that worked is used, which is a
-    finding in `doubts`. Raises `ConfigurationError`, which names the file, and `HostError`.
+    finding in `doubts`; with `fallback = last-good` the last profile that was applied instead of
+    one that is not valid. Raises `ConfigurationError`, which names the file, and `HostError`.
     """
     _not_linked(paths.profiles)
     reference, doubts = _image(paths, image)
-    name, named_in = _profile(paths, profile)
-    return Inputs(
-        image=reference,
-        profile=name,
-        contract=contract,
-        boot_id=boot_id(paths),
-        provider=_provider(paths),
-        files=tuple(profile_files(paths.profiles, paths.root)),
-        doubts=doubts,
-        named_in=named_in,
+    inputs = Inputs(reference, "", contract, boot_id(paths), doubts=doubts)
+    try:
+        name, named_in = _profile(paths, profile)
+        files = tuple(profile_files(paths.profiles, paths.root))
+        return replace(
+            inputs, profile=name, named_in=named_in, provider=_provider(paths), files=files
+        )
+    except NotRequested:
+        raise
+    except ConfigurationError as error:
+        instead = last_applied(paths, inputs, error.message) if fallback == "last-good" else None
+        if instead is None:
+            raise
+        return instead
+
+
+def last_applied(paths: Paths, requested: Inputs, why: str) -> Inputs | None:
+    """The last profile that was applied, with its files, instead of the requested one, which cannot
+    be used: `why`. None where no profile was ever applied."""
+    last = lastgood.profile(paths)
+    if last is None:
+        return None
+    words = f"{why}; the last profile that was applied is used instead: {last.profile}"
+    return replace(
+        requested,
+        profile=last.profile,
+        provider=last.provider,
+        files=last.files,
+        named_in=str(paths.last_profile),
+        fallback=(make("profile-fallback", requested.profile, words),),
     )
 
 
@@ -265,9 +220,11 @@ def _not_linked(path: Path) -> None:
 
 
 def boot_id(paths: Paths) -> str:
-    """The kernel's ID of this boot (random(4)); two boots never share one."""
+    """The kernel's ID of this boot (random(4)), and which run of user space this is. Two boots, and
+    two runs of user space, never share one. Raises `HostError`."""
     with files.explained("read", paths.boot_id):
-        return _decoded(paths.boot_id, files.read(paths.boot_id)).strip()
+        kernel = _decoded(paths.boot_id, files.read(paths.boot_id)).strip()
+    return userspace.named(kernel, paths)
 
 
 def kernel_arguments(paths: Paths) -> tuple[str, ...]:
@@ -304,8 +261,6 @@ def _image(paths: Paths, default: str) -> tuple[str, tuple[Finding, ...]]:
             "Write NTO_IMAGE=<image reference> to this file, or set image in boot.conf.",
         ) from None
     except ConfigurationError as error:
-        from ocp_tuned_boot.requested import lastgood  # noqa: PLC0415
-
         worked = lastgood.read(paths)
         if not worked:
             raise
@@ -340,7 +295,7 @@ def profile_files(profiles: Path, root: Path) -> Iterator[ProfileFile]:
 
     Raises `ConfigurationError`, `HostError`."""
     budget = PROFILES_LIMIT
-    for entry in _tree(profiles, root):
+    for entry in tree(profiles, root):
         path, name = entry.path, entry.path.relative_to(profiles)
         if entry.is_folder:
             continue

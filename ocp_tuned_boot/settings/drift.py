@@ -57,7 +57,9 @@ def look(paths: Paths, owners: Owners) -> Drift:
     known = residue.read(paths, inputs.boot_id(paths))
     at = now()
     last, earlier = _earlier(paths, known.boot_id)
-    applied = {path: each.applied for path, each in known.saved.items() if each.applied is not None}
+    # After a soft-reboot, there are settings of the profile that was applied before it.
+    saved = known.saved if known.applied_at else {}
+    applied = {path: each.applied for path, each in saved.items() if each.applied is not None}
     drifted = []
     for path, value in sorted(applied.items()):
         found = values.read(paths.root, path)

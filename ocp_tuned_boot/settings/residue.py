@@ -18,6 +18,7 @@ from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths, sysctl_key
 from ocp_tuned_boot.host.typedjson import from_json
+from ocp_tuned_boot.host.userspace import kernel_of
 from ocp_tuned_boot.record.model import Residue, Value
 from ocp_tuned_boot.settings import values
 
@@ -70,12 +71,14 @@ def read(paths: Paths, boot_id: str) -> Settings:
     """As `load`, but raises `HostError` for a file that is broken or cannot be read."""
     try:
         content = from_json(files.read(paths.settings))
-        if content["boot_id"] != boot_id:
+        if kernel_of(content["boot_id"]) != kernel_of(boot_id):
             return Settings(boot_id)
         if content["version"] != VERSION:
             raise ValueError(f"found version {content['version']}, expected {VERSION}")
         saved = {str(path): _saved(each) for path, each in content["saved"].items()}
-        return Settings(boot_id, saved, str(content["applied_at"]))
+        # The kernel keeps all settings in a soft-reboot, but no profile was applied since.
+        same = content["boot_id"] == boot_id
+        return Settings(boot_id, saved, str(content["applied_at"]) if same else "")
     except FileNotFoundError:
         return Settings(boot_id)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -137,10 +140,11 @@ def put_back(
     `owned`: the files on the hand-over list. They keep their values: the owner of one may rely on
     the value that we have set.
     """
+    now_named = named(root, requested)
     left = {
         path: saved
         for path, saved in known.saved.items()
-        if saved.applied is not None and path not in named(root, requested)
+        if saved.applied is not None and path not in now_named
     }
     # Zero comes last: writing the counterpart sets it to zero, and the kernel refuses to write it.
     order = sorted(left, key=lambda path: (left[path].first == "0", path))

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from ocp_tuned_boot.errors import HostError, PodmanError
 from ocp_tuned_boot.host import files
@@ -39,9 +39,18 @@ _LEVELS = {
 }
 
 #: The time that TuneD has to exit after SIGTERM (seconds).
-TERM_GRACE = 3.0
+TERM_GRACE = 2.0
+#: The time that must remain when TuneD has to stop, so that it and its container are gone at the
+#: deadline (seconds).
+STOPPING = TERM_GRACE + 1.0
+#: TuneD is not started if it may run for less than this (seconds).
+LEAST = 1.0
 #: The maximum size of TuneD's log (bytes). It is kept in memory and in /run.
 LOG_LIMIT = 4 * 1024 * 1024
+#: conmon replaces a log that is larger (bytes). TuneD has been stopped before that.
+LOG_SIZE = 2 * LOG_LIMIT
+#: Podman's own default.
+UMASK = "0022"
 # The size of one read (bytes). The deadline is checked between two reads.
 _CHUNK = 64 * 1024
 # The time between two reads of the log (seconds). The exit of TuneD is noticed at once.
@@ -87,12 +96,16 @@ class ContainerSpec:
             # its own TuneD would report them as set, but the host would not get the values.
             "ipc_mode": "host",
             "uts_mode": "host",
+            # From here on, containers.conf of the host may have another default, which would apply:
+            # Podman 4.3 ignores packaging/containers.conf.
+            "userns_mode": "host",
+            "umask": UMASK,
             "security_opt": ["disable"],  # --security-opt label=disable
             "labels": self.labels,
             # Anonymous volumes, the default, could remain after a power cut, and nothing would tell
             # whose they are.
             "image_volume_mode": "tmpfs",
-            "log_config": {"Type": "k8s-file", "Config": {"path": self.log}},
+            "log_config": {"Type": "k8s-file", "Config": {"path": self.log, "size": LOG_SIZE}},
             "mounts": [
                 {
                     "type": "bind",
@@ -174,10 +187,15 @@ def differences(spec: ContainerSpec, inspect: dict[str, Any]) -> list[str]:
         # Podman 4.3 also reports the host's namespace as "shareable".
         "ipc": (True, host["IpcMode"] in ("host", "shareable")),
         "uts": ("host", host["UTSMode"]),
+        "user namespace": ("", host["UsernsMode"]),
+        "umask": (UMASK, inspect["Config"]["Umask"]),
         # With SELinux enabled, only a container with label=disable has no label.
         "SELinux label": ("", inspect["ProcessLabel"]),
         "entrypoint": (list(spec.entrypoint), entrypoint),
-        "log": (("k8s-file", spec.log), (host["LogConfig"]["Type"], host["LogConfig"]["Path"])),
+        "log": (
+            ("k8s-file", spec.log, ""),
+            tuple(host["LogConfig"][it] for it in ("Type", "Path", "Tag")),
+        ),
         "mounts": ([], sorted(requested ^ created)),
     }
     return [f"{name}: requested {wanted!r}, found {got!r}"
@@ -189,7 +207,10 @@ def create(podman: Podman, paths: Paths, spec: ContainerSpec) -> ContainerState:
     created = ours.create(podman, paths, spec.arguments())
     wrong = differences(spec, created.inspect)
     if wrong:
-        raise PodmanError(f"Podman did not create the requested container: {'; '.join(wrong)}")
+        raise PodmanError(
+            f"Podman did not create the requested container: {'; '.join(wrong)}",
+            "If containers.conf(5) of this host sets one of these, remove the setting there.",
+        )
     return created
 
 
@@ -204,18 +225,19 @@ class Exit:
 def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadline) -> Exit:
     """Starts the container, follows its log, and waits until it exits or `deadline` passes.
 
-    After the deadline the container is stopped: SIGTERM, then SIGKILL. Raises `PodmanError`, and
-    `HostError` if the log is larger than `LOG_LIMIT`.
+    After the deadline the container is stopped: SIGTERM, then SIGKILL; `STOPPING` must remain of
+    the deadline of `podman` then. Raises `PodmanError`, and `HostError` if the log is larger than
+    `LOG_LIMIT`.
     """
     podman.start(container.id)
     with _Follower(paths) as follower:
         in_time = _follow(podman, container.id, follower, deadline)
         # The process has exited. The log is complete only after Podman has finished with it.
-        patient = ours.patient(podman)
+        podman = podman if in_time else ours.patient(podman)
         if not in_time:
-            patient.kill(container.id, "KILL")
-        patient.wait(container.id)
-        ended = patient.container(container.id)
+            podman.kill(container.id, "KILL")
+        podman.wait(container.id)
+        ended = podman.container(container.id)
         lines = follower.finish()
     if ended is None or not ended.started:
         raise PodmanError(f"the container {CONTAINER} was never started", temporary=True)
@@ -227,8 +249,8 @@ def _follow(podman: Podman, container: str, follower: _Follower, deadline: Deadl
     with _process(podman, container) as process:
         while not process.ended(0 if follower.read() else _TICK):
             if deadline.passed():
-                process.terminate()
-                process.ended(TERM_GRACE)
+                process.send(signal.SIGTERM)
+                process.ended(podman.deadline.within(TERM_GRACE).seconds)
                 return False
     return True
 
@@ -247,11 +269,11 @@ class _Process:
         """Whether the process has exited. Waits for that, at most `seconds`."""
         return self._pidfd is None or bool(self._poll.poll(seconds * 1000))
 
-    def terminate(self) -> None:
-        """Sends SIGTERM; not through Podman, which may be what hangs."""
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal; not through Podman, which may be what hangs."""
         if self._pidfd is not None:
             with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+                signal.pidfd_send_signal(self._pidfd, number)
 
 
 @contextmanager
@@ -265,7 +287,12 @@ def _process(podman: Podman, container: str) -> Iterator[_Process]:
         # Between the two calls the process may have exited and its ID may have been reused.
         again = podman.container(container)
         same = again is not None and state is not None and again.pid == state.pid
-        yield _Process(pidfd if same else None)
+        process = _Process(pidfd if same else None)
+        try:
+            yield process
+        finally:
+            # It has exited, unless the run ends here: at the deadline, by a signal or an error.
+            process.send(signal.SIGKILL)
     finally:
         if pidfd is not None:
             os.close(pidfd)
@@ -280,11 +307,9 @@ class _Follower:
         self._size = 0
         self._reader = LineReader()
         self._lines: list[str] = []
-        with files.explained("read", paths.container_log):
-            opened = files.opener(str(paths.container_log), os.O_RDONLY)
-        self._source = os.fdopen(opened, "rb")
+        self._source = self._opened()
         with files.explained("write", paths.tuned_log):
-            self._copy = paths.tuned_log.open("w")
+            self._copy = paths.tuned_log.open("w", encoding="utf-8", errors="backslashreplace")
 
     def __enter__(self) -> _Follower:
         return self
@@ -298,7 +323,7 @@ class _Follower:
     def read(self) -> bool:
         """Reads the next part of the log, and returns whether there was one. Raises `HostError`."""
         with files.explained("read", self._paths.container_log):
-            data = self._source.read(_CHUNK) or b""
+            data = self._source.read(_CHUNK) or self._after_rotation()
         self._size += len(data)
         if self._size > LOG_LIMIT:
             raise HostError(
@@ -307,6 +332,28 @@ class _Follower:
             )
         self._take(self._reader.feed(data))
         return bool(data)
+
+    def _opened(self) -> BinaryIO:
+        with files.explained("read", self._paths.container_log):
+            return os.fdopen(files.opener(str(self._paths.container_log), os.O_RDONLY), "rb")
+
+    def _after_rotation(self) -> bytes:
+        """At the end of the file: what comes next if conmon has replaced the file, or if another
+        program has truncated it."""
+        try:
+            found = self._paths.container_log.stat()
+        except FileNotFoundError:
+            return b""
+        if os.path.samestat(found, os.fstat(self._source.fileno())):
+            if found.st_size >= self._source.tell():
+                return b""
+            self._source.seek(0)
+        elif rest := self._source.read(_CHUNK):
+            return rest
+        else:
+            self._source.close()
+            self._source = self._opened()
+        return self._source.read(_CHUNK)
 
     def finish(self) -> tuple[str, ...]:
         """All lines of the log, once the container has exited. Raises `HostError`."""

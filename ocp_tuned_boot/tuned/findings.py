@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ocp_tuned_boot.errors import escaped
+from ocp_tuned_boot.errors import Defect, escaped
 from ocp_tuned_boot.host.paths import sysctl_key
 
 if TYPE_CHECKING:
@@ -146,12 +146,16 @@ KINDS = {
         "line (grubby(8), rpm-ostree kargs), and reboot."
     ),
     "image-stand-in": _degrading(f"Make the requested image available, {_RELOAD}"),
+    "profile-fallback": _unclear(
+        f"The last profile that was applied is used instead. Fix the requested one, {_RELOAD}"
+    ),
     "torn-image-env": _unclear(
         "Write {subject} again. It must be one complete line: NTO_IMAGE=<image reference>"
     ),
     "change-failed": _unclear(
         f"Fix the cause, {_RELOAD}. To see which profile is in effect: ocp-tuned-boot status"
     ),
+    "defect": _unclear(Defect.advice),
     "incomplete-log": _unclear(
         "TuneD's log ends early, and later errors are not known. "
         "To apply the profile again: ocp-tuned-boot reload --force"

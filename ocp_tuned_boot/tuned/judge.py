@@ -26,6 +26,8 @@ _LAST_MESSAGE = "terminating TuneD"
 _TRACEBACK = 40
 #: The most kernel arguments that are compared. No kernel accepts more (4096 characters).
 _ARGUMENTS = 512
+#: Failures that TuneD reports before it sets anything (tuned/daemon/daemon.py, set_all_profiles).
+NOT_LOADED = ("unknown-profile", "missing-include", "broken-profile")
 # Kinds that report a failure, but not its cause.
 _EFFECTS = {"exit-status", "not-applied", "incomplete-log"}
 

@@ -31,7 +31,7 @@ from ocp_tuned_boot.errors import (
     Refused,
 )
 from ocp_tuned_boot.host import files
-from ocp_tuned_boot.host.clock import Deadline
+from ocp_tuned_boot.host.clock import OVERRUN
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman.client import ContainerState, Podman
 from ocp_tuned_boot.tuned import orphans, prepare
@@ -45,8 +45,11 @@ LABEL = "ocp-tuned-boot"
 CHECK = "ocp-tuned-boot-check"
 #: The time to wait for another `image stage` (seconds).
 CHECKING = 90.0
-#: The time that Podman has to clean up (seconds): once after TuneD was stopped, once at the end.
+#: The time that Podman has to clean up before and after TuneD was stopped (seconds). It ends
+#: `clock.OVERRUN` after the deadline, if that is earlier.
 CLEARING = 7.0
+#: What to do if Podman did not remove the container in time.
+REMAINS = "The next start of ocp-tuned.service removes it. To remove it now: ocp-tuned-boot cleanup"
 
 # In these states Podman knows the processes of a container, and ends them itself.
 _STARTED = ("running", "paused", "stopping", "stopped", "exited")
@@ -89,7 +92,9 @@ def sole(podman: Podman, paths: Paths) -> Iterator[None]:
         try:
             remove_all(patient(podman), paths)
         except BootError as error:
-            log.warning("cannot remove the container %s: %s", CONTAINER, error)
+            late = isinstance(error, DeadlineExceeded)
+            why = "Podman did not answer in time" if late else error.message
+            log.warning("cannot remove the container %s: %s\n%s", CONTAINER, why, REMAINS)
         raise
     _clear(patient(podman), paths)
 
@@ -103,7 +108,7 @@ def _clear(podman: Podman, paths: Paths) -> None:
 
 def patient(podman: Podman) -> Podman:
     """For cleaning up, with a deadline of its own: that of the run may have passed."""
-    return podman.until(Deadline(CLEARING))
+    return podman.until(podman.deadline.beyond(CLEARING, OVERRUN))
 
 
 def remove_all(podman: Podman, paths: Paths) -> bool:

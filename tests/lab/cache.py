@@ -8,8 +8,10 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from tests.lab.activity import activity
 
 
 def directory() -> Path:
@@ -29,7 +31,7 @@ def entry(name: str, ingredients: object, build: Callable[[Path], None]) -> Path
     path = directory() / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
     if path.exists():
         return path
-    with lock(path.with_name(path.name + ".lock")):
+    with lock(path.with_name(path.name + ".lock"), f"the build of {name}"):
         if not path.exists():
             partial = path.with_name(path.name + ".partial")
             remove(partial)
@@ -47,11 +49,28 @@ def digest(file: Path) -> str:
 
 
 @contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Holds the lock file, waiting for it as long as it takes. A dead holder holds nothing."""
+def lock(path: Path, what: str = "") -> Iterator[None]:
+    """Holds the lock file, waiting for it as long as it takes; `what` it stands for. A dead holder
+    holds nothing."""
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with activity(f"Waiting for {what or path.name}, used by {_holder(file.fileno())}"):
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _holder(file: int) -> str:
+    """Who has locked it (proc(5), /proc/locks)."""
+    inode = os.fstat(file).st_ino
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
+            with suppress(OSError):
+                command = Path(f"/proc/{fields[4]}/cmdline").read_text().split("\0")
+                return f"process {fields[4]} ({' '.join(command).strip()[:60]})"
+    return "another process"
 
 
 def remove(path: Path) -> None:

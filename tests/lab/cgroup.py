@@ -8,6 +8,8 @@ import select
 import time
 from pathlib import Path
 
+from tests.lab.patience import PATIENCE
+
 
 class Cgroup:
     """A group at the top of the host's hierarchy of version 2, and of systemd's own where the
@@ -27,7 +29,7 @@ class Cgroup:
         procs = self.path / child / "cgroup.procs"
         return ["sh", "-c", f'echo 0 > "{procs}" && exec "$@"', "sh"]
 
-    def kill(self, child: str = "", timeout: float = 10) -> None:
+    def kill(self, child: str = "", timeout: float = PATIENCE) -> None:
         """SIGKILL to every member; returns when none is left. Raises `TimeoutError`."""
         path = self.path / child
         try:

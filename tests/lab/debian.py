@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab import aptsources
+from tests.lab.activity import activity
 
 # Nobody reads manuals or another language in a lab.
 _LEFT_OUT = ("doc", "info", "locale", "lintian", "man", "bug")
@@ -53,7 +54,9 @@ def bootstrap(recipe: Recipe, target: Path, form: str) -> None:
             *(f"--customize-hook={hook}" for hook in hooks),
             recipe.suite, str(target), str(sources),
         ]  # fmt: skip
-        subprocess.run(command, check=True)
+        count = len(recipe.packages)
+        with activity(f"Building a root filesystem of Debian {recipe.suite} ({count} packages)"):
+            subprocess.run(command, check=True)
 
 
 def inside(root: Path, folder: str = "/") -> list[str]:

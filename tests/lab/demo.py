@@ -1,29 +1,77 @@
-"""`make demo`: a node boots here, and the timeline and the status are shown.
+"""`make demo`: boots a node and shows what that proves.
 
-With `--boots N` it boots N times and shows medians instead: from the unit's start to its
-readiness, and what of that was neither Podman's nor TuneD's.
+With `--boots N` it boots N times and shows medians instead: the time from the unit's start to its
+readiness, and how much of it neither Podman nor TuneD needed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
+import re
 import statistics
+import struct
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Optional
 
+from ocp_tuned_boot.settings.values import same
+from tests.lab import kubelet
+from tests.lab.activity import activity
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
-from tests.lab.workload import PROFILE, RESET, furnish, has_ended
+from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended
 
 #: Steps that wait for Podman or for TuneD.
 NOT_OURS = ("image", "create", "tuned")
+#: What is done in each step.
+STEPS = {
+    "inputs": "read which image and profile are requested",
+    "podman": "connect to Podman",
+    "image": "find the image in Podman's storage",
+    "prepare": "look at the image, write the directories of the container",
+    "create": "create the container",
+    "tuned": "run TuneD in it",
+    "collect": "read what TuneD wrote",
+    "hold": "give systemd the file descriptors that must stay open",
+}
+
+LATENCY = "/dev/cpu_dma_latency"
+DEMO_PROFILE = PROFILE + "\n[cpu]\nforce_latency=7\n"
+PROFILE_FILE = "/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf"
+
+# Writes down the values before anything is tuned, as the kubelet does later.
+_BEFORE = """\
+[Unit]
+Before=ocp-tuned.service
+[Service]
+Type=notify
+ExecStart=/usr/local/bin/lab-witness before
+[Install]
+WantedBy=multi-user.target
+"""
+# Folders of /proc/sys with the settings of TuneD's stock profiles and of this one.
+_AREAS = ("vm", "kernel", "net/core", "net/ipv4")
+# Reading these has an effect.
+_ACTIONS = ("compact_memory", "drop_caches", "stat_refresh")
+
+NEXT = """
+What to try next:
+
+  make shell                   a root shell in such a node: change the profile, reload, look around
+  make demo BOOTS=20           20 boots, and how long the kubelet had to wait
+  man man/ocp-tuned-boot.8     the manual; all settings are in man/boot.conf.5
+  make test                    all tests; they take some 25 minutes
+"""
 
 
 @dataclass(frozen=True)
 class Boot:
-    """Moments of one boot, in seconds since systemd came up in it, and the record."""
+    """Moments of one boot, in seconds since systemd started in it, and the record."""
 
     unit_started: float
     ready: float
@@ -37,13 +85,29 @@ class Boot:
 
     @property
     def own(self) -> float:
-        """What of that was neither Podman's nor TuneD's, in seconds."""
+        """How much of that neither Podman nor TuneD needed, in seconds."""
         waits = [step["seconds"] for step in self.record["steps"] if step["name"] in NOT_OURS]
         return self.took - float(sum(waits))
 
 
+@dataclass(frozen=True)
+class Row:
+    """One setting: its value before the boot, as requested, and as the kubelet found it. `why` it
+    could not be checked; empty if it was."""
+
+    key: str
+    before: str
+    requested: str
+    found: str
+    why: str = ""
+
+    @property
+    def checked(self) -> str:
+        return "checked" if not self.why else f"could not be checked, because {self.why}"
+
+
 def moment(node: Node, unit: str, name: str) -> float:
-    """A `…TimestampMonotonic` property, in seconds since systemd came up."""
+    """A `…TimestampMonotonic` property, in seconds since systemd started."""
 
     def microseconds(*arguments: str) -> int:
         shown = node.run("systemctl", "show", "--value", *arguments).stdout
@@ -54,7 +118,7 @@ def moment(node: Node, unit: str, name: str) -> float:
 
 
 def observe(node: Node) -> Boot:
-    """What the node that has just booted has to say."""
+    """The moments and the record of a node that has just booted."""
     return Boot(
         unit_started=moment(node, "ocp-tuned.service", "ExecMainStart"),
         ready=moment(node, "ocp-tuned.service", "ActiveEnter"),
@@ -63,48 +127,164 @@ def observe(node: Node) -> Boot:
     )
 
 
-def show(node: Node, boot: Boot) -> None:
-    print("\nThe timeline (seconds since systemd came up in the node):\n")
-    print(f"  {boot.unit_started:7.3f}  ocp-tuned.service started")
+@contextmanager
+def demo_node(suite: str) -> Iterator[Node]:
+    """A node that is off and has the demo's profile; it alone uses the kernel's settings."""
+    with KernelKnobs(RESET), Node(suite, image=suite) as node:
+        furnish(node, DEMO_PROFILE)
+        yield node
+
+
+def watched() -> list[str]:
+    """All settings that are looked at before the profile is applied, and by the kubelet."""
+    files = [
+        str(path)
+        for area in _AREAS
+        for path in sorted(Path("/proc/sys", area).iterdir())
+        if path.is_file() and path.name not in _ACTIONS
+    ]
+    return [*files, *(path for path in WANTED if path not in files), LATENCY]
+
+
+def shown(path: str, text: Optional[str]) -> str:
+    """A value as a witness has read it, for people."""
+    if text is None:
+        return "-"
+    if path == LATENCY:
+        # Four bytes of the kernel's; those that are no text were escaped.
+        data = re.sub(r"\\x(..)", lambda found: chr(int(found[1], 16)), text).encode("latin-1")
+        return f"{struct.unpack('=i', data.ljust(4, bytes(1)))[0]} µs"
+    chosen = re.search(r"\[(\S+)\]", text)
+    return chosen[1] if chosen else " ".join(text.split())
+
+
+def rows(record: Mapping[str, Any], before: kubelet.Witness, after: kubelet.Witness) -> list[Row]:
+    """Each setting of the profile. The values are those that were seen before the boot and by the
+    kubelet; the record only says what was requested, and why a value could not be checked."""
+    found = []
+    for value in record["values"]:
+        path, why = value["path"], value["why"]
+        first, last = (shown(path, each["values"].get(path)) for each in (before, after))
+        if not why and path not in after["values"]:
+            why = "the demo's kubelet does not look at it"
+        found.append(Row(value["key"], first, value["expected"], last, why))
+    for hold in record["in_force"]["holds"]:
+        first, last = (shown(LATENCY, each["values"].get(LATENCY)) for each in (before, after))
+        found.append(Row(hold["kind"], first, f"{hold['value']} µs", last))
+    return found
+
+
+def wrong(table: list[Row]) -> list[Row]:
+    """Those that the kubelet found otherwise than requested; a request may be `>2048`."""
+    return [row for row in table if not row.why and not same(row.requested, row.found)]
+
+
+def show_profile() -> None:
+    print("\nThe requested profile, openshift-node-lab:\n")
+    for line in DEMO_PROFILE.splitlines():
+        print(f"    {line}".rstrip())
+    print("\nIt includes throughput-performance, a profile of the TuneD in the image.")
+
+
+def show_timeline(boot: Boot) -> None:
+    print("\nThe boot, in seconds since systemd started in the node:\n")
+    print(f"  {boot.unit_started:7.3f}  ocp-tuned.service starts")
     at = boot.ready - boot.record["seconds"]
     for step in boot.record["steps"]:
-        print(f"  {at:7.3f}    {step['name']:<8} {step['seconds']:.3f} s")
+        if at < boot.ready:
+            words = STEPS.get(step["name"], step["name"])
+            print(f"  {at:7.3f}      {step['seconds']:5.3f} s  {words}")
         at += step["seconds"]
-    print(f"  {boot.ready:7.3f}  ocp-tuned.service ready")
-    print(f"  {boot.kubelet_started:7.3f}  kubelet.service started")
-    seen = node.witness("kubelet")
-    assert seen is not None
-    print("\nWhat the kubelet found when it started:\n")
-    for path, value in seen["values"].items():
-        print(f"  {path} = {value}")
+    print(f"  {boot.ready:7.3f}  ocp-tuned.service is ready: the profile is applied")
+    later = (boot.kubelet_started - boot.ready) * 1000
+    print(f"  {boot.kubelet_started:7.3f}  kubelet.service starts, {later:.0f} ms later")
+
+
+def show_settings(table: list[Row]) -> None:
+    print("\nEach setting before the boot, as requested, and as the kubelet found it:\n")
+    heads = Row("setting", "before", "requested", "found")
+    widths = [max(len(getattr(row, name)) for row in (heads, *table))
+              for name in ("key", "before", "requested", "found")]  # fmt: skip
+    for row in (heads, *table):
+        cells = zip((row.key, row.before, row.requested, row.found), widths)
+        last = "" if row is heads else row.checked
+        print(f"  {'  '.join(cell.ljust(width) for cell, width in cells)}  {last}".rstrip())
+
+
+def show(node: Node, boot: Boot) -> bool:
+    """Shows what was proven, and says whether it worked."""
+    before, after = node.witness("before"), node.witness("kubelet")
+    assert before is not None
+    assert after is not None
+    table = rows(boot.record, before, after)
+    show_profile()
+    show_timeline(boot)
+    show_settings(table)
     for command in (("systemctl", "status", "-n", "4", "ocp-tuned"), ("ocp-tuned-boot", "status")):
         print(f"\n# {' '.join(command)}\n{node.run(*command).stdout}", end="")
+    amiss = wrong(table)
+    for row in amiss:
+        print(f"\nThe kubelet found {row.key} = {row.found}, requested was {row.requested}.")
+    applied = boot.record["result"] == "applied"
+    if amiss or not applied or boot.kubelet_started < boot.ready:
+        print("\nIt did not work: see above.")
+        return False
+    checked = sum(not row.why for row in table)
+    print(f"\nIt worked: the kubelet started after the profile was applied, and all {checked} "
+          f"settings that can be checked were as requested by then.\n{NEXT}", end="")  # fmt: skip
+    return True
+
+
+def one_boot(node: Node) -> int:
+    node.write("/etc/lab/watch", "".join(f"{path}\n" for path in watched()))
+    node.write("/etc/systemd/system/before.service", _BEFORE)
+    node.enable("before.service")
+    with activity("Booting the node"):
+        node.boot()
+        has_ended(node)
+    return 0 if show(node, observe(node)) else 1
+
+
+def many_boots(node: Node, times: int) -> int:
+    boots = []
+    with activity("Booting the node for the first time"):
+        node.boot()
+    for number in range(times):
+        node.poweroff()
+        node.boot()
+        boots.append(observe(node))
+        print(f"boot {number + 1}: {boots[-1].took:.3f} s, own {boots[-1].own:.3f} s", flush=True)
+    took, own = (statistics.median(values) for values in
+                 ([boot.took for boot in boots], [boot.own for boot in boots]))  # fmt: skip
+    print(f"median of {len(boots)}: {took:.3f} s from unit start to ready, "
+          f"own share {own:.3f} s ({own / took:.0%})")  # fmt: skip
+    return 0
+
+
+class Elapsed(logging.Formatter):
+    """How long ago the program was started, and what is done now."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.relativeCreated / 1000:6.1f} s  {record.getMessage()}"
+
+
+def tell_what_is_done() -> None:
+    """On the standard error, so that what is proven can be kept apart."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Elapsed())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Boots a lab node and shows what happened.")
+    parser = argparse.ArgumentParser(description="Boots a lab node and shows what was proven.")
     parser.add_argument("--suite", default="trixie", help="the node's Debian: trixie or bookworm")
     parser.add_argument("--boots", type=int, default=0, metavar="N", help="medians over N boots")
     options = parser.parse_args()
-    print("Preparing a node (the first time this takes some minutes)…", flush=True)
-    boots = []
-    with KernelKnobs(RESET), Node(options.suite, image=options.suite) as node:
-        furnish(node, PROFILE + "[cpu]\nforce_latency=7\n")
-        node.boot()
-        if not options.boots:
-            has_ended(node)
-            show(node, observe(node))
-        for number in range(options.boots):
-            node.poweroff()
-            node.boot()
-            boots.append(observe(node))
-            print(f"boot {number + 1}: {boots[-1].took:.3f} s, own {boots[-1].own:.3f} s")
-    if boots:
-        took, own = (statistics.median(values) for values in
-                     ([boot.took for boot in boots], [boot.own for boot in boots]))  # fmt: skip
-        print(f"median of {len(boots)}: {took:.3f} s from unit start to ready, "
-              f"own share {own:.3f} s ({own / took:.0%})")  # fmt: skip
-    return 0
+    tell_what_is_done()
+    logging.info("A node boots here: a container with its own systemd, Podman and TuneD, and a")
+    logging.info("program in the place of the kubelet. The first time this takes some minutes.")
+    with demo_node(options.suite) as node:
+        return many_boots(node, options.boots) if options.boots else one_boot(node)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Optional
 
 from tests.lab import cache
 
+USED = "the kernel settings of this machine"
 # Everything that a stock profile of TuneD may set outside a network namespace.
 _WATCHED = (
     "proc/sys/vm/*",
@@ -51,16 +52,20 @@ class KernelKnobs:
 
     def __enter__(self) -> KernelKnobs:
         with ExitStack() as stack:
-            stack.enter_context(cache.lock(self._originals.with_suffix(".lock")))
+            stack.enter_context(cache.lock(self._originals.with_suffix(".lock"), USED))
             self._restore()
             partial = self._originals.with_suffix(".partial")
             partial.write_text(json.dumps(_snapshot(self._root)))
             partial.rename(self._originals)
             stack.callback(self._restore)
-            for path, value in self._values.items():
-                (self._root / path.lstrip("/")).write_text(value)
+            self.reset()
             self._stack = stack.pop_all()
         return self
+
+    def reset(self) -> None:
+        """Sets the knobs again, as a kernel that boots does."""
+        for path, value in self._values.items():
+            (self._root / path.lstrip("/")).write_text(value)
 
     def __exit__(
         self,

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import select
 import signal
-import socket
 import subprocess
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.lab import inotify, nspawn
+from tests.lab.notifications import Notifications
 
 # systemd(1): SIGRTMIN+4 asks it to start poweroff.target.
 _POWER_OFF = signal.SIGRTMIN + 4
@@ -71,16 +68,17 @@ class Machine:
         self.hardware = hardware
         self.cgroup = nspawn.cgroup_of(hardware.name)
         self._visits: list[Visit] = []
-        self._notify = _NotifySocket(hardware.name)
+        self._notifications = Notifications(hardware.name)
         with hardware.console.open("ab") as console:
             self._process = subprocess.Popen(
                 _command(hardware),
-                env=nspawn.ENVIRONMENT | {"NOTIFY_SOCKET": self._notify.address},
+                env=nspawn.ENVIRONMENT | {"NOTIFY_SOCKET": self._notifications.address},
                 stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self._pidfd = os.pidfd_open(self._process.pid)
+        self._notifications.read_from(self._pidfd)
         try:
-            self.leader = int(self._message("X_NSPAWN_LEADER_PID", deadline))
+            self.leader = int(self._notified("X_NSPAWN_LEADER_PID", deadline))
             run = Path(f"/proc/{self.leader}/root/run/systemd")
             for path in (run, run / "private"):
                 inotify.wait_for(path, deadline - time.monotonic())
@@ -90,17 +88,25 @@ class Machine:
 
     def settle(self, timeout: float) -> None:
         """Waits until no job of the boot is left. Raises `TimeoutError`; it may be called again."""
-        self._message("READY", time.monotonic() + timeout)
+        self._notified("READY", time.monotonic() + timeout)
 
     def visit(self, argv: Sequence[str], env: Mapping[str, str]) -> Visit:
         """Starts a command inside."""
-        self._notify.take_in()
         group = f"payload/visits/{len(self._visits)}"
         (self.cgroup.path / group).mkdir(parents=True)
-        enter = [*self.cgroup.entering(group), "nsenter", f"--target={self.leader}", "--all"]
-        visit = Visit([*enter, *argv], env, lambda: self.cgroup.kill(group))
+        visit = Visit([*self._inside(group), *argv], env, lambda: self.cgroup.kill(group))
         self._visits.append(visit)
         return visit
+
+    def attach(self, argv: Sequence[str], env: Mapping[str, str]) -> int:
+        """Runs a command inside with the input and output of this process; its exit status."""
+        (self.cgroup.path / "payload/attached").mkdir(parents=True, exist_ok=True)
+        return subprocess.run(
+            [*self._inside("payload/attached"), *argv], env=env, check=False
+        ).returncode
+
+    def _inside(self, group: str) -> list[str]:
+        return [*self.cgroup.entering(group), "nsenter", f"--target={self.leader}", "--all"]
 
     def power_off(self, timeout: float) -> None:
         """An orderly shutdown. Raises `TimeoutError`, and then the machine still runs."""
@@ -115,27 +121,19 @@ class Machine:
         for visit in self._visits:
             visit.close()
         self._process.wait()
+        self._notifications.close()
         os.close(self._pidfd)
-        self._notify.close()
         nspawn.clear(self.hardware.name)
 
-    def _message(self, key: str, deadline: float) -> str:
-        """The value of a notification from nspawn; those before it are dropped."""
-        sources = [self._notify.fileno(), self._pidfd]
-        while True:
-            if self._notify.kept:
-                value = self._notify.kept.popleft().get(key)
-                if value is not None:
-                    return value
-                continue
-            left = max(0.0, deadline - time.monotonic())
-            ready, _, _ = select.select(sources, [], [], left)
-            if self._notify.fileno() in ready:
-                self._notify.take_in()
-            elif ready:
-                raise MachineError(f"it has ended; console:\n{self._console_tail()}")
-            else:
-                raise TimeoutError(f"no {key} in time; console:\n{self._console_tail()}")
+    def _notified(self, key: str, deadline: float) -> str:
+        """The value of a notification from nspawn."""
+        try:
+            value = self._notifications.wait(key, max(0.0, deadline - time.monotonic()))
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; console:\n{self._console_tail()}") from error
+        if value is None:
+            raise MachineError(f"it has ended; console:\n{self._console_tail()}")
+        return value
 
     def _console_tail(self) -> str:
         return "\n".join(self.hardware.console.read_text(errors="replace").splitlines()[-30:])
@@ -148,30 +146,3 @@ def _command(hardware: Hardware) -> list[str]:
         *(f"--bind={there}:{here}" for here, there in {**binds, **hardware.binds}.items()),
         "--boot",
     ]  # fmt: skip
-
-
-class _NotifySocket:
-    """Where nspawn reports (sd_notify(3))."""
-
-    def __init__(self, name: str) -> None:
-        # In the abstract namespace there is no file to remove and no limit by the cache's path.
-        self.address = f"@ocp-tuned-lab/{name}"
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(self.address.replace("@", "\0", 1))
-        self._socket.setblocking(False)
-        #: What was said and nobody has asked for yet.
-        self.kept: deque[dict[str, str]] = deque(maxlen=1000)
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def take_in(self) -> None:
-        """What has come. systemd inside reports at every daemon-reexec and more often, and stands
-        still, and with it the whole machine, when too much of it was not taken in."""
-        with suppress(BlockingIOError):
-            while True:
-                text = self._socket.recv(4096).decode()
-                self.kept.append(dict(re.findall(r"(?m)^(\w+)=(.*)$", text)))
-
-    def close(self) -> None:
-        self._socket.close()

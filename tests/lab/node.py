@@ -12,6 +12,7 @@ from typing import Optional
 
 from tests.lab import kubelet, mounts, rootfs, tunedimage
 from tests.lab.machine import Hardware, Machine, MachineError, Visit
+from tests.lab.patience import PATIENCE
 from tests.lab.product import product_layer
 from tests.lab.workplace import Workplace
 
@@ -39,28 +40,34 @@ class CommandFailed(RuntimeError):
 class Node:
     """A node of its own: files, container storage, processes, network. `with Node() as node:`"""
 
+    #: Where container storage is when it is switched on.
+    store = "/var/lib/containers"
+
     def __init__(
         self,
         suite: str = "trixie",
         *,
         image: Optional[str] = "trixie",
         product: bool = True,
+        package: Optional[Path] = None,
         system: Optional[Path] = None,
     ) -> None:
-        """`image`: the suite of the TuneD image that is in container storage, or None; `system`: a
-        root filesystem that has the product already."""
+        """`image`: the suite of the TuneD image that is in container storage, or None; `package`:
+        the RPM to install, by default that of the working tree; `system`: a root filesystem that
+        has the product already."""
         self.suite = suite
         #: Of the current boot, or of the last one.
         self.boot_id = ""
         self.image = image
         self._product = product and system is None
+        self._package = package
         self._system = system
         self._machine: Optional[Machine] = None
 
     def __enter__(self) -> Node:
         layers = [self._system or rootfs.base_root(self.suite)]
         if self._product:
-            layers.insert(0, product_layer(self.suite))
+            layers.insert(0, product_layer(self.suite, self._package))
         store = tunedimage.image_store(self.suite, self.image) if self.image else None
         self._place = Workplace()
         try:
@@ -121,36 +128,36 @@ class Node:
 
     # Power.
 
-    def boot(self, timeout: float = 60) -> str:
+    def boot(self, timeout: float = PATIENCE) -> str:
         """Switches it on and waits for the end of the boot, see `settled`."""
         self.start(timeout)
         return self.settled(timeout)
 
-    def start(self, timeout: float = 60) -> None:
+    def start(self, timeout: float = PATIENCE) -> None:
         """Switches it on; returns when it takes commands. The boot goes on meanwhile."""
         if self._machine:
             raise MachineError(f"{self.name} is on")
         # Podman's overlays do not work on top of another.
         binds = {
-            "/var/lib/containers": self.storage,
+            self.store: self.storage,
             "/var/lib/ocp-tuned-boot/storage": self._place.path / "own",
         }
         self._machine = Machine(Hardware(self.name, self.root, self.console, binds), timeout)
         self.boot_id = self.read("/proc/sys/kernel/random/boot_id").strip()
 
-    def settled(self, timeout: float = 60) -> str:
+    def settled(self, timeout: float = PATIENCE) -> str:
         """Waits until no job of the boot is left; the word of `systemctl is-system-running`.
 
         Raises `TimeoutError`; the node goes on, and this can be called again."""
         self._on().settle(timeout)
         return self.run("systemctl", "is-system-running", check=False).stdout.strip()
 
-    def poweroff(self, timeout: float = 60) -> None:
+    def poweroff(self, timeout: float = PATIENCE) -> None:
         """An orderly shutdown. The files stay, and the node can be booted again."""
         self._on().power_off(timeout)
         self._machine = None
 
-    def reboot(self, timeout: float = 60) -> str:
+    def reboot(self, timeout: float = PATIENCE) -> str:
         """Off and on again: as a reboot is, but that the kernel forgets nothing, see `knobs`."""
         self.poweroff(timeout)
         return self.boot(timeout)
@@ -172,7 +179,7 @@ class Node:
         *argv: str,
         check: bool = True,
         input: Optional[str] = None,  # noqa: A002 - named as in subprocess.run
-        timeout: float = 60,
+        timeout: float = PATIENCE,
         env: Optional[Mapping[str, str]] = None,
     ) -> subprocess.CompletedProcess[str]:
         """Runs a command inside, to its end. If it takes too long, or the test is interrupted, it
@@ -193,6 +200,10 @@ class Node:
         """A command that runs inside beside the test, with pipes for its input and output. Its
         `kill` ends everything it has started, and so does the end of the machine."""
         return self._on().visit(argv, {**_ENVIRONMENT, **(env or {})})
+
+    def attach(self, *argv: str, env: Optional[Mapping[str, str]] = None) -> int:
+        """Runs a command inside with the input and output of this process; its exit status."""
+        return self._on().attach(argv, {**_ENVIRONMENT, **(env or {})})
 
     def enable(self, *units: str) -> None:
         """`systemctl enable`, whether the node is on or off."""

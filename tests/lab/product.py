@@ -8,9 +8,12 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Optional
 
 from tests.lab import cache, debian, mounts, nspawn, rootfs
+from tests.lab.activity import activity
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -28,15 +31,19 @@ _PACKAGES = (
     "python3-requests", "python3-sdnotify", "procps",
 )  # fmt: skip
 
+# Files of the package from before its Podman units became a template. Laid over the present tree
+# they make that package, so the test of the upgrade needs no history of the repository.
+_EARLIER = Path(__file__).with_name("before-template")
+
 # Of a working tree that nobody has committed yet.
 _GIT = ("git", "-c", "user.name=lab", "-c", "user.email=lab@localhost")
 _DAY = "1790000000"
 
 
-def product_layer(suite: str) -> Path:
-    """What installing the package of the working tree, as it is now, adds to a root of this suite.
+def product_layer(suite: str, package: Optional[Path] = None) -> Path:
+    """What installing a package, by default that of the working tree, adds to a root of this suite.
     Never write to it."""
-    package = product_package(suite)
+    package = package or product_package(suite)
     root = rootfs.base_root(suite)
     return cache.entry(
         f"product-{suite}",
@@ -52,10 +59,36 @@ def product_package(suite: str, version: str = "") -> Path:
     dist = cache.entry(
         f"rpm-{suite}",
         [builder.name, files, version],
-        lambda target: _build(builder, target, version),
+        lambda target: _build(builder, target, lambda source: commit(source, version)),
     )
     (package,) = dist.glob("*.noarch.rpm")
     return package
+
+
+def earlier_package(suite: str) -> Path:
+    """The RPM from before the Podman units became a template, as version 0.0.9: the unit files, the
+    preset, the spec and the socket paths of that time, everything else from the working tree."""
+    builder = build_root(suite)
+    paths = [*_files(*_SOURCES), *(path for path in _EARLIER.rglob("*") if path.is_file())]
+    files = {str(path.relative_to(TREE)): _state(path) for path in sorted(paths)}
+
+    dist = cache.entry(
+        f"rpm-earlier-{suite}",
+        [builder.name, files],
+        lambda target: _build(builder, target, _commit_earlier),
+    )
+    (package,) = dist.glob("*.noarch.rpm")
+    return package
+
+
+def _commit_earlier(target: Path) -> None:
+    copy_tree(target, *_SOURCES)
+    shutil.rmtree(target / "units")
+    shutil.copytree(_EARLIER, target, dirs_exist_ok=True)
+    for path in (target / "ocp_tuned_boot").rglob("*.py"):
+        path.write_text(path.read_text().replace("/podman-shared.sock", "/podman.sock"))
+    (target / "ocp_tuned_boot/__init__.py").write_text('__version__ = "0.0.9"\n')
+    _commit_all(target)
 
 
 def build_root(suite: str) -> Path:
@@ -80,7 +113,8 @@ def _files(*names: str) -> list[Path]:
 
 
 def _state(file: Path) -> list[object]:
-    return [cache.digest(file), os.access(file, os.X_OK)]
+    target = str(file.readlink()) if file.is_symlink() else ""
+    return [cache.digest(file), os.access(file, os.X_OK), target]
 
 
 def copy_tree(target: Path, *names: str) -> None:
@@ -88,7 +122,7 @@ def copy_tree(target: Path, *names: str) -> None:
     for file in _files(*names):
         copy = target / file.relative_to(TREE)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, copy)
+        shutil.copy2(file, copy, follow_symlinks=False)
 
 
 def commit(target: Path, version: str = "", *, tests: bool = False) -> None:
@@ -96,25 +130,31 @@ def commit(target: Path, version: str = "", *, tests: bool = False) -> None:
     copy_tree(target, *_SOURCES, *(["tests"] if tests else []))
     if version:
         (target / "ocp_tuned_boot/__init__.py").write_text(f'__version__ = "{version}"\n')
+    _commit_all(target)
+
+
+def _commit_all(target: Path) -> None:
     for step in (("init", "-q"), ("add", "-A"), ("commit", "-q", "-m", "as it is")):
         subprocess.run([*_GIT, *step], cwd=target, check=True)
 
 
-def _build(builder: Path, target: Path, version: str) -> None:
+def _build(builder: Path, target: Path, write: Callable[[Path], None]) -> None:
+    """`write` makes a source tree in the folder it is given, with everything committed."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "source")
-        commit(source, version)
+        write(source)
         # %check is for tests/lab/test_release.py.
         make(f"build-{target.stem}", builder, source, "rpm", "RPMBUILD_FLAGS=--nocheck")
-        (source / "dist").rename(target)
+        # The cache may be on another file system than /tmp (Debian 13 has that in memory).
+        shutil.copytree(source / "dist", target)
 
 
 def make(name: str, builder: Path, source: Path, *what: str) -> None:
     """Runs make in the root, on a copy of the tree that it may write to."""
     environment = f"--setenv=SOURCE_DATE_EPOCH={_DAY}"
-    nspawn.run(
-        name, builder, f"--bind={source}:/source", environment, "make", "-C", "/source", *what
-    )
+    command = ["make", "-C", "/source", *what]
+    with activity(f"Running make {what[0]} in {builder.name.rpartition('-')[0]}"):
+        nspawn.run(name, builder, f"--bind={source}:/source", environment, *command)
 
 
 def _install(root: Path, package: Path, layer: Path) -> None:
@@ -129,7 +169,13 @@ def _install(root: Path, package: Path, layer: Path) -> None:
             shutil.copyfile(package, merged / package.name)
             # Debian's packages, which it runs on, are not in rpm's database.
             command = ["rpm", "--install", "--nodeps", f"/{package.name}"]
-            subprocess.run([*debian.inside(merged), *command], check=True)
+            with activity(f"Installing {package.name}"):
+                done = subprocess.run(
+                    [*debian.inside(merged), *command], check=False, text=True,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                )  # fmt: skip
+            if done.returncode != 0:
+                raise nspawn.CommandFailed(f"{command}: status {done.returncode}\n{done.stdout}")
             (merged / package.name).unlink()
         finally:
             mounts.unmount(merged)

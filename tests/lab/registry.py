@@ -105,7 +105,7 @@ def start(node: Node, *, shut: bool = False) -> None:
 
 def answers(node: Node, port: int) -> None:
     """Returns when somebody listens there."""
-    node.run("timeout", "20", "python3", "-c", _ANSWERS, str(port))
+    node.run("python3", "-c", _ANSWERS, str(port))
 
 
 def stop(node: Node) -> None:
@@ -194,7 +194,7 @@ def front(node: Node, mode: str) -> None:
              "python3", "/etc/lab/front.py", mode, "5001")  # fmt: skip
     answers(node, 5001)
     # Podman reads its configuration when it starts.
-    node.run("systemctl", "stop", "ocp-tuned-podman.service")
+    node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
 
 
 OWN_STORE = "/var/lib/ocp-tuned-boot/storage"
@@ -231,7 +231,7 @@ _READY = """\
 After=lab-network.service
 Before=ocp-tuned.service
 [Service]
-ExecStartPost=/usr/bin/timeout 20 python3 /etc/lab/answers.py {port}
+ExecStartPost=/usr/bin/python3 /etc/lab/answers.py {port}
 """
 _FAULT = _READY + "ExecStart=/usr/bin/python3 /etc/lab/front.py {mode} {port}\n"
 

@@ -47,8 +47,6 @@ FILES = {
     "etc/systemd/journald.conf.d/lab.conf": (
         "[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nRateLimitBurst=0\n"
     ),
-    # A stop that hangs is a failed test, not a minute and a half of waiting.
-    "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStopSec=20s\n",
     "etc/fstab": "",
     # A name that is not the loopback's: for that no program asks a proxy.
     "etc/hosts": "127.0.0.1 localhost\n192.0.2.10 registry.lab\n",

@@ -6,8 +6,10 @@ docs/situations.md has a row for each; tests/unit/test_promises.py compares the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.lab.host import KNOB, KNOB_FILE, PROFILE, SCRIPT_CONF, TUNED_CONF
+from tests.lab.patience import AMPLE
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Situation:
     script: str = ""
     #: More files of the host.
     files: dict[str, str] = field(default_factory=dict)
-    boot_conf: str = "[tuning]\ntimeout = 30\n"
+    boot_conf: str = AMPLE
     #: TuneD before 2.24 does not check the path of a script.
     since_2_24: bool = False
     #: The findings with the operator's image. There the profiles are behind a symbolic link, and
@@ -31,7 +33,10 @@ class Situation:
 
 FOLDER = {"tuned": "/etc/tuned", "operand": "/var/lib/ocp-tuned/profiles"}
 SCRIPT = f"{{folder}}/{PROFILE}/script.sh"
-HANGING = "[tuning]\ntimeout = 6\ntuned_timeout = 1\n"
+#: Of the time that a run has, TuneD has so much that no other attempt is worth it.
+HANGING = "[tuning]\ntimeout = 16\ntuned_timeout = 12\n"
+#: What passes by itself, perhaps, is tried again until this is over; the last attempt is cut off.
+RETRIED = "[tuning]\ntimeout = 16\n"
 
 SITUATIONS = {
     "applied": Situation("applied"),
@@ -90,13 +95,13 @@ SITUATIONS = {
         boot_conf="[tuning]\naccept = no-such-setting:kernel.no_*\n",
     ),
     "hang": Situation(
-        "failed", (("timeout", "loader"),), TUNED_CONF + "[variables]\na=${f:exec:sleep:1000}\n",
-        boot_conf=HANGING,
+        "failed", (("timeout", "loader"),),
+        TUNED_CONF + "[variables]\na=${f:exec:sleep:infinity}\n", boot_conf=HANGING,
     ),
     "killed": Situation(
         "failed", (("killed", "SIGKILL"),),
         TUNED_CONF + "[variables]\na=${f:exec:pkill:-KILL:-f:sbin/tuned}\n",
-        boot_conf=HANGING, operand=(("killed", "killed"),),
+        boot_conf=RETRIED, operand=(("killed", "killed"),),
     ),
 }  # fmt: skip
 
@@ -123,10 +128,17 @@ BEFORE_TUNED = {
     ),
     "Podman's socket missing": Situation(
         "failed", (("podman", ""),),
-        boot_conf="[podman]\nsocket = /run/none\n[tuning]\ntimeout = 6\n",
+        boot_conf="[podman]\nsocket = /run/none\n[tuning]\ntimeout = 10\n",
     ),
     "image missing, cannot be pulled": Situation(
         "failed", (("image", ""),), files={IMAGE_ENV: "NTO_IMAGE=localhost:1/no/such:image\n"},
-        boot_conf="[tuning]\ntimeout = 6\n",
+        boot_conf="[tuning]\ntimeout = 10\n",
     ),
 }  # fmt: skip
+
+
+def first_kind(status: dict[str, Any]) -> str:
+    """What a run that has failed found at first. At its deadline that may be cut off in the middle
+    of another attempt, and then its last finding is the time that ran out."""
+    attempts = status["attempts"] or status["findings"]
+    return str(attempts[0]["kind"])

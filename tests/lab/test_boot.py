@@ -157,6 +157,8 @@ def has_host_tuned(node: Node) -> None:
     node.write(
         "/etc/systemd/system/tuned.service",
         "[Service]\nType=exec\nExecStart=/usr/bin/sleep infinity\n"
+        # A program that does not wait for the stop has applied everything before it ends.
+        "ExecStopPost=/usr/bin/sleep 3\n"
         "ExecStopPost=/usr/sbin/sysctl -q vm.stat_interval=1\n"
         "[Install]\nWantedBy=multi-user.target\n",
     )
@@ -311,14 +313,14 @@ def test_while_tuned_runs_systemctl_says_so_and_its_time_is_extended(suite: str)
     with booted(suite) as node:
         # Less than the script takes: the unit lives because the program asks for more.
         node.write(
-            "/etc/systemd/system/ocp-tuned.service.d/short.conf", "[Service]\nTimeoutStartSec=2\n"
+            "/etc/systemd/system/ocp-tuned.service.d/short.conf", "[Service]\nTimeoutStartSec=8\n"
         )
         node.run("systemctl", "daemon-reload")
         with held(node):
             text = property_of(node, "ocp-tuned.service", "StatusText")
             assert text == "TuneD is applying openshift-node-lab…"
             assert property_of(node, "ocp-tuned.service", "ActiveState") == "activating"
-            node.run("sh", "-c", "sleep 4; echo go > /run/tuned/go")
+            node.run("sh", "-c", "sleep 10; echo go > /run/tuned/go")
             wait_for_job(node)
         assert property_of(node, "ocp-tuned.service", "ActiveState") == "active"
 

@@ -14,22 +14,25 @@ import pytest
 from tests.lab import registry
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
+from tests.lab.patience import AMPLE, at_the_latest
+from tests.lab.situations import first_kind
 from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended
 
 pytestmark = pytest.mark.lab
 
 SUITES = ("trixie", "bookworm")
 IMAGE_ENV = "/var/lib/ocp-tuned/image.env"
+CONF = "/etc/ocp-tuned-boot/boot.conf"
 ARCHIVE = "/var/lib/ocp-tuned-boot/images/day-0.tar"
 DEAD = "registry.lab:5999/openshift/tuned:new"
 
 
 @contextmanager
 def powered(suite: str, prepare: Callable[[Node], None] = lambda _: None) -> Iterator[Node]:
-    """A node that has been up once with its image, and is off."""
+    """A node that has been up once with its image, and is off. It has ample time to boot."""
     with KernelKnobs(RESET), Node(suite, image=suite) as node:
         furnish(node)
-        node.write("/etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 18\n")
+        node.write(CONF, AMPLE)
         node.boot()
         has_ended(node)
         prepare(node)
@@ -87,7 +90,11 @@ def test_a_wiped_store_and_a_dead_registry_boot_tuned_from_an_archive(
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_the_last_image_that_worked_is_used_when_the_image_cannot_be_pulled(suite: str) -> None:
-    with powered(suite, lambda node: asks_for(node, DEAD)) as node:
+    def prepare(node: Node) -> None:
+        asks_for(node, DEAD)
+        node.write(CONF, "[tuning]\ntimeout = 30\n")
+
+    with powered(suite, prepare) as node:
         node.boot()
         assert found_by_kubelet(node) == WANTED
         has_ended(node)
@@ -97,8 +104,8 @@ def test_the_last_image_that_worked_is_used_when_the_image_cannot_be_pulled(suit
         assert (finding["kind"], finding["subject"]) == ("image-stand-in", DEAD)
         assert "network is unreachable" in finding["message"]
         assert f"localhost/tuned:{suite} is used instead" in finding["message"]
-        # It was insisted on for a third of the time, not for all of it.
-        assert 4 < done["seconds"] < 14
+        # The registry was tried for a third of the time; the rest was enough for the other image.
+        assert done["seconds"] > 9
         assert done["attempts"]
         status = node.run("systemctl", "status", "ocp-tuned").stdout
         assert "is used instead" in status
@@ -114,7 +121,7 @@ def test_another_image_in_an_archive_is_the_last_fallback() -> None:
         wiped(node)
         asks_for(node, DEAD)
         # A third of it goes to the registry; loading an archive takes its time on a busy machine.
-        node.write("/etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 36\n")
+        node.write(CONF, "[tuning]\ntimeout = 60\n")
 
     with powered("trixie", prepare) as node:
         node.boot()
@@ -128,18 +135,19 @@ def test_another_image_in_an_archive_is_the_last_fallback() -> None:
 
 def test_with_fallback_none_there_is_no_fallback() -> None:
     def prepare(node: Node) -> None:
-        conf = "[tuning]\ntimeout = 6\n[image]\nfallback = none\n"
-        node.write("/etc/ocp-tuned-boot/boot.conf", conf)
+        node.write(CONF, "[tuning]\ntimeout = 10\n[image]\nfallback = none\n")
         asks_for(node, DEAD)
 
     with powered("trixie", prepare) as node:
         node.boot()
         assert found_by_kubelet(node)["/proc/sys/net/ipv4/tcp_fin_timeout"] == "60"
         assert record(node)["result"] == "failed"
-        assert [each["kind"] for each in record(node)["findings"]] == ["image"]
+        assert first_kind(record(node)) == "image"
         assert DEAD in record(node)["findings"][0]["message"]
 
 
+#: Enough for an attempt to end, and no more: what may pass is tried again until it is over.
+SHORT = "[tuning]\ntimeout = 12\n"
 #: What a registry is like, which of its words are told, and what would mend it.
 FAULTS = {
     "refuses": ("connection refused", "Check that the registry is up"),
@@ -167,7 +175,7 @@ def test_whatever_the_registry_does_the_kubelet_starts_and_the_status_line_says_
         registry.fill(node, "localhost/tuned:trixie")
         registry.at_boot(node)
         wiped(node)
-        node.write("/etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 5\n")
+        node.write(CONF, SHORT)
         for fault, (words, mends) in FAULTS.items():
             if fault == "401":
                 registry.trust(node)
@@ -175,8 +183,7 @@ def test_whatever_the_registry_does_the_kubelet_starts_and_the_status_line_says_
                 node.run("rm", "-r", "/etc/containers/certs.d/registry.lab:5443")
             if fault == "full":
                 node.write(registry.SMALL, "")
-                node.write("/etc/ocp-tuned-boot/boot.conf",
-                           "[tuning]\ntimeout = 5\n[image]\nstore = own\n")  # fmt: skip
+                node.write(CONF, f"{SHORT}[image]\nstore = own\n")
             asks_for(node, asked[fault])
             node.reboot()
             assert found_by_kubelet(node)["/proc/sys/vm/stat_interval"] == "1", fault
@@ -184,14 +191,14 @@ def test_whatever_the_registry_does_the_kubelet_starts_and_the_status_line_says_
             assert f"cannot pull {asked[fault]}" in shown, fault
             assert re.search(words, shown), f"{fault}: {shown}"
             assert mends in shown, f"{fault}: {shown}"
-            assert record(node)["seconds"] < 8, fault
+            assert record(node)["seconds"] < at_the_latest(12), fault
             if fault == "full":
                 node.run("rm", registry.SMALL)
-                node.write("/etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 5\n")
+                node.write(CONF, SHORT)
         # With an archive that has it, it is there: no registry has to answer.
         node.run("mkdir", "-p", ARCHIVE.rpartition("/")[0])
         node.run("cp", "/etc/lab/day-0.tar", ARCHIVE)
-        node.write("/etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 18\n")
+        node.write(CONF, "[tuning]\ntimeout = 60\n")
         asks_for(node, asked["silent"])
         node.reboot()
         assert found_by_kubelet(node) == WANTED
@@ -215,12 +222,12 @@ DAMAGE = {
 @pytest.mark.parametrize("suite", SUITES)
 def test_a_damaged_image_is_removed_and_pulled_or_loaded_again(suite: str) -> None:
     with powered(suite) as node:
-        node.write("/etc/ocp-tuned-boot/boot.conf", "[image]\npull = never\n")
+        node.write(CONF, f"{AMPLE}[image]\npull = never\n")
         node.boot()
         node.run("mkdir", "-p", ARCHIVE.rpartition("/")[0])
         node.run("ocp-tuned-boot", "image", "export", ARCHIVE)
         for name, damage in DAMAGE.items():
-            node.run("systemctl", "stop", "ocp-tuned-podman.service", "podman.service")
+            node.run("systemctl", "stop", "ocp-tuned-podman@shared.service", "podman.service")
             node.run("sh", "-c", f"umount {STORE}/overlay; {damage}")
             done = node.run("ocp-tuned-boot", "reload", "--force", check=False)
             assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
@@ -295,13 +302,14 @@ def test_a_new_image_is_brought_in_quietly_and_applied_by_a_reload() -> None:
         node.run("podman", "rmi", "-af")
         since = record(node)["in_force"]["since"]
         asks_for(node, registry.IMAGE)
-        node.run("timeout", "60", "sh", "-c",
+        node.run("sh", "-c",
                  f"until podman image exists {registry.IMAGE}; do sleep 0.1; done")  # fmt: skip
         assert record(node)["in_force"]["since"] == since
-        assert "quietly" in node.journal("ocp-tuned-podman-quiet.service")
-        shown = node.run("systemctl", "show", "-p", "CPUWeight", "-p", "IOWeight",
-                         "ocp-tuned-podman-quiet.service").stdout.split()  # fmt: skip
-        assert sorted(shown) == ["CPUWeight=1", "IOWeight=1"]
+        assert "Started " in node.journal("ocp-tuned-podman@quiet.service")
+        shown = node.run("systemctl", "show", "-p", "CPUWeight", "-p", "IOWeight", "-p", "Slice",
+                         "ocp-tuned-podman@quiet.service").stdout.split()  # fmt: skip
+        # The weights count among all services, not only among those of the template.
+        assert sorted(shown) == ["CPUWeight=1", "IOWeight=1", "Slice=system.slice"]
         registry.stop(node)
         node.run("systemctl", "reload", "ocp-tuned")
         assert record(node)["image"] == registry.IMAGE

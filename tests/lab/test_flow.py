@@ -14,6 +14,8 @@ import pytest
 
 from tests.lab import host as hosts
 from tests.lab.host import KNOB_FILE, PROFILE, SCRIPT_CONF, TUNED_CONF, Host
+from tests.lab.patience import AMPLE, at_the_latest
+from tests.lab.situations import first_kind
 
 pytestmark = pytest.mark.lab
 
@@ -185,23 +187,26 @@ def test_a_refused_setting_degrades(host: Host) -> None:
 
 
 def test_tuned_that_hangs_is_stopped(host: Host) -> None:
-    host.write("etc/ocp-tuned-boot/boot.conf", "[tuning]\ntuned_timeout = 1\ntimeout = 11\n")
-    host.profile(SCRIPT_CONF, "exec sleep 1000\n")
+    host.write("etc/ocp-tuned-boot/boot.conf", f"{AMPLE}tuned_timeout = 10\n")
+    # The first time it hangs for ever.
+    hangs = "test -e /run/tuned/hung || { touch /run/tuned/hung; exec sleep infinity; }\n"
+    host.profile(SCRIPT_CONF, hangs)
     done = host.run("apply")
-    assert done.returncode == os.EX_TEMPFAIL
+    (attempt,) = host.status()["attempts"]
+    assert attempt["kind"] == "timeout"
+    assert "did not finish within 10 s" in attempt["message"]
+    assert "calling script '/etc/tuned/lab/script.sh'" in attempt["message"]
+    assert host.node.run("pgrep", "-f", "sleep infinity", check=False).stdout == ""
     # There was time for another attempt.
-    assert {each["kind"] for each in host.status()["attempts"]} == {"timeout"}
-    assert "did not finish within 1 s" in host.messages()
-    assert "calling script '/etc/tuned/lab/script.sh'" in host.messages()
-    assert host.node.run("pgrep", "-f", "sleep 1000", check=False).stdout == ""
+    assert (done.returncode, host.status()["result"]) == (0, "applied")
 
 
 def test_the_one_deadline_bounds_tuned_too(host: Host) -> None:
     host.write("etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 7\n")
-    host.profile(SCRIPT_CONF, "exec sleep 1000\n")
+    host.profile(SCRIPT_CONF, "exec sleep infinity\n")
     done = host.run("apply")
     assert done.returncode == os.EX_TEMPFAIL
-    assert 3 < host.status()["seconds"] < 8
+    assert 3 < host.status()["seconds"] < at_the_latest(7)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -264,22 +269,23 @@ def test_two_runs_at_once(host: Host) -> None:
 
 def test_an_image_that_cannot_be_pulled(host: Host) -> None:
     host.write("var/lib/ocp-tuned/image.env", "NTO_IMAGE=localhost:1/no/such:image\n")
-    host.write("etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 5\n")
+    host.write("etc/ocp-tuned-boot/boot.conf", "[tuning]\ntimeout = 10\n")
     done = host.run("apply")
-    assert done.returncode == os.EX_NOINPUT
+    # By the deadline, between two attempts or in the middle of one.
+    assert done.returncode in (os.EX_NOINPUT, os.EX_TEMPFAIL)
     assert "cannot pull localhost:1/no/such:image: " in done.stderr
-    assert host.status()["findings"][0]["kind"] == "image"
+    assert first_kind(host.status()) == "image"
 
 
 def test_podmans_socket_missing(host: Host) -> None:
     host.write(
         "etc/ocp-tuned-boot/boot.conf",
-        "[podman]\nsocket = /run/nowhere.sock\n[tuning]\ntimeout = 5\n",
+        "[podman]\nsocket = /run/nowhere.sock\n[tuning]\ntimeout = 10\n",
     )
     done = host.run("apply")
     assert done.returncode == os.EX_UNAVAILABLE
     assert "cannot reach Podman at /run/nowhere.sock: No such file or directory" in done.stderr
-    assert "systemctl status 'ocp-tuned-podman*.socket'" in done.stderr
+    assert "systemctl status 'ocp-tuned-podman@*.socket'" in done.stderr
     assert host.status()["findings"][0]["kind"] == "podman"
 
 
@@ -296,7 +302,7 @@ with socket.socket(socket.AF_UNIX) as listener:
 
 def test_podman_that_accepts_and_is_silent(host: Host) -> None:
     path = f"{host.root}/silent.sock"
-    conf = f"[podman]\nsocket = {path}\n[tuning]\ntimeout = 5\n"
+    conf = f"[podman]\nsocket = {path}\n[tuning]\ntimeout = 10\n"
     host.write("etc/ocp-tuned-boot/boot.conf", conf)
     with host.node.popen("python3", "-c", SILENT, path) as silent:
         assert silent.stdout is not None
@@ -305,9 +311,9 @@ def test_podman_that_accepts_and_is_silent(host: Host) -> None:
         silent.kill()
     assert done.returncode == os.EX_TEMPFAIL
     assert f"Podman at {path} did not answer in time (inspect image {hosts.IMAGE})" in done.stderr
-    assert re.search(r"; the step 'image' took (4|5)\.\d s of it", done.stderr)
+    assert re.search(r"; the step 'image' took \d+\.\d s of it", done.stderr)
     assert host.status()["findings"][0]["kind"] == "timeout"
-    assert 5 <= host.status()["seconds"] < 7
+    assert host.status()["seconds"] >= 10
 
 
 def test_a_profile_folder_that_is_missing(host: Host) -> None:

@@ -106,7 +106,7 @@ def stamped(node: Node) -> str:
 def until_stamped(node: Node, word: str) -> None:
     """The kernel switches the static key off some seconds after the last socket was closed."""
     script = f'until [ "$(lab-timestamps)" = {word} ]; do sleep 0.1; done'
-    node.run("timeout", "30", "sh", "-c", script)
+    node.run("sh", "-c", script)
 
 
 @pytest.mark.parametrize("name", HELD)
@@ -150,7 +150,12 @@ def events(times: int) -> Iterator[tuple[str, ...]]:
         yield from [("systemctl", "restart", UNIT)] * 2
         yield ("systemctl", "daemon-reexec")
         yield ("systemctl", "daemon-reload")
-        yield ("systemctl", "restart", "ocp-tuned-podman.socket", "ocp-tuned-podman.service")
+        yield (
+            "systemctl",
+            "restart",
+            "ocp-tuned-podman@shared.socket",
+            "ocp-tuned-podman@shared.service",
+        )
         yield ("ocp-tuned-boot", "apply")
 
 
@@ -203,7 +208,7 @@ def test_while_it_is_replaced_no_reader_sees_a_moment_without_a_request(suite: s
             reloaded(node, PROFILE)
             assert watch.changes() == [(DEVICE, as_text(20), as_text(NONE))]
             print(f"read {watch.sweeps} times")
-            assert watch.sweeps > 1000
+            assert watch.sweeps > 100
         assert (stored(node), status(node)["holds"]) == (0, [])
 
 
@@ -219,12 +224,14 @@ def test_a_reload_that_fails_or_is_killed_leaves_what_is_held(suite: str) -> Non
             # In the middle of TuneD, which has set 20 by then, as long as it runs.
             folder = "/var/lib/ocp-tuned/profiles/openshift-node-lab"
             node.write(f"{folder}/tuned.conf", TWENTY + "[script]\nscript=${i:PROFILE_DIR}/s.sh\n")
-            node.write(f"{folder}/s.sh", "#!/bin/sh\necho on > /run/tuned/on\nsleep 60\n", 0o755)
+            node.write(
+                f"{folder}/s.sh", "#!/bin/sh\necho on > /run/tuned/on\nsleep infinity\n", 0o755
+            )
             node.run("mkfifo", "/run/tuned/on")
             node.run("systemctl", "reload", "--no-block", UNIT)
             assert node.run("cat", "/run/tuned/on").stdout == "on\n"
             node.run("systemctl", "kill", "--kill-whom=control", "--signal=KILL", UNIT)
-            node.run("timeout", "30", "sh", "-c", f"while ! systemctl is-active {UNIT}; do :; done")
+            node.run("sh", "-c", f"until systemctl is-active {UNIT}; do sleep 0.05; done")
             assert (watch.changes(), stored(node)) == ([], 2)
             reloaded(node, TWENTY)
             assert watch.changes() == [(DEVICE, as_text(7), as_text(20))]
@@ -234,7 +241,7 @@ def test_a_reload_that_fails_or_is_killed_leaves_what_is_held(suite: str) -> Non
 def until_nothing_is_open(node: Node) -> None:
     """systemd closes what it lets go of in the background."""
     script = "while readlink /proc/1/fd/* | grep -q cpu_dma; do sleep 0.05; done"
-    node.run("timeout", "20", "sh", "-c", script)
+    node.run("sh", "-c", script)
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -440,7 +447,7 @@ def test_what_it_costs_against_a_daemon_kept_alive_for_it() -> None:
         node.run("podman", "run", "-d", "--name", "daemon", "--privileged", "--network=host",
                  "--pid=host", "-v", "/run/lab/tuned:/etc/tuned", "localhost/tuned:trixie",
                  "/usr/sbin/tuned", "--no-dbus")  # fmt: skip
-        node.run("timeout", "30", "sh", "-c",
+        node.run("sh", "-c",
                  "until podman logs daemon 2>&1 | grep -q applied; do sleep 0.1; done")  # fmt: skip
         pids = node.run("pgrep", "-f", "sbin/tuned|conmon").stdout.split()
         daemon = sum(memory(node, pid) for pid in pids)
@@ -459,5 +466,5 @@ def memory(node: Node, pid: str) -> int:
 
 def count(node: Node) -> int:
     # Podman's service ends by itself, some seconds after the last request.
-    node.run("systemctl", "stop", "ocp-tuned-podman.service")
+    node.run("systemctl", "stop", "ocp-tuned-podman@shared.service")
     return len(node.run("ps", "-e", "-o", "pid=").stdout.split())

@@ -111,7 +111,12 @@ def restarts(unit: str) -> Iterator[tuple[str, list[str], dict[str, str]]]:
         yield f"restart {unit}", ["systemctl", "restart", unit], {}
         yield (
             "restart podman",
-            ["systemctl", "restart", "ocp-tuned-podman.socket", "ocp-tuned-podman.service"],
+            [
+                "systemctl",
+                "restart",
+                "ocp-tuned-podman@shared.socket",
+                "ocp-tuned-podman@shared.service",
+            ],
             {},
         )
         yield "reload", ["systemctl", "reload", unit], {}

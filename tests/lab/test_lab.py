@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import nspawn, rootfs, workplace
+from tests.lab import cache, nspawn, rootfs, workplace
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 
@@ -109,12 +110,51 @@ def test_what_a_killed_test_has_left_of_a_node_is_removed_by_the_next() -> None:
 def test_a_command_that_is_killed_takes_what_it_started_with_it() -> None:
     with Node(image=None, product=False) as node:
         node.start()
-        with node.popen("sh", "-c", "sleep 1000 & echo started; wait") as visit:
+        with node.popen("sh", "-c", "sleep infinity & echo started; wait") as visit:
             assert visit.stdout is not None
             assert visit.stdout.readline() == "started\n"
             visit.kill()
             assert visit.wait() != 0
-        assert node.run("pgrep", "-f", "sleep 1000", check=False).stdout == ""
+        assert node.run("pgrep", "-f", "sleep infinity", check=False).stdout == ""
+
+
+def test_a_command_may_take_long_whatever_the_node_reports_meanwhile() -> None:
+    with Node(image=None, product=False) as node:
+        node.boot()
+        # Two messages each; the kernel keeps some ten of them (net.unix.max_dgram_qlen).
+        node.run("sh", "-c", "for i in $(seq 30); do systemctl daemon-reload; done")
+        assert node.run("systemctl", "is-system-running").stdout == "running\n"
+
+
+def test_the_demo_shows_what_it_proves_and_that_it_worked() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.lab.demo"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "net.ipv4.tcp_fin_timeout=37" in done.stdout
+    for row in (
+        r"net\.ipv4\.tcp_fin_timeout +60 +37 +37 +checked",
+        r"vm\.stat_interval +1 +7 +7 +checked",
+        # Two sections of profiles set it, and which one counts depends on the machine.
+        r"transparent_hugepages +never .+ madvise +could not be checked, because ",
+        r"force_latency +2000000000 µs +7 µs +7 µs +checked",
+    ):
+        assert re.search(row, done.stdout), done.stdout
+    assert re.search(r"\nIt worked: .* all \d+ settings", done.stdout)
+    assert "make shell" in done.stdout
+
+
+def test_a_shell_in_a_node_takes_commands_from_a_pipe_and_leaves_nothing() -> None:
+    commands = "ocp-tuned-boot status | head -1\ncat /proc/1/comm; hostname\nexit 7\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.lab.shell"],
+        input=commands, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 7, done.stdout + done.stderr
+    status, name, host = done.stdout.splitlines()
+    assert status.startswith("Applied: openshift-node-lab in ")
+    assert name == "systemd"
+    assert_gone(host, cache.directory() / "nodes" / host)
 
 
 def test_a_node_does_not_see_the_machines_network() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -49,7 +48,7 @@ def knob(node: Node, path: str = KNOB) -> str:
 
 def noticed(node: Node, command: str) -> None:
     """Runs a command that writes image.env, and waits for what the path unit makes of it."""
-    node.run("timeout", "60", "sh", "-c", f"""
+    node.run("sh", "-c", f"""
         before=$(systemctl show --value -p InvocationID ocp-tuned-notice)
         {command}
         until [ "$(systemctl show --value -p InvocationID ocp-tuned-notice)" != "$before" ] &&
@@ -63,7 +62,7 @@ def until(node: Node, *states: str) -> None:
     """Waits until the unit is in one of the states."""
     wanted = " -o ".join(f'"$s" = {state}' for state in states)
     script = f"until s=$(systemctl is-active {UNIT}); [ {wanted} ]; do sleep 0.05; done"
-    node.run("timeout", "30", "sh", "-c", script)
+    node.run("sh", "-c", script)
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -91,7 +90,7 @@ def test_while_it_reloads_systemd_knows_and_its_time_is_extended(suite: str) -> 
     with booted(suite) as node:
         has_ended(node)
         # Less than the script takes.
-        node.write(f"/etc/systemd/system/{UNIT}.d/short.conf", "[Service]\nTimeoutStartSec=2\n")
+        node.write(f"/etc/systemd/system/{UNIT}.d/short.conf", "[Service]\nTimeoutStartSec=8\n")
         node.run("systemctl", "daemon-reload")
         node.write(f"{FOLDER}/tuned.conf", PROFILE + "[script]\nscript=${i:PROFILE_DIR}/s.sh\n")
         script = "#!/bin/sh\necho held > /run/tuned/held\nread line < /run/tuned/go\n"
@@ -100,7 +99,7 @@ def test_while_it_reloads_systemd_knows_and_its_time_is_extended(suite: str) -> 
         node.run("systemctl", "reload", "--no-block", UNIT)
         assert node.run("cat", "/run/tuned/held").stdout == "held\n"
         assert shown(node, "ActiveState") == "reloading"
-        node.run("sh", "-c", "sleep 4; echo go > /run/tuned/go")
+        node.run("sh", "-c", "sleep 10; echo go > /run/tuned/go")
         until(node, "active")
         assert record(node)["result"] == "applied"
 
@@ -290,14 +289,21 @@ def test_what_a_killed_reload_has_taken_is_put_back_by_the_next_run() -> None:
         assert knob(node) == "38"
 
 
+SPENT = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime)
+"""
+
+
 def test_a_kept_apply_costs_next_to_nothing() -> None:
     with booted("trixie") as node:
         has_ended(node)
 
         def seconds(*command: str) -> float:
-            started = time.monotonic()
-            node.run("ocp-tuned-boot", *command)
-            return time.monotonic() - started
+            """Of the processor: on a busy machine the clock says little."""
+            return float(node.run("python3", "-c", SPENT, "ocp-tuned-boot", *command).stdout)
 
         pairs = [(seconds("apply"), seconds("reload", "--force")) for _ in range(5)]
         ratio = min(kept for kept, _ in pairs) / min(full for _, full in pairs)

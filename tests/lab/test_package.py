@@ -12,8 +12,9 @@ from tests.lab import product, tunedimage, upstream
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.test_boot import SUITES, booted, found_by, property_of, record
+from tests.lab.test_gate import held
 from tests.lab.test_holds import latency
-from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended
+from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended, reloaded
 
 pytestmark = pytest.mark.lab
 
@@ -75,6 +76,97 @@ def test_upgrade_and_downgrade_touch_nothing_and_what_was_recorded_is_read(suite
         node.reboot()
         assert found_by(node, "kubelet") == WANTED
         assert "0.2.0" in record(node)["program"]
+
+
+#: How the units of Podman are named by this package and by the earlier one, and where they listen.
+TEMPLATE = {
+    f"ocp-tuned-podman@{name}.socket": f"/run/ocp-tuned-boot/podman-{name}.sock"
+    for name in ("shared", "own", "quiet")
+}
+EARLIER = {
+    f"ocp-tuned-podman{name}.socket": f"/run/ocp-tuned-boot/podman{name}.sock"
+    for name in ("", "-own", "-quiet")
+}
+
+
+def listens_at(node: Node, sockets: dict[str, str]) -> None:
+    """These units listen for Podman, and no others do; nothing is left of the others."""
+    shown = node.run("systemctl", "list-sockets", "--all", "--no-legend", "ocp-tuned*").stdout
+    # What only a link leads to is not listed.
+    assert {tuple(line.split()[:2]) for line in shown.splitlines()} == {
+        (path, unit) for unit, path in sockets.items()
+    }
+    accepting = node.run("ss", "--listening", "--unix", "--no-header").stdout.split()
+    ours = [word for word in accepting if word.startswith("/run/ocp-tuned-boot/")]
+    assert sorted(ours) == sorted(sockets.values())
+    links = node.run("find", "/etc/systemd/system", "-name", "ocp-tuned-podman*").stdout.split()
+    enabled = [] if sockets is TEMPLATE else [f"sockets.target.wants/{unit}" for unit in sockets]
+    assert sorted(links) == sorted(f"/etc/systemd/system/{link}" for link in enabled)
+    assert "ocp-tuned" not in node.run("systemctl", "--failed").stdout
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_earlier_packages_sockets_are_replaced_in_the_same_boot_and_back(suite: str) -> None:
+    earlier = product.earlier_package(suite)
+    with KernelKnobs(RESET), Node(suite, image=suite, package=earlier) as node:
+        furnished(node)
+        node.boot()
+        has_ended(node)
+        listens_at(node, EARLIER)
+        before = state(node)
+        assert before[1:] == ["active", "1"]
+        # What a Podman that was killed has left.
+        left = "/var/lib/ocp-tuned-boot/tmp/ocp-tuned-podman/auth.json.1"
+        node.write(left, "secret\n", 0o600)
+        shutil.copyfile(earlier, node.root / "var/lib" / earlier.name)
+        for change, package, sockets in (
+            ("--upgrade", with_version(node), TEMPLATE),
+            ("--oldpackage --upgrade", f"/var/lib/{earlier.name}", EARLIER),
+            ("--upgrade", with_version(node), TEMPLATE),
+        ):
+            somebody_sets(node)
+            since = record(node)["in_force"]["since"]
+            rpm(node, *change.split(), package)
+            assert state(node) == before
+            assert latency() == 7
+            assert property_of(node, "ocp-tuned.service", "NeedDaemonReload") == "no"
+            listens_at(node, sockets)
+            assert node.run("test", "-e", left, check=False).returncode == 1
+            node.run("systemctl", "reload", "ocp-tuned")
+            assert record(node)["in_force"]["since"] == since
+            assert node.read(STAT_INTERVAL).strip() == "9"
+            # A profile that has changed is applied through the socket of this package.
+            reloaded(node, f"{HELD}# after {change} to {package}\n")
+            assert node.read(STAT_INTERVAL).strip() == "7"
+            assert state(node) == before
+            service = next(iter(sockets)).replace(".socket", ".service")
+            assert property_of(node, service, "ActiveState") == "active"
+            node.run("ocp-tuned-boot", "image", "fetch")
+        node.reboot()
+        listens_at(node, TEMPLATE)
+        assert found_by(node, "kubelet") == WANTED
+        assert node.run("systemctl", "is-system-running").stdout == "running\n"
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_run_that_holds_the_kubelet_reaches_podman_after_the_upgrade(suite: str) -> None:
+    """By the path that it knows, and that a boot.conf of that time may name."""
+    with held(suite, package=product.earlier_package(suite)) as node:
+        before = state(node)
+        assert before[1] == "activating"
+        rpm(node, "--upgrade", with_version(node))
+        listens_at(node, TEMPLATE)
+        assert state(node) == before
+        furnish(node, HELD)
+        node.settled()
+        assert state(node) == [before[0], "active", "1"]
+        assert found_by(node, "kubelet") == WANTED
+
+        node.write(
+            "/etc/ocp-tuned-boot/boot.conf", "[podman]\nsocket = /run/ocp-tuned-boot/podman.sock\n"
+        )
+        node.run("ocp-tuned-boot", "reload", "--force")
+        assert state(node) == [before[0], "active", "1"]
 
 
 def test_what_a_newer_version_has_written_is_refused_with_words() -> None:

@@ -10,13 +10,14 @@ import pytest
 
 from tests.lab import upstream
 from tests.lab.node import Node
-from tests.lab.test_boot import SUITES
+from tests.lab.test_boot import SUITES, property_of
 from tests.lab.workload import PROFILE
 
 pytestmark = pytest.mark.lab
 
 #: The units that run this program.
-UNITS = ("ocp-tuned.service", "ocp-tuned-notice.service", "ocp-tuned-image.service")
+UNITS = ("ocp-tuned.service", "ocp-tuned-notice.service", "ocp-tuned-image.service",
+         "ocp-tuned-retry.service")  # fmt: skip
 MOST = 2.5
 
 # Says what it could do, of what it must not and of what it must.
@@ -49,6 +50,7 @@ found = {
         name for name in ("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET")
         if can(lambda: socket.socket(getattr(socket, name), socket.SOCK_DGRAM).close())
     ],
+    "reads": can(lambda: open("/root/probe").close()),
     "sees": [path for path in ("/tmp/probe", "/var/tmp/probe") if os.path.exists(path)],
     "capabilities": int(status["CapBnd"], 16),
     "no_new_privileges": int(status["NoNewPrivs"]),
@@ -88,14 +90,48 @@ def test_the_units_are_as_locked_down_as_is_said_and_upstreams_is_not(suite: str
         print(told)
         assert all(told[unit] <= MOST for unit in UNITS)
         assert told[upstream.UNIT] > 9
-        shipped = node.run("sh", "-c", "ls -d /usr/lib/systemd/system/ocp-tuned*.*[a-z]").stdout
-        units = [path for path in shipped.split() if not path.endswith(".d")]
-        assert len(units) == 10
-        said = node.run("systemd-analyze", "verify", "--man=no", *units)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_systemd_has_nothing_to_say_about_the_units(suite: str) -> None:
+    with Node(suite, image=suite) as node:
+        node.boot()
+        shipped = node.run("sh", "-c", "cd /usr/lib/systemd/system && ls -d ocp-tuned*").stdout
+        units = {name for name in shipped.split() if not name.endswith(".d")}
+        assert len(units) == 7
+        instances = {
+            f"ocp-tuned-podman@{name}.{kind}"
+            for name in ("shared", "own", "quiet")
+            for kind in ("socket", "service")
+        }
+        said = node.run("systemd-analyze", "verify", "--man=no", *sorted(units | instances))
         lines = (said.stdout + said.stderr).splitlines()
         # 252 does not know it, as the unit says.
         unknown = "FileDescriptorStorePreserve"
         assert [line for line in lines if unknown not in line or suite != "bookworm"] == []
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_sandbox_is_shown_with_each_unit_and_an_administrator_can_change_it(suite: str) -> None:
+    with Node(suite, image=suite) as node:
+        node.boot()
+        sandbox = node.read(f"/usr/lib/systemd/system/{UNITS[0]}.d/10-sandbox.conf")
+        for unit in UNITS:
+            # What `systemctl edit` writes.
+            node.write(
+                f"/etc/systemd/system/{unit}.d/override.conf",
+                "[Service]\nProtectHome=tmpfs\nRestrictAddressFamilies=\n",
+            )
+        node.run("systemctl", "daemon-reload")
+        for unit in UNITS:
+            shown = node.run("systemctl", "cat", unit).stdout
+            assert f"# /usr/lib/systemd/system/{unit}.d/10-sandbox.conf\n{sandbox}" in shown
+            assert property_of(node, unit, "ProtectSystem") == "strict"
+            assert property_of(node, unit, "ProtectHome") == "tmpfs"
+            assert property_of(node, unit, "RestrictAddressFamilies") == "~"
+        # What Podman mounts has to be seen by the host, and what it starts has all rights.
+        for name in ("shared", "own", "quiet"):
+            assert property_of(node, f"ocp-tuned-podman@{name}.service", "ProtectSystem") == "no"
 
 
 def probed(node: Node, unit: str) -> dict[str, Any]:
@@ -106,7 +142,7 @@ def probed(node: Node, unit: str) -> dict[str, Any]:
         "[Service]\nType=oneshot\nRemainAfterExit=no\nExecStart=\nExecStopPost=\n"
         "ExecStart=/usr/local/bin/probe\n[Unit]\nConditionPathExists=\n",
     )
-    for path in ("/tmp/probe", "/var/tmp/probe"):
+    for path in ("/tmp/probe", "/var/tmp/probe", "/root/probe"):
         node.write(path, "")
     node.run("systemctl", "daemon-reload")
     node.run("systemctl", "restart", unit)
@@ -128,12 +164,15 @@ def test_a_process_in_their_place_is_refused_everything_else(suite: str) -> None
              {"/dev/cpu_dma_latency", "/dev/null"}),
             (UNITS[1], ours, ["AF_UNIX"], {"/dev/null"}),
             (UNITS[2], ours | {"/etc/crio/crio.conf.d"}, ["AF_UNIX"], {"/dev/null"}),
+            (UNITS[3], ours, ["AF_UNIX"], {"/dev/null"}),
         ):  # fmt: skip
             found = probed(node, unit)
             assert set(found["writes"]) == folders, unit
             assert found["families"] == families, unit
             assert set(found["devices"]) <= devices, unit
             assert found["sees"] == [], unit
+            # A boot.conf may be a link to there.
+            assert found["reads"], unit
             # A reload of the first puts settings back.
             assert found["knobs"] == (unit == UNITS[0])
             # CAP_DAC_READ_SEARCH, and CAP_NET_ADMIN to put ip_forward back.

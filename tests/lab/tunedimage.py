@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from tests.lab import cache, debian, nspawn, rootfs
+from tests.lab.activity import activity
 
 _RECIPE = debian.Recipe("", "essential", ("tuned",))
 
@@ -42,8 +43,9 @@ def image_store(node_suite: str, image_suite: str) -> Path:
 
 def _import(root: Path, archive: Path, store: Path, image: str) -> None:
     store.mkdir()
-    nspawn.run(
-        f"import-{store.stem}", root,
-        f"--bind={store}:/var/lib/containers", f"--bind-ro={archive}:/image.tar",
-        "podman", "--cgroup-manager=cgroupfs", "import", "--quiet", "/image.tar", image,
-    )  # fmt: skip
+    with activity(f"Importing the image {image} into Podman's storage"):
+        nspawn.run(
+            f"import-{store.stem}", root,
+            f"--bind={store}:/var/lib/containers", f"--bind-ro={archive}:/image.tar",
+            "podman", "--cgroup-manager=cgroupfs", "import", "--quiet", "/image.tar", image,
+        )  # fmt: skip

@@ -25,6 +25,10 @@ _QEMU = (
 )  # fmt: skip
 _KERNEL = "console=ttyS0 quiet net.ifnames=0 mitigations=off root=/dev/vda rw"
 _TICK = 0.2
+#: As long as one attempt to reach it may take (seconds).
+_SILENCE = 120.0
+#: As `tests.lab.patience` has it (seconds), for a machine that is emulated.
+PATIENCE = 1800.0
 
 
 class VirtualNode:
@@ -58,12 +62,12 @@ class VirtualNode:
             self.power_cut()
         self._folder.cleanup()
 
-    def boot(self, timeout: float = 240) -> str:
+    def boot(self, timeout: float = PATIENCE) -> str:
         """Switches it on and waits for the end of the boot."""
         self.start(timeout)
         return self.settled(timeout)
 
-    def start(self, timeout: float = 240) -> None:
+    def start(self, timeout: float = PATIENCE) -> None:
         """Switches it on; returns when it takes commands. The boot goes on meanwhile."""
         self.start_only()
         self._answers(time.monotonic() + timeout)
@@ -87,7 +91,9 @@ class VirtualNode:
         """Waits until ssh is answered, and takes down which boot it is."""
         while True:
             try:
-                self.boot_id = self.run("cat", "/proc/sys/kernel/random/boot_id").stdout.strip()
+                # A connection that the machine forgets when it restarts is given up.
+                said = self.run("cat", "/proc/sys/kernel/random/boot_id", timeout=_SILENCE)
+                self.boot_id = said.stdout.strip()
                 return
             except (CommandFailed, subprocess.TimeoutExpired) as error:
                 assert self._qemu is not None
@@ -96,12 +102,12 @@ class VirtualNode:
                     raise TimeoutError(f"the machine does not answer; console:\n{tail}") from error
                 time.sleep(_TICK)
 
-    def settled(self, timeout: float = 240) -> str:
+    def settled(self, timeout: float = PATIENCE) -> str:
         """Waits until no job of the boot is left; the word of `systemctl is-system-running`."""
         done = self.run("systemctl", "is-system-running", "--wait", check=False, timeout=timeout)
         return done.stdout.strip()
 
-    def reboot(self, timeout: float = 300) -> str:
+    def reboot(self, timeout: float = PATIENCE) -> str:
         """A reboot, of the kernel too."""
         before, deadline = self.boot_id, time.monotonic() + timeout
         self.run("systemctl", "--no-block", "reboot")
@@ -118,7 +124,7 @@ class VirtualNode:
         self._qemu = None
 
     def run(
-        self, *argv: str, check: bool = True, text: str = "", timeout: float = 120
+        self, *argv: str, check: bool = True, text: str = "", timeout: float = PATIENCE
     ) -> subprocess.CompletedProcess[str]:
         """Runs a command inside. Raises `CommandFailed`, `subprocess.TimeoutExpired`."""
         # Each word is quoted for the shell at the other end.

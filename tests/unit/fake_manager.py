@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.unit.patience import PATIENCE
+
 
 class Manager:
     """Its descriptor store: names and files, and what was said about it in order."""
@@ -54,14 +56,14 @@ class Manager:
             self.history.append(tuple(self.names))
             self._heard.notify_all()
 
-    def wait_for(self, beginning: str, seconds: float) -> None:
+    def wait_for(self, beginning: str) -> None:
         """Returns when a line that begins so has come. Raises `TimeoutError`."""
 
         def has_come() -> bool:
             return any(line.startswith(beginning) for lines in self.messages for line in lines)
 
         with self._heard:
-            if not self._heard.wait_for(has_come, seconds):
+            if not self._heard.wait_for(has_come, PATIENCE):
                 raise TimeoutError(f"no {beginning!r} in {self.messages}")
 
 

@@ -59,8 +59,9 @@ def _serve(listener: socket.socket, answer: Answer, open_lines: list[socket.sock
             said = answer(request) if request else b""
             if said is None or b"chunked" in said:
                 open_lines.append(line)
-            if said:
-                line.sendall(said)
+            # A client that has hung up is not the last one.
+            with suppress(OSError):
+                line.sendall(said or b"")
             if line not in open_lines:
                 line.close()
 

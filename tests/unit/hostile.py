@@ -167,7 +167,7 @@ def trees(draw: st.DrawFn) -> dict[str, Node]:
 def host(tree: Mapping[str, Node]) -> Iterator[tuple[Paths, Path]]:
     """A host with this tree, and the folder of the canary beside it."""
     with tempfile.TemporaryDirectory(prefix="otb-") as folder:
-        root, where = Path(folder, "root"), Path(folder, "canary")
+        root, where = Path(folder, "root").resolve(), Path(folder, "canary")
         for name, data in CANARY.items():
             (where / name).parent.mkdir(parents=True, exist_ok=True)
             (where / name).write_bytes(data)
@@ -176,11 +176,19 @@ def host(tree: Mapping[str, Node]) -> Iterator[tuple[Paths, Path]]:
         (root / "proc/sys/kernel/random/boot_id").write_text(f"{BOOT_ID}\n")
         for name, node in tree.items():
             path = os.fsencode(root) + b"/" + b"/".join(map(encoded, name.split("/")))
-            # What cannot be made there, in the place of another or below a link, is not.
+            # Below a link of this tree it would be made where the link leads: in the canary.
+            if leads_elsewhere(os.path.dirname(path)):
+                continue
+            # What cannot be made in the place of something else is not.
             with suppress(OSError):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 node.make(path, where)
         yield Paths(root), where
+
+
+def leads_elsewhere(folder: bytes) -> bool:
+    """Whether a link is on the way to a folder, which need not exist."""
+    return os.path.realpath(folder) != folder
 
 
 def untouched(where: Path) -> bool:

@@ -1,14 +1,13 @@
 """The program as it is run, on hosts that a pod, an image and a registry have filled: at most 64
-MiB, within some seconds. Over half of it Python and its libraries need with nothing to do.
+MiB, within some seconds of the processor. Over half of the memory Python and its libraries need
+with nothing to do.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,21 +17,18 @@ from hypothesis import settings
 
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.record import store as record
-from ocp_tuned_boot.tuned import container
-from ocp_tuned_boot.tuned.layout import Layout
-from tests.unit.fake_podman import listening, reply
+from tests.unit.fake_engine import HEAD, Engine, serving
 from tests.unit.hostile import AGENT, CORPUS, GOOD, Node, clean, deep, file, host, many, sparse
-from tests.unit.tuned.test_container import inspected
 
 #: Of what a run may have in memory at its most (bytes).
 MOST = 64 * 1024 * 1024
-#: How long it may take (seconds), on a machine that has other things to do.
+#: How long it may take of the processor (seconds): what else the machine has to do does not count.
 SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Ran:
-    """`most`: bytes in memory at the most."""
+    """`most`: bytes in memory at the most; `seconds`: of the processor."""
 
     status: int
     said: str
@@ -46,7 +42,8 @@ LAUNCHER = """
 import os, subprocess, sys
 process = subprocess.Popen(sys.argv[1:], stdout=2)
 _, status, used = os.wait4(process.pid, 0)
-print(os.waitstatus_to_exitcode(status), used.ru_maxrss * 1024)
+taken = used.ru_utime + used.ru_stime
+print(os.waitstatus_to_exitcode(status), used.ru_maxrss * 1024, taken)
 """
 
 
@@ -55,12 +52,11 @@ def run(paths: Paths, *arguments: str) -> Ran:
     command = [sys.executable, "-m", "ocp_tuned_boot", "--root", str(paths.root), *arguments]
     foreign = ("NOTIFY_SOCKET", "JOURNAL_STREAM", "INVOCATION_ID")
     env = {name: value for name, value in os.environ.items() if name not in foreign}
-    launcher, started = [sys.executable, "-S", "-c", LAUNCHER, *command], time.monotonic()
+    launcher = [sys.executable, "-S", "-c", LAUNCHER, *command]
     done = subprocess.run(launcher, env=env, check=True, capture_output=True)
-    status, most = map(int, done.stdout.split())
-    return Ran(
-        status, done.stderr.decode("utf-8", "surrogateescape"), most, time.monotonic() - started
-    )
+    status, most, seconds = done.stdout.split()
+    said = done.stderr.decode("utf-8", "surrogateescape")
+    return Ran(int(status), said, int(most), float(seconds))
 
 
 def bounded(ran: Ran) -> None:
@@ -72,49 +68,12 @@ def bounded(ran: Ran) -> None:
     assert clean(ran.said)
 
 
-class Engine:
-    """A Podman that has to pull, whose container says `log`, and whose image has `labels`."""
-
-    def __init__(self, paths: Paths, log: bytes = b"", labels: object = "") -> None:
-        self._paths = paths
-        self._log = log
-        self._labels = labels
-        self._created = self._pulled = False
-
-    def answer(self, request: str) -> bytes:
-        method, path, _ = request.split(" ")
-        if "/images/pull" in path:
-            self._pulled = True
-            return reply(200, '{"status": "\\u001b[2J", "id": "\\u009b"}')
-        if "/images/" in path and self._pulled:
-            return reply(200, json.dumps({"Id": "id", "Labels": self._labels}))
-        if path.endswith("/containers/create"):
-            self._created = True
-            return reply(201, '{"Id": "c1", "Warnings": []}')
-        if method == "DELETE":
-            self._created = False
-            return reply(200, "[]")
-        if path.endswith("/start"):
-            self._paths.container_log.write_bytes(self._log)
-            (self._paths.etc_tuned / "bootcmdline").write_text(
-                "TUNED_BOOT_CMDLINE=" + "a " * 30_000
-            )
-        if path.endswith("/json") and self._created:
-            spec = container.specify(self._paths, "tuned", "id", Layout())
-            state = {"Status": "exited", "StartedAt": "2026", "ExitCode": 0, "Pid": 0}
-            said = {**inspected(spec), "Id": "c1", "State": state}
-            said["Config"]["Labels"] = spec.labels
-            return reply(200, json.dumps(said))
-        found = 200 if method == "HEAD" and path.endswith("sbin%2Ftuned") else 404
-        return reply(found if method in ("GET", "HEAD") else 204, "")
-
-
 @contextmanager
 def engine(paths: Paths, log: bytes = b"", labels: object = "") -> Iterator[str]:
     """Its boot.conf."""
-    with listening(Engine(paths, log, labels).answer) as socket:
-        conf = socket.with_name("boot.conf")
-        conf.write_text(f"[tuning]\ntimeout = 60\n[podman]\nsocket = {socket}\n")
+    made = Engine(paths, log, labels)
+    made.leaves = {"bootcmdline": "TUNED_BOOT_CMDLINE=" + "a " * 30_000}
+    with serving(made) as conf:
         yield str(conf)
 
 
@@ -122,7 +81,6 @@ PROFILES = AGENT + "profiles/"
 # To make them takes longer than all else here; what is listed of them is the same.
 ENTRIES = 100_000 if settings.default and settings.default.max_examples > 1000 else 5000
 HEADER = CORPUS / "archive/header-of-a-gigabyte.tar"
-HEAD = b"2026-11-23T22:30:36.0+00:00 stderr F "
 ERROR = HEAD + b"2026-11-23 22:23:29,443 ERROR    tuned.x%d: \x1b[31m\n"
 
 #: Each is refused by its name.

@@ -11,31 +11,90 @@ from pathlib import Path
 import pytest
 
 import ocp_tuned_boot
-from ocp_tuned_boot.commands import table
+from ocp_tuned_boot.commands import staging, table
 from ocp_tuned_boot.commands.parser import Command
+from ocp_tuned_boot.requested import config
 
 TREE = Path(__file__).resolve().parents[2]
 SPEC = (TREE / "rpm.spec").read_text()
-UNITS = {path.name: path.read_text() for path in (TREE / "units").iterdir()}
+FOLDER = TREE / "units"
+#: By name; a drop-in is named with its folder.
+UNITS = {
+    str(path.relative_to(FOLDER)): path.read_text()
+    for path in sorted(FOLDER.rglob("*"))
+    if path.is_file()
+}
+#: The units that run this program.
+OURS = (
+    "ocp-tuned.service", "ocp-tuned-notice.service", "ocp-tuned-image.service",
+    "ocp-tuned-retry.service",
+)  # fmt: skip
+SANDBOX = "10-sandbox.conf"
+INSTANCES = ("shared", "own", "quiet")
+SOCKETS = {f"ocp-tuned-podman@{name}.socket" for name in INSTANCES}
 COMPLETION = TREE / "packaging/completions/ocp-tuned-boot"
 
 
-def expanded(text: str) -> set[str]:
-    """Shell's braces."""
-    match = re.search(r"\{([^{}]*)\}", text)
-    if match is None:
-        return {text}
-    parts = [text[: match.start()] + each + text[match.end() :] for each in match[1].split(",")]
-    return {one for part in parts for one in expanded(part)}
+def values(name: str, directive: str) -> list[str]:
+    """All values of one directive in one unit file or drop-in, split into words."""
+    lines = re.findall(rf"(?m)^{directive}=(.*)$", UNITS[name])
+    return [word for line in lines for word in line.split()]
+
+
+def macro(name: str) -> set[str]:
+    """The words of a macro of the spec."""
+    match = re.search(rf"(?m)^%global {name} (%\{{shrink:[^}}]*\}}|.*)$", SPEC)
+    assert match is not None
+    words = set(match[1].replace("%{shrink:", "").rstrip("}").split())
+    return words if "%{sockets" not in match[1] else words - {"%{sockets"} | macro("sockets")
 
 
 def test_the_spec_has_every_unit_and_no_other() -> None:
-    listed = re.findall(r"(?m)^%\{_unitdir\}/(ocp-tuned\S*(?:service|socket|path))$", SPEC)
-    assert {unit for line in listed for unit in expanded(line)} == set(UNITS)
-    scripts = re.search(r"%global units %\{shrink:(.*?)\n\}", SPEC, re.DOTALL)
-    assert scripts is not None
-    # That one is not stopped with the others.
-    assert {*scripts[1].split(), "ocp-tuned.service"} == set(UNITS)
+    listed = re.findall(r"(?m)^%\{_unitdir\}/(ocp-tuned\S*)$", SPEC)
+    # That one holds a drop-in for a unit of somebody else.
+    foreign = {"ocp-tuned-one-shot.service.d/50-ocp-tuned-boot.conf"}
+    assert set(listed) - foreign == {path.name for path in FOLDER.iterdir()}
+
+
+def test_what_runs_is_stopped_when_the_package_is_removed() -> None:
+    plain = {name for name in UNITS if "/" not in name and "@" not in name}
+    # ocp-tuned.service is only disabled: systemd keeps open what is in its descriptor store.
+    assert macro("stopped") == (plain - {"ocp-tuned.service"}) | SOCKETS
+    # A service is stopped with the socket that it requires.
+    assert values("ocp-tuned-podman@.service", "Requires") == ["ocp-tuned-podman@%i.socket"]
+
+
+def test_the_units_start_the_sockets_that_the_program_connects_to() -> None:
+    assert set(values("ocp-tuned.service", "Wants")) == {*SOCKETS, "ocp-tuned.path"}
+    assert set(values("ocp-tuned.service", "After")) >= SOCKETS
+    for order in ("Wants", "After"):
+        assert "ocp-tuned-podman@quiet.socket" in values("ocp-tuned-image.service", order)
+    (path,) = values("ocp-tuned-podman@.socket", "ListenStream")
+    paths = {*map(str, config.SOCKETS.values()), str(staging.QUIET)}
+    assert paths == {path.replace("%i", name) for name in INSTANCES}
+
+
+def test_the_package_replaces_the_units_of_the_earlier_one() -> None:
+    earlier = TREE / "tests/lab/before-template/units"
+    assert macro("earlier_sockets") == {path.name for path in earlier.glob("*.socket")}
+    assert macro("sockets") == SOCKETS
+
+
+def test_one_sandbox_is_shared_by_the_units_of_this_program_and_by_no_other() -> None:
+    own = FOLDER / f"{OURS[0]}.d" / SANDBOX
+    assert {path.parent.name for path in FOLDER.rglob(SANDBOX)} == {f"{name}.d" for name in OURS}
+    for name in OURS[1:]:
+        link = FOLDER / f"{name}.d" / SANDBOX
+        assert str(link.readlink()) == f"../{own.parent.name}/{SANDBOX}"
+    # systemd.unit(5): dash-truncated folders would reach Podman's services, too.
+    assert not [name for name in UNITS if "-.service.d" in name]
+
+
+def test_the_drop_ins_leave_room_for_those_of_the_administrator() -> None:
+    """Numbers 10 to 40 are for the vendor, 60 to 90 for the administrator (systemd.unit(5))."""
+    drop_ins = [name.partition("/")[2] for name in UNITS if "/" in name]
+    assert drop_ins
+    assert all(re.match(r"[1-4]0-[a-z-]+\.conf\Z", name) for name in drop_ins)
 
 
 def test_the_preset_enables_what_can_be_enabled() -> None:
@@ -46,11 +105,10 @@ def test_the_preset_enables_what_can_be_enabled() -> None:
 
 def test_what_the_unit_may_write_is_made_before_it_starts() -> None:
     made = re.findall(r"(?m)^[dD] (\S+)", (TREE / "packaging/tmpfiles.conf").read_text())
-    for name in ("ocp-tuned.service", "ocp-tuned-notice.service", "ocp-tuned-image.service"):
-        lines = re.findall(r"(?m)^ReadWritePaths=(.*)$", UNITS[name])
-        writable = [word for line in lines for word in line.split()]
-        assert writable
-        for path in writable:
+    for name in OURS:
+        shared = values(f"{name}.d/{SANDBOX}", "ReadWritePaths")
+        assert shared
+        for path in [*shared, *values(name, "ReadWritePaths")]:
             # Without it the unit starts all the same, and says what is missing.
             assert path.startswith("-")
             assert path[1:] in made or path.startswith("-/etc/")
@@ -60,12 +118,36 @@ def test_podman_keeps_passwords_in_a_folder_of_its_own_that_is_emptied() -> None
     """Each in its own: one that starts must not take away what another one is at work with."""
     made = (TREE / "packaging/tmpfiles.conf").read_text()
     assert "D /var/lib/ocp-tuned-boot/tmp 0700 root root -" in made
-    folder = "/var/lib/ocp-tuned-boot/tmp/%N"
-    for name in (each for each in UNITS if re.fullmatch(r"ocp-tuned-podman.*\.service", each)):
-        assert f"\nEnvironment=TMPDIR={folder}\n" in UNITS[name]
-        # Without it Podman starts all the same.
-        steps = re.findall(r"(?m)^ExecStartPre=-/usr/bin/(.*)$", UNITS[name])
-        assert steps == [f"rm -rf {folder}", f"mkdir -p -m 0700 {folder}"]
+    folder = "/var/lib/ocp-tuned-boot/tmp/%i"
+    unit = UNITS["ocp-tuned-podman@.service"]
+    assert f"\nEnvironment=TMPDIR={folder}\n" in unit
+    # Without it Podman starts all the same.
+    steps = re.findall(r"(?m)^ExecStartPre=-/usr/bin/(.*)$", unit)
+    assert steps == [f"rm -rf {folder}", f"mkdir -p -m 0700 {folder}"]
+
+
+def test_each_unit_waits_for_the_file_systems_that_it_opens() -> None:
+    # The unit that pauses reads files in /etc and /run only.
+    for name in set(OURS) - {"ocp-tuned-retry.service"}:
+        assert values(name, "RequiresMountsFor") == [
+            "/var/lib/ocp-tuned",
+            "/var/lib/ocp-tuned-boot",
+        ]
+    store = values("ocp-tuned-podman@.socket", "RequiresMountsFor")
+    assert store == ["/var/lib/containers", "/var/lib/ocp-tuned-boot"]
+    # It is mounted after sockets.target if it is on the network.
+    assert values("ocp-tuned-podman@.socket", "DefaultDependencies") == ["no"]
+    # With it there, systemd does nothing else any more if a file system cannot be mounted.
+    assert values("ocp-tuned-podman@.service", "RequiresMountsFor") == []
+
+
+def test_the_hosts_defaults_for_containers_are_read_before_ours() -> None:
+    """And ours are installed. What they do is tested in tests/lab/test_defaults.py."""
+    path = "/usr/lib/ocp-tuned-boot/containers.conf"
+    unit = UNITS["ocp-tuned-podman@.service"]
+    assert f"\nEnvironment=CONTAINERS_CONF_OVERRIDE={path}\n" in unit
+    assert "packaging/containers.conf" in (TREE / "Makefile").read_text()
+    assert "%{_prefix}/lib/ocp-tuned-boot/containers.conf\n" in (TREE / "rpm.spec").read_text()
 
 
 def test_what_is_brought_in_quietly_waits_for_the_run_and_is_tried_again() -> None:

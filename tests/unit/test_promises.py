@@ -20,6 +20,7 @@ from ocp_tuned_boot.requested.keys import Key
 from tests.lab.situations import BEFORE_TUNED, HELD, SITUATIONS
 
 TREE = Path(__file__).resolve().parents[2]
+UNIT_FILES = sorted(path for path in (TREE / "units").rglob("*") if path.is_file())
 UNIT = (TREE / "units/ocp-tuned.service").read_text()
 README = (TREE / "README.md").read_text()
 MAN_CONF = (TREE / "man/boot.conf.5").read_text()
@@ -28,18 +29,23 @@ VENDOR = (TREE / "packaging/boot.conf").read_text()
 
 
 def directives(name: str) -> list[str]:
-    """All values of one directive of the unit, words apart."""
+    """All values of one directive of the unit, split into words."""
     values = re.findall(rf"(?m)^{name}=(.*)$", UNIT)
     return [word for value in values for word in value.split()]
 
 
-def test_each_line_of_the_unit_that_orders_gates_or_restricts_has_its_reason() -> None:
-    obvious = ("Description=", "Documentation=", "ExecStart=", "[", "#")
-    for block in UNIT.split("\n\n"):
-        lines = block.splitlines()
-        restricting = [line for line in lines if not line.startswith(obvious)]
-        first = next((at for at, line in enumerate(lines) if line in restricting), None)
-        assert first is None or lines[first - 1].startswith("#"), block
+@pytest.mark.parametrize("path", UNIT_FILES, ids=lambda path: path.name)
+def test_each_line_of_a_unit_that_orders_gates_or_restricts_has_its_reason(path: Path) -> None:
+    """A comment right above it, or above lines that share the reason."""
+    obvious = ("Description=", "Documentation=", "Type=", "ExecStart=", "ListenStream=", "[")
+    explained = True
+    for line in path.read_text().replace("\\\n", "").splitlines():
+        if line.startswith("#"):
+            explained = True
+        elif line == "" or line.startswith(obvious):
+            explained = False
+        else:
+            assert explained, line
 
 
 def test_the_unit_gates_the_workload_and_never_blocks_it() -> None:
@@ -57,7 +63,7 @@ def test_the_workloads_that_wait_are_those_that_are_checked() -> None:
 
 
 def test_the_unit_runs_commands_that_exist() -> None:
-    commands = [line.split()[1] for line in re.findall(r"(?m)^Exec\w+=(.*)$", UNIT)]
+    commands = re.findall(r"(?m)^Exec\w+=/usr/bin/ocp-tuned-boot (.*)$", UNIT)
     assert commands == ["apply", "reload", "cleanup"]
     assert set(commands) <= {row.name for row in table.COMMANDS}
 

@@ -86,7 +86,9 @@ def test_what_is_put_there_is_what_is_read_there(profiles: Path, tmp_path: Path)
 
 def test_all_units_with_an_install_section_are_enabled() -> None:
     with_install = {
-        path.name for path in (TREE / "units").iterdir() if "[Install]" in path.read_text()
+        path.name
+        for path in (TREE / "units").iterdir()
+        if path.is_file() and "[Install]" in path.read_text()
     }
     assert set(render.UNITS) == with_install
     units = render.document(render.Content(IMAGE, "site"), "ignition")["systemd"]["units"]

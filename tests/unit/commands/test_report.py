@@ -162,3 +162,15 @@ def test_history_as_text() -> None:
     run = Run("12:00", "apply", "because", "applied", "site", "i", "id", "f", 0.5, "Applied: site")
     text = report.history_text((Boot("b0", (run,)), Boot("b1", ())))
     assert text == "boot b0\n  12:00  apply         Applied: site\nboot b1"
+
+
+def test_a_failed_boot_says_that_the_kubelet_runs_without_the_profile_and_the_remedy() -> None:
+    failed = Record(Result.FAILED, "11:00")
+    words = (
+        "open: The kubelet runs without the profile. Once this is fixed: systemctl start ocp-tuned"
+    )
+    states = {"ocp-tuned.service": "failed"}
+    assert words in report.status_text(failed, Now(states))
+    assert words in report.status_text(None, Now(states))
+    assert words not in report.status_text(failed, Now(states, gated=True))
+    assert words not in report.status_text(failed, Now({"ocp-tuned.service": "active"}))

@@ -7,6 +7,7 @@ test_registry.py.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.tuned import ours
 from tests.unit.fake_podman import listening, reply
 from tests.unit.images.test_ensure import ASKED, EXACT, REFUSED, Store, archive
+from tests.unit.patience import PATIENCE
 
 
 @pytest.fixture
@@ -149,7 +151,7 @@ def test_the_container_of_a_killed_check_is_removed_and_no_other(paths: Paths, m
         state = {"Status": "running", "Pid": 1, "ExitCode": 0}
         return reply(200, json.dumps({"Id": "c1", "Config": {"Labels": labels}, "State": state}))
 
-    with listening(answer) as socket, Podman(socket, Deadline(5)) as podman:
+    with listening(answer) as socket, Podman(socket, Deadline(PATIENCE)) as podman:
         if mine:
             assert ours.remove_check(podman, paths)
             assert len(removed) == 1
@@ -163,8 +165,32 @@ def test_the_container_of_a_killed_check_is_removed_and_no_other(paths: Paths, m
 
 
 def test_two_do_not_try_images_at_the_same_time(paths: Paths) -> None:
-    with listening(lambda _: reply(404, "{}")) as socket, Podman(socket, Deadline(5)) as podman:
+    with (
+        listening(lambda _: reply(404, "{}")) as socket,
+        Podman(socket, Deadline(PATIENCE)) as podman,
+    ):
         with ours.checking(podman, paths):
             with pytest.raises(Busy, match="image stage holds"):
                 with ours.checking(podman, paths, patience=0.05):
                     pass
+
+
+def test_an_archive_is_on_the_disk_before_it_takes_its_name(
+    paths: Paths, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "day-0.tar"
+    target.write_text("old")
+    store.images[ASKED], store.exports = "id", "archive"
+    synced: list[tuple[str, str]] = []
+    fsync = os.fsync
+
+    def watched(fd: int) -> None:
+        opened = Path(f"/proc/self/fd/{fd}")
+        synced.append(("folder" if opened.is_dir() else opened.read_text(), target.read_text()))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    assert staging.export(paths, None, target) == ASKED
+    assert synced == [("archive", "old"), ("folder", "archive")]
+    assert target.read_text() == "archive"
+    assert sorted(each.name for each in tmp_path.glob("*day-0*")) == ["day-0.tar"]

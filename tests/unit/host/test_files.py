@@ -219,3 +219,24 @@ def test_a_signal_after_a_file_was_replaced_is_not_lost(
     with pytest.raises(Interrupted):
         files.write(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_name_and_so_is_its_name_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    synced: list[tuple[str, str]] = []
+    fsync = os.fsync
+
+    def watched(fd: int) -> None:
+        # Through this link a file without a name can be read, too.
+        opened = Path(f"/proc/self/fd/{fd}")
+        what = opened.readlink().name if opened.is_dir() else opened.read_text()
+        # What is synced, and what was at the path then.
+        synced.append((what, path.read_text()))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    files.write(path, b"new")
+    assert synced == [("new", "old"), (tmp_path.name, "new")]

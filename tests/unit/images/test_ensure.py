@@ -28,6 +28,7 @@ from ocp_tuned_boot.podman.client import Image, Podman
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.requested.config import Images
 from tests.unit.fake_podman import listening, reply
+from tests.unit.patience import no_hang
 
 ASKED = "registry.lab/tuned:new"
 DIGEST = "sha256:" + "a" * 64
@@ -50,6 +51,8 @@ class Store:
         self.pull_seconds = 0.0
         self.loads: list[str] = []
         self.load_fails = ""
+        #: What is in the archive of any image.
+        self.exports = ""
         self.broken: set[str] = set()
         self.in_use: set[str] = set()
         #: name → ID of its image.
@@ -74,7 +77,7 @@ class Store:
         name = unquote(name)
         if method == "DELETE":
             return self._delete(name, force="force=True" in path)
-        return self._inspect(name)
+        return reply(200, self.exports) if name.endswith("/get") else self._inspect(name)
 
     def named(self, name: str, image_id: str) -> None:
         """A tag that moves leaves an image without a name."""
@@ -130,7 +133,7 @@ def store() -> Store:
 
 @pytest.fixture
 def podman(store: Store) -> Iterator[Podman]:
-    with listening(store.answer) as path, Podman(path, Deadline(20)) as connected:
+    with listening(store.answer) as path, Podman(path, Deadline(ALL)) as connected:
         yield connected
 
 
@@ -149,6 +152,13 @@ def archive(paths: Paths, *names: str, digest: str = DIGEST, docker: bool = Fals
 
 
 DEFAULT = Images()
+#: As long as a run may take (seconds).
+ALL = 600.0
+
+
+def late() -> Progress:
+    """Of a run, when two thirds of its time have gone by."""
+    return Progress(Deadline(ALL, started=time.monotonic() - ALL * 2 / 3), Notifier())
 
 
 def available(
@@ -239,28 +249,27 @@ def test_a_temporary_failure_is_retried_for_a_third_of_the_time(
     store.pull = TEMPORARY
     with pytest.raises(ImageError, match="connection refused"):
         available(paths, podman)
-    late = Progress(Deadline(20, started=podman.deadline.end - 20 - 7), Notifier())
-    found = ImageSession(paths, Images(), ASKED, late).ensure(podman, "it was refused")
+    found = ImageSession(paths, Images(), ASKED, late()).ensure(podman, "it was refused")
     assert found.source == "last-good"
     # The registry was not tried again: the reason is that of the previous attempt.
     assert found.fallback.startswith("it was refused; ")
 
 
 def test_a_fallback_that_is_gone_takes_no_time_from_the_registry(
-    paths: Paths, podman: Podman, store: Store
+    paths: Paths, podman: Podman, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # crio-wipe removed it.
     lastgood.remember(paths, "registry.lab/tuned:old", "id-wiped")
     store.pull = TEMPORARY
-    late = Progress(Deadline(20, started=podman.deadline.end - 20 - 7), Notifier())
     with pytest.raises(ImageError, match="connection refused") as caught:
-        ImageSession(paths, Images(), ASKED, late).ensure(podman)
+        ImageSession(paths, Images(), ASKED, late()).ensure(podman)
     # The registry was tried, and will be tried again.
     assert caught.value.temporary
     assert "POST /images/pull" in store.requests
-    # A pull may take more than a third of the time.
+    # A pull may take more than the registry's share of the time.
+    monkeypatch.setattr(ensure, "SHARE", 0.3 / ALL)
     store.pull, store.pulls_as, store.pull_seconds = {}, ASKED, 1.0
-    session = ImageSession(paths, Images(), ASKED, Progress(Deadline(2.4), Notifier()))
+    session = ImageSession(paths, Images(), ASKED, Progress(Deadline(ALL), Notifier()))
     before = store.requests.count("POST /images/pull")
     assert session.ensure(podman).source == "registry"
     assert store.requests.count("POST /images/pull") == before + 1
@@ -273,8 +282,7 @@ def test_an_archive_that_cannot_be_loaded_takes_no_time_from_the_registry(
     archive(paths, name)
     store.load_fails = "payload does not match any of the supported image formats"
     store.pulls_as = ASKED
-    late = Progress(Deadline(20, started=podman.deadline.end - 20 - 7), Notifier())
-    session = ImageSession(paths, Images(), ASKED, late)
+    session = ImageSession(paths, Images(), ASKED, late())
     # The fallback is tried after a third of the time, but cannot be loaded.
     assert session.ensure(podman).source == "registry"
     del store.images[ASKED]
@@ -320,14 +328,25 @@ def test_there_is_no_newer_image_of_a_digest(paths: Paths, podman: Podman, store
 
 
 def test_a_registry_that_is_silent_leaves_time_for_the_image_on_the_node(
-    paths: Paths, store: Store
+    paths: Paths, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ensure, "SHARE", 0.3 / ALL)
     store.images[ASKED] = "id"
     store.silent = True
     rules = Images(pull="newer", fallback="none")
-    with listening(store.answer) as path, Podman(path, Deadline(1.5)) as podman:
+    with listening(store.answer) as path, Podman(path, Deadline(ALL)) as podman, no_hang():
         assert available(paths, podman, rules=rules).source == "store"
-        assert not podman.deadline.passed()
+
+
+def test_a_registry_that_is_silent_is_not_waited_for_long_where_an_archive_has_the_image(
+    paths: Paths, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much time there is: a third of it may be twenty minutes."""
+    monkeypatch.setattr(ensure, "PATIENCE", 0.3)
+    archive(paths, ASKED)
+    store.silent, store.loads = True, [ASKED]
+    with listening(store.answer) as path, Podman(path, Deadline(6 * ALL)) as podman, no_hang():
+        assert available(paths, podman).source == "archive"
 
 
 def test_an_image_that_was_there_before_is_not_remembered(
@@ -426,7 +445,7 @@ def test_a_damaged_image_is_removed_by_force_only_if_no_container_of_others_uses
 def test_only_a_run_removes_a_damaged_image(paths: Paths, podman: Podman, store: Store) -> None:
     store.images[ASKED] = "id"
     store.broken.add(ASKED)
-    progress = Progress(Deadline(20), Notifier())
+    progress = Progress(Deadline(ALL), Notifier())
     session = ImageSession(paths, Images(), ASKED, progress, repair=False)
     with pytest.raises(PodmanError, match="layer not known"):
         session.ensure(podman)

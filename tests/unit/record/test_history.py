@@ -40,6 +40,17 @@ def test_only_the_last_boots_are_kept(tmp_path: Path) -> None:
     assert kept == [f"b{number}" for number in range(3, history.BOOTS + 3)]
 
 
+def test_a_soft_reboot_has_a_file_of_its_own(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    boots = ["a1", "a1+1", "a1+12"]
+    for boot in boots:
+        history.add(paths, replace(DONE, boot_id=boot))
+    history.add(paths, replace(DONE, boot_id="a1+1"))
+    assert [(boot.boot_id, len(boot.runs)) for boot in history.read(paths)] == [
+        ("a1", 1), ("a1+1", 2), ("a1+12", 1),
+    ]  # fmt: skip
+
+
 def test_of_a_boot_the_first_run_and_the_last_ones_are_kept(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     for number in range(history.RUNS + 3):

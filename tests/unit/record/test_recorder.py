@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.errors import Defect, HostError
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import store as record
 from ocp_tuned_boot.record.model import (
     Action,
@@ -25,7 +26,8 @@ from ocp_tuned_boot.record.model import (
     Waits,
     Why,
 )
-from ocp_tuned_boot.record.recorder import Recorder
+from ocp_tuned_boot.record.recorder import Recorder, recording
+from ocp_tuned_boot.requested import config
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.tuned.findings import Finding, make
 from ocp_tuned_boot.tuned.judge import Outcome, Result
@@ -381,3 +383,56 @@ def test_a_record_that_cannot_be_written_does_not_hide_what_failed(
     paths.status.mkdir()
     recorder.write_if_possible()
     assert f"cannot write {paths.status}" in caplog.text
+
+
+def test_an_exception_of_others_is_recorded_with_its_place_and_its_traceback_is_logged(
+    paths: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run() -> None:
+        with recording(paths, Notifier(), time.monotonic(), Why.START) as recorder:
+            recorder.decided(ASKED, Decision(Action.APPLY, "because"))
+            recorder.tuning(*IMAGE)
+            config.parse([("boot.conf", None)])  # type: ignore[list-item]
+
+    with pytest.raises(Defect, match=r"^AttributeError: .* \(requested/config\.py:\d+\)\n"):
+        run()
+    found = on_disk(paths)
+    assert (found.result, found.in_force, found.action) == (Result.FAILED, None, "apply")
+    (finding,) = found.findings
+    assert (finding.kind, finding.message[:14]) == ("defect", "AttributeError")
+    assert "journalctl" in finding.advice
+    assert 'config.parse([("boot.conf", None)])' in caplog.text
+
+
+def test_one_that_comes_after_the_profile_is_applied_degrades_it(paths: Paths) -> None:
+    with recording(paths, Notifier(), time.monotonic(), Why.START) as recorder:
+        recorder.decided(ASKED, Decision(Action.APPLY, "because"))
+        recorder.tuning(*IMAGE)
+        recorder.judged(Outcome(Result.APPLIED, ()))
+        recorder.conclude()
+        raise ImportError("libssl.so.3: no such file")
+    found = on_disk(paths)
+    assert found.result is Result.DEGRADED
+    assert found.in_force is not None
+    assert found.in_force.result is Result.DEGRADED
+    assert [each.kind for each in found.findings] == ["defect"]
+
+
+def test_a_fallback_degrades_until_the_applied_profile_is_the_requested_one(paths: Paths) -> None:
+    fallback = make("profile-fallback", "new", "TuneD cannot load it")
+    recorder = Recorder(paths, time.monotonic())
+    recorder.decided(
+        replace(ASKED, fallback=(fallback,)), Decision(Action.APPLY, "because"), ["crio.service"]
+    )
+    recorder.tuning(*IMAGE)
+    recorder.judged(Outcome(Result.DEGRADED, (fallback,)))
+    found = recorder.write()
+    assert (found.result, found.findings) == (Result.DEGRADED, (fallback,))
+    for action, kept in ((Action.DEFER, (fallback,)), (Action.KEEP, ())):
+        recorder = Recorder(paths, time.monotonic())
+        recorder.decided(ASKED, Decision(action, "because"))
+        recorder.kept()
+        found = recorder.write()
+        assert found.in_force is not None
+        assert found.findings == found.in_force.findings == kept
+        assert found.result is (Result.DEGRADED if kept else Result.APPLIED)

@@ -23,7 +23,7 @@ def parse(text: str) -> Config:
 def test_the_defaults() -> None:
     assert parse("") == config.parse([])
     assert parse("").timeout == 90
-    assert parse("").socket == Path("/run/ocp-tuned-boot/podman.sock")
+    assert parse("").socket == Path("/run/ocp-tuned-boot/podman-shared.sock")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Callable
@@ -294,63 +291,6 @@ def test_a_file_that_is_not_text_is_named_with_its_line(paths: Paths, name: str)
         inputs.read(paths, "tuned")
     words = f"{path}: line 2: found a byte that is not UTF-8, expected text"
     assert caught.value.message == words
-
-
-def written(paths: Paths, word: str, pause: float) -> None:
-    """Writes three files that belong together, with a pause after each."""
-    for path in (paths.profiles / "site/tuned.conf", paths.profiles / "site/x.conf",
-                 paths.recommend):  # fmt: skip
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"[{word}]\n")
-        time.sleep(pause)
-
-
-def words(found: Inputs) -> set[str]:
-    return {found.profile, *(file.text.strip("[]\n") for file in found.files)}
-
-
-def test_files_that_are_being_rewritten_are_read_as_one_state(paths: Paths) -> None:
-    shutil.rmtree(paths.profiles)
-    written(paths, "first", 0)
-    seen: list[set[str]] = []
-
-    def agent() -> None:
-        for word in ("second", "third", "fourth"):
-            written(paths, word, inputs.QUIET / 5)
-
-    thread = threading.Thread(target=agent)
-    thread.start()
-    while thread.is_alive():
-        seen.append(words(inputs.settled(paths, "tuned")))
-    seen.append(words(inputs.settled(paths, "tuned")))
-    assert all(len(each) == 1 for each in seen), seen
-    assert seen[-1] == {"fourth"}
-
-
-def test_a_file_that_is_missing_for_a_moment_is_waited_for(paths: Paths) -> None:
-    paths.recommend.unlink()
-    later = threading.Timer(inputs.QUIET / 3, paths.recommend.write_text, ["[later]\n"])
-    later.start()
-    assert inputs.settled(paths, "tuned").profile == "later"
-    later.join()
-
-
-def test_old_files_are_read_at_once(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "QUIET", 0.0)
-    time.sleep(0.01)
-    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("waited"))
-    assert inputs.settled(paths, "tuned") == inputs.read(paths, "tuned")
-
-
-def test_an_agent_that_keeps_writing_is_reported(
-    paths: Paths, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inputs, "PATIENCE", 0.2)
-    started = time.monotonic()
-    with pytest.raises(HostError, match=r"has been rewritten again and again for 0.2 s"):
-        # The fixture has just written everything.
-        inputs.settled(paths, "tuned")
-    assert time.monotonic() - started < inputs.QUIET
 
 
 def test_the_last_image_that_worked_is_used_instead_of_an_incomplete_image_env(

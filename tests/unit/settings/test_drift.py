@@ -47,6 +47,12 @@ def test_nothing_has_changed(paths: Paths) -> None:
     assert look(paths) == Drift(2, ())
 
 
+def test_what_user_space_has_set_after_a_soft_reboot_is_no_drift(paths: Paths) -> None:
+    set_to(paths, A, "9")
+    paths.restarts.write_text(".")
+    assert look(paths) == Drift(0, ())
+
+
 def test_what_has_changed_and_between_when(paths: Paths) -> None:
     look(paths)
     set_to(paths, A, "9")

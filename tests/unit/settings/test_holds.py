@@ -322,9 +322,12 @@ def test_a_run_by_hand_releases_nothing_and_reports_what_no_profile_requests(
     assert still.words.startswith("force_latency = 7 µs: STILL in effect: no profile requests it")
 
 
-def test_what_an_earlier_release_could_not_hold_is_known_from_its_findings() -> None:
+@pytest.mark.parametrize(
+    "latency", ["setting new cpu latency 7", 'TuneD logged: "setting new cpu latency 7"']
+)
+def test_what_an_earlier_release_could_not_hold_is_known_from_its_findings(latency: str) -> None:
     found = (
-        make("lost-after-exit", "force_latency", "setting new cpu latency 7"),
+        make("lost-after-exit", "force_latency", latency),
         make("lost-after-exit", "rtentsk", "opened SOF_TIMESTAMPING_OPT_TX_SWHW socket"),
         make("setting-refused", "vm.x", "no"),
     )

@@ -1,0 +1,41 @@
+"""The unit that answers on Podman's socket, and whether it runs at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ocp_tuned_boot.errors import PodmanError
+from ocp_tuned_boot.host import systemd
+
+
+def unit_of(socket: Path) -> str:
+    """The unit that answers on this socket: ours (units/ocp-tuned-podman@.socket) or Podman's own
+    (podman.socket). Empty for any other socket."""
+    if socket.parent == Path("/run/ocp-tuned-boot"):
+        # podman.sock, without an instance, is a second path of the first.
+        instance = socket.stem.partition("-")[2] or "shared"
+        return f"ocp-tuned-podman@{instance}.service"
+    return "podman.service" if socket == Path("/run/podman/podman.sock") else ""
+
+
+def journal_hint(socket: Path) -> str:
+    """Where Podman reports why it does not answer, and how to end one that hangs; empty if its unit
+    is unknown."""
+    unit = unit_of(socket)
+    if not unit:
+        return ""
+    return f"To see why: journalctl -b -u {unit}. To restart it: systemctl restart {unit}"
+
+
+def not_running(socket: Path) -> PodmanError | None:
+    """The error of a Podman that exits each time it is started: with a broken containers.conf or
+    storage.conf, or a store that is read-only. None if it runs, or if that is unknown."""
+    unit = unit_of(socket)
+    status = systemd.exited_with(unit) if unit else None
+    if status is None:
+        return None
+    return PodmanError(
+        f"Podman does not run: {unit} exits with status {status} each time it is started",
+        "Check /etc/containers/containers.conf and storage.conf, and whether the store can be "
+        f"written. To see why: journalctl -b -u {unit}",
+    )

@@ -1,0 +1,58 @@
+#!/bin/sh
+# Holds the boot for gate = closed if ocp-tuned-boot itself cannot: it was killed, or does not start.
+# Run by ocp-tuned.service and ocp-tuned-retry.service. It uses nothing of the program, which may be
+# what is broken.
+#
+#   gate pause         exit status 0: the boot continues; another one: it is held. Pauses before it
+#                      exits with another one.
+#   gate stopped       remember that this stop of ocp-tuned.service is one that was requested
+#   gate word [ROOT]   print what boot.conf sets: open or closed
+
+LC_ALL=C
+export LC_ALL
+run=/run/ocp-tuned-boot
+
+# The last gate = in the files of boot.conf(5), in their order. As in requested/config.py, a mistake
+# in another line does not open the gate. A carriage return also ends a line.
+word() {
+    word=open
+    for file in "$1/usr/lib/ocp-tuned-boot/boot.conf" "$1/etc/ocp-tuned-boot/boot.conf" \
+            "$1/etc/ocp-tuned-boot/boot.conf.d/"*.conf; do
+        [ -f "$file" ] || continue
+        said=$(tr '\r' '\n' < "$file" | sed -n -E "$pattern" | tail -n 1)
+        word=${said:-$word}
+    done
+    echo "$word"
+}
+blank='[[:blank:]]*'
+quote="['\"]?"
+pattern="s/^$blank${quote}gate$quote$blank=$blank$quote(open|closed)([^[:alnum:]_].*)?\$/\\1/p"
+
+# $MONITOR_* say how ocp-tuned.service failed (systemd.exec(5)). Exit status 78 is "nothing is
+# requested on this node": with gate = closed, other errors in files do not end the program.
+pause() {
+    # A file that is being written may have been read half: if it was closed before, read it again.
+    [ "$(word "")" = closed ] ||
+        { [ -e "$run/retried" ] && sleep 1 && [ "$(word "")" = closed ]; } || exit 0
+    [ "$MONITOR_SERVICE_RESULT $MONITOR_EXIT_CODE $MONITOR_EXIT_STATUS" != "exit-code exited 78" ] ||
+        exit 0
+    [ ! -f "$run/stopped" ] || [ "$(cat "$run/stopped")" != "$MONITOR_INVOCATION_ID" ] || exit 0
+    echo "<3>gate = closed: ocp-tuned.service failed ($MONITOR_SERVICE_RESULT" \
+        "$MONITOR_EXIT_STATUS). The boot is held, and ocp-tuned.service starts again in 5 s." \
+        "To start the kubelet without the profile: systemctl stop ocp-tuned"
+    # ocp-tuned-boot resets the failed state of ocp-tuned-retry.service if this exists.
+    : > "$run/retried"
+    sleep 5
+    exit 1
+}
+
+stopped() {
+    systemctl list-jobs --plain --no-legend | grep -Eq 'ocp-tuned\.service +stop ' || exit 0
+    echo "$INVOCATION_ID" > "$run/stopped"
+}
+
+case $1 in
+    pause) pause ;;
+    stopped) stopped ;;
+    word) word "$2" ;;
+esac

@@ -1,0 +1,124 @@
+"""What worked last: written when it did, and used only as it was written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot.errors import ConfigurationError, NewerVersion
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.requested import inputs, lastgood
+from ocp_tuned_boot.requested.lastgood import LastProfile
+from ocp_tuned_boot.tuned.profiles import ProfileFile
+
+APPLIED = LastProfile(
+    "site",
+    "aws",
+    (ProfileFile("site/tuned.conf", b"[main]\n"), ProfileFile("site/run.sh", b"\xff\0", True)),
+)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    """A node on which `site` is requested, as it was applied."""
+    paths = Paths(tmp_path)
+    for path, text in (
+        (paths.boot_id, "boot\n"),
+        (paths.image_env, "NTO_IMAGE=localhost/a\n"),
+        (paths.recommend, "[site]\n"),
+        (paths.provider, "aws\n"),
+        (paths.profiles / "site/tuned.conf", "[main]\n"),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return paths
+
+
+def test_a_profile_that_was_applied_is_read_back_whole(paths: Paths) -> None:
+    assert lastgood.profile(paths) is None
+    lastgood.remember_profile(paths, APPLIED)
+    assert lastgood.profile(paths) == APPLIED
+    # It may have passwords in it.
+    assert paths.last_profile.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_same_profile_is_not_written_again(paths: Paths) -> None:
+    lastgood.remember_profile(paths, APPLIED)
+    before = paths.last_profile.stat()
+    lastgood.remember_profile(paths, APPLIED)
+    assert paths.last_profile.stat().st_ino == before.st_ino
+    lastgood.remember_profile(paths, LastProfile("other"))
+    assert lastgood.profile(paths) == LastProfile("other")
+
+
+def test_the_largest_profiles_fit(paths: Paths) -> None:
+    data = b"\xff" * (inputs.PROFILES_LIMIT // inputs.ENTRIES_LIMIT)
+    names = (f"{'x' * 200}/{number:03}" for number in range(inputs.ENTRIES_LIMIT))
+    largest = LastProfile("x", files=tuple(ProfileFile(name, data) for name in names))
+    lastgood.remember_profile(paths, largest)
+    assert lastgood.profile(paths) == largest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"version": 0}, {"profile": 1}, {"files": {}}, {"files": [{"path": "x"}]}, {"provider": None},
+     {"files": [{"path": "x", "executable": False, "data": "no base64!"}]}],
+)  # fmt: skip
+def test_what_is_not_a_profile_is_ignored_and_replaced(
+    paths: Paths, change: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    lastgood.remember_profile(paths, APPLIED)
+    content = json.loads(paths.last_profile.read_text())
+    paths.last_profile.write_text(json.dumps({**content, **change}))
+    assert lastgood.profile(paths) is None
+    assert f"{paths.last_profile}: found no profile, ignoring the file" in caplog.text
+    lastgood.remember_profile(paths, APPLIED)
+    assert lastgood.profile(paths) == APPLIED
+
+
+def test_the_file_of_a_later_release_is_not_overwritten(paths: Paths) -> None:
+    paths.state.mkdir(parents=True)
+    paths.last_profile.write_text('{"version": 2}')
+    with pytest.raises(NewerVersion):
+        lastgood.remember_profile(paths, APPLIED)
+    assert lastgood.profile(paths) is None
+    assert paths.last_profile.read_text() == '{"version": 2}'
+
+
+def broken_recommend(paths: Paths) -> None:
+    paths.recommend.write_text("[si")
+
+
+def broken_profile(paths: Paths) -> None:
+    (paths.profiles / "site/tuned.conf").write_bytes(b"[main]\nsummary=\xff\n")
+
+
+@pytest.mark.parametrize("breaks", [broken_recommend, broken_profile])
+def test_the_last_profile_is_used_instead_of_one_that_is_not_valid(
+    paths: Paths, breaks: object
+) -> None:
+    requested = inputs.read(paths, "tuned")
+    assert callable(breaks)
+    breaks(paths)
+    with pytest.raises(ConfigurationError):
+        inputs.read(paths, "tuned", fallback="last-good")
+    lastgood.remember_profile(
+        paths, LastProfile(requested.profile, requested.provider, requested.files)
+    )
+    with pytest.raises(ConfigurationError):
+        inputs.read(paths, "tuned")
+    found = inputs.read(paths, "tuned", fallback="last-good")
+    assert found.fingerprint == requested.fingerprint
+    assert (found.image, found.boot_id) == (requested.image, requested.boot_id)
+    (finding,) = found.fallback
+    assert finding.kind == "profile-fallback"
+    assert "the last profile that was applied is used instead: site" in finding.message
+
+
+def test_a_profile_that_nobody_requested_has_no_fallback(paths: Paths) -> None:
+    lastgood.remember_profile(paths, APPLIED)
+    paths.recommend.unlink()
+    with pytest.raises(ConfigurationError, match="there is no such file"):
+        inputs.read(paths, "tuned", fallback="last-good")

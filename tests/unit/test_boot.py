@@ -1,0 +1,120 @@
+"""The boot flow as a whole: what comes before what. Podman and systemd are made up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from ocp_tuned_boot import boot
+from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.record import store as record
+from ocp_tuned_boot.tuned import container
+from ocp_tuned_boot.tuned.judge import Result
+from tests.unit import fake_manager
+from tests.unit.fake_engine import Engine, serving
+from tests.unit.hostile import AGENT, GOOD, file, host
+from tests.unit.patience import PATIENCE, no_hang
+
+#: With a profile that sets nothing, so that nothing can be amiss.
+HOST = {
+    **GOOD, AGENT + "profiles/site/tuned.conf": file(b"[main]\nsummary=x\n"),
+    "proc/cmdline": file(b"quiet\n"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def paths() -> Iterator[Paths]:
+    with host(HOST) as (found, _):
+        yield found
+
+
+@pytest.fixture
+def engine(paths: Paths) -> Engine:
+    return Engine(paths)
+
+
+def apply(paths: Paths, engine: Engine) -> tuple[int, list[str]]:
+    """The exit status of the program, and all lines that it sent to systemd."""
+    command = [sys.executable, "-m", "ocp_tuned_boot", "--root", str(paths.root), "apply"]
+    with serving(engine) as conf, fake_manager.listening() as (address, manager):
+        done = subprocess.run(
+            [*command, "--config", str(conf)], env={**os.environ, "NOTIFY_SOCKET": address},
+            check=False, capture_output=True, timeout=PATIENCE,
+        )  # fmt: skip
+    return done.returncode, [line for lines in manager.messages for line in lines]
+
+
+def test_it_is_ready_once_when_the_profile_is_applied(paths: Paths, engine: Engine) -> None:
+    status, said = apply(paths, engine)
+    done = record.read(paths)
+    assert done is not None
+    assert (status, done.result) == (0, Result.APPLIED)
+    assert said.count("READY=1") == 1
+
+
+def test_a_result_that_cannot_be_recorded_is_not_ready(paths: Paths, engine: Engine) -> None:
+    """Units that start after it read the record."""
+
+    def in_the_way(request: str) -> None:
+        if "/start" in request:
+            paths.status.unlink()
+            paths.status.mkdir()
+
+    engine.instead = in_the_way
+    status, said = apply(paths, engine)
+    assert status == 1
+    assert "READY=1" not in said
+
+
+def test_before_the_deadline_there_is_room_to_stop_a_tuned_that_hangs(
+    paths: Paths, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All of the time allowed: none is left for TuneD itself, and it is started all the same.
+    monkeypatch.setattr(container, "STOPPING", 600.0)
+    monkeypatch.setattr(container, "LEAST", -600.0)
+    hangs = subprocess.Popen(["sleep", "infinity"])
+
+    def runs(_: str) -> None:
+        # The first one hangs until it is stopped; the next one exits by itself.
+        engine.pid = hangs.pid if hangs.poll() is None else 0
+
+    engine.instead = runs
+    try:
+        with serving(engine) as conf, no_hang():
+            done = boot.apply(paths, conf, Notifier())
+    finally:
+        hangs.kill()
+        hangs.wait()
+    assert [each.kind for each in done.attempts] == ["timeout"]
+    assert "did not finish within 0 s" in done.attempts[0].message
+    assert done.result is Result.APPLIED
+
+
+def test_nothing_is_applied_before_the_hosts_own_tuned_has_exited(
+    paths: Paths, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it exits it takes back what it has set."""
+    group = paths.cgroups / "system.slice/tuned.service"
+    group.mkdir(parents=True)
+    (group / "cgroup.events").write_text("populated 1\n")
+    states = ["active", "deactivating", "deactivating", "inactive"]
+    stopped: list[str] = []
+
+    def unit_states(names: tuple[str, ...]) -> dict[str, str]:
+        if names != (systemd.HOST_TUNED,):
+            return {}
+        assert stopped == [systemd.HOST_TUNED]
+        assert not any("/start" in each for each in engine.requests)
+        return {systemd.HOST_TUNED: states.pop(0)}
+
+    monkeypatch.setattr(systemd, "unit_states", unit_states)
+    monkeypatch.setattr(systemd, "stop", stopped.append)
+    with serving(engine) as conf:
+        assert boot.apply(paths, conf, Notifier()).result is Result.APPLIED
+    assert states == []

@@ -1,0 +1,99 @@
+"""What is around the program changes nothing: variables, locale, umask, limits, a closed pipe."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.record import store as record
+from ocp_tuned_boot.record.model import Record
+from ocp_tuned_boot.requested import inputs
+from ocp_tuned_boot.tuned.judge import Result
+from tests.unit.fake_engine import Engine, serving
+from tests.unit.hostile import host
+from tests.unit.patience import PATIENCE
+from tests.unit.test_boot import HOST
+
+TREE = Path(__file__).resolve().parents[2]
+LATIN = {"PYTHONIOENCODING": "iso-8859-1", "PYTHONUTF8": "0", "LC_ALL": "en_US.ISO-8859-1"}
+
+
+@pytest.fixture
+def paths() -> Iterator[Paths]:
+    with host(HOST) as (found, _):
+        yield found
+
+
+def command(paths: Paths, *words: str) -> list[str]:
+    return [sys.executable, "-m", "ocp_tuned_boot", "--root", str(paths.root), *words]
+
+
+def harsh() -> None:
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    resource.setrlimit(resource.RLIMIT_STACK, (512 * 1024, 512 * 1024))
+
+
+def test_a_profile_is_applied_and_others_can_read_that_whatever_is_around(paths: Paths) -> None:
+    proxies = dict.fromkeys(("http_proxy", "HTTPS_PROXY", "all_proxy"), "http://127.0.0.1:9")
+    with serving(Engine(paths)) as conf:
+        done = subprocess.run(
+            command(paths, "apply", "--config", str(conf)), preexec_fn=harsh,
+            env={**os.environ, **LATIN, **proxies, "TMPDIR": "/nowhere", "HOME": "/nowhere"},
+            check=False, capture_output=True, timeout=PATIENCE,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    for path in (paths.status, paths.tuned_log, paths.run):
+        assert path.stat().st_mode & 0o044 == 0o044, path
+
+
+def test_what_is_shown_is_utf_8_in_every_locale(paths: Paths) -> None:
+    paths.run.mkdir(parents=True)
+    done = Record(Result.APPLIED, "11:00", inputs.boot_id(paths), "apply", "œ…µ")
+    record.write(paths, done)
+    shown = subprocess.run(
+        command(paths, "status"), env={**os.environ, **LATIN}, check=False, capture_output=True
+    )
+    assert shown.stderr == b""
+    assert "œ…µ" in shown.stdout.decode()
+
+
+def test_a_reader_that_stops_reading_is_no_failure(paths: Paths) -> None:
+    with serving(Engine(paths)) as conf:
+        process = subprocess.Popen(
+            command(paths, "--verbose", "apply", "--config", str(conf)),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait(PATIENCE) == 0
+    shown = subprocess.Popen(command(paths, "status"), stdout=subprocess.PIPE)
+    assert shown.stdout is not None
+    shown.stdout.close()
+    assert shown.wait(PATIENCE) == -signal.SIGPIPE
+
+
+def test_the_installed_program_takes_no_code_from_the_environment(tmp_path: Path) -> None:
+    """Whether it finds its own or none, it does not run what is in PYTHONPATH or here."""
+    (tmp_path / "ocp_tuned_boot").mkdir()
+    (tmp_path / "ocp_tuned_boot/__init__.py").write_text("print('taken')\n")
+    done = subprocess.run(
+        [TREE / "packaging/ocp-tuned-boot", "--version"], cwd=tmp_path, check=False,
+        env={"PYTHONPATH": str(tmp_path), "PYTHONHOME": "/nowhere", "PYTHONSTARTUP": "/nowhere"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert "taken" not in done.stdout
+    assert "PYTHONHOME" not in done.stderr
+    assert (
+        (TREE / "packaging/ocp-tuned-boot").read_text().startswith("#!/usr/bin/python3 -IXutf8\n")
+    )
