@@ -88,10 +88,8 @@ def prepare(node: Node) -> None:
     """What the operator's agent writes, a registry with the image, and an archive of it that no cut
     reaches: on the operating system's own disk."""
     folder = "/var/lib/ocp-tuned"
-    node.write(f"{folder}/image.env", f"NTO_IMAGE={registry.IMAGE}\n")
     node.write(f"{folder}/recommend.d/50-openshift.conf", "[openshift-node-lab]\n")
     node.write(f"{folder}/profiles/openshift-node-lab/tuned.conf", PROFILE)
-    node.write("/etc/ocp-tuned-boot/boot.conf", BOOT_CONF)
     node.write("/etc/lab/watch", KNOB + "\n")
     node.boot()
     registry.fill(node, f"localhost/tuned:{node.suite}")
@@ -99,7 +97,11 @@ def prepare(node: Node) -> None:
     node.run("podman", "pull", "-q", registry.IMAGE)
     node.run("mkdir", "-p", os.path.dirname(ARCHIVE))
     node.run("podman", "save", "-q", "-o", ARCHIVE, registry.IMAGE)
+    node.write(f"{folder}/image.env", f"NTO_IMAGE={registry.IMAGE}\n")
+    node.write("/etc/ocp-tuned-boot/boot.conf", BOOT_CONF)
     node.run("sync")
+    node.reboot()
+    tuned(node)
 
 
 def cut(node: Cuttable, what: str, seconds: float) -> None:
