@@ -51,5 +51,9 @@ class Disk:
         subprocess.run(["sync", "--file-system", self.point], check=True)
 
     def off(self) -> None:
-        """Takes it off after `cut`, once nobody uses it."""
+        """Takes it off after `cut`, once nobody uses it. What it has at this moment is what is
+        mounted next: a copy, since the kernel may still write to the one that was mounted."""
         subprocess.run(["umount", self.point], check=True)
+        copy = self._image.with_name("copy")
+        subprocess.run(["cp", "--sparse=always", self._image, copy], check=True)
+        copy.replace(self._image)
