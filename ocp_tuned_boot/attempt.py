@@ -87,6 +87,7 @@ class NotLoaded:
 
     kind: str
     message: str
+    advice: str
 
 
 Failure = Union[TemporaryFailure, NotLoaded]
@@ -156,7 +157,7 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Fail
         if outcome.result is Result.FAILED:
             cause = outcome.findings[0]
             if cause.kind in NOT_LOADED and run.has_fallback:
-                return NotLoaded(cause.kind, cause.message)
+                return NotLoaded(cause.kind, cause.message, cause.advice)
             recorder.judged(outcome)
             progress.notifier.status(recorder.conclude().summary())
             return None
@@ -170,6 +171,7 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Fail
         progress.notifier.ready(done.summary())
         # From here on nothing waits for this run.
         _settle(run, tuning, outcome, held)
+    _remember(run, image)
     _tidy(run, podman, available)
     return None
 
@@ -193,17 +195,23 @@ def _pin(run: Attempting, available: Available) -> None:
         log.warning("%s", error)
 
 
+def _remember(run: Attempting, image: Image) -> None:
+    """What worked, for a boot in which what is requested cannot be used."""
+    applied = run.requested
+    try:
+        lastgood.remember(run.paths, image.reference, image.id)
+        if not applied.fallback:
+            lastgood.remember_profile(
+                run.paths, LastProfile(applied.profile, applied.provider, applied.files)
+            )
+    except BootError as error:
+        log.warning("%s", error)
+
+
 def _tidy(run: Attempting, podman: Podman, available: Available) -> None:
-    """Remembers what worked, and removes images that are no longer needed. The profile is applied
-    without."""
+    """Removes images that are no longer needed. The profile is applied without."""
     paths, image = run.paths, available.image
     try:
-        lastgood.remember(paths, image.reference, image.id)
-        if not run.requested.fallback:
-            applied = run.requested
-            lastgood.remember_profile(
-                paths, LastProfile(applied.profile, applied.provider, applied.files)
-            )
         ours.remove_check(podman, paths)
         # Another one may have been requested, and pulled, since this run began.
         requested = inputs.read_image(paths, run.config.image)

@@ -94,33 +94,36 @@ def notice(paths: Paths, config_file: Path | None) -> Record | None:
 def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -> Record:
     """One run within one deadline: from what is requested to what is recorded."""
     started = time.monotonic()
-    with locked(paths), recording(paths, notifier, started, why) as recorder:
-        cleanup.temporary(paths)
-        userspace.count_restarts(paths)
-        config = settled.config(paths, config_file)
-        deadline = Deadline(config.timeout, started=started)
-        progress = Progress(deadline, notifier, recorder.steps, paths.console)
+    with locked(paths):
+        with recording(paths, notifier, started, why) as recorder:
+            cleanup.temporary(paths)
+            userspace.count_restarts(paths)
+            config = settled.config(paths, config_file)
+            deadline = Deadline(config.timeout, started=started)
+            progress = Progress(deadline, notifier, recorder.steps, paths.console)
 
-        with progress.step("inputs", "Reading which image and profile are requested…"):
-            requested = settled.requested(paths, config)
-            recorder.handed_over(cleanup.recover(paths, requested.boot_id))
-            now = situation.look(paths, config, requested, recorder.in_force, why)
-            decision = plan.decide(requested, recorder.in_force, now)
-        recorder.decided(requested, decision, now.workloads)
-        _log(requested, decision, config)
+            with progress.step("inputs", "Reading which image and profile are requested…"):
+                requested = settled.requested(
+                    paths, config, situation.fallback(config, recorder.before)
+                )
+                recorder.handed_over(cleanup.recover(paths, requested.boot_id))
+                now = situation.look(paths, config, requested, recorder.in_force, why)
+                decision = plan.decide(requested, recorder.in_force, now)
+            recorder.decided(requested, decision, now.workloads)
+            _log(requested, decision, config)
 
-        if decision.action is Action.APPLY:
-            from ocp_tuned_boot import tuning  # noqa: PLC0415
+            if decision.action is Action.APPLY:
+                from ocp_tuned_boot import tuning  # noqa: PLC0415
 
-            tuning.run(paths, config, requested, decision, recorder, progress)
-        else:
-            recorder.kept()
-            _restore_holds(paths, config, recorder, notifier)
-            notifier.ready(recorder.conclude().summary())
-            cleanup.containers(paths, config.socket)
-    done = recorder.record()
-    if decision.action is not Action.KEEP:
-        history.remember(paths, done)
+                tuning.run(paths, config, requested, decision, recorder, progress)
+            else:
+                recorder.kept()
+                _restore_holds(paths, config, recorder, notifier)
+                notifier.ready(recorder.conclude().summary())
+                cleanup.containers(paths, config.socket)
+        done = recorder.record()
+        if decision.action is not Action.KEEP:
+            history.remember(paths, done)
     return done
 
 

@@ -24,6 +24,12 @@ def look(
     return Situation(why, config.on_change, config.late, workloads, tuned)
 
 
+def fallback(config: Config, in_force: InForce | None) -> str:
+    """What is used instead of a profile that cannot be loaded: nothing if one is applied in this
+    boot already, which stays."""
+    return config.fallback_profile if in_force is None else "none"
+
+
 def _was_tuned(paths: Paths, requested: Inputs) -> bool:
     """Whether a profile was applied in this boot, and is not recorded any more."""
     from ocp_tuned_boot.settings import residue  # noqa: PLC0415  # not for a run that keeps
@@ -33,9 +39,9 @@ def _was_tuned(paths: Paths, requested: Inputs) -> bool:
 
 def pending(paths: Paths, config: Config) -> tuple[Decision, Inputs]:
     """What `apply` would decide now, without asking Podman. Raises `BootError`."""
+    in_force = store.in_force(paths, inputs.boot_id(paths))
     requested = inputs.read(
-        paths, config.contract, config.image, config.profile, config.fallback_profile
+        paths, config.contract, config.image, config.profile, fallback(config, in_force)
     )
-    in_force = store.in_force(paths, requested.boot_id)
     now = look(paths, config, requested, in_force, Why.START)
     return plan.decide(requested, in_force, now), requested

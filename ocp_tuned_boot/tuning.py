@@ -6,6 +6,7 @@ import logging
 import time
 from dataclasses import replace
 
+from ocp_tuned_boot import situation
 from ocp_tuned_boot.attempt import Attempting, NotLoaded, attempt
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline, Progress, pauses
@@ -51,13 +52,13 @@ def run(
 def _has_fallback(paths: Paths, config: Config, requested: Inputs, recorder: Recorder) -> bool:
     """Whether there is a profile to use if TuneD cannot load the requested one. If one is applied
     in this boot already, it stays instead (`record.change`)."""
-    allowed = config.fallback_profile == "last-good" and not requested.fallback
-    return allowed and recorder.before is None and lastgood.profile(paths) is not None
+    allowed = situation.fallback(config, recorder.before) == "last-good"
+    return allowed and not requested.fallback and lastgood.profile(paths) is not None
 
 
 def _with_fallback(this: Attempting, failure: NotLoaded) -> Attempting:
     """The next attempt is made with the last profile that was applied."""
-    instead = inputs.last_applied(this.paths, this.requested, failure.message)
+    instead = inputs.last_applied(this.paths, this.requested, failure.message, failure.advice)
     assert instead is not None  # noqa: S101  # _has_fallback
     log.error("%s", instead.fallback[0].message)
     this.recorder.decided(instead, this.decision, this.recorder.record().late)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ocp_tuned_boot.record.model import Standing, State, Value
 from ocp_tuned_boot.tuned import findings
 from ocp_tuned_boot.tuned.findings import Finding, make
-from ocp_tuned_boot.tuned.judge import Outcome, conclude
+from ocp_tuned_boot.tuned.judge import Outcome, Result, conclude
 
 #: `accept` in boot.conf: kind, and subject with wildcards.
 Accepted = Sequence[tuple[str, str]]
@@ -66,7 +66,9 @@ def with_fallback_image(
 
 def with_fallback_profile(outcome: Outcome, fallback: Sequence[Finding]) -> Outcome:
     """The outcome of a run with the last profile that was applied; `fallback` is empty if it was
-    the requested one."""
+    the requested one. A fallback that failed is not in effect, and is not reported."""
+    if outcome.result is Result.FAILED:
+        return outcome
     return conclude([*outcome.findings, *fallback])
 
 

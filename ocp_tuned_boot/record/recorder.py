@@ -33,7 +33,7 @@ from ocp_tuned_boot.record.model import (
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.tuned.findings import Finding, make
-from ocp_tuned_boot.tuned.judge import Outcome, Result, conclude
+from ocp_tuned_boot.tuned.judge import NOT_LOADED, Outcome, Result, conclude
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +234,8 @@ class Recorder:
     # How the result comes about.
 
     def _failed(self, findings: tuple[Finding, ...]) -> None:
-        if self._why is not Why.START and self.before is not None:
+        not_loaded = findings[0].kind in NOT_LOADED
+        if self.before is not None and (self._why is not Why.START or not_loaded):
             self._record = failed_change(self._record, self.before, findings[0])
             self._finish(self._record.result, self._record.findings)
         else:
@@ -255,8 +256,13 @@ class Recorder:
         """With what is doubtful about the inputs: it degrades this run, not what is applied."""
         if self._doubts and result is Result.APPLIED:
             result = Result.DEGRADED
-        # Of a fallback the applied profile has the finding, too.
-        all_findings = tuple(dict.fromkeys((*self._doubts, *findings)))
+        if result is Result.FAILED:
+            # The failure comes first, and no fallback is in effect.
+            doubts = [each for each in self._doubts if each.kind != "profile-fallback"]
+            all_findings = (*findings, *doubts)
+        else:
+            # Of a fallback the applied profile has the finding, too.
+            all_findings = tuple(dict.fromkeys((*self._doubts, *findings)))
         self._record = replace(self._record, result=result, findings=all_findings)
 
 

@@ -17,7 +17,7 @@ from ocp_tuned_boot.errors import ConfigurationError, HostError, NotRequested
 from ocp_tuned_boot.host import files, userspace
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import envfile, lastgood
-from ocp_tuned_boot.tuned.findings import Finding, make
+from ocp_tuned_boot.tuned.findings import RELOAD, START, Finding, make
 from ocp_tuned_boot.tuned.profiles import ProfileFile
 
 #: The largest `image.env`, recommend file and `provider` (bytes). Upstream writes one line each.
@@ -188,20 +188,22 @@ def read(
         return instead
 
 
-def last_applied(paths: Paths, requested: Inputs, why: str) -> Inputs | None:
+def last_applied(paths: Paths, requested: Inputs, why: str, advice: str = "") -> Inputs | None:
     """The last profile that was applied, with its files, instead of the requested one, which cannot
-    be used: `why`. None where no profile was ever applied."""
+    be used: `why`, and what to do about it. None where no profile was ever applied."""
     last = lastgood.profile(paths)
     if last is None:
         return None
     words = f"{why}; the last profile that was applied is used instead: {last.profile}"
+    finding = make("profile-fallback", requested.profile, words)
+    # The unit is active: what is fixed is applied by a reload.
+    advice = advice.replace(START, RELOAD)
     return replace(
         requested,
         profile=last.profile,
         provider=last.provider,
         files=last.files,
-        named_in=str(paths.last_profile),
-        fallback=(make("profile-fallback", requested.profile, words),),
+        fallback=(replace(finding, advice=advice) if advice else finding,),
     )
 
 

@@ -47,13 +47,11 @@ def gate(paths: Paths, override: Path | None = None) -> str:
         return boot_conf.gate(paths, override)
 
 
-def requested(paths: Paths, config: Config) -> Inputs:
+def requested(paths: Paths, config: Config, fallback: str = "none") -> Inputs:
     """The agent's files, which belong together, as `inputs.read` reads them. Raises
     `ConfigurationError`, `HostError`."""
     return _settled(
-        lambda: inputs.read(
-            paths, config.contract, config.image, config.profile, config.fallback_profile
-        ),
+        lambda: inputs.read(paths, config.contract, config.image, config.profile, fallback),
         lambda: _agent_files(paths),
     )
 
