@@ -5,7 +5,11 @@ That systemd and TuneD behave as these texts say is tested with the nodes in tes
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -224,8 +228,41 @@ def test_every_row_about_the_image_has_its_test() -> None:
     assert [name for name in named if f"def {name}(" not in tests] == []
 
 
-def test_the_readme_names_targets_that_make_has() -> None:
-    told = set(re.findall(r"(?m)(?:^    |`)make (\w+)", README))
-    assert told == {"demo", "test", "slow", "fuzz", "install", "uninstall", "rpm"}
+COMMAND = r"(?m)(?:^    |`)(make\b[^`#\n]*)"
+"""A call of make in a document, up to its comment."""
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/hacking.md"])
+def test_a_document_names_targets_that_make_has(name: str) -> None:
+    told = [shlex.split(each)[1:] for each in re.findall(COMMAND, (TREE / name).read_text())]
     targets = re.findall(r"(?m)^([a-z-]+):", (TREE / "Makefile").read_text())
-    assert told <= set(targets)
+    assert {words[0] for words in told if words} >= {"test", "unit", "lab", "shell", "slow"}
+    for words in told:
+        assert set(words[:1]) <= set(targets), words
+        for tests in re.findall(r"tests/[\w/]+\.py", " ".join(words[1:])):
+            assert (TREE / tests).is_file(), words
+
+
+def called(*arguments: str) -> list[str]:
+    """The calls of pytest that make would do, from -m on."""
+    # Neither the options nor the variables of the make that runs this test.
+    env = {"PATH": os.environ["PATH"]}
+    command = ["make", "--dry-run", f"--directory={TREE}", *arguments]
+    done = subprocess.run(command, check=True, env=env, capture_output=True, text=True)
+    return re.findall(r"(?m)^\S+/python -m pytest (.*)$", done.stdout)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="requires make")
+def test_make_runs_the_tests_that_are_named_and_only_these() -> None:
+    one = "tests/lab/test_gate.py -k hang"
+    assert called("lab", f"TESTS={one}") == [f'-m "lab and not slow" {one}']
+    assert called("unit", f"TESTS={one}") == [one]
+    alone, others = called("lab")
+    assert alone == '-m "lab and alone" tests'
+    assert others.startswith('-m "lab and not slow and not alone" --numprocesses=2 ')
+
+
+def test_make_without_a_target_changes_nothing() -> None:
+    first = re.findall(r"(?m)^([\w-]+):.*\n((?:\t.*\n)*)", (TREE / "Makefile").read_text())[0]
+    assert first[0] == "help"
+    assert re.fullmatch(r"\t@sed -n .*\n", first[1])
