@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot import cli
+from ocp_tuned_boot import cli, errors
 from ocp_tuned_boot.commands import render, table
 from ocp_tuned_boot.commands.parser import Option
 from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.requested import config, keys
 from ocp_tuned_boot.requested.keys import Key
+from ocp_tuned_boot.tuned.findings import KINDS
 from tests.lab.situations import BEFORE_TUNED, HELD, SITUATIONS
 
 TREE = Path(__file__).resolve().parents[2]
@@ -208,24 +209,55 @@ def test_the_readme_names_every_folder_and_no_other() -> None:
     assert set(named) == folders
 
 
+SECTIONS = re.split(r"(?m)^## (.+)\n", (TREE / "docs/situations.md").read_text())
+DOCUMENTED = dict(zip(SECTIONS[1::2], SECTIONS[2::2]))
+
+
 def test_every_situation_in_the_docs_is_one_that_the_lab_makes() -> None:
-    text = (TREE / "docs/situations.md").read_text()
-    rows = re.findall(r"(?m)^\| (.+?) \| .* \| (Applied|Degraded|Failed)\b[^|]*\|.*\|$", text)
+    rows = re.findall(
+        r"(?m)^\| (.+?) \| .* \| (Applied|Degraded|Failed)\b[^|]*\|.*\|$", SECTIONS[0]
+    )
     known = {**SITUATIONS, **HELD, **BEFORE_TUNED}
     assert dict(rows) == {name: each.result.capitalize() for name, each in known.items()}
     for name, situation in SITUATIONS.items():
-        (line,) = (line for line in text.splitlines() if line.startswith(f"| {name} |"))
+        (line,) = (line for line in SECTIONS[0].splitlines() if line.startswith(f"| {name} |"))
         accepted = situation.result == "applied"
         assert accepted or all(kind in line for kind, _ in situation.findings)
 
 
-def test_every_row_about_the_image_has_its_test() -> None:
-    text = (TREE / "docs/situations.md").read_text().split("## The image")[1]
-    named = re.findall(r"(?m)^\| .* \| `(test_\w+)` \|$", text)
-    assert len(named) == len(re.findall(r"(?m)^\| ", text)) - 1
-    files = ("test_fallback", "test_registry", "test_images")
+@pytest.mark.parametrize(
+    ("section", "files"),
+    [
+        ("A node that has applied a profile before", ("test_gate", "test_once")),
+        ("The image", ("test_fallback", "test_registry", "test_images")),
+    ],
+)
+def test_every_row_about_a_fallback_or_the_image_has_its_test(
+    section: str, files: tuple[str, ...]
+) -> None:
+    named = re.findall(r"(?m)^\| .* \| `(test_\w+)` \|$", DOCUMENTED[section])
+    assert len(named) == len(re.findall(r"(?m)^\| ", DOCUMENTED[section])) - 1
     tests = "".join((TREE / f"tests/lab/{name}.py").read_text() for name in files)
     assert [name for name in named if f"def {name}(" not in tests] == []
+
+
+def test_the_docs_have_every_finding_and_whether_it_is_fatal_or_acceptable() -> None:
+    row = r"(?m)^\| `([\w-]+)` \| .+ \| (yes|no)\b.* \| (yes|no) \| .+ \|$"
+    found = re.findall(row, DOCUMENTED["Findings"])
+    flags = {True: "yes", False: "no"}
+    expected = [(kind, flags[it.fatal], flags[it.acceptable]) for kind, it in KINDS.items()]
+    assert found == expected
+
+
+def failures(of: type[errors.BootError]) -> set[str]:
+    """The kinds of the failures that this program expects."""
+    below = of.__subclasses__()
+    return {each.kind for each in below}.union(*map(failures, below))
+
+
+def test_the_docs_have_every_failure_before_tuned_has_exited() -> None:
+    found = re.findall(r"(?m)^\| `([\w-]+)` \| [^|]+ \|$", DOCUMENTED["Findings"])
+    assert sorted(found) == sorted((failures(errors.BootError) | {"interrupted"}) - set(KINDS))
 
 
 COMMAND = r"(?m)(?:^    |`)(make\b[^`#\n]*)"
