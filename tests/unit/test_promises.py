@@ -260,6 +260,19 @@ def test_the_docs_have_every_failure_before_tuned_has_exited() -> None:
     assert sorted(found) == sorted((failures(errors.BootError) | {"interrupted"}) - set(KINDS))
 
 
+def test_the_readme_has_each_folder_and_names_modules_that_exist() -> None:
+    package = TREE / "ocp_tuned_boot"
+    rows = dict(re.findall(r"(?m)^\| `(\w+)/` \| (.+) \|$", README))
+    folders = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert set(rows) == folders | {package.name}
+    for folder, words in rows.items():
+        here = package if folder == package.name else package / folder
+        for module in re.findall(r"(?:^|[:;,] )`(\w+)`", words):
+            assert (here / f"{module}.py").is_file(), f"{folder}: {module}"
+    top = {path.stem for path in package.glob("[a-z]*.py")}
+    assert top <= set(re.findall(r"`(\w+)`", rows[package.name]))
+
+
 COMMAND = r"(?m)(?:^    |`)(make\b[^`#\n]*)"
 """A call of make in a document, up to its comment."""
 
