@@ -1,17 +1,19 @@
 # make demo     boots a node here and shows what that proves (BOOTS=N: medians over N boots)
 # make shell    boots such a node and starts a root shell in it
 # make test     runs all tests except those that need an emulated machine
-# make slow     runs those: reboots and power cuts
+# make unit     runs the linters, the type checker and the unit tests (TESTS=: only these)
+# make lab      runs the tests that boot nodes (TESTS=: only these)
+# make slow     runs the tests that need an emulated machine: reboots and power cuts
 # make lab-loaded  runs the lab while the machine is busy with something else
 # make fuzz     searches for half an hour for files with which a pod could do harm
 # make completion  writes the completion for bash from the table of commands
 # make install  installs what the RPM has (DESTDIR=); install-data: all except the Python package
 # make uninstall  removes what install of the same tree installs (DESTDIR=)
 # make rpm      builds the source archive, the source RPM and the RPM, in dist/
-# make release  builds these, the wheel, the manuals and the checksums
+# make release  builds these, the wheel, the manuals and the checksums (packages: docs/hacking.md)
 #
-# demo and test need Debian and root. They install Debian packages on this machine. Everything else
-# is in OCP_TUNED_LAB_CACHE, outside the tree, and is rebuilt when its sources change.
+# demo, shell and the tests need Debian and root. They install Debian packages on this machine.
+# Everything else is in OCP_TUNED_LAB_CACHE, outside the tree, and is rebuilt when its sources change.
 
 SHELL = /bin/bash
 MAKEFLAGS += --no-print-directory
@@ -23,6 +25,10 @@ export OCP_TUNED_LAB_CACHE ?= /var/cache/ocp-tuned-boot-lab
 # installed yet.) The program is not in it: python -m takes that from this tree.
 VENV := $(OCP_TUNED_LAB_CACHE)/python-$(shell cat pyproject.toml /etc/os-release | sha256sum | cut -c1-16)
 PYTEST = $(VENV)/bin/python -m pytest
+
+# The first target: make without a target changes nothing on this machine.
+help:
+	@sed -n '/^#/!q; s/^# \?//p' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/done
 	$(VENV)/bin/python -m tests.lab.demo $(if $(BOOTS),--boots $(BOOTS))
@@ -41,8 +47,12 @@ other-pythons: unit
 	nice $(VENV)/bin/python -m tests.on_every_python
 
 lab: $(VENV)/done
+ifdef TESTS
+	$(PYTEST) -m "lab and not slow" $(TESTS)
+else
 	$(PYTEST) -m "lab and alone" tests
 	$(PYTEST) -m "lab and not slow and not alone" --numprocesses=2 --dist=loadfile --durations=25 tests
+endif
 
 # No test may depend on how fast the machine is: the lab beside twelve loops that never rest.
 lab-loaded: $(VENV)/done
@@ -69,7 +79,7 @@ $(VENV)/done: | packages
 	touch $@
 
 packages:
-	packages=$$(grep -v '^#' tests/lab/packages.txt); \
+	@packages=$$(grep -v '^#' tests/lab/packages.txt); \
 	if dpkg-query --show --showformat='$${db:Status-Status}\n' $$packages 2>&1 | grep -qvx installed; \
 	then apt-get update -q && apt-get install -qy --no-install-recommends $$packages; fi
 
@@ -146,5 +156,5 @@ release:
 clean:
 	rm -rf build dist
 
-.PHONY: demo shell test unit other-pythons lab lab-loaded slow fuzz packages completion install install-python install-data \
+.PHONY: help demo shell test unit other-pythons lab lab-loaded slow fuzz packages completion install install-python install-data \
     uninstall source rpm release clean

@@ -67,9 +67,12 @@ def _holder(file: int) -> str:
     for line in Path("/proc/locks").read_text().splitlines():
         fields = line.split()
         if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
-            with suppress(OSError):
-                command = Path(f"/proc/{fields[4]}/cmdline").read_text().split("\0")
-                return f"process {fields[4]} ({' '.join(command).strip()[:60]})"
+            # It has exited, also if its command line is empty.
+            with suppress(OSError, IndexError):
+                command = Path(f"/proc/{fields[4]}/cmdline").read_text(errors="replace")
+                # On one line, without the folder of the program.
+                words = command.replace("\0", " ").split()
+                return f"process {fields[4]} ({' '.join([Path(words[0]).name, *words[1:]])})"
     return "another process"
 
 

@@ -93,7 +93,7 @@ class Boot:
 @dataclass(frozen=True)
 class Row:
     """One setting: its value before the boot, as requested, and as the kubelet found it. `why` it
-    could not be checked; empty if it was."""
+    cannot be compared; empty if it can."""
 
     key: str
     before: str
@@ -102,8 +102,9 @@ class Row:
     why: str = ""
 
     @property
-    def checked(self) -> str:
-        return "checked" if not self.why else f"could not be checked, because {self.why}"
+    def result(self) -> str:
+        """A request may be `>2048`."""
+        return "as requested" if same(self.requested, self.found) else "differs"
 
 
 def moment(node: Node, unit: str, name: str) -> float:
@@ -160,7 +161,7 @@ def shown(path: str, text: Optional[str]) -> str:
 
 def rows(record: Mapping[str, Any], before: kubelet.Witness, after: kubelet.Witness) -> list[Row]:
     """Each setting of the profile. The values are those that were seen before the boot and by the
-    kubelet; the record only says what was requested, and why a value could not be checked."""
+    kubelet; the record only says what was requested, and why a value cannot be compared."""
     found = []
     for value in record["values"]:
         path, why = value["path"], value["why"]
@@ -175,8 +176,8 @@ def rows(record: Mapping[str, Any], before: kubelet.Witness, after: kubelet.Witn
 
 
 def wrong(table: list[Row]) -> list[Row]:
-    """Those that the kubelet found otherwise than requested; a request may be `>2048`."""
-    return [row for row in table if not row.why and not same(row.requested, row.found)]
+    """Those that the kubelet found otherwise than requested."""
+    return [row for row in table if not row.why and row.result == "differs"]
 
 
 def show_profile() -> None:
@@ -202,13 +203,17 @@ def show_timeline(boot: Boot) -> None:
 
 def show_settings(table: list[Row]) -> None:
     print("\nEach setting before the boot, as requested, and as the kubelet found it:\n")
-    heads = Row("setting", "before", "requested", "found")
-    widths = [max(len(getattr(row, name)) for row in (heads, *table))
-              for name in ("key", "before", "requested", "found")]  # fmt: skip
-    for row in (heads, *table):
-        cells = zip((row.key, row.before, row.requested, row.found), widths)
-        last = "" if row is heads else row.checked
-        print(f"  {'  '.join(cell.ljust(width) for cell, width in cells)}  {last}".rstrip())
+    lines = [("setting", "before", "requested", "found", "result")]
+    lines += [
+        (row.key, row.before, row.requested, row.found, row.result) for row in table if not row.why
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for line in lines:
+        print("  " + "  ".join(map(str.ljust, line, widths)).rstrip())
+    for row in table:
+        if row.why:
+            print(f"\nNot compared: {row.key} (before: {row.before}, found: {row.found}), because")
+            print(f"{row.why}.")
 
 
 def show(node: Node, boot: Boot) -> bool:
@@ -229,9 +234,9 @@ def show(node: Node, boot: Boot) -> bool:
     if amiss or not applied or boot.kubelet_started < boot.ready:
         print("\nIt did not work: see above.")
         return False
-    checked = sum(not row.why for row in table)
-    print(f"\nIt worked: the kubelet started after the profile was applied, and all {checked} "
-          f"settings that can be checked were as requested by then.\n{NEXT}", end="")  # fmt: skip
+    compared = sum(not row.why for row in table)
+    print(f"\nIt worked: the kubelet started after the profile was applied, and all {compared} "
+          f"settings that can be compared were as requested by then.\n{NEXT}", end="")  # fmt: skip
     return True
 
 
@@ -282,7 +287,7 @@ def main() -> int:
     options = parser.parse_args()
     tell_what_is_done()
     logging.info("A node boots here: a container with its own systemd, Podman and TuneD, and a")
-    logging.info("program in the place of the kubelet. The first time this takes some minutes.")
+    logging.info("test program instead of the kubelet. The first time this takes some minutes.")
     with demo_node(options.suite) as node:
         return many_boots(node, options.boots) if options.boots else one_boot(node)
 

@@ -133,11 +133,12 @@ def test_the_demo_shows_what_it_proves_and_that_it_worked() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "net.ipv4.tcp_fin_timeout=37" in done.stdout
     for row in (
-        r"net\.ipv4\.tcp_fin_timeout +60 +37 +37 +checked",
-        r"vm\.stat_interval +1 +7 +7 +checked",
+        r"setting +before +requested +found +result\n",
+        r"net\.ipv4\.tcp_fin_timeout +60 +37 +37 +as requested",
+        r"vm\.stat_interval +1 +7 +7 +as requested",
         # Two sections of profiles set it, and which one counts depends on the machine.
-        r"transparent_hugepages +never .+ madvise +could not be checked, because ",
-        r"force_latency +2000000000 µs +7 µs +7 µs +checked",
+        r"Not compared: transparent_hugepages \(before: never, found: madvise\), because\n.+\.\n",
+        r"force_latency +2000000000 µs +7 µs +7 µs +as requested",
     ):
         assert re.search(row, done.stdout), done.stdout
     assert re.search(r"\nIt worked: .* all \d+ settings", done.stdout)

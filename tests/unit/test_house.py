@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,13 @@ def floor(module: str) -> int:
 def test_every_room_has_a_floor_and_every_floor_its_rooms() -> None:
     rooms = [each for floor_ in FLOORS for each in floor_]
     assert sorted(rooms) == sorted({room(module) for module in modules()})
+
+
+def test_the_list_of_folders_in_the_docs_is_this_one() -> None:
+    text = (PACKAGE.parent / "docs/hacking.md").read_text()
+    (block,) = re.findall(r"(?m)^    cli ─► (?:.+\n)+", text)
+    listed = [set(each.replace("/", " ").replace(",", " ").split()) for each in block.split("─►")]
+    assert listed == [each for each in FLOORS if not {"__main__", "__init__"} & each]
 
 
 def test_an_import_runs_downwards_only() -> None:

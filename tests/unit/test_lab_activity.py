@@ -81,7 +81,9 @@ def test_a_lock_that_is_waited_for_is_reported_with_its_holder(logged: Log, tmp_
         holder.communicate()
         waiting.join()
     what = "Waiting for the kernel settings of this machine"
-    assert logged.lines[0].startswith(f"{what}, used by process {holder.pid} (")
+    program = f"{Path(sys.executable).name} -c import "
+    assert logged.lines[0].startswith(f"{what}, used by process {holder.pid} ({program}")
+    assert logged.lines[0].endswith(f" {path})…")
 
 
 def test_a_free_lock_is_taken_without_a_report(logged: Log, tmp_path: Path) -> None:

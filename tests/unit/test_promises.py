@@ -5,18 +5,23 @@ That systemd and TuneD behave as these texts say is tested with the nodes in tes
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot import cli
+from ocp_tuned_boot import cli, errors
 from ocp_tuned_boot.commands import render, table
 from ocp_tuned_boot.commands.parser import Option
 from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.requested import config, keys
 from ocp_tuned_boot.requested.keys import Key
+from ocp_tuned_boot.tuned.findings import KINDS
 from tests.lab.situations import BEFORE_TUNED, HELD, SITUATIONS
 
 TREE = Path(__file__).resolve().parents[2]
@@ -204,28 +209,105 @@ def test_the_readme_names_every_folder_and_no_other() -> None:
     assert set(named) == folders
 
 
+SECTIONS = re.split(r"(?m)^## (.+)\n", (TREE / "docs/situations.md").read_text())
+DOCUMENTED = dict(zip(SECTIONS[1::2], SECTIONS[2::2]))
+
+
 def test_every_situation_in_the_docs_is_one_that_the_lab_makes() -> None:
-    text = (TREE / "docs/situations.md").read_text()
-    rows = re.findall(r"(?m)^\| (.+?) \| .* \| (Applied|Degraded|Failed)\b[^|]*\|.*\|$", text)
+    rows = re.findall(
+        r"(?m)^\| (.+?) \| .* \| (Applied|Degraded|Failed)\b[^|]*\|.*\|$", SECTIONS[0]
+    )
     known = {**SITUATIONS, **HELD, **BEFORE_TUNED}
     assert dict(rows) == {name: each.result.capitalize() for name, each in known.items()}
     for name, situation in SITUATIONS.items():
-        (line,) = (line for line in text.splitlines() if line.startswith(f"| {name} |"))
+        (line,) = (line for line in SECTIONS[0].splitlines() if line.startswith(f"| {name} |"))
         accepted = situation.result == "applied"
         assert accepted or all(kind in line for kind, _ in situation.findings)
 
 
-def test_every_row_about_the_image_has_its_test() -> None:
-    text = (TREE / "docs/situations.md").read_text().split("## The image")[1]
-    named = re.findall(r"(?m)^\| .* \| `(test_\w+)` \|$", text)
-    assert len(named) == len(re.findall(r"(?m)^\| ", text)) - 1
-    files = ("test_fallback", "test_registry", "test_images")
+@pytest.mark.parametrize(
+    ("section", "files"),
+    [
+        ("A node that has applied a profile before", ("test_gate", "test_once")),
+        ("The image", ("test_fallback", "test_registry", "test_images")),
+    ],
+)
+def test_every_row_about_a_fallback_or_the_image_has_its_test(
+    section: str, files: tuple[str, ...]
+) -> None:
+    named = re.findall(r"(?m)^\| .* \| `(test_\w+)` \|$", DOCUMENTED[section])
+    assert len(named) == len(re.findall(r"(?m)^\| ", DOCUMENTED[section])) - 1
     tests = "".join((TREE / f"tests/lab/{name}.py").read_text() for name in files)
     assert [name for name in named if f"def {name}(" not in tests] == []
 
 
-def test_the_readme_names_targets_that_make_has() -> None:
-    told = set(re.findall(r"(?m)(?:^    |`)make (\w+)", README))
-    assert told == {"demo", "test", "slow", "fuzz", "install", "uninstall", "rpm"}
+def test_the_docs_have_every_finding_and_whether_it_is_fatal_or_acceptable() -> None:
+    row = r"(?m)^\| `([\w-]+)` \| .+ \| (yes|no)\b.* \| (yes|no) \| .+ \|$"
+    found = re.findall(row, DOCUMENTED["Findings"])
+    flags = {True: "yes", False: "no"}
+    expected = [(kind, flags[it.fatal], flags[it.acceptable]) for kind, it in KINDS.items()]
+    assert found == expected
+
+
+def failures(of: type[errors.BootError]) -> set[str]:
+    """The kinds of the failures that this program expects."""
+    below = of.__subclasses__()
+    return {each.kind for each in below}.union(*map(failures, below))
+
+
+def test_the_docs_have_every_failure_before_tuned_has_exited() -> None:
+    found = re.findall(r"(?m)^\| `([\w-]+)` \| [^|]+ \|$", DOCUMENTED["Findings"])
+    assert sorted(found) == sorted((failures(errors.BootError) | {"interrupted"}) - set(KINDS))
+
+
+def test_the_readme_has_each_folder_and_names_modules_that_exist() -> None:
+    package = TREE / "ocp_tuned_boot"
+    rows = dict(re.findall(r"(?m)^\| `(\w+)/` \| (.+) \|$", README))
+    folders = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert set(rows) == folders | {package.name}
+    for folder, words in rows.items():
+        here = package if folder == package.name else package / folder
+        for module in re.findall(r"(?:^|[:;,] )`(\w+)`", words):
+            assert (here / f"{module}.py").is_file(), f"{folder}: {module}"
+    top = {path.stem for path in package.glob("[a-z]*.py")}
+    assert top <= set(re.findall(r"`(\w+)`", rows[package.name]))
+
+
+COMMAND = r"(?m)(?:^    |`)(make\b[^`#\n]*)"
+"""A call of make in a document, up to its comment."""
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/hacking.md"])
+def test_a_document_names_targets_that_make_has(name: str) -> None:
+    told = [shlex.split(each)[1:] for each in re.findall(COMMAND, (TREE / name).read_text())]
     targets = re.findall(r"(?m)^([a-z-]+):", (TREE / "Makefile").read_text())
-    assert told <= set(targets)
+    assert {words[0] for words in told if words} >= {"test", "unit", "lab", "shell", "slow"}
+    for words in told:
+        assert set(words[:1]) <= set(targets), words
+        for tests in re.findall(r"tests/[\w/]+\.py", " ".join(words[1:])):
+            assert (TREE / tests).is_file(), words
+
+
+def called(*arguments: str) -> list[str]:
+    """The calls of pytest that make would do, from -m on."""
+    # Neither the options nor the variables of the make that runs this test.
+    env = {"PATH": os.environ["PATH"]}
+    command = ["make", "--dry-run", f"--directory={TREE}", *arguments]
+    done = subprocess.run(command, check=True, env=env, capture_output=True, text=True)
+    return re.findall(r"(?m)^\S+/python -m pytest (.*)$", done.stdout)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="requires make")
+def test_make_runs_the_tests_that_are_named_and_only_these() -> None:
+    one = "tests/lab/test_gate.py -k hang"
+    assert called("lab", f"TESTS={one}") == [f'-m "lab and not slow" {one}']
+    assert called("unit", f"TESTS={one}") == [one]
+    alone, others = called("lab")
+    assert alone == '-m "lab and alone" tests'
+    assert others.startswith('-m "lab and not slow and not alone" --numprocesses=2 ')
+
+
+def test_make_without_a_target_changes_nothing() -> None:
+    first = re.findall(r"(?m)^([\w-]+):.*\n((?:\t.*\n)*)", (TREE / "Makefile").read_text())[0]
+    assert first[0] == "help"
+    assert re.fullmatch(r"\t@sed -n .*\n", first[1])

@@ -33,6 +33,31 @@ def mounts(spec: ContainerSpec) -> dict[str, Mount]:
     return found
 
 
+def test_each_mount_of_the_host_has_its_reason() -> None:
+    """TuneD runs privileged: what it reaches of the host is a list, not a habit."""
+    read_only, writable = True, False
+    assert dict(container._HOST_MOUNTS) == {
+        # Only because the proposal's unit has it.
+        "/var/lib/kubelet": read_only,
+        # plugin_modules writes tuned.conf.
+        "/etc/modprobe.d": writable,
+        # plugin_irqbalance changes irqbalance.
+        "/etc/sysconfig": writable,
+        # The host's own sysctls win over the profile's (reapply_sysctl).
+        "/etc/sysctl.d": read_only,
+        "/etc/sysctl.conf": read_only,
+        # plugin_systemd writes system.conf.d/00-tuned.conf.
+        "/etc/systemd": writable,
+        # tuned.pid.
+        "/run/tuned": writable,
+        # A script of a profile that calls systemctl reaches the host's systemd.
+        "/run/systemd": writable,
+        # Most plugins write here: [sysfs], [vm], [cpu], [disk], …
+        "/sys": writable,
+    }
+    assert len(container._HOST_MOUNTS) == 9
+
+
 def test_what_the_host_lacks_is_not_mounted(tmp_path: Path) -> None:
     (tmp_path / "sys").mkdir()
     (tmp_path / "etc/sysctl.d").mkdir(parents=True)
