@@ -104,8 +104,11 @@ def test_a_key(text: str, key: str, value: object) -> None:
         ("[tuning\n", "line 1: found '[tuning', expected '[section]' or 'key = value'"),
         ("[tuning]\nimage\n", "line 2: found 'image', expected '[section]' or 'key = value'"),
         ("[tuning]\nimage\nprofile\n", "line 2: found 'image', expected '[section]' or 'key ="),
-        ("[tuning]\ntimeout=10\ntimeout=20\n", "line 3: found 'timeout=20', expected"),
-        ("[tuning]\n[tuning]\n", "line 2: found '[tuning]', expected"),
+        (
+            "[tuning]\ntimeout=10\ntimeout=20\n",
+            "line 3: found the key 'timeout' twice in a section",
+        ),
+        ("[tuning]\n[tuning]\n", "line 2: found the section [tuning] twice, expected it once"),
         ("[tuning]\nimage = 'torn\n", "line 2: found \"image = 'torn\", expected '[section]' or"),
     ],
 )
