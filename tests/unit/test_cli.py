@@ -438,6 +438,13 @@ def test_options_that_stand_before_the_command(root: Path, arguments: list[str])
         assert re.fullmatch(r"ocp-tuned-boot \d+\.\d+\.\d+\n", done.stdout)
 
 
+@pytest.mark.parametrize("command", [[], ["apply"], ["image"], ["image", "stage"]])
+def test_help_is_an_option_of_every_command(root: Path, command: list[str]) -> None:
+    done = run(root, *command, "--help")
+    assert done.returncode == 0
+    assert re.search(r"(?m)^  -h, --help +Show this help$", done.stdout)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["start"], ["apply", "--jsno"], ["status", "--config"], ["image", "stage", "a b"]],
