@@ -74,7 +74,7 @@ def test_a_key(text: str, key: str, value: object) -> None:
         ("[tuning]\naccept = timeout:x\n", "[tuning] accept: found 'timeout:x', expected <kind>"),
         (
             "[tuning]\naccept = overridden:*\n",
-            "found 'overridden:*', expected a subject that is more than wildcards",
+            "[tuning] accept: found 'overridden:*', expected a subject that is more than wildcards",
         ),
         ("[tuning]\naccept = overridden:\n", "[tuning] accept: found 'overridden:', expected a"),
         ("[podman]\nsocket = x.sock\n", "[podman] socket: found 'x.sock', expected the absolute"),
