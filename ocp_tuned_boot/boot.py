@@ -49,7 +49,7 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
             gate.open()
             raise
         except BootError as error:
-            if not gate.holds(error.message, error.hint):
+            if not gate.holds(f"Failed: {error.message}", error.hint):
                 raise
         else:
             if done.result is not Result.FAILED:

@@ -21,6 +21,7 @@ from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import InForce, now
 from ocp_tuned_boot.requested import inputs, settled
+from ocp_tuned_boot.tuned.findings import AGAIN, START
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +55,10 @@ class Gate:
             return False
         if settled.gate(self._paths, self._config_file) != "closed":
             self.open()
-            self._notifier.status(_sentences(why, advice, OPENED))
+            self._notifier.status(_failure(why, advice, _remains(self._paths) or OPENED))
             return False
         pause = next(self._pauses)
-        fix = _sentences(why, advice, _RELEASE)
+        fix = _failure(why.removeprefix("Failed: "), advice, _RELEASE)
         words = f"Held since {self._since} (gate = closed): {fix}"
         log.error("%s", words)
         tell_console(self._paths.console, words)
@@ -91,8 +92,7 @@ def last_words(paths: Paths, config_file: Path | None, environment: Mapping[str,
     `environment`: $SERVICE_RESULT, $EXIT_STATUS and $INVOCATION_ID of ExecStopPost= (systemd.exec).
     """
     result, status = (environment.get(name, "") for name in ("SERVICE_RESULT", "EXIT_STATUS"))
-    in_force = _in_force(paths)
-    applied = f"The profile {in_force.profile!r} remains applied" if in_force else ""
+    applied = _remains(paths)
     if result == "success" or _stop_was_requested(paths, environment.get("INVOCATION_ID", "")):
         return _sentences("Stopped", applied or OPENED.replace("Once this is fixed", "To apply it"))
     if result in ("", "exit-code"):
@@ -100,6 +100,19 @@ def last_words(paths: Paths, config_file: Path | None, environment: Mapping[str,
     ended = f"ocp-tuned-boot was ended before it was done ({result} {status})"
     closed = settled.gate(paths, config_file) == "closed"
     return _sentences(ended, applied or (f"Held (gate = closed). {_RELEASE}" if closed else OPENED))
+
+
+def _remains(paths: Paths) -> str:
+    """What a failure means in a boot in which a profile was applied before."""
+    in_force = _in_force(paths)
+    return f"The profile {in_force.profile!r} remains applied" if in_force else ""
+
+
+def _failure(why: str, advice: str, then: str) -> str:
+    """What failed, and what to do; `then` says what to type, or that nothing is to be typed."""
+    for command in (f", {START}", f" {AGAIN}"):
+        why, advice = why.replace(command, ""), advice.replace(command, "")
+    return _sentences(why, advice, then)
 
 
 def _in_force(paths: Paths) -> InForce | None:

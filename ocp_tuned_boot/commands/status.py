@@ -70,6 +70,8 @@ def look(paths: Paths, config_file: Path | None, done: Record | None) -> tuple[R
     units = systemd.unit_states((systemd.UNIT, *systemd.NEIGHBOURS))
     starting = systemd.unit_states((systemd.UNIT, systemd.RETRY)).values()
     gated = config.gate(paths, config_file) == "closed" and "activating" in starting
+    # Started by hand, the unit is activating beside a kubelet that does not wait for it.
+    gated = gated and "active" not in [units.get(name) for name in systemd.WORKLOADS]
     now = Now(units, stored=systemd.stored(systemd.UNIT), gated=gated)
     if done is None or done.in_force is None:
         return done, now

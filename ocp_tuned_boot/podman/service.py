@@ -31,11 +31,10 @@ def not_running(socket: Path) -> PodmanError | None:
     """The error of a Podman that exits each time it is started: with a broken containers.conf or
     storage.conf, or a store that is read-only. None if it runs, or if that is unknown."""
     unit = unit_of(socket)
-    status = systemd.exited_with(unit) if unit else None
-    if status is None:
+    if not unit or not systemd.starts_again(unit):
         return None
     return PodmanError(
-        f"Podman does not run: {unit} exits with status {status} each time it is started",
+        f"Podman does not run: {unit} exits each time it is started",
         "Check /etc/containers/containers.conf and storage.conf, and whether the store can be "
         f"written. To see why: journalctl -b -u {unit}",
     )

@@ -104,7 +104,8 @@ class Transport:
                 f"cannot reach Podman at {self.path}: {error.strerror or error}",
                 "Run this command as root."
                 if isinstance(error, PermissionError)
-                else "Check its socket: systemctl status 'ocp-tuned-podman@*.socket'. "
+                else "Check its socket: systemctl status 'ocp-tuned-podman@*.socket'. If it is not "
+                "active: systemctl start ocp-tuned-podman@shared.socket (or @own). "
                 "To use another one, set it in boot.conf, [podman] socket.",
                 temporary=True,
             ) from error

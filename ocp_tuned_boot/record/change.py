@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ocp_tuned_boot.record.model import InForce, Record
-from ocp_tuned_boot.tuned.findings import Finding, make
+from ocp_tuned_boot.tuned.findings import AGAIN, RELOAD, START, Finding, make
 from ocp_tuned_boot.tuned.judge import NOT_LOADED, Result
 
 
@@ -18,7 +18,12 @@ def failed_change(record: Record, before: InForce, cause: Finding) -> Record:
     if begun:
         # TuneD sets one value after the other, and it is not known how far it got.
         words += f"; some settings may already be those of {record.profile!r}"
-    findings = (make("change-failed", cause.kind, words), *others)
+    finding = make("change-failed", cause.kind, words)
+    if cause.advice:
+        # The unit is active: what is fixed is applied by a reload.
+        advice = cause.advice.replace(START, RELOAD).replace(f" {AGAIN}", "")
+        finding = replace(finding, advice=advice)
+    findings = (finding, *others)
     in_force = replace(before, findings=others)
     if begun:
         in_force = replace(before, result=Result.DEGRADED, findings=findings)

@@ -241,7 +241,9 @@ class Record:
     def _sentence(self) -> str:
         worst, more, advice = _worst(self.findings)
         if self.result is Result.APPLYING:
-            return f"Unfinished: TuneD is applying {self.profile}, or was interrupted doing so"
+            # The findings, if there are any, are those of the run before.
+            before = f". The previous run failed{worst}{more}" if worst else ""
+            return f"Unfinished: TuneD is applying {self.profile}, or was interrupted{before}"
         if self.result is Result.FAILED:
             return f"Failed{worst}{more}{advice}"
         if self.result is Result.DEFERRED:
@@ -270,5 +272,5 @@ def _worst(findings: tuple[Finding, ...]) -> tuple[str, str, str]:
     if not degrading:
         return "", "", ""
     more = f" (and {len(degrading) - 1} more)" if len(degrading) > 1 else ""
-    advice = f"; {degrading[0].advice}" if degrading[0].advice else ""
+    advice = f". {degrading[0].advice}" if degrading[0].advice else ""
     return f": {degrading[0].message}", more, advice

@@ -128,7 +128,11 @@ class Recorder:
         self._record = replace(
             self._record, image=image, image_id=image_id, image_source=source, in_force=None
         )
-        store.write(self._paths, replace(self._record, result=Result.APPLYING))
+        # Why the previous run failed is shown until this one has a result.
+        last, unfinished = self._last, (Result.FAILED, Result.APPLYING)
+        previous = last.findings if last and last.result in unfinished else ()
+        applying = replace(self._record, result=Result.APPLYING, findings=previous)
+        store.write(self._paths, applying)
 
     def attempt_failed(self, kind: str, message: str) -> None:
         """An attempt has failed; another follows."""

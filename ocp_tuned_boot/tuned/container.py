@@ -233,8 +233,8 @@ def run(podman: Podman, container: ContainerState, paths: Paths, deadline: Deadl
     with _Follower(paths) as follower:
         in_time = _follow(podman, container.id, follower, deadline)
         # The process has exited. The log is complete only after Podman has finished with it.
-        podman = podman if in_time else ours.patient(podman)
         if not in_time:
+            podman = ours.patient(podman)
             podman.kill(container.id, "KILL")
         podman.wait(container.id)
         ended = podman.container(container.id)

@@ -53,43 +53,45 @@ _LOG = "/run/ocp-tuned-boot/tuned.log"
 _PROFILES = "/var/lib/ocp-tuned/profiles"
 _RECOMMEND = "/var/lib/ocp-tuned/recommend.d/50-openshift.conf"
 
-_START = "then: systemctl start ocp-tuned"
-_RELOAD = "then: systemctl reload ocp-tuned"
-_AGAIN = "To try again: systemctl start ocp-tuned"
+#: How an advice ends that is carried out while the unit is not active.
+START = "then: systemctl start ocp-tuned"
+#: The same, while it is active.
+RELOAD = "then: systemctl reload ocp-tuned"
+AGAIN = "To try again: systemctl start ocp-tuned"
 _RESTORE = "systemctl reload-or-restart ocp-tuned"
 _NO_PROFILE = f'No profile "{{subject}}" in {_PROFILES} or in the image.'
 
 #: Every kind of finding that a run of TuneD can have, and what to do about it.
 KINDS = {
     "unknown-profile": _fatal(
-        f"{_NO_PROFILE} It is named in {{file}}; fix it there, {_START}",
+        f"{_NO_PROFILE} It is named in {{file}}; fix it there, {START}",
         f"{_RECOMMEND} or in boot.conf",
     ),
     "broken-profile": _fatal(
-        f"TuneD cannot load the profile. Fix {{file}}, {_START}",
+        f"TuneD cannot load the profile. Fix {{file}}, {START}",
         f"its tuned.conf in {_PROFILES}",
     ),
     "missing-include": _fatal(
-        f"{_NO_PROFILE} It is named by include= in {{file}}; fix it there, {_START}",
+        f"{_NO_PROFILE} It is named by include= in {{file}}; fix it there, {START}",
         f"a tuned.conf in {_PROFILES}",
     ),
     "broken-recommend": _fatal(
         f"TuneD cannot read {{subject}}. Check that {_RECOMMEND} contains one line, [<profile>], "
-        f"{_START}"
+        f"{START}"
     ),
     "wrong-profile": _fatal(
-        f"The profile to apply is named in {{file}}. Check that file, {_START}",
+        f"The profile to apply is named in {{file}}. Check that file, {START}",
         f"{_RECOMMEND} or in boot.conf",
     ),
-    "not-applied": _fatal(f"TuneD exited without applying the profile. See {_LOG}. {_AGAIN}"),
-    "exit-status": _fatal(f"TuneD exited with an error. See {_LOG}. {_AGAIN}"),
+    "not-applied": _fatal(f"TuneD exited without applying the profile. See {_LOG}. {AGAIN}"),
+    "exit-status": _fatal(f"TuneD exited with an error. See {_LOG}. {AGAIN}"),
     "timeout": _fatal(
         f"TuneD stopped responding in {{subject}}. See {_LOG}. Fix the cause, or increase "
-        f"[tuning] tuned_timeout in {_BOOT_CONF}, {_START}"
+        f"[tuning] tuned_timeout in {_BOOT_CONF}, {START}"
     ),
     "rolled-back": _fatal(
         "TuneD restored the previous settings when it exited. Set rollback = not_on_exit in "
-        f"tuned-main.conf of the image, {_START}"
+        f"tuned-main.conf of the image, {START}"
     ),
     "crashed": _fatal(
         f"This is a defect of TuneD or of its image. Report it with {_LOG}. "
@@ -97,7 +99,7 @@ KINDS = {
     ),
     "killed": _fatal(
         "TuneD was killed by a signal (administrator, wrapper or OOM killer). "
-        f"To check for the OOM killer: journalctl -b -k --grep 'out of memory'. {_AGAIN}"
+        f"To check for the OOM killer: journalctl -b -k --grep 'out of memory'. {AGAIN}"
     ),
     "unknown-plugin": _degrading(
         'TuneD in this image has no plugin "{subject}". Remove its section from the profile, or '
@@ -107,18 +109,18 @@ KINDS = {
         f'The plugin "{{subject}}" failed, and its section has no effect. See {_LOG}.'
     ),
     "no-such-setting": _degrading(
-        f"This kernel has no such setting. Remove it from the profile, {_RELOAD}. "
+        f"This kernel has no such setting. Remove it from the profile, {RELOAD}. "
         f"To accept it: accept = no-such-setting:{{subject}} in [tuning] of {_BOOT_CONF}"
     ),
     "setting-refused": _degrading(
-        f"The value was refused, and the previous one remains. Fix it in the profile, {_RELOAD}"
+        f"The value was refused, and the previous one remains. Fix it in the profile, {RELOAD}"
     ),
     "script-refused": _degrading(
         "TuneD runs a script only from the folder of its profile. Move the script there. If it is "
         f"there already, set contract = tuned in [tuning] of {_BOOT_CONF}."
     ),
     "script-failed": _degrading(
-        f"A script of the profile failed. See {_LOG}. Fix {{file}}, {_RELOAD}",
+        f"A script of the profile failed. See {_LOG}. Fix {{file}}, {RELOAD}",
         "the script",
     ),
     "command-failed": _degrading(
@@ -136,7 +138,7 @@ KINDS = {
     "still-held": _degrading(
         f"No profile requests this setting any more. To release it: {_RESTORE}"
     ),
-    "bad-value": _degrading(f"TuneD cannot evaluate the value. Fix it in the profile, {_RELOAD}"),
+    "bad-value": _degrading(f"TuneD cannot evaluate the value. Fix it in the profile, {RELOAD}"),
     "value-differs": _degrading(
         "Another program changed the value after TuneD, or the kernel rounds it. "
         "To apply it again: ocp-tuned-boot reload --force"
@@ -145,15 +147,15 @@ KINDS = {
         "The kernel of this boot was started without the argument. Add it to the kernel command "
         "line (grubby(8), rpm-ostree kargs), and reboot."
     ),
-    "image-stand-in": _degrading(f"Make the requested image available, {_RELOAD}"),
+    "image-stand-in": _degrading(f"Make the requested image available, {RELOAD}"),
     "profile-fallback": _unclear(
-        f"The last profile that was applied is used instead. Fix the requested one, {_RELOAD}"
+        f"The last profile that was applied is used instead. Fix the requested one, {RELOAD}"
     ),
     "torn-image-env": _unclear(
         "Write {subject} again. It must be one complete line: NTO_IMAGE=<image reference>"
     ),
     "change-failed": _unclear(
-        f"Fix the cause, {_RELOAD}. To see which profile is in effect: ocp-tuned-boot status"
+        f"Fix the cause, {RELOAD}. To see which profile is in effect: ocp-tuned-boot status"
     ),
     "defect": _unclear(Defect.advice),
     "incomplete-log": _unclear(

@@ -87,6 +87,7 @@ def judge(expected: str, run: TunedRun, accepted: Sequence[tuple[str, str]] = ()
     causes = [each for each in found if each.fatal and each.kind not in _EFFECTS]
     effects = [each for each in found if each.kind in _EFFECTS and not causes]
     others = [each for each in found if not each.fatal and each.kind not in _EFFECTS]
+    effects.sort(key=lambda each: not each.fatal)
     return conclude(findings.accept([*causes, *effects, *others], accepted))
 
 

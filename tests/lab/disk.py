@@ -44,6 +44,16 @@ class Disk:
         finally:
             os.close(folder)
 
+    def sync(self) -> None:
+        """Returns when everything is written. An orderly end is `sync`, `cut` and `off`: other
+        machines that started meanwhile may hold a copy of the mount, so an unmount alone neither
+        writes everything nor keeps the kernel from writing later."""
+        subprocess.run(["sync", "--file-system", self.point], check=True)
+
     def off(self) -> None:
-        """Takes it off, once nobody uses it."""
+        """Takes it off after `cut`, once nobody uses it. What it has at this moment is what is
+        mounted next: a copy, since the kernel may still write to the one that was mounted."""
         subprocess.run(["umount", self.point], check=True)
+        copy = self._image.with_name("copy")
+        subprocess.run(["cp", "--sparse=always", self._image, copy], check=True)
+        copy.replace(self._image)

@@ -64,6 +64,8 @@ class Cuttable(Node):
         subprocess.run(["cp", "-a", f"{var}/.", place / "aside"], check=True)
         subprocess.run(["rm", "-rf", place / "aside/lib/containers"], check=True)
         subprocess.run(["mv", self.storage, place / "aside/lib/containers"], check=True)
+        disk.sync()
+        disk.cut()
         disk.off()
         disk.point = var
         disk.mount()
@@ -86,10 +88,8 @@ def prepare(node: Node) -> None:
     """What the operator's agent writes, a registry with the image, and an archive of it that no cut
     reaches: on the operating system's own disk."""
     folder = "/var/lib/ocp-tuned"
-    node.write(f"{folder}/image.env", f"NTO_IMAGE={registry.IMAGE}\n")
     node.write(f"{folder}/recommend.d/50-openshift.conf", "[openshift-node-lab]\n")
     node.write(f"{folder}/profiles/openshift-node-lab/tuned.conf", PROFILE)
-    node.write("/etc/ocp-tuned-boot/boot.conf", BOOT_CONF)
     node.write("/etc/lab/watch", KNOB + "\n")
     node.boot()
     registry.fill(node, f"localhost/tuned:{node.suite}")
@@ -97,20 +97,24 @@ def prepare(node: Node) -> None:
     node.run("podman", "pull", "-q", registry.IMAGE)
     node.run("mkdir", "-p", os.path.dirname(ARCHIVE))
     node.run("podman", "save", "-q", "-o", ARCHIVE, registry.IMAGE)
+    node.write(f"{folder}/image.env", f"NTO_IMAGE={registry.IMAGE}\n")
+    node.write("/etc/ocp-tuned-boot/boot.conf", BOOT_CONF)
     node.run("sync")
-    node.poweroff()
+    node.reboot()
+    tuned(node)
 
 
 def cut(node: Cuttable, what: str, seconds: float) -> None:
-    """One power cut, in a boot or in a command on a node that is up."""
-    node.start()
-    if what != "apply":
-        tuned(node)
-        if what == "pull":
-            registry.start(node)
-            node.run("podman", "rmi", "-f", registry.IMAGE)
-        if what == "prune":
-            node.run("sh", "-ec", OLD, "sh", registry.IMAGE)
+    """One power cut of a node that is up: in a command, or in its next boot."""
+    if what == "apply":
+        node.power_cut()
+        node.start()
+    if what == "pull":
+        registry.start(node)
+        node.run("podman", "rmi", "-f", registry.IMAGE)
+    if what == "prune":
+        node.run("sh", "-ec", OLD, "sh", registry.IMAGE)
+    if what in COMMANDS:
         node.popen(*COMMANDS[what])
     time.sleep(seconds)
     node.power_cut()
@@ -159,7 +163,6 @@ def survives(cuts: int, kinds: list[str]) -> None:
             assert seen is not None
             assert seen["values"] == {KNOB: WANTED}
             nothing_is_left(node)
-            node.power_cut()
 
 
 def test_power_cuts_at_random_moments() -> None:

@@ -14,7 +14,8 @@ from tests.lab.node import Node
 pytestmark = pytest.mark.lab
 
 SUITES = ("trixie", "bookworm")
-TIMEOUT = 5
+#: Enough to reach TuneD on a busy machine.
+TIMEOUT = 10
 #: The README promises 3 s; the rest is for a machine with much else to do. Without a limit it was
 #: 20 s and more.
 OVERRUN = 10
@@ -106,7 +107,7 @@ def succeeds_now(node: Node) -> None:
 def test_a_podman_that_hangs_while_tuned_runs(node: Node) -> None:
     profile(node, "exec sleep 600\n")
     node.run("systemctl", "start", "--no-block", "ocp-tuned")
-    node.run("timeout", "20", "sh", "-c", "until pgrep -f sbin/tuned; do sleep 0.02; done")
+    node.run("timeout", "20", "sh", "-c", "until pgrep -f [s]bin/tuned; do sleep 0.02; done")
     with stopped(node):
         late = overrun(node)
         print(f"\n{node.suite}, stopped while TuneD runs: {late:.1f} s")
@@ -145,7 +146,7 @@ def test_a_store_that_is_read_only_is_reported_at_once(node: Node) -> None:
         print(f"\n{node.suite}, read-only: {late:.1f} s")
         # It fails long before the deadline.
         assert late < 0
-        assert f"{PODMAN} exits with status" in finding(node)["message"]
+        assert f"{PODMAN} exits each time" in finding(node)["message"]
         assert "read-only file system" in node.journal(PODMAN)
     finally:
         node.run("mount", "-o", "remount,bind,rw", "/var/lib/containers")

@@ -47,8 +47,8 @@ def prepare(node: Node) -> None:
     (node.root / "var/lib/ocp-tuned").rename(node.root / "srv/agent")
     furnish(node, PROFILE.format(11))
     node.write("/etc/lab/watch", f"{FIN_TIMEOUT}\n")
-    # Without it the unit must wait by itself.
-    node.write("/etc/systemd/system/ocp-tuned.path.d/off.conf", "[Unit]\nConditionPathExists=/no\n")
+    # Masked: it waits for the agent's files, too, and the unit for it.
+    (node.root / "etc/systemd/system/ocp-tuned.path").symlink_to("/dev/null")
     units = {
         "late.service": LATE.format("basic.target"),
         "later.service": LATE.format("late.service"),

@@ -255,7 +255,7 @@ def test_a_podman_that_cannot_start_is_reported_with_its_journal(site: Host) -> 
             node.run("rm", file)
         assert said.startswith("69 "), said
         (finding,) = site.status()["findings"]
-        assert f"{podman} exits with status" in finding["message"]
+        assert f"{podman} exits each time" in finding["message"]
         assert f"journalctl -b -u {podman}" in finding["advice"]
         assert "toml" in node.journal(podman)
         assert site.status()["attempts"] == []

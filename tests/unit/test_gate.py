@@ -116,3 +116,28 @@ def test_the_last_status_line_says_what_ended_the_program_and_what_that_means(
     assert last_words(paths, None, told) == STOPPED
     paths.stopped.write_text("another\n")
     assert words in last_words(paths, None, told)
+
+
+@pytest.mark.parametrize("gate", ["open", "closed"])
+def test_the_status_line_has_one_instruction_and_no_other(
+    tmp_path: Path, manager: socket.socket, gate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The advice of a finding ends with a command for a unit that is not active."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    paths = Paths(tmp_path)
+    paths.admin_conf.parent.mkdir(parents=True)
+    paths.admin_conf.write_text(f"[tuning]\ngate = {gate}\n")
+    advice = "Fix FILE, then: systemctl start ocp-tuned"
+    held = Gate(paths, None, Notifier(in_unit=True)).holds("Failed: no such profile", advice)
+    status = manager.recv(999).decode().split("\n")[0]
+    assert held is (gate == "closed")
+    if held:
+        assert status.endswith(
+            "(gate = closed): no such profile. Fix FILE. Boot continues automatically once this "
+            "is fixed. To start the kubelet without the profile: systemctl stop ocp-tuned"
+        )
+    else:
+        assert status == (
+            "STATUS=Failed: no such profile. Fix FILE. The kubelet runs without the profile. "
+            "Once this is fixed: systemctl start ocp-tuned"
+        )

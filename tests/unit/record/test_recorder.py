@@ -436,3 +436,34 @@ def test_a_fallback_degrades_until_the_applied_profile_is_the_requested_one(path
         assert found.in_force is not None
         assert found.findings == found.in_force.findings == kept
         assert found.result is (Result.DEGRADED if kept else Result.APPLIED)
+
+
+def test_while_tuned_runs_the_reason_of_the_previous_failure_is_on_record(tmp_path: Path) -> None:
+    """A closed gate retries: whoever looks in the middle of it wants to know why it holds."""
+    paths = Paths(tmp_path)
+    paths.run.mkdir(parents=True)
+    paths.boot_id.parent.mkdir(parents=True)
+    paths.boot_id.write_text("boot\n")
+    recorder = opened(paths)
+    recorder.tuning(*IMAGE)
+    recorder.failed("image", "no such image")
+    recorder.write()
+    for _ in range(2):
+        recorder = opened(paths)
+        recorder.tuning(*IMAGE)
+        found = on_disk(paths)
+        assert found.result is Result.APPLYING
+        assert "The previous run failed: no such image" in found.summary()
+    recorder.judged(Outcome(Result.APPLIED))
+    recorder.write()
+    assert on_disk(paths).findings == ()
+
+
+def test_a_failed_reload_has_the_advice_of_its_cause(paths: Paths) -> None:
+    recorder = changing(paths, Why.RELOAD)
+    recorder.tuning(*IMAGE)
+    cause = make("unknown-profile", "x", "no such")
+    recorder.judged(Outcome(Result.FAILED, (cause,)))
+    (finding,) = recorder.record().findings
+    assert "fix it there, then: systemctl reload ocp-tuned" in finding.advice
+    assert "systemctl start" not in finding.advice

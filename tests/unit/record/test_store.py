@@ -170,7 +170,7 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
         (PLAIN, "Degraded: site in 0.30 s: no…"),
         (replace(PLAIN, findings=(FINDING,) * 2), "Degraded: site in 0.30 s: no… (and 1 more)"),
         (replace(PLAIN, findings=(FINDING,) * 3), "Degraded: site in 0.30 s: no… (and 2 more)"),
-        (replace(FULL, result=Result.FAILED), "Failed: no…; do this"),
+        (replace(FULL, result=Result.FAILED), "Failed: no…. do this"),
         (replace(PLAIN, action="keep"), "Degraded: site, unchanged since 12:00: no…"),
         (replace(PLAIN, action="keep", in_force=None), "Degraded: site in 0.30 s: no…"),
         (replace(FULL, action="defer"),
@@ -182,7 +182,7 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
         (replace(FULL, result=Result.DEFERRED),
          "Deferred: site waits for the next boot or a reload: because"),
         (replace(FULL, result=Result.APPLYING, findings=()),
-         "Unfinished: TuneD is applying site, or was interrupted doing so"),
+         "Unfinished: TuneD is applying site, or was interrupted"),
     ],
 )  # fmt: skip
 def test_the_line_for_systemctl_status(done: Record, line: str) -> None:

@@ -401,3 +401,8 @@ def test_a_hold_that_no_profile_requests_degrades() -> None:
         ("still-held", "force_latency")
     ]
     assert found.result is Result.DEGRADED
+
+
+def test_of_effects_without_a_cause_the_fatal_one_is_the_first() -> None:
+    judged = judge(PROFILE, TunedRun(0, ()))
+    assert [each.kind for each in judged.findings] == ["not-applied", "incomplete-log"]
