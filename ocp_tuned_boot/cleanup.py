@@ -49,7 +49,9 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
         try:
             socket = boot_conf.load(paths, config_file).socket
         except ConfigurationError as error:
-            log.warning("%s; using the default socket", error)
+            # The run itself has logged why, and this runs after each.
+            log.warning("boot.conf cannot be read; using the default socket")
+            log.debug("%s", error)
             socket = boot_conf.parse(()).socket
         try:
             with Podman(socket, Deadline(BRIEF if _after_failure() else PATIENCE)) as podman:

@@ -36,7 +36,7 @@ def decide(requested: Inputs, in_force: InForce | None, now: Situation) -> Decis
     if now.why is Why.FORCE:
         return Decision(Action.APPLY, f"requested with --force; {since}", guarded=True)
     if in_force.fingerprint != requested.fingerprint:
-        return _changed(now, f"the requested tuning has changed since {since}")
+        return _changed(now, f"the requested profile has changed since {since}")
     if in_force.image != requested.image and now.why is Why.RELOAD:
         return Decision(Action.APPLY, f"the image has changed since {since}", guarded=True)
     reason = f"{since} (degraded)" if in_force.result is Result.DEGRADED else since
@@ -48,15 +48,16 @@ def decide(requested: Inputs, in_force: InForce | None, now: Situation) -> Decis
 
 
 def _first(now: Situation) -> Decision:
-    late = ", ".join(now.workloads)
+    verb = "is" if len(now.workloads) == 1 else "are"
+    late = f"{', '.join(now.workloads)} {verb} already running" if now.workloads else ""
     if late and now.late == "defer" and now.why not in (Why.RELOAD, Why.FORCE):
-        reason = f"{late} already runs (late = defer)"
+        reason = f"{late} (late = defer)"
         return Decision(Action.DEFER, reason, waits=Waits.FIRST)
     reason = "no profile has been applied in this boot"
     if now.tuned:
-        reason = "no profile is recorded as applied any more"
+        reason = "the record of the applied profile is missing"
     if late:
-        reason += f", and {late} already runs"
+        reason += f", and {late}"
     return Decision(Action.APPLY, reason, guarded=bool(late) or now.tuned)
 
 
@@ -64,6 +65,7 @@ def _changed(now: Situation, reason: str) -> Decision:
     eager = now.on_change == "apply"
     if now.why is Why.RELOAD or (eager and now.why is not Why.NOTICE):
         return Decision(Action.APPLY, reason, guarded=True)
-    until = "a reload, which follows" if eager else "the next boot or a reload"
-    words = f"{reason}; it waits for {until} (on_change = {now.on_change})"
-    return Decision(Action.DEFER, words, waits=Waits.PROFILE)
+    how = "by a reload, which follows (on_change = apply)"
+    if not eager:
+        how = "at the next boot, or with: systemctl reload ocp-tuned"
+    return Decision(Action.DEFER, f"{reason}; it is applied {how}", waits=Waits.PROFILE)

@@ -39,7 +39,7 @@ def preview(paths: Paths, config_file: Path | None) -> Preview:
     decision, requested = situation.pending(paths, config)
     config.images.check(requested.image)
     if decision.action is not Action.APPLY:
-        return Preview(decision, requested, "not needed", None, _lost(paths))
+        return Preview(decision, requested, "not checked", None, _lost(paths))
     with Podman(config.socket, Deadline(config.timeout)) as podman:
         image = ensure.find(paths, podman, requested.image)
     if image is None:

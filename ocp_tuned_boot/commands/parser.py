@@ -56,6 +56,10 @@ class Command:
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(add_help=False, **arguments)
+        self.add_argument("-h", "--help", action="help", help="Show this help")
+
     def error(self, message: str) -> NoReturn:
         """As argparse does, but with the exit status of sysexits.h."""
         self.print_usage(sys.stderr)

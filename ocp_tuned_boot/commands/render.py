@@ -94,7 +94,7 @@ def read(folder: Path | None, image: str, profile: str, boot_conf: Path | None) 
 
 def _profile_files(folder: Path) -> tuple[ProfileFile, ...]:
     if not folder.is_dir():
-        raise ConfigurationError(f"{folder}: this directory does not exist")
+        raise ConfigurationError(f"{folder}: there is no such directory")
     if os.path.lexists(folder / "tuned.conf"):
         raise ConfigurationError(
             f"{folder}: found a tuned.conf, expected a directory for each profile"

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from ocp_tuned_boot.preview import Preview
 
 
+#: The latency in effect without any request (microseconds): PM_QOS_CPU_LATENCY_DEFAULT_VALUE in
+#: the kernel's linux/pm_qos.h.
+_NO_REQUEST = 2_000_000_000
+
+
 def plan_json(preview: Preview) -> str:
     """What `apply` would do, for programs."""
     requested = preview.requested
@@ -96,10 +101,11 @@ def _held(now: Now) -> Iterator[str]:
     for state in now.holds:
         yield f"  held         {state.words}"
     if any(state.hold.kind == "force_latency" for state in now.holds) and now.latency is not None:
-        yield f"  latency      {now.latency} µs is in effect now, the minimum of all requests"
+        found = f"{now.latency} µs is in effect now, the minimum of all requests"
+        yield f"  latency      {found if now.latency != _NO_REQUEST else 'no request is in effect'}"
     if now.superfluous:
         yield (
-            f"  held         systemd holds {now.stored}, {now.superfluous} more than requested; "
+            f"  held         systemd stores {now.stored}, {now.superfluous} more than requested; "
             "see FILE DESCRIPTORS in ocp-tuned-boot(8)"
         )
 
@@ -108,7 +114,7 @@ def _done(done: Record) -> Iterator[str]:
     shown = {
         "started": done.started,
         "decision": f"{done.action}: {done.reason}" if done.action else "",
-        "late": f"{', '.join(done.late)} already ran" if done.late else "",
+        "late": done.late_words,
         "profile": done.profile,
         "image": f"{done.image} (from: {done.image_source})" * bool(done.image_source)
         or done.image,
@@ -162,7 +168,9 @@ def _owned(done: Record) -> Iterator[str]:
 def _findings(done: Record) -> Iterator[str]:
     for finding in done.findings:
         accepted = "(accepted) " if finding.accepted else ""
-        about = f"{finding.kind} {finding.subject}".strip()
+        about = finding.kind
+        if not finding.message.startswith(finding.subject):
+            about = f"{finding.kind} {finding.subject}"
         yield f"  finding      {accepted}{about}: {finding.message}"
         if finding.advice and not finding.accepted:
             yield f"               {finding.advice}"
@@ -210,5 +218,5 @@ def history_text(boots: Sequence[Boot]) -> str:
     lines = []
     for boot in boots:
         lines.append(f"boot {boot.boot_id}")
-        lines += [f"  {run.started}  {run.action:<13} {run.summary}" for run in boot.runs]
+        lines += [f"  {run.started}  {run.action or '-':<13} {run.summary}" for run in boot.runs]
     return "\n".join(lines) or "No run has been recorded."

@@ -150,8 +150,8 @@ def _image_stage(options: Namespace) -> None:
     from ocp_tuned_boot.commands import staging  # noqa: PLC0415
 
     image = staging.stage(_paths(options), options.config, options.reference)
-    _print(f"{image.reference} is on the node and requested in image.env; "
-           "it is used from the next boot or reload on")  # fmt: skip
+    _print(f"{image.reference} is on the node and requested in image.env. "
+           "It is used at the next boot or reload.")  # fmt: skip
 
 
 def _image_prune(options: Namespace) -> None:
@@ -216,7 +216,7 @@ _VARIANT = Option("--variant", "The Butane variant, fcos or openshift; defaults 
 COMMANDS = (
     Command("apply", _apply, "Apply the TuneD profile, once per boot", (CONFIG,)),
     Command("reload", _reload, "Apply what has changed; used by systemctl reload ocp-tuned",
-            (CONFIG, Option("--force", "Apply it even if nothing has changed"))),
+            (CONFIG, Option("--force", "Apply the profile even if nothing has changed"))),
     Command("notice", _notice, "Record what has changed; used by ocp-tuned.path", (CONFIG,)),
     Command("plan", _plan, "Show what apply would do; changes nothing",
             (CONFIG, JSON), shows=True),

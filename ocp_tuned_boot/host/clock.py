@@ -91,6 +91,8 @@ class Progress:
     steps: list[Step] = field(default_factory=list)
     #: For a person at the console of a node that does not finish booting; None: no messages there.
     console: Path | None = None
+    #: Why the last attempt failed.
+    _reported: str = field(default="", init=False)
 
     @contextmanager
     def step(self, name: str, status: str) -> Iterator[None]:
@@ -127,8 +129,11 @@ class Progress:
         return self.deadline.within(WORTHWHILE).seconds >= WORTHWHILE
 
     def pause(self, seconds: float, why: str) -> None:
-        """Reports why the attempt failed, and waits so many seconds before the next one."""
-        log.warning("%s; trying again in %.1f s", why, seconds)
+        """Reports why the attempt failed, and waits so many seconds before the next one. A reason
+        is logged once, and again after another one: an attempt may fail every few seconds."""
+        level = logging.DEBUG if why == self._reported else logging.WARNING
+        self._reported = why
+        log.log(level, "%s; trying again in %.1f s", why, seconds)
         self.notifier.status(f"Trying again: {why}", extend=self.deadline.left() + GRACE)
         # Never so long that nothing is left for the attempt.
         time.sleep(min(seconds, self.deadline.left() / 2))

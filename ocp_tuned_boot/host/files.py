@@ -36,7 +36,16 @@ def explained(action: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise HostError(f"cannot {action} {path}: {error.strerror}", _hint(error)) from error
+        raise _failed(action, path, error) from error
+
+
+def _failed(action: str, path: Path, error: OSError) -> HostError:
+    # Directories are opened with O_DIRECTORY, and a link is ENOTDIR there: this is a file.
+    if error.errno == errno.ELOOP:
+        return HostError(
+            f"cannot {action} {path}: it is a symbolic link", "Replace it with a regular file."
+        )
+    return HostError(f"cannot {action} {path}: {error.strerror}", _hint(error))
 
 
 def _hint(error: OSError) -> str:
@@ -44,8 +53,8 @@ def _hint(error: OSError) -> str:
         return "The file system is read-only: remount it writable."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "The file system is full: free disk space and try again."
-    if error.errno in (errno.ELOOP, errno.ENOTDIR):
-        return "Something else, perhaps a symbolic link, is in its place: remove it."
+    if error.errno == errno.ENOTDIR:
+        return "A part of this path is a symbolic link or a file. Replace it with a directory."
     return ""
 
 
@@ -67,7 +76,7 @@ def read(path: Path, limit: int = LIMIT, folder: int | None = None) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise HostError(f"cannot read {path}: {error.strerror}", _hint(error)) from error
+        raise _failed("read", path, error) from error
     if not regular:
         raise HostError(f"cannot read {path}: it is not a regular file")
     if len(data) > limit:
@@ -95,7 +104,7 @@ def read_below(path: Path, root: Path, limit: int = LIMIT) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise HostError(f"cannot read {path}: {error.strerror}", _hint(error)) from error
+        raise _failed("read", path, error) from error
     try:
         return read(path, limit, folder)
     finally:

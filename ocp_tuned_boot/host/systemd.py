@@ -226,7 +226,7 @@ class Stored:
     names: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
-        counted = f"{self.count} open file{'s' * (self.count != 1)}"
+        counted = f"{self.count} file descriptor{'s' * (self.count != 1)}"
         return f"{counted} ({', '.join(self.names)})" if self.names else counted
 
 

@@ -112,9 +112,8 @@ _CAUSES = (
 # Podman asks a registry on this very node for such an image, and there is none.
 _LOCAL = _Cause(
     r"connection refused",
-    "Podman gives names below localhost/ to images that were built or loaded on the node, and no "
-    "registry has them. Load this one again (podman load), or request an image of a registry "
-    f"{_WHERE}.",
+    f"No registry has images below localhost/. Request another image {_WHERE}, or load this one: "
+    "podman load -i FILE",
 )
 
 

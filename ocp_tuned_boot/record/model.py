@@ -101,9 +101,10 @@ class State:
     def words(self) -> str:
         """For people."""
         if self.in_force:
-            return f"{self.hold.words}: in effect, held by systemd since {self.hold.since}"
-        loud = {Standing.LOST: "NOT in effect", Standing.UNASKED: "STILL in effect"}
-        return f"{self.hold.words}: {loud.get(self.standing, 'unknown')}: {self.why}"
+            return f"{self.hold.words} is in effect, held by systemd since {self.hold.since}"
+        loud = {Standing.LOST: "is NOT in effect", Standing.UNASKED: "is STILL in effect"}
+        state = loud.get(self.standing, "may not be in effect")
+        return f"{self.hold.words} {state}: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ class Record:
     #: What was read back from the host; None where that was not done.
     values: tuple[Value, ...] | None = None
     in_force: InForce | None = None
-    #: The workloads that already ran when a profile was first to be applied in this boot.
+    #: The workloads that were already running when a profile was first to be applied in this boot.
     late: tuple[str, ...] = ()
     deferred: Deferred | None = None
     #: What others own, and what a guarded run did about it.
@@ -230,6 +231,12 @@ class Record:
     def summary(self) -> str:
         """The line `Status:` of `systemctl status`."""
         return " ".join(self._sentence().split())
+
+    @property
+    def late_words(self) -> str:
+        """Which workloads were already running, for people. Empty if none was."""
+        verb = "was" if len(self.late) == 1 else "were"
+        return f"{', '.join(self.late)} {verb} already running" if self.late else ""
 
     def _sentence(self) -> str:
         worst, more, advice = _worst(self.findings)
@@ -245,7 +252,7 @@ class Record:
         if self.in_force is not None and self.action != "apply":
             kept = f"{word}: {self.in_force.profile}, unchanged since {self.in_force.since}"
             return f"{kept}{worst}{more}{self._waiting()}"
-        late = f"; late: {', '.join(self.late)} already ran" if self.late else ""
+        late = f"; late: {self.late_words}" if self.late else ""
         return f"{word}: {self.profile} in {self.seconds:.2f} s{worst}{more}{late}"
 
     def _waiting(self) -> str:

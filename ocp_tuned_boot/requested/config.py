@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configobj import ConfigObj, ConfigObjError
+from configobj import ConfigObj, ConfigObjError, DuplicateError
 
 from ocp_tuned_boot.errors import ConfigurationError, HostError
 from ocp_tuned_boot.host import files
@@ -133,9 +133,9 @@ class Images:
         """Raises `ConfigurationError` for an image that boot.conf does not let run."""
         if self.require_digest and "@" not in reference:
             raise ConfigurationError(
-                f"found the image {reference!r}, expected one by its digest (…@sha256:…): "
-                "boot.conf says require_digest = yes",
-                "Name it by its digest (ocp-tuned-boot image stage), or change boot.conf.",
+                f"the image {reference!r} is requested by its tag, but boot.conf sets "
+                "require_digest = yes",
+                "Request it as NAME@sha256:DIGEST, or change boot.conf.",
             )
 
 
@@ -191,11 +191,18 @@ def _layer(name: str, text: str) -> dict[str, dict[str, Any]]:
         sections = ConfigObj(text.splitlines(), interpolation=False, list_values=False)
     except ConfigObjError as error:
         first = error.errors[0] if getattr(error, "errors", None) else error
-        raise ConfigurationError(
-            f"{name}: line {first.line_number}: found {first.line!r}, "
-            f"expected '[section]' or 'key = value', each once ({first})"
-        ) from error
+        raise ConfigurationError(f"{name}: line {first.line_number}: {_syntax(first)}") from error
     return {section: _section(name, section, said) for section, said in sections.items()}
+
+
+def _syntax(error: ConfigObjError) -> str:
+    """What is wrong with a line."""
+    line = error.line.strip()
+    if not isinstance(error, DuplicateError):
+        return f"found {line!r}, expected '[section]' or 'key = value' ({error})"
+    if line.startswith("["):
+        return f"found the section {line} twice, expected it once"
+    return f"found the key {line.partition('=')[0].strip()!r} twice in a section, expected it once"
 
 
 def _section(name: str, section: str, said: Any) -> dict[str, Any]:

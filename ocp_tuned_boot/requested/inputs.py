@@ -124,7 +124,7 @@ def parse_profile_name(text: str, where: str) -> str:
     if not _PROFILE_NAME.match(text) or text in _RESERVED:
         raise ConfigurationError(
             f"{where}: found {text!r}, expected a profile name "
-            "(letters, digits, '_', '.', '-'; not a path, not the name of a file of TuneD's)"
+            "(letters, digits, '_', '.', '-'; not a path, not a name reserved by TuneD)"
         )
     return text
 

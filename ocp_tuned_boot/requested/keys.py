@@ -123,7 +123,7 @@ def socket() -> Kind[str]:
 
 def findings() -> Kind[tuple[tuple[str, str], ...]]:
     """Pairs `<kind>:<subject>`, separated by commas. A kind must be one that may be accepted, and a
-    subject more than wildcards: those would hide findings that nobody has seen yet."""
+    subject more than wildcards: these would also hide new findings."""
     return Kind("a comma-separated list of <kind>:<subject>", _findings)
 
 
@@ -136,8 +136,8 @@ def _findings(text: str, where: str) -> tuple[tuple[str, str], ...]:
             kinds = f"<kind>:<subject> with one of the kinds {', '.join(acceptable)}"
             raise _refused(where, item, kinds)
         if not subject.strip("*?[]!-. /"):
-            narrower = "a subject that names something: a wildcard over everything would hide "
-            raise _refused(where, item, narrower + "findings that nobody has seen yet")
+            narrower = "a subject that is more than wildcards: these would also hide new findings"
+            raise _refused(where, item, narrower)
         pairs.append((kind, subject))
     return tuple(pairs)
 

@@ -43,7 +43,7 @@ def gate(paths: Paths, override: Path | None = None) -> str:
         return _settled(
             lambda: boot_conf.gate(paths, override), lambda: _boot_conf_files(paths, override)
         )
-    except HostError:  # it is rewritten again and again
+    except HostError:  # a file kept changing
         return boot_conf.gate(paths, override)
 
 
@@ -80,7 +80,7 @@ def _settled(reading: Callable[[], T], watched: Callable[[], Watched]) -> T:
             raise error
         if time.monotonic() > end:
             raise HostError(
-                f"{young}: this file has been rewritten again and again for {PATIENCE:g} s",
+                f"{young}: this file kept changing for {PATIENCE:g} s",
                 "Stop the program that writes it, then: systemctl start ocp-tuned",
             )
         time.sleep(_TICK)

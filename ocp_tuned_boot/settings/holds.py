@@ -270,7 +270,7 @@ def look(paths: Paths, holds: Sequence[Hold], stored: Stored | None) -> tuple[St
         elif stored is None:
             state = State(hold, Standing.UNKNOWN, "cannot ask systemd what it holds")
         elif not _is_stored(stored, NAMES[hold.kind], len(names)):
-            why = f"systemd holds {stored}, expected {', '.join(names)}"
+            why = f"systemd stores {stored}, expected {', '.join(names)}"
             state = State(hold, Standing.LOST, why)
         else:
             state = _by_the_kernel(paths, hold)

@@ -109,8 +109,8 @@ KINDS = {
         f'The plugin "{{subject}}" failed, and its section has no effect. See {_LOG}.'
     ),
     "no-such-setting": _degrading(
-        f"This kernel has no such setting. Remove it from the profile, {RELOAD}. "
-        f"To accept it: accept = no-such-setting:{{subject}} in [tuning] of {_BOOT_CONF}"
+        "This kernel has no such setting. Accept it with accept = no-such-setting:{subject} in "
+        f"[tuning] of {_BOOT_CONF}, or remove it from the profile, {RELOAD}"
     ),
     "setting-refused": _degrading(
         f"The value was refused, and the previous one remains. Fix it in the profile, {RELOAD}"

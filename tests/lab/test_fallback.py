@@ -323,7 +323,7 @@ def test_an_image_is_staged_when_the_tuned_in_it_answers() -> None:
         has_ended(node)
         node.run("podman", "tag", "localhost/tuned:trixie", "localhost/tuned:next")
         said = node.run("ocp-tuned-boot", "image", "stage", "localhost/tuned:next").stdout
-        assert "it is used from the next boot or reload on" in said
+        assert "It is used at the next boot or reload." in said
         assert node.read(IMAGE_ENV) == "NTO_IMAGE=localhost/tuned:next\n"
         # One without TuneD is not asked for.
         node.write("/etc/lab/File", "FROM scratch\nLABEL lab=empty\n")

@@ -163,7 +163,7 @@ def test_nothing_is_taken_from_those_who_tune_after_us() -> None:
     assert played.events >= 90
     assert played.taken == []
     # The last reload was one, and the rules were made use of.
-    assert "decision     apply: the requested tuning has changed" in status
+    assert "decision     apply: the requested profile has changed" in status
     assert "net.ipv4.ip_forward: not set by TuneD in this run; before '1'" in status
     assert "net.ipv4.tcp_keepalive_time: restored; first '7200', applied '600'" in status
 

@@ -171,7 +171,9 @@ def test_an_image_env_that_comes_late_starts_the_unit(suite: str) -> None:
         has_ended(node)
         assert knob(node) == "37"
         assert record(node)["late"] == ["kubelet.service", "crio.service"]
-        assert "late: kubelet.service, crio.service already ran" in shown(node, "StatusText")
+        assert "late: kubelet.service, crio.service were already running" in shown(
+            node, "StatusText"
+        )
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -319,7 +319,7 @@ def test_a_store_that_is_full(site: Host) -> None:
 def test_what_is_not_named_by_its_digest_may_be_refused(site: Host) -> None:
     site.write(CONF, f"{AMPLE}[image]\nrequire_digest = yes\n")
     assert asks(site, registry.IMAGE).startswith("78 ")
-    assert "expected one by its digest" in site.messages()
+    assert "is requested by its tag" in site.messages()
     site.node.run("podman", "pull", "-q", registry.IMAGE)
     digest = site.node.run("podman", "inspect", "-f", "{{.Digest}}", registry.IMAGE).stdout.strip()
     site.node.run("podman", "rmi", "-af")

@@ -78,6 +78,25 @@ def test_temporary_files_are_removed_from_every_folder_of_ours(paths: Paths) -> 
     assert [path for path in left if path.exists()] == []
 
 
+def test_a_boot_conf_that_cannot_be_read_is_reported_in_brief(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths.boot_id.parent.mkdir(parents=True, exist_ok=True)
+    paths.boot_id.write_text("11111111-2222-4333-8444-555555555555\n")
+    paths.admin_conf.parent.mkdir(parents=True, exist_ok=True)
+    paths.admin_conf.write_text("[tuning\n")
+
+    def podman(socket: Path, _: Deadline) -> None:
+        assert socket == Path("/run/ocp-tuned-boot/podman-shared.sock")
+        raise DeadlineExceeded("Podman did not answer in time")
+
+    monkeypatch.setattr(client, "Podman", podman)
+    with pytest.raises(DeadlineExceeded):
+        cleanup.cleanup(paths, None)
+    warned = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert warned == ["boot.conf cannot be read; using the default socket"]
+
+
 def test_every_run_looks_for_both() -> None:
     (run,) = [
         each

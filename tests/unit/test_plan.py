@@ -97,9 +97,9 @@ def test_a_changed_profile_waits_or_is_applied(in_force: InForce) -> None:
     ("in_force", "now", "words"),
     [
         (None, Situation(), "no profile has been applied in this boot"),
-        (None, Situation(workloads=("a", "b")), "in this boot, and a, b already runs"),
-        (None, Situation(late="defer", workloads=("a",)), "a already runs (late = defer)"),
-        (None, Situation(tuned=True), "no profile is recorded as applied any more"),
+        (None, Situation(workloads=("a", "b")), "in this boot, and a, b are already running"),
+        (None, Situation(late="defer", workloads=("a",)), "a is already running (late = defer)"),
+        (None, Situation(tuned=True), "the record of the applied profile is missing"),
         (IN_FORCE, Situation(), "'site' was applied at 12:00; nothing has changed"),
         (
             replace(IN_FORCE, result=Result.DEGRADED),
@@ -113,12 +113,12 @@ def test_a_changed_profile_waits_or_is_applied(in_force: InForce) -> None:
         ),
         (NEW_IMAGE, Situation(Why.RELOAD), "the image has changed since 'site' was applied"),
         (IN_FORCE, Situation(Why.FORCE), "requested with --force; 'site' was applied at 12:00"),
-        (CHANGED, Situation(), "waits for the next boot or a reload (on_change = next-boot)"),
-        (CHANGED, Situation(Why.NOTICE, "apply"), "waits for a reload, which follows"),
+        (CHANGED, Situation(), "at the next boot, or with: systemctl reload ocp-tuned"),
+        (CHANGED, Situation(Why.NOTICE, "apply"), "by a reload, which follows (on_change = apply)"),
         (
             CHANGED,
             Situation(Why.RELOAD),
-            "tuning has changed since 'site' was applied",
+            "the requested profile has changed since 'site' was applied",
         ),
     ],
 )

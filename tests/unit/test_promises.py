@@ -171,7 +171,7 @@ def default(row: Key) -> str:
 def test_the_man_page_has_the_sentence_the_limits_and_the_default_of_each_key(
     section: str, name: str, row: Key
 ) -> None:
-    part = MAN_CONF.split(f".SH [{section.upper()}]")[1].split("\n.SH ")[0]
+    part = MAN_CONF.split(f".SH [{section}]")[1].split("\n.SH ")[0]
     entries = dict(re.findall(r"(?ms)^\.TP\n\.B (\w+)=\n(.*?)(?=^\.TP|\Z)", part))
     assert list(entries) == list(keys.of(config.SECTIONS[section]))
     said = re.sub(r"\s+", " ", entries[name])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from ocp_tuned_boot.commands import report
 from ocp_tuned_boot.commands.status import Now
@@ -63,7 +66,7 @@ def test_a_plan_shows_the_decision_and_the_whole_container(tmp_path: Path) -> No
 
 
 def test_a_plan_to_keep_has_no_container() -> None:
-    shown = Preview(Decision(Action.KEEP, "because"), ASKED, "not needed", None)
+    shown = Preview(Decision(Action.KEEP, "because"), ASKED, "not checked", None)
     assert "container" not in report.plan_text(shown)
     assert json.loads(report.plan_json(shown))["container"] is None
 
@@ -118,7 +121,7 @@ def test_a_status_shows_what_others_own_and_what_waits() -> None:
     )  # fmt: skip
     lines = report.status_text(done, Now({}, (MINE, THEIRS), "it has changed")).splitlines()
     for line in (
-        "  late         crio.service already ran",
+        "  late         crio.service was already running",
         "  applied      old, since 11:00",
         "  deferred     profile: site, localhost/a, since 12:00",
         ("  guarded      net.x: not set by TuneD in this run; "
@@ -140,13 +143,32 @@ def test_a_status_shows_each_hold_and_what_is_held_beyond_them() -> None:
     assert lines[-6:] == [
         "  gate         closed: the kubelet waits until the profile is applied",
         "               To start the kubelet without it: systemctl stop ocp-tuned",
-        ("  held         force_latency = 2 µs (cstate.id:1|10): in effect, "
+        ("  held         force_latency = 2 µs (cstate.id:1|10) is in effect, "
          "held by systemd since 12:00"),
-        "  held         rtentsk (socket:[17]): NOT in effect: systemd holds nothing",
+        "  held         rtentsk (socket:[17]) is NOT in effect: systemd holds nothing",
         "  latency      1 µs is in effect now, the minimum of all requests",
-        (f"  held         systemd holds {stored}, 1 more than requested; "
+        (f"  held         systemd stores {stored}, 1 more than requested; "
          "see FILE DESCRIPTORS in ocp-tuned-boot(8)"),
     ]  # fmt: skip
+
+
+def test_a_status_without_a_request_for_the_latency_does_not_show_the_kernels_number() -> None:
+    lost = State(Hold("force_latency", "", "2"), Standing.LOST, "because")
+    text = report.status_text(None, Now(holds=(lost,), latency=2_000_000_000))
+    assert "  latency      no request is in effect" in text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("vm.x: expected '1', found '2'", "value-differs: vm.x: expected '1', found '2'"),
+        ("found '2'", "value-differs vm.x: found '2'"),
+    ],
+)
+def test_a_finding_shows_its_subject_once(message: str, line: str) -> None:
+    finding = Finding("value-differs", "vm.x", message)
+    text = report.status_text(Record(Result.DEGRADED, "12:00", findings=(finding,)), Now())
+    assert f"  finding      {line}" in text.splitlines()
 
 
 def test_drift_as_text() -> None:
@@ -160,8 +182,14 @@ def test_drift_as_text() -> None:
 def test_history_as_text() -> None:
     assert report.history_text(()) == "No run has been recorded."
     run = Run("12:00", "apply", "because", "applied", "site", "i", "id", "f", 0.5, "Applied: site")
-    text = report.history_text((Boot("b0", (run,)), Boot("b1", ())))
-    assert text == "boot b0\n  12:00  apply         Applied: site\nboot b1"
+    undecided = replace(run, action="", summary="Failed")
+    text = report.history_text((Boot("b0", (run, undecided)), Boot("b1", ())))
+    assert text.splitlines() == [
+        "boot b0",
+        "  12:00  apply         Applied: site",
+        "  12:00  -             Failed",
+        "boot b1",
+    ]
 
 
 def test_a_failed_boot_says_that_the_kubelet_runs_without_the_profile_and_the_remedy() -> None:

@@ -89,9 +89,9 @@ def test_a_fetch_uses_no_fallback(paths: Paths, store: Store) -> None:
 
 def test_a_digest_is_required_here_too(paths: Paths) -> None:
     says(paths, "require_digest = yes")
-    with pytest.raises(ConfigurationError, match="expected one by its digest"):
+    with pytest.raises(ConfigurationError, match="is requested by its tag"):
         staging.fetch(paths, None)
-    with pytest.raises(ConfigurationError, match="expected one by its digest"):
+    with pytest.raises(ConfigurationError, match="is requested by its tag"):
         staging.stage(paths, None, "a:1")
 
 

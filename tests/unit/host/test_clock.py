@@ -88,6 +88,16 @@ def test_another_attempt_is_announced_and_time_is_left_for_it(
     )
 
 
+def test_a_reason_is_logged_once_until_another_one_follows(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    progress = Progress(Deadline(0.001, clock), Notifier())
+    for why in ("no socket", "no socket", "refused", "no socket"):
+        progress.pause(0, why)
+    warned = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert [words.partition(";")[0] for words in warned] == ["no socket", "refused", "no socket"]
+
+
 def test_a_step_that_fails_is_measured_too(clock: Clock) -> None:
     progress = Progress(Deadline(90, clock), Notifier())
     with pytest.raises(PodmanError), progress.step("create", "…"):  # noqa: PT012

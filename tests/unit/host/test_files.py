@@ -78,7 +78,7 @@ def test_an_obstacle_in_the_path_of_a_directory_is_not_followed(
     path = tmp_path / "root/a/b/c"
     with pytest.raises(HostError, match=f"cannot prepare the directory {path}: ") as caught:
         files.directory(path, tmp_path / "root")
-    assert "in its place" in caught.value.hint
+    assert "Replace it with a directory" in caught.value.hint
     assert not target.exists() or not list(target.iterdir())
 
 

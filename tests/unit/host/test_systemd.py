@@ -206,9 +206,9 @@ def test_without_a_manager_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_stored_descriptors_as_text() -> None:
-    assert str(systemd.Stored(0)) == "0 open files"
-    assert str(systemd.Stored(1, ("a",))) == "1 open file (a)"
-    assert str(systemd.Stored(2, ("a", "b"))) == "2 open files (a, b)"
+    assert str(systemd.Stored(0)) == "0 file descriptors"
+    assert str(systemd.Stored(1, ("a",))) == "1 file descriptor (a)"
+    assert str(systemd.Stored(2, ("a", "b"))) == "2 file descriptors (a, b)"
 
 
 def test_with_the_socket_of_another_unit_nothing_is_stored(manager: socket.socket) -> None:

@@ -484,7 +484,7 @@ def test_a_panic_means_damage_when_it_is_repeated() -> None:
 def test_a_tag_can_be_refused(paths: Paths, podman: Podman, store: Store) -> None:
     store.images.update({ASKED: "id", EXACT: "id"})
     rules = Images(require_digest=True)
-    with pytest.raises(ConfigurationError, match="expected one by its digest"):
+    with pytest.raises(ConfigurationError, match="is requested by its tag"):
         available(paths, podman, rules=rules)
     assert available(paths, podman, EXACT, rules).source == "store"
     # A fallback by tag is refused, too.

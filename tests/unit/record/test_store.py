@@ -165,7 +165,7 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
     ("done", "line"),
     [
         (replace(FULL, result=Result.APPLIED, findings=()),
-         "Applied: site in 0.30 s; late: crio.service already ran"),
+         "Applied: site in 0.30 s; late: crio.service was already running"),
         (replace(FULL, result=Result.APPLIED, findings=(), late=()), "Applied: site in 0.30 s"),
         (PLAIN, "Degraded: site in 0.30 s: no…"),
         (replace(PLAIN, findings=(FINDING,) * 2), "Degraded: site in 0.30 s: no… (and 1 more)"),

@@ -72,7 +72,10 @@ def test_a_key(text: str, key: str, value: object) -> None:
         ("[tuning]\naccept = *:vm.x\n", "[tuning] accept: found '*:vm.x', expected <kind>:"),
         ("[tuning]\naccept = error:tuned.*\n", "[tuning] accept: found 'error:tuned.*', expected"),
         ("[tuning]\naccept = timeout:x\n", "[tuning] accept: found 'timeout:x', expected <kind>"),
-        ("[tuning]\naccept = overridden:*\n", "[tuning] accept: found 'overridden:*', expected a"),
+        (
+            "[tuning]\naccept = overridden:*\n",
+            "[tuning] accept: found 'overridden:*', expected a subject that is more than wildcards",
+        ),
         ("[tuning]\naccept = overridden:\n", "[tuning] accept: found 'overridden:', expected a"),
         ("[podman]\nsocket = x.sock\n", "[podman] socket: found 'x.sock', expected the absolute"),
         (
@@ -104,8 +107,11 @@ def test_a_key(text: str, key: str, value: object) -> None:
         ("[tuning\n", "line 1: found '[tuning', expected '[section]' or 'key = value'"),
         ("[tuning]\nimage\n", "line 2: found 'image', expected '[section]' or 'key = value'"),
         ("[tuning]\nimage\nprofile\n", "line 2: found 'image', expected '[section]' or 'key ="),
-        ("[tuning]\ntimeout=10\ntimeout=20\n", "line 3: found 'timeout=20', expected"),
-        ("[tuning]\n[tuning]\n", "line 2: found '[tuning]', expected"),
+        (
+            "[tuning]\ntimeout=10\ntimeout=20\n",
+            "line 3: found the key 'timeout' twice in a section",
+        ),
+        ("[tuning]\n[tuning]\n", "line 2: found the section [tuning] twice, expected it once"),
         ("[tuning]\nimage = 'torn\n", "line 2: found \"image = 'torn\", expected '[section]' or"),
     ],
 )
@@ -132,6 +138,13 @@ def test_any_value_is_taken_as_it_stands_or_refused(data: bytes) -> None:
         assert str(parse(f"[podman]\nsocket = {value}\n").socket) in (value, str(Path(value)))
     except (ConfigurationError, AssertionError):
         assert set(value) & set("#'\"\x0b\x0c\x1c\x1d\x1e\x85 \t\xa0\x1f")
+
+
+def test_a_number_sign_begins_a_comment_except_in_quotes() -> None:
+    said = "# at the start\n[tuning] # after a section\naccept = {} # after a value\n"
+    for value, subject in (("overridden:a#b", "a"), ("'overridden:a#b'", "a#b"),
+                           ('"overridden:a#b"', "a#b")):  # fmt: skip
+        assert parse(said.format(value)).accept == (("overridden", subject),)
 
 
 @pytest.fixture

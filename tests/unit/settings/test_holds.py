@@ -210,7 +210,7 @@ def test_a_store_that_takes_nothing_is_found_out(
         monkeypatch.setenv("NOTIFY_SOCKET", address)
         taken(paths, [Hold("rtentsk")])
     (state,) = holds.look(paths, [Hold("rtentsk", "", "socket:[1]", "12:00")], Stored(0, ()))
-    assert state.why == "systemd holds 0 open files, expected rtentsk"
+    assert state.why == "systemd stores 0 file descriptors, expected rtentsk"
 
 
 def test_a_run_without_systemd_is_reported(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,11 +266,12 @@ TIMESTAMPS = Hold("rtentsk", "", "socket:[17]", "12:00")
         # Something superfluous makes nothing else lost.
         (7, Stored(3), ("", "")),
         (8, Stored(2), ("the latency in effect is 8 µs, expected at most 7", "")),
-        (3, Stored(1), ("systemd holds 1 open file, expected cpu-dma-latency, rtentsk",) * 2),
+        (3, Stored(1),
+         ("systemd stores 1 file descriptor, expected cpu-dma-latency, rtentsk",) * 2),
         (3, Stored(1, ("rtentsk",)),
-         ("systemd holds 1 open file (rtentsk), expected cpu-dma-latency, rtentsk", "")),
+         ("systemd stores 1 file descriptor (rtentsk), expected cpu-dma-latency, rtentsk", "")),
         (7, Stored(3, ("cpu-dma-latency", "rtentsk", "rtentsk.next")),
-         ("", ("systemd holds 3 open files (cpu-dma-latency, rtentsk, rtentsk.next), "
+         ("", ("systemd stores 3 file descriptors (cpu-dma-latency, rtentsk, rtentsk.next), "
                "expected cpu-dma-latency, rtentsk"))),
         (7, None, ("?cannot ask systemd what it holds",) * 2),
     ],
@@ -319,7 +320,7 @@ def test_a_run_by_hand_releases_nothing_and_reports_what_no_profile_requests(
     assert taken(paths, [LATENCY, Hold("rtentsk")], known) == known
     (still, kept) = taken(paths, [Hold("rtentsk")], known)
     assert (still.hold, still.standing, kept) == (LATENCY, Standing.UNASKED, known[1])
-    assert still.words.startswith("force_latency = 7 µs: STILL in effect: no profile requests it")
+    assert still.words.startswith("force_latency = 7 µs is STILL in effect: no profile requests it")
 
 
 @pytest.mark.parametrize(

@@ -353,7 +353,7 @@ def test_what_is_held_is_not_lost_and_only_that() -> None:
     assert list(held.findings) == others
     one = with_holds(judged, [State(LATENCY), State(SOCKET, LOST, "systemd holds nothing")])
     assert [(each.subject, each.message) for each in one.findings[len(others) :]] == [
-        ("rtentsk", "rtentsk (socket:[17]): NOT in effect: systemd holds nothing")
+        ("rtentsk", "rtentsk (socket:[17]) is NOT in effect: systemd holds nothing")
     ]
     # The one whose state is not given stays lost.
     assert [each.subject for each in with_holds(judged, [State(LATENCY)]).findings].count(
