@@ -91,7 +91,7 @@ def test_the_last_profile_is_applied_and_why_is_reported(paths: Paths, engine: C
     assert "'site'" in finding.message
     assert "is used instead: good" in finding.message
     # What to do about the requested one, as for a unit that is active.
-    assert "It is named in /var/lib/ocp-tuned/recommend.d" in finding.advice
+    assert f"It is named in {paths.recommend}; fix it there" in finding.advice
     assert finding.advice.endswith("systemctl reload ocp-tuned")
     assert [each.kind for each in done.attempts] == ["unknown-profile"]
     # What was not applied is not remembered.
