@@ -22,8 +22,10 @@ export OCP_TUNED_LAB_CACHE ?= /var/cache/ocp-tuned-boot-lab
 
 # The environment of the tests: what pyproject.toml names, one for each content of it and each
 # release of Debian, and with it of Debian's Python. (Python itself cannot be asked: it may not be
-# installed yet.) The program is not in it: python -m takes that from this tree.
-VENV := $(OCP_TUNED_LAB_CACHE)/python-$(shell cat pyproject.toml /etc/os-release | sha256sum | cut -c1-16)
+# installed yet.) The program is not in it: python -m takes that from this tree. A bare machine
+# (tests/lab/bare.py) has one of its own: what compiled another one may not be installed there.
+VENV := $(OCP_TUNED_LAB_CACHE)/python-$(shell \
+    { cat pyproject.toml /etc/os-release; echo $(OCP_TUNED_LAB_MACHINE); } | sha256sum | cut -c1-16)
 PYTEST = $(VENV)/bin/python -m pytest
 
 # The first target: make without a target changes nothing on this machine.

@@ -96,6 +96,8 @@ def command(root: Path, *argv: str, folder: str = CLONE) -> list[str]:
         "LANG": "C.UTF-8",
         "DEBIAN_FRONTEND": "noninteractive",
         "OCP_TUNED_LAB_CACHE": str(cache.directory()),
+        # The Makefile's environment of the tests is not shared with this machine.
+        "OCP_TUNED_LAB_MACHINE": "bare",
         "PYENV_ROOT": pyenv,
         **{name: value for name, value in os.environ.items() if _NETWORK_VARIABLES.fullmatch(name)},
     }
