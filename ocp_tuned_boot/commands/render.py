@@ -23,7 +23,7 @@ from ocp_tuned_boot.errors import ConfigurationError
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import config, inputs
 from ocp_tuned_boot.tuned import profiles
-from ocp_tuned_boot.tuned.profiles import ProfileFile
+from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
 #: The units of the package that have an [Install] section. The package installs their files.
 UNITS = ("ocp-tuned.path", "ocp-tuned.service")

@@ -4,7 +4,6 @@ between attempts. All times are seconds on the monotonic clock."""
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -68,6 +67,8 @@ class Deadline:
 def pauses(longest: float = LONGEST_PAUSE) -> Iterator[float]:
     """Seconds to wait before the second attempt, the third, …: each about twice the one before,
     and different on nodes that were switched on together."""
+    import random  # noqa: PLC0415  # few runs need a second attempt
+
     pause = FIRST_PAUSE
     while True:
         yield pause * random.uniform(0.75, 1.25)  # noqa: S311  # not a secret

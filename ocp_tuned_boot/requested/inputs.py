@@ -18,7 +18,7 @@ from ocp_tuned_boot.host import files, userspace
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import envfile, lastgood
 from ocp_tuned_boot.tuned.findings import RELOAD, START, Finding, make
-from ocp_tuned_boot.tuned.profiles import ProfileFile
+from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
 #: The largest `image.env`, recommend file and `provider` (bytes). Upstream writes one line each.
 TEXT_LIMIT = 64 * 1024

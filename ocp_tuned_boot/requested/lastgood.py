@@ -4,7 +4,6 @@ not valid or TuneD cannot load it."""
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.typedjson import check_version, from_json, typed
-from ocp_tuned_boot.tuned.profiles import ProfileFile
+from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +81,8 @@ def profile(paths: Paths) -> LastProfile | None:
 
 def _profile(paths: Paths) -> LastProfile:
     """Raises `FileNotFoundError`, `HostError`, and `NewerVersion`."""
+    import base64  # noqa: PLC0415  # not for a run that keeps what is applied
+
     where = str(paths.last_profile)
     try:
         content = from_json(files.read(paths.last_profile, PROFILE_LIMIT))
@@ -102,6 +103,8 @@ def _profile(paths: Paths) -> LastProfile:
 
 def remember_profile(paths: Paths, applied: LastProfile) -> None:
     """Records that this profile was applied. Raises `HostError`."""
+    import base64  # noqa: PLC0415
+
     try:
         if _profile(paths) == applied:  # no needless write in every boot
             return

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.tuned.profiles import ProfileFile
+from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
 # The last folder wins: `/etc/tuned`, which contains the custom profiles. TuneD before 2.24.1 does
 # not support profile_dirs, and always reads /usr/lib/tuned and /etc/tuned.

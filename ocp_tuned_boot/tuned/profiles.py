@@ -37,19 +37,6 @@ _CONDITIONS = ("cpuinfo_regex", "uname_regex", "devices_udev_regex")
 
 
 @dataclass(frozen=True)
-class ProfileFile:
-    """One file of a custom profile. `path` is relative to the folder of all profiles."""
-
-    path: str
-    data: bytes
-    executable: bool = False
-
-    @property
-    def text(self) -> str:
-        return self.data.decode(errors="replace")
-
-
-@dataclass(frozen=True)
 class Setting:
     """One value that a profile requests. `unknown` is the reason if the value is not known.
 

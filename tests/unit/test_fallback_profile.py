@@ -15,7 +15,7 @@ from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.requested.lastgood import LastProfile
 from ocp_tuned_boot.tuned.judge import Result
-from ocp_tuned_boot.tuned.profiles import ProfileFile
+from ocp_tuned_boot.tuned.profilefile import ProfileFile
 from tests.unit.fake_engine import APPLIED, HEAD, Engine, serving
 from tests.unit.hostile import AGENT, GOOD, file, host
 from tests.unit.patience import PATIENCE

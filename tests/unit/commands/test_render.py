@@ -20,7 +20,7 @@ from ocp_tuned_boot.commands import render
 from ocp_tuned_boot.errors import BootError, ConfigurationError
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import inputs
-from ocp_tuned_boot.tuned.profiles import ProfileFile
+from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
 TREE = Path(__file__).resolve().parents[3]
 IMAGE = "registry.example/tuned:2.25"

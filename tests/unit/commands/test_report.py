@@ -35,7 +35,7 @@ from ocp_tuned_boot.tuned import container
 from ocp_tuned_boot.tuned.findings import Finding
 from ocp_tuned_boot.tuned.judge import Result
 from ocp_tuned_boot.tuned.layout import Layout
-from ocp_tuned_boot.tuned.profiles import ProfileFile
+from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
 ASKED = Inputs("localhost/a", "site", "tuned", "boot", files=(ProfileFile("site/f", b""),))
 

@@ -15,7 +15,7 @@ from ocp_tuned_boot.errors import ConfigurationError, HostError
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.inputs import Inputs
-from ocp_tuned_boot.tuned.profiles import ProfileFile
+from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 

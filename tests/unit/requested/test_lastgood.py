@@ -11,7 +11,7 @@ from ocp_tuned_boot.errors import ConfigurationError, NewerVersion
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.lastgood import LastProfile
-from ocp_tuned_boot.tuned.profiles import ProfileFile
+from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
 APPLIED = LastProfile(
     "site",

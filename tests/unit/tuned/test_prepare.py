@@ -12,7 +12,7 @@ from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.tuned import prepare
-from ocp_tuned_boot.tuned.profiles import ProfileFile
+from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
 
 def inputs(*files: ProfileFile) -> Inputs:
