@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import TextIO
 
@@ -40,6 +41,10 @@ class _Handler(logging.StreamHandler[TextIO]):
         """A terminal or a pipe that is closed does not end a run."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+            return
+        # What is still in the stream's buffer would fail again when Python exits.
+        with suppress(OSError, ValueError), open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), self.stream.fileno())
 
 
 def in_utf8() -> None:
