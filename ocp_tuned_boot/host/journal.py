@@ -36,7 +36,8 @@ class WithPriority(Escaped):
         return "\n".join(f"<{priority}>{line}" for line in super().format(record).split("\n"))
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+# Generic since Python 3.11 only.
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """A terminal or a pipe that is closed does not end a run."""
         if not isinstance(sys.exc_info()[1], OSError):
