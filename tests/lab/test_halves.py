@@ -45,7 +45,7 @@ def half(host: Host, damage: str, *options: str) -> None:
     node = host.node
     node.run("podman", "create", "--name", NAME, *options, hosts.IMAGE, "/bin/true")
     # As in a boot, Podman reads all of it anew.
-    node.run("systemctl", "stop", "ocp-tuned-podman.service", "podman.service")
+    node.run("systemctl", "stop", "ocp-tuned-podman@shared.service", "podman.service")
     node.run("sh", "-ec", f"umount {STORE}/overlay || :; cd {STORE}/overlay-containers; {damage}")
 
 
