@@ -19,7 +19,8 @@ from tests.lab import registry
 from tests.lab.disk import Disk
 from tests.lab.node import Node
 
-pytestmark = pytest.mark.lab
+# Not in the default run yet: the loop has not passed on a booted node.
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 KNOB, WANTED = "/proc/sys/net/ipv4/tcp_fin_timeout", "37"
 PROFILE = "[main]\nsummary=for cuts\n[sysctl]\nnet.ipv4.tcp_fin_timeout=37\n"
