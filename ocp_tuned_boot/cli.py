@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # As any program in a pipe: `ocp-tuned-boot status | head -1`.
         return _die_of(signal.SIGPIPE)
     except Interrupted as interrupted:
-        # Everything is cleared up: now die of the signal, so that whoever sent it sees that.
+        # Everything is cleaned up. Die of the signal, so that its sender sees that.
         return _die_of(interrupted.signal_number)
 
 
