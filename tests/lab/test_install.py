@@ -23,8 +23,9 @@ pytestmark = pytest.mark.lab
 README = (product.TREE / "README.md").read_text()
 SECTION = README.partition("\n### Debian\n")[2].partition("\n### ")[0]
 
-# A node has systemd. The certificates are for pip.
-PACKAGES = ("ca-certificates", "dbus", "systemd", "systemd-sysv")
+# A node has systemd. The certificates are for pip. The lab's container storage was made by a Podman
+# that had netavark, and with it Podman insists on that.
+PACKAGES = ("ca-certificates", "dbus", "netavark", "systemd", "systemd-sysv")
 
 
 def commands(after: str) -> str:
