@@ -154,9 +154,9 @@ def probed(node: Node, unit: str) -> dict[str, Any]:
 def test_a_process_in_their_place_is_refused_everything_else(suite: str) -> None:
     ours = {"/run/ocp-tuned-boot", "/var/lib/ocp-tuned-boot"}
     tuneds = {"/run/tuned", "/var/lib/tuned", "/var/lib/ocp-tuned"}
-    sites = {"/etc/crio/crio.conf.d", "/etc/sysconfig"}
+    sites = {"/etc/crio/crio.conf.d"}
     with Node(suite) as node:
-        for path in (*sites, "/var/lib/containers", "/boot"):
+        for path in (*sites, "/etc/sysconfig", "/var/lib/containers", "/boot"):
             (node.root / path[1:]).mkdir(parents=True, exist_ok=True)
         node.boot()
         for unit, folders, families, devices in (
@@ -175,7 +175,7 @@ def test_a_process_in_their_place_is_refused_everything_else(suite: str) -> None
             assert found["reads"], unit
             # A reload of the first puts settings back.
             assert found["knobs"] == (unit == UNITS[0])
-            # CAP_DAC_READ_SEARCH, and CAP_NET_ADMIN to put ip_forward back.
+            # CAP_DAC_READ_SEARCH, and CAP_NET_ADMIN to put network settings back.
             assert found["capabilities"] == (1 << 2 | 1 << 12 if unit == UNITS[0] else 1 << 2)
             assert (found["no_new_privileges"], found["seccomp"]) == (1, 2), unit
             assert found["deeds"] == [], unit
