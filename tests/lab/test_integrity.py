@@ -4,13 +4,14 @@ who tune after us. The same script is played against upstream's unit, for compar
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
-from tests.lab import upstream
+from tests.lab import takerimage, upstream
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.watch import Change, Watch
@@ -73,9 +74,9 @@ def others_tune(node: Node, turn: int) -> None:
 
 
 @contextmanager
-def node_with(product: bool) -> Iterator[Node]:
+def node_with(product: bool, suite: str = "trixie") -> Iterator[Node]:
     """A node that is up, on which others own settings; this machine's interrupts are restored."""
-    with KernelKnobs(RESET), Node("trixie", image="trixie", product=product) as node:
+    with KernelKnobs(RESET), Node(suite, image=suite, product=product) as node:
         node.write("/etc/sysctl.d/50-host.conf", "net.ipv4.ip_forward=0\nnet.core.somaxconn=4096\n")
         if product:
             furnish(node, FIRST)
@@ -166,6 +167,85 @@ def test_nothing_is_taken_from_those_who_tune_after_us() -> None:
     assert "decision     apply: the requested profile has changed" in status
     assert "net.ipv4.ip_forward: not set by TuneD in this run; before '1'" in status
     assert "net.ipv4.tcp_keepalive_time: restored; first '7200', applied '600'" in status
+
+
+#: A process that is restarted with the list in its file, as irqbalance is.
+IRQBALANCE = """\
+[Service]
+EnvironmentFile=/etc/sysconfig/irqbalance
+ExecStart=/bin/sh -c 'echo "$IRQBALANCE_BANNED_CPULIST" >> /run/lists; exec sleep infinity'
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+@contextmanager
+def taking(node: Node) -> Iterator[None]:
+    """A reload. Inside, TuneD has taken all that others own, and waits before it does so again."""
+    node.run(
+        "sh", "-c", "rm -f /run/tuned/held /run/tuned/go; mkfifo /run/tuned/held /run/tuned/go"
+    )
+    node.run("systemctl", "reload", "--no-block", "ocp-tuned")
+    assert node.run("cat", "/run/tuned/held").stdout == takerimage.TAKEN
+    yield
+    node.run("sh", "-c", "echo go > /run/tuned/go")
+    node.run(
+        "sh",
+        "-c",
+        """
+        until [ "$(systemctl show --value -p ActiveState ocp-tuned)" = active ]; do sleep 0.05; done
+    """,
+    )
+
+
+def reloads(node: Node, contract: str) -> Iterator[str]:
+    """Makes the next reload apply a profile that takes all that others own. Yields what else it
+    contains: `FIRST` or `SECOND`."""
+    image = takerimage.make(node, f"localhost/tuned:{node.suite}")
+    node.write("/var/lib/ocp-tuned/image.env", f"NTO_IMAGE={image}\n")
+    node.write("/etc/ocp-tuned-boot/boot.conf", f"[tuning]\ncontract = {contract}\n")
+    for profile in itertools.islice(itertools.cycle((SECOND, FIRST)), 6):
+        node.write(PROFILE, profile.replace("include=", f"include={takerimage.INCLUDE},"))
+        yield profile
+
+
+@pytest.mark.parametrize("suite", ["trixie", "bookworm"])
+@pytest.mark.parametrize("contract", ["tuned", "operand"])
+def test_nothing_is_taken_from_those_who_act_while_tuned_runs(contract: str, suite: str) -> None:
+    taken: list[Change] = []
+    with node_with(product=True, suite=suite) as node:
+        has_ended(node)
+        node.write("/etc/systemd/system/irqbalance.service", IRQBALANCE)
+        node.run("systemctl", "enable", "--now", "irqbalance")
+        with Watch(node, *WATCHED) as watch:
+            for turn, profile in enumerate(reloads(node, contract)):
+                # The CNI starts only after TuneD has.
+                node.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+                watch.changes()
+                with taking(node):
+                    taken += [each for each in watch.changes() if not may(each, profile)]
+                    others_tune(node, turn)
+                    # An owner that replaces its file.
+                    node.run("sed", "-i", "s/$/,1/", "/etc/sysconfig/irqbalance")
+                    watch.changes()
+                taken += [each for each in watch.changes() if not may(each, profile)]
+            sweeps = watch.sweeps
+        listed = node.read("/run/lists").split()
+        record = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
+    print(f"{contract}: {sweeps} sweeps, {len(taken)} changed against the rules; lists {listed}")
+    assert taken == []
+    handed = {each["key"]: each for each in record["handover"]}
+    backlog, forward = handed["net.core.somaxconn"], handed["net.ipv4.ip_forward"]
+    assert (backlog["how"], backlog["tuned"]) == ("left-out", "128")
+    assert (forward["how"], forward["before"], forward["after"]) == ("changed", "0", "1")
+    assert record["result"] == "applied"
+    # TuneD restarts it where it does not read the generated profile, with the list of its owner.
+    assert "0-1" not in listed
+    assert (len(listed) > 1) == (contract == "operand")
+
+
+def may(change: Change, profile: str) -> bool:
+    return MAY[profile].get(change[0]) == change[2]
 
 
 def test_the_script_sees_what_upstreams_unit_takes() -> None:
