@@ -36,7 +36,7 @@ def paths(tmp_path: Path) -> Paths:
         FORWARD: "1\n", ALL: "1\n", ETH: "1\n", IRQ: "f\n", LIST: "0-3\n", HOST: "9\n",
         OTHER: "1\n", IRQBALANCE: "# mine\nIRQBALANCE_BANNED_CPULIST=3\n",
         ELSEWHERE: "IRQBALANCE_ARGS=\n",
-        "/etc/sysctl.d/10.conf": "# x\nkernel.pid_max = 9\nnothing\n../../etc/x = 1\n",
+        "/etc/sysctl.d/10.conf": "# x\nkernel.pid_max = 9\nnothing\n//.//.etc.x = 1\n",
         "/etc/x": "",
     }.items():  # fmt: skip
         put(paths, path, text)
