@@ -5,8 +5,8 @@ Once workloads run, a run of TuneD is guarded. In its container each file on the
 container writes it, it is written to the copy: on the host the values of the owners are in effect
 at all times, and remain. What a copy contains after the run is what TuneD would have set.
 
-A profile must not restart irqbalance either. Its section is disabled by a generated profile that is
-merged over the requested one (tuned/profiles/merger.py: `enabled=`).
+TuneD's irqbalance plugin also restarts irqbalance. With `contract = tuned`, a generated profile that
+is merged over the requested one disables its section (tuned/profiles/merger.py: `enabled=`).
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ log = logging.getLogger(__name__)
 
 #: The generated profile that is merged over the requested one.
 PROFILE = "ocp-tuned-boot-guard"
-#: The plugin that restarts irqbalance, and the name that its section usually has.
+#: TuneD's irqbalance plugin, the usual name of its section, and the file that it writes.
 IRQBALANCE = "irqbalance"
+IRQBALANCE_FILE = "/etc/sysconfig/irqbalance"
+_BANNED = re.compile(r"(?m)^\s*(IRQBALANCE_BANNED_\w+=.*)$")
 
-# When one file is written, the kernel also changes others. By what may be on the list (`*` is one
-# name): the files that change it, `{}` being that name.
-# ip-sysctl in the kernel's networking documentation; net/ipv4/devinet.c, net/ipv6/addrconf.c
+# Some files change when another one is written: patterns for them, and the files that change them.
+# `{}` is the group of the pattern. Sources: ip-sysctl in the kernel's networking documentation,
+# net/ipv4/devinet.c, net/ipv6/addrconf.c.
 _V4, _V6 = "/proc/sys/net/ipv4/", "/proc/sys/net/ipv6/conf/"
 _FORWARDING = (f"{_V4}ip_forward", f"{_V4}conf/all/forwarding")
 _CHANGED_BY: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -81,12 +83,19 @@ class Guard:
 
     def profile(self) -> str:
         """The text of the generated profile; empty if there is nothing to leave out."""
-        names = [name for name, plugin in self._sections.items() if plugin == IRQBALANCE]
-        if not self._complete and IRQBALANCE not in self._sections:
+        names = self._irqbalance()
+        known = self._complete or IRQBALANCE in self._sections
+        if not known and IRQBALANCE_FILE in self.owned:
             names.append(IRQBALANCE)
         lines = [f"[{name}]\ntype={IRQBALANCE}\nenabled=0\n" for name in names]
         head = "[main]\nsummary=Leaves irqbalance to its owner\n"
         return "".join([head, *lines]) if lines else ""
+
+    def _irqbalance(self) -> list[str]:
+        """The sections of the irqbalance plugin, if its file is on the list."""
+        if IRQBALANCE_FILE not in self.owned:
+            return []
+        return [name for name, plugin in self._sections.items() if plugin == IRQBALANCE]
 
     def save(self) -> None:
         """Makes the copies. Called as late as possible: TuneD reads them, and their owners may
@@ -121,6 +130,10 @@ class Guard:
             key, shown = sysctl_key(path), _different_lines(before, tuned, now)
             if not values.same(before, tuned):
                 handed.append(HandedOver(key, "left-out", *shown))
+            elif path == IRQBALANCE_FILE and self._irqbalance():
+                banned = ["; ".join(_BANNED.findall(text)) for text in (before, now)]
+                sections = ", ".join(f"[{name}]" for name in self._irqbalance())
+                handed.append(HandedOver(key, "left-out", banned[0], sections, banned[1]))
             elif path in self._listed and not values.same(before, now):
                 handed.append(HandedOver(key, "changed", shown[0], "", shown[2]))
         self._before = {}

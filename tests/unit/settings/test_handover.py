@@ -116,6 +116,18 @@ def test_a_run_does_not_restart_irqbalance(
     assert text.splitlines()[2:] == lines
 
 
+def test_without_its_file_on_the_list_irqbalance_is_left_to_tuned(paths: Paths) -> None:
+    nothing = Owners((), (), False)
+    assert Guard(paths, nothing, {"irq": "irqbalance"}, complete=False).profile() == ""
+
+
+def test_a_section_that_is_disabled_is_reported(paths: Paths) -> None:
+    guard = Guard(paths, OWNERS, {"irq": "irqbalance"})
+    guard.save()
+    banned = "IRQBALANCE_BANNED_CPULIST=3"
+    assert guard.collect() == (HandedOver(IRQBALANCE, "left-out", banned, "[irq]", banned),)
+
+
 def test_the_copies_are_what_the_host_has_when_tuned_starts(paths: Paths) -> None:
     guard = Guard(paths, OWNERS, {})
     put(paths, ETH, "3\n")
