@@ -5,8 +5,8 @@ Once workloads run, a run of TuneD is guarded. In its container each file on the
 container writes it, it is written to the copy: on the host the values of the owners are in effect
 at all times, and remain. What a copy contains after the run is what TuneD would have set.
 
-TuneD's irqbalance plugin also restarts irqbalance. With `contract = tuned`, a generated profile that
-is merged over the requested one disables its section (tuned/profiles/merger.py: `enabled=`).
+TuneD's irqbalance plugin also restarts irqbalance. With `contract = tuned`, a generated profile
+that is merged over the requested one disables its section (tuned/profiles/merger.py: `enabled=`).
 """
 
 from __future__ import annotations
