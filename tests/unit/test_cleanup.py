@@ -104,7 +104,7 @@ def test_every_run_looks_for_both() -> None:
         if isinstance(each, ast.FunctionDef) and each.name == "_run"
     ]
     called = {ast.unparse(each.func) for each in ast.walk(run) if isinstance(each, ast.Call)}
-    assert {"cleanup.temporary", "cleanup.containers", "cleanup.recover"} <= called
+    assert {"cleanup.temporary", "cleanup.containers"} <= called
 
 
 @pytest.mark.parametrize(
