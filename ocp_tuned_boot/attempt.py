@@ -289,6 +289,7 @@ def _tune(run: Attempting, podman: Podman, created: ContainerState, tuning: _Tun
         # Leave time to stop a TuneD that hangs, before the deadline.
         left = max(0.0, run.progress.deadline.left() - container.STOPPING)
         allowed = min(run.config.tuned_timeout, left)
+        limit = "tuned_timeout" if run.config.tuned_timeout <= left else "timeout"
         ended = container.run(podman, created, run.paths, Deadline(allowed))
     if tuning.guard is not None:
         run.recorder.handed_over(tuning.guard.put_back())
@@ -303,7 +304,7 @@ def _tune(run: Attempting, podman: Podman, created: ContainerState, tuning: _Tun
         tuned = TunedRun(
             ended.status, tuple(tunedlog.parse(ended.log)), active_profile, allowed,
             tuning.over.name if tuning.over.text else "",
-            parse_bootcmdline(bootcmdline), inputs.kernel_arguments(run.paths),
+            parse_bootcmdline(bootcmdline), inputs.kernel_arguments(run.paths), limit,
         )  # fmt: skip
         run.recorder.kernel_arguments(tuned.requested_arguments)
         return tuned

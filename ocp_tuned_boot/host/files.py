@@ -58,9 +58,10 @@ def _hint(error: OSError) -> str:
     return ""
 
 
-def read(path: Path, limit: int = LIMIT, folder: int | None = None) -> bytes:
+def read(path: Path, limit: int = LIMIT, folder: int | None = None, *, cut: bool = False) -> bytes:
     """The content of a regular file of at most `limit` bytes. `folder`: a descriptor of the open
-    directory that contains it; then no other directory can be put in its place meanwhile.
+    directory that contains it; then no other directory can be put in its place meanwhile. `cut`: of
+    a larger file, its beginning.
 
     Raises `HostError`, and `FileNotFoundError` if there is no such file.
     """
@@ -79,9 +80,9 @@ def read(path: Path, limit: int = LIMIT, folder: int | None = None) -> bytes:
         raise _failed("read", path, error) from error
     if not regular:
         raise HostError(f"cannot read {path}: it is not a regular file")
-    if len(data) > limit:
+    if len(data) > limit and not cut:
         raise HostError(f"cannot read {path}: it is larger than {limit} bytes")
-    return data
+    return data[:limit]
 
 
 def resolved(path: Path) -> Path:
@@ -346,15 +347,21 @@ def locked(path: Path, patience: float, what: str) -> Iterator[None]:
         lock = path.open("a")
     end = time.monotonic() + patience
     with lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise Busy(f"{what} holds {path}", "Wait until it exits.") from None
-                time.sleep(_TICK)
+        while not _taken(lock.fileno(), path):
+            if time.monotonic() > end:
+                raise Busy(f"{what} holds {path}", "Wait until it exits.")
+            time.sleep(_TICK)
         yield
+
+
+def _taken(lock: int, path: Path) -> bool:
+    """Takes the lock, if no other process holds it. Raises `HostError`."""
+    with explained("lock", path):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def remove_tree(path: Path) -> None:

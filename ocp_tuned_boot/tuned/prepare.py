@@ -28,9 +28,8 @@ def directories(paths: Paths) -> None:
 
     Their SELinux labels stay unchanged: the container runs with `label=disable`.
     """
-    for path in (paths.tuned_run, paths.tuned_state, paths.agent):
+    for path in (paths.tuned_run, paths.tuned_state, paths.agent, paths.run):
         files.directory(path, paths.root)
-    run_directory(paths)
     # conmon appends to the log: the log of an earlier run must not be judged again.
     for log in (paths.container_log, paths.tuned_log):
         with files.explained("remove", log):
@@ -53,11 +52,6 @@ def forget_tuned(paths: Paths) -> None:
     if not (pid and Path("/proc", str(pid)).exists()):
         with files.explained("remove", pid_file):
             pid_file.unlink(missing_ok=True)
-
-
-def run_directory(paths: Paths) -> None:
-    """Creates `/run/ocp-tuned-boot`, the folder of lock and record. Raises `HostError`."""
-    files.directory(paths.run, paths.root)
 
 
 @dataclass(frozen=True)
