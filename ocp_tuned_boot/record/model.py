@@ -227,6 +227,8 @@ class Record:
     residue: tuple[Residue, ...] = ()
     #: Where the image came from: store, registry, archive or last-good.
     image_source: str = ""
+    #: The number of entries that are not in the list of this name: there were too many.
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def summary(self) -> str:
         """The line `Status:` of `systemctl status`."""

@@ -37,6 +37,10 @@ from ocp_tuned_boot.tuned.judge import NOT_LOADED, Outcome, Result, conclude
 
 log = logging.getLogger(__name__)
 
+#: The most failed attempts of one run that are recorded. A run with a long `timeout` makes one
+#: every few seconds, each with a message of up to 4000 characters.
+ATTEMPTS = 100
+
 
 class Recorder:
     """Records what happens, in the order of the boot flow; `write` puts it on disk.
@@ -120,6 +124,7 @@ class Recorder:
                 handover=self._last.handover,
                 residue=self._last.residue,
                 late=self._last.late,
+                left_out=self._last.left_out,
             )
 
     def tuning(self, image: str, image_id: str, source: str) -> None:
@@ -135,9 +140,13 @@ class Recorder:
         store.write(self._paths, applying)
 
     def attempt_failed(self, kind: str, message: str) -> None:
-        """An attempt has failed; another follows."""
+        """An attempt has failed; another follows. The last `ATTEMPTS` are recorded."""
         attempt = Attempt(time.monotonic() - self._started, kind, message)
-        self._record = replace(self._record, attempts=(*self._record.attempts, attempt))
+        attempts, left_out = (*self._record.attempts, attempt), dict(self._record.left_out)
+        if len(attempts) > ATTEMPTS:
+            attempts = attempts[1:]
+            left_out["attempts"] = left_out.get("attempts", 0) + 1
+        self._record = replace(self._record, attempts=attempts, left_out=left_out)
 
     def kernel_arguments(self, arguments: tuple[str, ...]) -> None:
         """The kernel arguments that the profile requests (bootcmdline), for the agent that sets
