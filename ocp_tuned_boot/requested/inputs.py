@@ -310,7 +310,7 @@ def profile_files(profiles: Path, root: Path) -> Iterator[ProfileFile]:
             continue  # a file beside the profiles' folders
         _check_name(path, name)
         with files.explained("read", path):
-            executable = bool(entry.stat().st_mode & stat.S_IXUSR)
+            mode = stat.S_IMODE(entry.stat().st_mode) & 0o777
             data = entry.read()
         budget -= len(data)
         names -= len(str(name).encode())
@@ -322,7 +322,7 @@ def profile_files(profiles: Path, root: Path) -> Iterator[ProfileFile]:
             )
         if name.name == "tuned.conf":
             _check_utf8(path, data)
-        yield ProfileFile(str(name), data, executable)
+        yield ProfileFile(str(name), data, mode)
 
 
 def _check_name(path: Path, name: Path) -> None:

@@ -86,11 +86,12 @@ def _profile(paths: Paths) -> LastProfile:
             ProfileFile(
                 typed(str, each["path"]),
                 base64.b64decode(typed(str, each["data"]), validate=True),
-                typed(bool, each["executable"]),
+                # Earlier releases wrote only whether it may be executed.
+                typed(int, each.get("mode", 0o755 if typed(bool, each["executable"]) else 0o644)),
             )
             for each in typed(list, content["files"])
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"{where}: found no profile, ignoring the file: {error}") from error
     return LastProfile(name, provider, found)
 
@@ -113,6 +114,7 @@ def remember_profile(paths: Paths, applied: LastProfile) -> None:
             {
                 "path": each.path,
                 "executable": each.executable,
+                "mode": each.mode,
                 "data": base64.b64encode(each.data).decode(),
             }
             for each in applied.files

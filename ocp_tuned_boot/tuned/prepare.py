@@ -83,9 +83,9 @@ def etc_tuned(
 ) -> None:  # fmt: skip
     """Replaces the directory that is mounted at `/etc/tuned`. Raises `HostError`.
 
-    The `custom` profiles are copied there. So TuneD reads exactly what the fingerprint covers, even
-    if the agent writes meanwhile, and TuneD before 2.24.1, without `profile_dirs`, finds them.
-    `variables` are the image's own files that stock profiles include from `/etc/tuned`.
+    The `custom` profiles are copied there, each file with its mode. So TuneD reads exactly what the
+    fingerprint covers, even if the agent writes meanwhile, and TuneD before 2.24.1, without
+    `profile_dirs`, finds them. `variables` are the image's own files that stock profiles include from `/etc/tuned`.
     """
     files.remove_tree(paths.etc_tuned)
     content = {
@@ -103,7 +103,7 @@ def etc_tuned(
     for name, text in content.items():
         _put(paths, name, text.encode(), 0o644)
     for file in custom:
-        _put(paths, file.path, file.data, 0o755 if file.executable else 0o644)
+        _put(paths, file.path, file.data, file.mode)
 
 
 def _recommended(profile: str, over: Overlay) -> str:

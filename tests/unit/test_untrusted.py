@@ -362,13 +362,16 @@ def _read_all(paths: Paths) -> None:
         lambda: brought.read(paths),
         lambda: lastgood.read(paths),
         lambda: layout.cached(paths, "id"),
-        lambda: settings.load(paths, "boot-1"),
-        lambda: handover.recover(paths, "boot-1"),
         lambda: credentials.headers(paths),
         lambda: list(archives.all_of(paths)),
     ):
         read()
-    for strict in (lambda: record.read(paths), lambda: drift.look(paths, config.Owners())):
+    for strict in (
+        lambda: record.read(paths),
+        lambda: drift.look(paths, config.Owners()),
+        lambda: settings.load(paths, "boot-1"),
+        lambda: handover.recover(paths, "boot-1"),
+    ):
         with or_refused():
             strict()
     assert clean(report.history_text(history.read(paths)))
