@@ -85,7 +85,8 @@ def etc_tuned(
 
     The `custom` profiles are copied there, each file with its mode. So TuneD reads exactly what the
     fingerprint covers, even if the agent writes meanwhile, and TuneD before 2.24.1, without
-    `profile_dirs`, finds them. `variables` are the image's own files that stock profiles include from `/etc/tuned`.
+    `profile_dirs`, finds them. `variables` are the image's own files that stock profiles include
+    from `/etc/tuned`.
     """
     files.remove_tree(paths.etc_tuned)
     content = {
