@@ -112,6 +112,8 @@ class InForce:
     """What TuneD has applied. Recorded after it was judged, removed before TuneD runs again.
 
     `holds`: what systemd keeps open for it. Whether it does, only systemd and the kernel know.
+    `compared`: the requested values were compared with those on the host, which is done once the
+    unit is ready.
     """
 
     boot_id: str
@@ -123,6 +125,7 @@ class InForce:
     since: str
     findings: tuple[Finding, ...] = ()
     holds: tuple[Hold, ...] = ()
+    compared: bool = True
 
 
 @dataclass(frozen=True)

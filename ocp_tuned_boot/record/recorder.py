@@ -76,6 +76,19 @@ class Recorder:
 
     # What happens, in order.
 
+    def caught_up(
+        self, values: tuple[Value, ...], residue: tuple[Residue, ...], outcome: Outcome
+    ) -> None:
+        """What an earlier run has applied, and was killed before it compared the values: they are
+        compared now."""
+        if self._last is None or self.before is None:
+            return
+        self.before = replace(
+            self.before, result=outcome.result, findings=outcome.findings, compared=True
+        )
+        self._last = replace(self._last, values=values, residue=residue, in_force=self.before)
+        self._record = replace(self._record, in_force=self.before)
+
     def decided(self, requested: Inputs, decision: Decision, late: Sequence[str] = ()) -> None:
         """What is requested, and what is to be done about it; `late`: the workloads that run."""
         self._doubts = (*requested.doubts, *requested.fallback)
@@ -137,6 +150,7 @@ class Recorder:
         last, unfinished = self._last, (Result.FAILED, Result.APPLYING)
         previous = last.findings if last and last.result in unfinished else ()
         applying = replace(self._record, result=Result.APPLYING, findings=previous)
+        store.reserve(self._paths)
         store.write(self._paths, applying)
 
     def attempt_failed(self, kind: str, message: str) -> None:
@@ -168,7 +182,7 @@ class Recorder:
         done = self._record
         in_force = InForce(
             done.boot_id, outcome.result, done.profile, done.image, done.image_id,
-            done.fingerprint, now(), outcome.findings, holds,
+            done.fingerprint, now(), outcome.findings, holds, compared=False,
         )  # fmt: skip
         self._record = replace(done, in_force=in_force)
 
@@ -179,6 +193,9 @@ class Recorder:
     def checked(self, values: tuple[Value, ...], outcome: Outcome) -> None:
         """What was read back from the host, and the result with that."""
         self._record = replace(self._record, values=values)
+        if self._record.in_force is not None:
+            in_force = replace(self._record.in_force, compared=True)
+            self._record = replace(self._record, in_force=in_force)
         self._amend(outcome)
 
     def held(self, outcome: Outcome, holds: tuple[Hold, ...]) -> None:
@@ -234,11 +251,16 @@ class Recorder:
         return done
 
     def write_if_possible(self) -> None:
-        """Puts the record of a failed run on disk; the failure is reported, not its own error."""
+        """Puts the record of a failed run on disk; the failure is reported, not its own error. The
+        record that TuneD is running does not remain."""
         try:
             self.write()
         except HostError as error:
             log.error("%s", error)
+            try:
+                store.withdraw(self._paths)
+            except HostError as worse:
+                log.error("%s", worse)
 
     # How the result comes about.
 
@@ -275,6 +297,14 @@ class Recorder:
         self._record = replace(self._record, result=result, findings=all_findings)
 
 
+def _release(paths: Paths) -> None:
+    """The record is written, or cannot be."""
+    try:
+        store.release(paths)
+    except HostError as error:
+        log.warning("%s", error)
+
+
 def _boot_id(paths: Paths) -> str:
     """Empty where it cannot be read: then reading the inputs fails, and reports it."""
     try:
@@ -309,6 +339,8 @@ def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Ite
             recorder.interrupted()
             recorder.write_if_possible()
         raise
+    finally:
+        _release(paths)
 
 
 @contextmanager

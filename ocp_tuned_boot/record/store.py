@@ -47,6 +47,8 @@ FORMAT = Format(1)
 # then the most characters of each value.
 _MOST = (1000, 100, 10)
 _CHARACTERS = 1000
+#: The space in /run that is set aside for a record while TuneD runs (bytes).
+RESERVE = 512 * 1024
 
 
 def encode(record: Record) -> str:
@@ -119,12 +121,24 @@ def write(paths: Paths, record: Record) -> None:
     """Replaces `status.json` atomically. A record that would be too large to be read again is
     shortened, and says so in `left_out`. Raises `HostError`, `NewerVersion`."""
     FORMAT.refuse_newer(paths.status)
+    data = _fitting(paths, record)
+    try:
+        files.write(paths.status, data)
+    except HostError as error:
+        if not (files.is_full(error) and paths.reserve.exists()):
+            raise
+        # The record matters more than the details in it: who fills the disk may do it again.
+        release(paths)
+        files.write(paths.status, data if len(data) <= RESERVE else _data(_shortened(record, 10)))
+
+
+def _fitting(paths: Paths, record: Record) -> bytes:
     data = _data(record)
     for most in _MOST:
         if len(data) > FORMAT.limit:
             data = _data(_shortened(record, most))
     FORMAT.check_size(paths.status, data)
-    files.write(paths.status, data)
+    return data
 
 
 def _data(record: Record) -> bytes:
@@ -170,6 +184,25 @@ def _brief(entries: Iterable[T], *names: str) -> tuple[T, ...]:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _CHARACTERS else text[:_CHARACTERS] + "…"
+
+
+def reserve(paths: Paths) -> None:
+    """Sets space aside: however full /run is at the end of a run, its record can be written. Raises
+    `HostError`."""
+    files.reserve(paths.reserve, RESERVE)
+
+
+def release(paths: Paths) -> None:
+    """Gives the space back. Raises `HostError`."""
+    files.release(paths.reserve)
+
+
+def withdraw(paths: Paths) -> None:
+    """Removes the record of a run that is over, if it says that TuneD is running and cannot be
+    replaced: none is better than that. Raises `HostError`."""
+    last = read(paths)
+    if last is not None and last.result is Result.APPLYING:
+        files.remove_tree(paths.status)
 
 
 def read(paths: Paths) -> Record | None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.host.paths import Paths, sysctl_key
 from ocp_tuned_boot.host.typedjson import Format
+from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import now
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.config import Owners
@@ -51,8 +52,16 @@ class Drift:
 def look(paths: Paths, owners: Owners) -> Drift:
     """Compares all applied settings with the host, and records the result for the next call.
     Raises `HostError`."""
+    boot_id = inputs.boot_id(paths)
+    in_force = store.in_force(paths, boot_id)
+    if in_force is not None and not in_force.compared:
+        raise HostError(
+            f"the values of the profile {in_force.profile!r} have not been compared with the host "
+            "yet: the run that applied it goes on, or was killed",
+            "To compare them: systemctl restart ocp-tuned",
+        )
     owned = handover.owned(paths, owners)
-    known = residue.read(paths, inputs.boot_id(paths))
+    known = residue.read(paths, boot_id)
     at = now()
     last, earlier = _earlier(paths, known.boot_id)
     # After a soft-reboot, there are settings of the profile that was applied before it.
