@@ -122,12 +122,12 @@ TAKEN: dict[str, Mapping[str, Node]] = {
     "sections, keys of credentials": {
         PROFILES + "site/tuned.conf": file(b"[main]\ninclude=a\n" + b"[a]\n" * 3900),
         "var/lib/kubelet/config.json": file(
-            b'{"auths": {' + b",".join(b'"a%d":{}' % n for n in range(20_000)) + b"}}"
+            b'{"auths": {' + b",".join(b'"a%d":{}' % n for n in range(80_000)) + b"}}"
         ),
     },
     "too large a profile, lists of credentials": {
         PROFILES + "site/tuned.conf": file(b"".join(b"[%d]\n" % n for n in range(110_000))),
-        "var/lib/kubelet/config.json": file(b"[" + b"[],[]," * 43_000),
+        "var/lib/kubelet/config.json": file(b"[" + b"[],[]," * 170_000),
     },
     "variables": {
         PROFILES + "site/tuned.conf": file(
