@@ -25,7 +25,6 @@ _PLAIN = 1 + tarfile.BLOCKSIZE
 # What tarfile raises for an archive that is broken.
 _ERRORS = (
     tarfile.TarError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
-    RecursionError,
 )  # fmt: skip
 
 

@@ -159,6 +159,7 @@ def test_650_attempts_do_not_forget_what_is_applied(paths: Paths) -> None:
     recorder.decided(Inputs("localhost/a", "site", "tuned", BOOT), Decision(Action.APPLY, "x"))
     for number in range(650):
         recorder.attempt_failed("podman", f"{number} " + "x" * 3990)
+    assert len(recorder.attempts) == ATTEMPTS
     recorder._record = replace(recorder._record, in_force=IN_FORCE)
     recorder.write()
     found = store.read(paths)
