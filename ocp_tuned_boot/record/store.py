@@ -207,6 +207,7 @@ def withdraw(paths: Paths) -> None:
 
 def read(paths: Paths) -> Record | None:
     """The last run, or None. Raises `HostError` for a file that is no record."""
+    FORMAT.refuse_newer(paths.status)
     try:
         text = files.read(paths.status).decode(errors="replace")
     except FileNotFoundError:

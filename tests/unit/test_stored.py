@@ -120,6 +120,9 @@ def test_what_a_later_release_keeps_of_others_is_not_taken_for_nothing(paths: Pa
     paths.settings.write_text('{"version": 99}')
     with pytest.raises(NewerVersion):
         residue.load(paths, BOOT)
+    paths.status.write_text(NEWER["version, and larger than any"])
+    with pytest.raises(NewerVersion):
+        store.of_this_boot(paths, BOOT)
 
 
 # Sizes of real machines.
