@@ -144,8 +144,9 @@ def parse(text: str) -> Found:
         except (ValueError, KeyError, TypeError, AttributeError):
             unusable.append(name)
             found[key] = {}
-    helpers: dict[str, Any] = content.get("credHelpers") or {}
-    helped = tuple(name for name in helpers if not found.get(name))
+    helpers = content.get("credHelpers")
+    known = helpers if isinstance(helpers, dict) else {}
+    helped = tuple(name for name in known if not found.get(name))
     return Found(_given(found), tuple(unusable), helped)
 
 

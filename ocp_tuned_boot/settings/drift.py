@@ -57,7 +57,7 @@ def look(paths: Paths, owners: Owners) -> Drift:
     if in_force is not None and not in_force.compared:
         raise HostError(
             f"the values of the profile {in_force.profile!r} have not been compared with the host "
-            "yet: the run that applied it goes on, or was killed",
+            "yet: the run that applied it is still active, or was killed",
             "To compare them: systemctl restart ocp-tuned",
         )
     owned = handover.owned(paths, owners)

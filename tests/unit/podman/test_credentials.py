@@ -81,6 +81,12 @@ def test_what_only_a_helper_knows_is_said(tmp_path: Path, caplog: pytest.LogCapt
     assert "there are no credentials for: ecr.lab, gcr.lab" in caplog.text
 
 
+@pytest.mark.parametrize("helpers", [None, [], [[]], "x", {"quay.io": None}])
+def test_broken_helpers_do_not_affect_the_credentials(helpers: object) -> None:
+    text = json.dumps({"auths": {"quay.io": auth("a", "1")}, "credHelpers": helpers})
+    assert set(credentials.parse(text).credentials) == {"quay.io"}
+
+
 def test_a_user_is_used_beside_an_identity_token() -> None:
     entry = {**auth("a", "1"), "identitytoken": "t"}
     assert credentials.parse(config({"quay.io": entry})) == Found(
