@@ -81,7 +81,7 @@ def test_killed_before_the_values_were_compared_the_next_start_compares_them(sui
 
 
 # What fills /run/ocp-tuned-boot from inside the container: a script of the profile.
-FILLS = "#!/bin/sh\ncat /dev/zero > /etc/tuned/full 2> /dev/null\n"
+FILLS = "#!/bin/sh\ncat /dev/zero > /etc/tuned/full\n"
 HOLDS = "#!/bin/sh\necho held > /run/tuned/held\nread line < /run/tuned/go\n"
 FULL = f"cat /dev/zero > {RUN}/full"
 
@@ -104,10 +104,7 @@ def small(suite: str, script: str) -> Iterator[Node]:
 def test_a_run_that_fills_run_is_recorded_with_its_result(suite: str) -> None:
     with small(suite, FILLS) as node:
         node.run("systemctl", "start", UNIT, check=False)
-        print(node.journal(UNIT))
-        assert (
-            "No space left on device" in node.run("sh", "-c", f"echo > {RUN}/x", check=False).stderr
-        )
+        assert "No space left on device" in node.journal(UNIT)
         done, state = record(node), shown(node, "ActiveState")
         assert (done["result"], state) in (("failed", "failed"), ("degraded", "active")), done
         if state == "failed":
