@@ -102,6 +102,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
             config = settled.config(paths, config_file)
             deadline = Deadline(config.timeout, started=started)
             progress = Progress(deadline, notifier, recorder.steps, paths.console)
+            _catch_up(paths, config, recorder)
 
             with progress.step("inputs", "Reading which image and profile are requested…"):
                 requested = settled.requested(
@@ -126,6 +127,16 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
         if decision.action is not Action.KEEP:
             history.remember(paths, done)
     return done
+
+
+def _catch_up(paths: Paths, config: Config, recorder: Recorder) -> None:
+    """Compares the values first if the run that applied the profile was killed before it did."""
+    if recorder.in_force is None or recorder.in_force.compared:
+        return
+
+    from ocp_tuned_boot.settings import compare  # noqa: PLC0415  # hardly any run needs it
+
+    compare.catch_up(paths, config, recorder)
 
 
 def _log(requested: Inputs, decision: Decision, config: Config) -> None:

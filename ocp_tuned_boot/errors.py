@@ -93,10 +93,12 @@ class NewerVersion(HostError):
     and must not treat it as empty."""
 
     def __init__(self, where: str, found: object, expected: int) -> None:
+        # What is in /run ends with the boot.
+        instead = "reboot" if "/run/" in where else "remove the file: what it records is lost then"
         super().__init__(
             f"{where}: found version {found}, expected {expected}: "
             "a later release of ocp-tuned-boot wrote this file",
-            "Install that release again, or reboot.",
+            f"Install that release again, or {instead}.",
         )
 
 

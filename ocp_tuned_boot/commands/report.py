@@ -142,6 +142,11 @@ def _done(done: Record) -> Iterator[str]:
         states = Counter(value.state for value in done.values)
         counted = ", ".join(f"{states[state]} {state}" for state in sorted(states)) or "none"
         yield f"  values       {counted}"
+    if done.in_force is not None and not done.in_force.compared:
+        yield "  values       not compared with the host yet; see: ocp-tuned-boot drift"
+    for name, number in done.left_out.items():
+        words = f"{number} more {name.replace('_', ' ')}"
+        yield f"  left out     {words}: the record would be too large"
 
 
 _HANDED_OVER = {

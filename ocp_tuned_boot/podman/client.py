@@ -339,17 +339,16 @@ class Podman:
                 return {}
             if response.content:
                 break
-        import tarfile  # noqa: PLC0415  # rarely needed, and slow to import
+        from ocp_tuned_boot.host import tar  # noqa: PLC0415  # rarely needed, and slow to import
 
-        found = {}
-        content = io.BytesIO(response.content)
-        with self._transport.understood(f"read {path} in {container}", tarfile.TarError):
-            with tarfile.open(fileobj=content, mode="r:") as archive:
-                for member in archive:
-                    file = archive.extractfile(member) if member.isreg() else None
-                    if file is not None:
-                        # A sparse file may be larger than the archive that contains it.
-                        found[member.name.partition("/")[2]] = file.read(ANSWER_LIMIT)
+        found, left = {}, ANSWER_LIMIT
+        archive = io.BytesIO(response.content)
+        with self._transport.understood(f"read {path} in {container}"):
+            for member in tar.members(archive):
+                if member.isreg():
+                    data = tar.content(archive, member, left)
+                    found[member.name.partition("/")[2]] = data
+                    left -= len(data)
         return found
 
     def _archive(self, container: str, path: str, method: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
@@ -21,6 +22,11 @@ reapply_sysctl = {reapply}
 rollback = not_on_exit
 profile_dirs = /usr/lib/tuned/profiles,/usr/lib/tuned,/etc/tuned
 """
+
+
+# The most that is read of /etc/tuned again (bytes, entries, levels of folders): it has the custom
+# profiles, and files of the image.
+_TEXTS, _ENTRIES, _LEVELS = 4 * 1024 * 1024, 2000, 10
 
 
 def directories(paths: Paths) -> None:
@@ -77,9 +83,10 @@ def etc_tuned(
 ) -> None:  # fmt: skip
     """Replaces the directory that is mounted at `/etc/tuned`. Raises `HostError`.
 
-    The `custom` profiles are copied there. So TuneD reads exactly what the fingerprint covers, even
-    if the agent writes meanwhile, and TuneD before 2.24.1, without `profile_dirs`, finds them.
-    `variables` are the image's own files that stock profiles include from `/etc/tuned`.
+    The `custom` profiles are copied there, each file with its mode. So TuneD reads exactly what the
+    fingerprint covers, even if the agent writes meanwhile, and TuneD before 2.24.1, without
+    `profile_dirs`, finds them. `variables` are the image's own files that stock profiles include
+    from `/etc/tuned`.
     """
     files.remove_tree(paths.etc_tuned)
     content = {
@@ -97,7 +104,23 @@ def etc_tuned(
     for name, text in content.items():
         _put(paths, name, text.encode(), 0o644)
     for file in custom:
-        _put(paths, file.path, file.data, 0o755 if file.executable else 0o644)
+        _put(paths, file.path, file.data, file.mode)
+
+
+def texts(paths: Paths) -> dict[str, str]:
+    """The text of each file that `etc_tuned` has written, by its path in the container; also of
+    what TuneD has written there. Raises `HostError`, also if that is too much; and
+    `FileNotFoundError`."""
+    found, left = {}, _TEXTS
+    for entry in files.Tree(paths.etc_tuned, paths.root, _LEVELS, _ENTRIES):
+        if not entry.is_folder:
+            data = entry.read()
+            left -= len(data)
+            if left < 0:
+                raise HostError(f"{paths.etc_tuned}: the files are larger than {_TEXTS} bytes")
+            name = entry.path.relative_to(paths.etc_tuned)
+            found[f"/etc/tuned/{name}"] = data.decode(errors="replace")
+    return found
 
 
 def _recommended(profile: str, over: Overlay) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -106,6 +108,85 @@ def test_a_password_of_the_kubelets_is_used_and_told_to_nobody(site: Host) -> No
     for secret in (registry.PASSWORD, "wrong-secret", registry.credentials(repository)[-40:-4]):
         assert secret not in said
         assert secret not in site.node.journal()
+
+
+#: The forms of containers-auth.json(5): each is taken as `podman pull --authfile` takes it.
+GOOD = base64.b64encode(f"{registry.USER}:{registry.PASSWORD}".encode()).decode()
+BAD = base64.b64encode(f"{registry.USER}:wrong-secret".encode()).decode()
+SERVER, TEAM, REPOSITORY = "registry.lab:5443", "registry.lab:5443/openshift", registry.LOCKED[:-4]
+
+
+def auths(**of: str) -> dict[str, object]:
+    """The entries of the registry, the folder and the repository."""
+    keys = {"server": SERVER, "team": TEAM, "repository": REPOSITORY}
+    return {"auths": {keys[name]: {"auth": auth} for name, auth in of.items()}}
+
+
+FORMS: dict[str, dict[str, object]] = {
+    "registry": auths(server=GOOD),
+    "namespace": auths(team=GOOD),
+    "repository": auths(repository=GOOD),
+    "the longest path counts": auths(server=BAD, team=BAD, repository=GOOD),
+    "the longest path is wrong": auths(server=GOOD, team=GOOD, repository=BAD),
+    "the longest path has none": auths(server=GOOD, repository=""),
+    "without a colon": auths(server=GOOD, team="bm8tY29sb24="),
+    "another port": {"auths": {"registry.lab:443": {"auth": GOOD}}},
+    "no port": {"auths": {"registry.lab": {"auth": GOOD}}},
+    "a part of a name": {"auths": {f"{SERVER}/open": {"auth": GOOD}}},
+    "an address": {"auths": {f"https://{SERVER}/v1/": {"auth": GOOD}}},
+    "an address beside the name": {
+        "auths": {f"https://{SERVER}/v1/": {"auth": GOOD}, SERVER: {"auth": BAD}}
+    },
+    "line breaks": auths(server=f"{GOOD[:8]}\n{GOOD[8:]}\n"),
+    "line breaks of Windows": auths(server=f"{GOOD[:8]}\r\n{GOOD[8:]}"),
+    "spaces": auths(server=f"{GOOD[:8]} {GOOD[8:]}"),
+    "no padding": auths(server=GOOD.rstrip("=")),
+    "NULs at the end": auths(
+        server=base64.b64encode(f"{registry.USER}:{registry.PASSWORD}\0\0".encode()).decode()
+    ),
+    "an identity token beside": {"auths": {SERVER: {"auth": GOOD, "identitytoken": "x"}}},
+    "an identity token alone": {"auths": {SERVER: {"identitytoken": "x"}}},
+    "user and password in plain": {
+        "auths": {SERVER: {"username": registry.USER, "password": registry.PASSWORD}}
+    },
+    "an empty entry": {"auths": {SERVER: {}}},
+    "no entry": {"auths": {}},
+    "a helper that is not there": {"auths": {SERVER: {}}, "credHelpers": {SERVER: "lab"}},
+    "more than 256 KiB": {
+        "auths": {**{f"{n}.lab": {"auth": GOOD, "email": "x" * 900} for n in range(600)},
+                  SERVER: {"auth": GOOD}}
+    },
+    "nearly 1 MiB": {
+        "auths": {**{f"{n}.lab": {"auth": base64.b64encode(b"u:" + b"x" * 720).decode()}
+                     for n in range(1040)}, TEAM: {"auth": GOOD}}
+    },
+}  # fmt: skip
+assert len(GOOD) > 12
+
+
+@BOTH
+def test_credentials_are_taken_as_podman_takes_them(site: Host) -> None:
+    node = site.node
+    registry.trust(node)
+    found = {}
+    for name, form in FORMS.items():
+        site.write(CREDENTIALS, json.dumps(form), 0o600)
+        authfile = f"{site.root}/{CREDENTIALS}"
+        podmans = node.run(
+            "podman", "pull", "-q", "--authfile", authfile, registry.LOCKED, check=False
+        )
+        node.run("podman", "rmi", "-af")
+        ours = asks(site, registry.LOCKED)
+        found[name] = (podmans.returncode == 0, ours.startswith("0 "))
+        print(
+            name,
+            found[name],
+            podmans.stderr[-300:],
+            ours[-700:] if found[name][0] != found[name][1] else "",
+        )
+        node.run("podman", "rmi", "-af")
+    assert {name: both for name, both in found.items() if both[0] != both[1]} == {}
+    assert found["registry"] == found["line breaks"] == found["nearly 1 MiB"] == (True, True)
 
 
 @ONE

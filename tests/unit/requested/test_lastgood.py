@@ -19,7 +19,7 @@ from ocp_tuned_boot.tuned.profilefile import ProfileFile
 APPLIED = LastProfile(
     "site",
     "aws",
-    (ProfileFile("site/tuned.conf", b"[main]\n"), ProfileFile("site/run.sh", b"\xff\0", True)),
+    (ProfileFile("site/tuned.conf", b"[main]\n"), ProfileFile("site/run.sh", b"\xff\0", 0o700)),
 )
 
 
@@ -45,6 +45,18 @@ def test_a_profile_that_was_applied_is_read_back_whole(paths: Paths) -> None:
     assert lastgood.profile(paths) == APPLIED
     # It may have passwords in it.
     assert paths.last_profile.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_an_earlier_release_has_written_of_modes_is_read(paths: Paths) -> None:
+    lastgood.remember_profile(paths, APPLIED)
+    content = json.loads(paths.last_profile.read_text())
+    assert [each["executable"] for each in content["files"]] == [False, True]
+    for each in content["files"]:
+        del each["mode"]
+    paths.last_profile.write_text(json.dumps(content))
+    found = lastgood.profile(paths)
+    assert found is not None
+    assert [each.mode for each in found.files] == [0o644, 0o755]
 
 
 def test_the_same_profile_is_not_written_again(paths: Paths) -> None:
