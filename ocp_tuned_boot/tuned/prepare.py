@@ -87,7 +87,7 @@ def etc_tuned(
     if the agent writes meanwhile, and TuneD before 2.24.1, without `profile_dirs`, finds them.
     `variables` are the image's own files that stock profiles include from `/etc/tuned`.
     """
-    files.remove_tree(paths.etc_tuned)
+    empty_etc_tuned(paths)
     content = {
         **variables,
         "tuned-main.conf": _MAIN_CONF.format(reapply=int(over.reapply)),
@@ -104,6 +104,13 @@ def etc_tuned(
         _put(paths, name, text.encode(), 0o644)
     for file in custom:
         _put(paths, file.path, file.data, 0o755 if file.executable else 0o644)
+
+
+def empty_etc_tuned(paths: Paths) -> None:
+    """Replaces the directory by an empty one, for a program that fills it (`Layout.refills`).
+    Raises `HostError`."""
+    files.remove_tree(paths.etc_tuned)
+    files.directory(paths.etc_tuned, paths.root)
 
 
 def _recommended(profile: str, over: Overlay) -> str:
