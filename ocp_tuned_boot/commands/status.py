@@ -70,11 +70,12 @@ class Now:
 def look(paths: Paths, config_file: Path | None, done: Record | None) -> tuple[Record | None, Now]:
     """The record with the current findings, and the current state of everything else. Does not
     fail for a user who may not read everything."""
-    units = systemd.unit_states((systemd.UNIT, systemd.IMAGE, *systemd.NEIGHBOURS))
+    workloads = systemd.workloads()
+    units = systemd.unit_states((systemd.UNIT, systemd.IMAGE, *workloads, systemd.HOST_TUNED))
     starting = systemd.unit_states((systemd.UNIT, systemd.RETRY)).values()
     gated = config.gate(paths, config_file) == "closed" and "activating" in starting
     # Started by hand, the unit is activating beside a kubelet that does not wait for it.
-    gated = gated and "active" not in [units.get(name) for name in systemd.WORKLOADS]
+    gated = gated and "active" not in [units.get(name) for name in workloads]
     now = Now(units, stored=systemd.stored(systemd.UNIT), gated=gated, pull=_failed_pull(units))
     if done is None or done.in_force is None:
         return done, now

@@ -129,7 +129,7 @@ def parse(text: str) -> Found:
 
     Raises `ValueError`, `TypeError`, `AttributeError`."""
     content = from_json(text)
-    auths: dict[str, Any] = content.get("auths") or {}
+    auths: dict[str, Any] = _field(content, "auths") or {}
     found: dict[str, dict[str, str]] = {}
     unusable = []
     # Docker also writes URLs as keys. The plain name wins if there are both.
@@ -144,10 +144,18 @@ def parse(text: str) -> Found:
         except (ValueError, KeyError, TypeError, AttributeError):
             unusable.append(name)
             found[key] = {}
-    helpers = content.get("credHelpers")
+    helpers = _field(content, "credHelpers")
     known = helpers if isinstance(helpers, dict) else {}
     helped = tuple(name for name in known if not found.get(name))
     return Found(_given(found), tuple(unusable), helped)
+
+
+def _field(content: Mapping[str, Any], name: str) -> Any:
+    """A field, whose name may be in upper case or lower case: for Go, and so for Podman and the
+    kubelet, that is the same."""
+    if name in content:
+        return content[name]
+    return next((it for key, it in content.items() if key.lower() == name.lower()), None)
 
 
 def _given(found: Mapping[str, dict[str, str]]) -> dict[str, dict[str, str]]:
@@ -181,10 +189,11 @@ def _key(name: str) -> str:
 
 def _entry(entry: Mapping[str, Any]) -> dict[str, str]:
     """User and password; nothing for an entry without any, which Docker writes beside a helper."""
-    if not entry.get("auth") and not entry.get("identitytoken"):
+    auth = _field(entry, "auth")
+    if not auth and not _field(entry, "identitytoken"):
         return {}
     try:
-        plain = base64.b64decode(entry["auth"].translate(_LINE_BREAKS), validate=True).decode()
+        plain = base64.b64decode(auth.translate(_LINE_BREAKS), validate=True).decode()
     except binascii.Error as error:
         raise ValueError("auth is not base64") from error
     user, colon, password = plain.partition(":")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -285,7 +286,16 @@ def names(paths: Paths, override: Path | None) -> list[Path]:
         return [override]
     # An editor's lock files and copies are hidden. [!.] is what `*` means to a shell.
     drop_ins = sorted(paths.admin_conf.with_name("boot.conf.d").glob("[!.]*.conf"))
-    return [paths.vendor_conf, paths.admin_conf, *drop_ins]
+    return [paths.vendor_conf, paths.admin_conf, *(it for it in drop_ins if _is_drop_in(it))]
+
+
+def _is_drop_in(path: Path) -> bool:
+    """Whether systemd would take it for a drop-in: not a folder, and not a link to /dev/null, which
+    masks. What cannot be found out is an error when it is read (`text`)."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
 
 
 def text(path: Path) -> str:

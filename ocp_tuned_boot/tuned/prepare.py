@@ -88,7 +88,7 @@ def etc_tuned(
     `profile_dirs`, finds them. `variables` are the image's own files that stock profiles include
     from `/etc/tuned`.
     """
-    files.remove_tree(paths.etc_tuned)
+    empty_etc_tuned(paths)
     content = {
         **variables,
         "tuned-main.conf": _MAIN_CONF.format(reapply=int(over.reapply)),
@@ -121,6 +121,13 @@ def texts(paths: Paths) -> dict[str, str]:
             name = entry.path.relative_to(paths.etc_tuned)
             found[f"/etc/tuned/{name}"] = data.decode(errors="replace")
     return found
+
+
+def empty_etc_tuned(paths: Paths) -> None:
+    """Replaces the directory by an empty one, for a program that fills it (`Layout.refills`).
+    Raises `HostError`."""
+    files.remove_tree(paths.etc_tuned)
+    files.directory(paths.etc_tuned, paths.root)
 
 
 def _recommended(profile: str, over: Overlay) -> str:

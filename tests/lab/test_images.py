@@ -46,6 +46,15 @@ def test_the_operators_image_cannot_call_a_failure_a_success(
     assert [finding["kind"] for finding in host.status()["findings"]] == ["unknown-profile"]
 
 
+def test_an_old_operators_image_under_its_own_contract(host: Host) -> None:
+    image = operatorimage.make(host.node, hosts.IMAGE, "old")
+    host.write("var/lib/ocp-tuned/image.env", f"NTO_IMAGE={image}\n")
+    host.write("etc/ocp-tuned-boot/boot.conf", "[tuning]\ncontract = operand\n")
+    assert host.run("apply").returncode == 0, host.messages()
+    assert host.status()["result"] == "applied", host.messages()
+    assert host.knob() == "33"
+
+
 def test_variables_of_the_image_reach_stock_profiles(host: Host) -> None:
     """`realtime` includes /etc/tuned/realtime-variables.conf, which ours hides."""
     host.profile(TUNED_CONF + "[variables]\ninclude=/etc/tuned/realtime-variables.conf\n")

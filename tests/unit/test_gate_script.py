@@ -75,7 +75,7 @@ def test_the_gate_is_read_as_the_program_reads_it(files: dict[str, str]) -> None
         compared(Path(folder))
 
 
-@pytest.mark.parametrize("kind", ["folder", "fifo", "nowhere", "link"])
+@pytest.mark.parametrize("kind", ["folder", "fifo", "nowhere", "link", "masked"])
 def test_what_is_no_file_is_passed_over_and_links_are_followed(tmp_path: Path, kind: str) -> None:
     drop_in = tmp_path / ETC / "boot.conf.d/x.conf"
     drop_in.parent.mkdir(parents=True)
@@ -86,7 +86,8 @@ def test_what_is_no_file_is_passed_over_and_links_are_followed(tmp_path: Path, k
     elif kind == "fifo":
         subprocess.run(["mkfifo", drop_in], check=True)
     else:
-        drop_in.symlink_to(tmp_path / {"nowhere": "nowhere", "link": "open"}[kind])
+        targets = {"nowhere": "nowhere", "link": "open", "masked": "/dev/null"}
+        drop_in.symlink_to(tmp_path / targets[kind])
     assert compared(tmp_path) == ("open" if kind == "link" else "closed")
 
 

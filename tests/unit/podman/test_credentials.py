@@ -57,6 +57,13 @@ def test_a_password_is_the_same_however_it_is_written(written: str) -> None:
     assert found == Found({"quay.io": {"username": "user", "password": LONG}})
 
 
+def test_the_case_of_a_fields_name_does_not_matter() -> None:
+    entry = {"AUTH": ENCODED}
+    for name in ("auths", "Auths", "AUTHS"):
+        found = credentials.parse(json.dumps({name: {"quay.io": entry}}))
+        assert found == Found({"quay.io": {"username": "user", "password": LONG}})
+
+
 @pytest.mark.parametrize("nothing", [{}, {"auth": ""}, {"auth": "bm8tY29sb24="}, {"auth": "!"}])
 def test_a_path_without_credentials_has_none_though_the_registry_has_some(
     nothing: dict[str, str],
