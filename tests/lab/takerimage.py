@@ -58,6 +58,9 @@ def make(node: Node, image: str) -> str:
     lines = [f"set -e; mkdir {folder}"]
     for path, text in files.items():
         lines.append(f"cat > {path} <<'END_OF_FILE'\n{text}END_OF_FILE")
+    # Debian's TuneD writes /etc/default/irqbalance.
+    constants = "/usr/lib/python3/dist-packages/tuned/consts.py"
+    lines.append(f"sed -i s,/etc/default/irqbalance,/etc/sysconfig/irqbalance, {constants}")
     script = "\n".join([*lines, f"chmod 755 {folder}/script.sh"])
     node.run("podman", "run", "--name", "taker", "--net=host", operator, "sh", "-c", script)
     node.run("podman", "commit", "-q", "taker", NAME)

@@ -209,8 +209,11 @@ def reloads(node: Node, contract: str) -> Iterator[str]:
         yield profile
 
 
-@pytest.mark.parametrize("image", ["trixie", "bookworm"])
-@pytest.mark.parametrize("contract", ["tuned", "operand"])
+@pytest.mark.parametrize(
+    ("contract", "image"),
+    # Where the operator's program runs it, TuneD before 2.24.1 does not find custom profiles.
+    [("tuned", "trixie"), ("tuned", "bookworm"), ("operand", "trixie")],
+)
 def test_nothing_is_taken_from_those_who_act_while_tuned_runs(contract: str, image: str) -> None:
     taken: list[Change] = []
     with node_with(product=True, image=image) as node:
@@ -234,14 +237,17 @@ def test_nothing_is_taken_from_those_who_act_while_tuned_runs(contract: str, ima
             sweeps = watch.sweeps
         lists = node.read("/run/lists").splitlines()
         record = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
-    print(f"{contract}: {sweeps} sweeps, {len(taken)} changed against the rules; lists {lists}")
+    print(f"{contract}: {sweeps} sweeps, {len(taken)} changed against the rules; lists {lists}; "
+          f"findings {record['findings']}")  # fmt: skip
     assert taken == []
     handed = {each["key"]: each for each in record["handover"]}
     backlog, forward = handed["net.core.somaxconn"], handed["net.ipv4.ip_forward"]
     assert (backlog["how"], backlog["tuned"]) == ("left-out", "128")
     assert (forward["how"], forward["before"], forward["after"]) == ("changed", "0", "1")
-    # What the profile sets and nobody owns, somebody has set meanwhile as well.
-    assert {each["kind"] for each in record["findings"]} <= {"value-differs"}
+    # What the profile sets and nobody owns, somebody has set meanwhile as well. The operator's
+    # program applies the host's sysctl.d again.
+    kinds = {"value-differs", "overridden"} if contract == "operand" else {"value-differs"}
+    assert {each["kind"] for each in record["findings"]} <= kinds
     # TuneD restarts it where it does not read the generated profile, with the list of its owner.
     assert "0-1" not in lists
     assert (len(lists) > 1) == (contract == "operand")
