@@ -63,6 +63,8 @@ def make(node: Node, image: str) -> str:
     lines.append(f"sed -i s,/etc/default/irqbalance,/etc/sysconfig/irqbalance, {constants}")
     script = "\n".join([*lines, f"chmod 755 {folder}/script.sh"])
     node.run("podman", "run", "--name", "taker", "--net=host", operator, "sh", "-c", script)
-    node.run("podman", "commit", "-q", "taker", NAME)
+    # As the operator's image has it: without it, systemctl does nothing in a container.
+    change = "ENV SYSTEMD_IGNORE_CHROOT=1"
+    node.run("podman", "commit", "-q", "--change", change, "taker", NAME)
     node.run("podman", "rm", "taker")
     return NAME
