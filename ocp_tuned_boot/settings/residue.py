@@ -136,14 +136,23 @@ def put_back(
     not name.
 
     `owned`: the files on the hand-over list. They keep their values: the owner of one may rely on
-    the value that we have set.
+    the value that we have set. If a part of the profile is not known, it may set any of them: then
+    nothing is restored, and what still has the applied value is kept for a later profile.
     """
-    now_named = named(root, requested)
+    wanted = tuple(requested)
+    now_named = named(root, wanted)
     left = {
         path: saved
         for path, saved in known.saved.items()
         if saved.applied is not None and path not in now_named
     }
+    if any(each.plugin == "include" for each in wanted):
+        others = {
+            path: replace(saved, applied=None)
+            for path, saved in left.items()
+            if values.read(root, path) != saved.applied
+        }
+        return replace(known, saved={**known.saved, **others}), ()
     # Zero comes last: writing the counterpart sets it to zero, and the kernel refuses to write it.
     order = sorted(left, key=lambda path: (left[path].first == "0", path))
     done = tuple(_restored(root, path, left[path], path in owned) for path in order)

@@ -56,6 +56,20 @@ def test_what_is_no_longer_named_gets_its_first_value_back(root: Path) -> None:
     assert settings.put_back(root, known, [ASK_B], ()) == (known, ())
 
 
+def test_nothing_is_restored_that_an_unknown_part_of_the_profile_may_set(root: Path) -> None:
+    known = applied(root, ASK_A, ASK_B)
+    # TuneD has set the first again, and the second to another value.
+    put(root, B, "9")
+    unknown = Setting("include", "site-${f:exec:x}", "", "its settings are not known")
+    known, residue = settings.put_back(root, known, [unknown], ())
+    assert residue == ()
+    assert (values.read(root, A), values.read(root, B)) == ("5", "9")
+    # What is still as it was applied is restored once the profile is known.
+    known, residue = settings.put_back(root, known, [], ())
+    assert [each.key for each in residue] == ["vm.a"]
+    assert (values.read(root, A), values.read(root, B)) == ("1", "9")
+
+
 def test_what_others_have_changed_since_is_theirs(root: Path) -> None:
     known = applied(root, ASK_A)
     put(root, A, "9")
