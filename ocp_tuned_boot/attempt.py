@@ -20,6 +20,7 @@ from ocp_tuned_boot.podman.client import ContainerState, Image, Podman
 from ocp_tuned_boot.record.amend import (
     with_fallback_image,
     with_fallback_profile,
+    with_findings,
     with_holds,
     with_values,
 )
@@ -29,8 +30,9 @@ from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.requested.lastgood import LastProfile
-from ocp_tuned_boot.settings import compare, handover, holds, residue
+from ocp_tuned_boot.settings import compare, handover, holds, kubelet, residue
 from ocp_tuned_boot.settings.handover import Guard
+from ocp_tuned_boot.settings.kubelet import Kubelet
 from ocp_tuned_boot.settings.residue import Settings
 from ocp_tuned_boot.tuned import container, layout, ours, prepare, profiles
 from ocp_tuned_boot.tuned import log as tunedlog
@@ -106,6 +108,7 @@ class _Tuning:
     guard: Guard | None
     over: Overlay
     texts: Mapping[str, str]
+    kubelet: Kubelet
 
 
 def attempt(run: Attempting) -> Failure | None:
@@ -145,9 +148,9 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Fail
         with progress.step("prepare", "Preparing the container…"):
             tuning = _prepare(run, podman, image)
         recorder.tuning(image.reference, image.id, available.source)
+        without_tuned.enter_context(_guarded(run, tuning.guard))
         with progress.step("create", "Creating the container…"):
             created = container.create(podman, run.paths, tuning.spec)
-        without_tuned.enter_context(_guarded(run, tuning.guard))
         tuned = _tune(run, podman, created, tuning)
         outcome = _judged(run, tuning, tuned)
         outcome = with_fallback_image(outcome, run.requested.image, available.fallback, accept)
@@ -234,17 +237,20 @@ def _prepare(run: Attempting, podman: Podman, image: Image) -> _Tuning:
     residue.store(paths, known)
     guard, over = None, prepare.NOTHING
     if run.decision.guarded:
-        owners, obedient = run.config.handover, requested.contract == "tuned"
-        sections = profiles.sections(requested.profile, texts)
-        guard = Guard(paths, owners, wanted, sections, obedient=obedient)
-        over = Overlay(handover.PROFILE, guard.profile(), reapply=not owners.sysctl_d)
+        owners, sections = run.config.handover, profiles.sections(requested.profile, texts)
+        complete = not any(each.plugin == "include" for each in wanted)
+        guard = Guard(paths, owners, sections, complete=complete)
+        # The program of contract = operand does not read the generated profile.
+        text = guard.profile() if requested.contract == "tuned" else ""
+        over = Overlay(handover.PROFILE, text, reapply=not owners.sysctl_d)
     if requested.contract == "tuned":
         prepare.etc_tuned(paths, requested.profile, requested.files, seen.variables, over)
     else:
         prepare.empty_etc_tuned(paths)
-    spec = container.specify(paths, requested.contract, image.id, seen)
+    guarded = guard is not None
+    spec = container.specify(paths, requested.contract, image.id, seen, guarded=guarded)
     opened = profiles.open_files(requested.profile, texts)
-    return _Tuning(spec, wanted, opened, known, guard, over, texts)
+    return _Tuning(spec, wanted, opened, known, guard, over, texts, kubelet.look(paths))
 
 
 def _texts(requested: Inputs, seen: Layout) -> dict[str, str]:
@@ -257,15 +263,15 @@ def _texts(requested: Inputs, seen: Layout) -> dict[str, str]:
 
 @contextmanager
 def _guarded(run: Attempting, guard: Guard | None) -> Iterator[None]:
-    """Around a run of TuneD: settings that others own are as before, whatever ended the run."""
+    """Around a run of TuneD: the copies that it writes instead of settings that others own."""
     if guard is None:
         yield
         return
-    guard.save(run.requested.boot_id)
+    guard.save()
     try:
         yield
     finally:
-        run.recorder.handed_over(guard.put_back())
+        run.recorder.handed_over(guard.collect())
 
 
 def _check_time(run: Attempting) -> None:
@@ -295,7 +301,7 @@ def _tune(run: Attempting, podman: Podman, created: ContainerState, tuning: _Tun
         limit = "tuned_timeout" if run.config.tuned_timeout <= left else "timeout"
         ended = container.run(podman, created, run.paths, Deadline(allowed))
     if tuning.guard is not None:
-        run.recorder.handed_over(tuning.guard.put_back())
+        run.recorder.handed_over(tuning.guard.collect())
     with ExitStack() as collecting:
         if ended.status is None:
             # The record must say that TuneD hung, even if no time is left for this.
@@ -355,5 +361,8 @@ def _settle(run: Attempting, tuning: _Tuning, outcome: Outcome, held: tuple[Stat
     owned = tuning.guard.owned if tuning.guard else frozenset()
     found, left = compare.compare(run.paths, tuning.known, tuning.requested, owned)
     recorder.residue(left)
-    recorder.checked(found, with_values(outcome, found, accept))
+    outcome = with_values(outcome, found, accept)
+    named = residue.named(run.paths.root, tuning.requested)
+    refused = kubelet.refused(run.paths, tuning.kubelet, named, owned, recorder.left_out)
+    recorder.checked(found, with_findings(outcome, tuple(refused), accept))
     run.progress.notifier.status(recorder.write().summary())

@@ -108,7 +108,6 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
                 requested = settled.requested(
                     paths, config, situation.fallback(config, recorder.before)
                 )
-                recorder.handed_over(cleanup.recover(paths, requested.boot_id))
                 now = situation.look(paths, config, requested, recorder.in_force, why)
                 decision = plan.decide(requested, recorder.in_force, now)
             recorder.decided(requested, decision, now.workloads)

@@ -1,5 +1,4 @@
-"""What a killed run left behind: its container, settings that it did not put back, and temporary
-files."""
+"""What a killed run left behind: its container and temporary files."""
 
 from __future__ import annotations
 
@@ -19,7 +18,6 @@ from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.lock import locked
 from ocp_tuned_boot.record import store
-from ocp_tuned_boot.record.model import HandedOver
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.tuned.judge import Result
@@ -33,24 +31,18 @@ BRIEF = 0.5
 
 
 def cleanup(paths: Paths, config_file: Path | None) -> bool:
-    """Removes the container of a killed run, restores the settings that the run did not restore,
-    and returns whether there was a container.
+    """Removes what a killed run has left, and returns whether there was a container.
 
     Raises `Busy` while another run is active, `PodmanError` if the container was not created by
     this program.
     """
     with locked(paths):
         temporary(paths)
-        try:
-            for each in recover(paths, inputs.boot_id(paths)):
-                log.warning("%s: restored to %r from %r", each.key, each.after, each.tuned)
-        finally:
-            removed = _remove_containers(paths, config_file)
-        return removed
+        return _remove_containers(paths, config_file)
 
 
 def _remove_containers(paths: Paths, config_file: Path | None) -> bool:
-    from ocp_tuned_boot.podman.client import Podman  # noqa: PLC0415  # `recover` is for each run
+    from ocp_tuned_boot.podman.client import Podman  # noqa: PLC0415  # `temporary` is for each run
     from ocp_tuned_boot.tuned import ours  # noqa: PLC0415
 
     try:
@@ -85,7 +77,9 @@ def _after_failure() -> bool:
 
 
 def temporary(paths: Paths) -> None:
-    """Removes the temporary files of writes that were killed. Why one remains is logged."""
+    """Removes the temporary files of runs that were killed. Why one remains is logged."""
+    if os.path.lexists(paths.guard):
+        files.remove_tree(paths.guard)
     folders = (
         *((folder, "*") for folder in (paths.run, paths.state, paths.history, paths.layouts)),
         (paths.archives[0], "*"),
@@ -93,7 +87,6 @@ def temporary(paths: Paths) -> None:
         (paths.crio, "*-ocp-tuned-boot.conf"),
         (paths.crio_conf, "*-ocp-tuned-boot.conf"),  # where earlier releases had them
         (paths.agent, paths.image_env.name),
-        (paths.sysconfig, "irqbalance"),
     )
     for folder, names in folders:
         try:
@@ -118,16 +111,6 @@ def containers(paths: Paths, socket: Path) -> None:
             ours.remove_check(podman, paths)
     except BootError as error:
         log.warning("%s", error)
-
-
-def recover(paths: Paths, boot_id: str) -> tuple[HandedOver, ...]:
-    """Restores settings owned by others that a killed run has changed. Raises `HostError`."""
-    if not paths.handover.exists():
-        return ()
-
-    from ocp_tuned_boot.settings import handover  # noqa: PLC0415  # most runs have nothing to do
-
-    return handover.recover(paths, boot_id)
 
 
 def _is_unfinished(paths: Paths) -> bool:

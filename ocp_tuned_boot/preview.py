@@ -47,7 +47,8 @@ def preview(paths: Paths, config_file: Path | None) -> Preview:
     else:
         source, image_id = "in Podman's store", image.id
     seen = layout.cached(paths, image_id) or layout.Layout()
-    spec = container.specify(paths, requested.contract, image_id, seen)
+    guarded = decision.guarded
+    spec = container.specify(paths, requested.contract, image_id, seen, guarded=guarded)
     return Preview(decision, requested, source, spec)
 
 

@@ -151,8 +151,7 @@ def _done(done: Record) -> Iterator[str]:
 
 _HANDED_OVER = {
     "left-out": "not set by TuneD in this run",
-    "put-back": "restored after TuneD had run",
-    "lost": "NOT restored after TuneD had run",
+    "changed": "changed by another program during this run, and left as it is",
 }
 _LEFT_OVER = {
     "put-back": "restored",
@@ -164,9 +163,10 @@ _LEFT_OVER = {
 def _owned(done: Record) -> Iterator[str]:
     """What is owned by others, and what is left over from the previous profile."""
     for handed in done.handover:
+        tuned = f"TuneD's {handed.tuned!r}, " if handed.tuned else ""
         yield (
             f"  guarded      {handed.key}: {_HANDED_OVER.get(handed.how, handed.how)}; "
-            f"before {handed.before!r}, TuneD's {handed.tuned!r}, now {handed.after!r}"
+            f"before {handed.before!r}, {tuned}now {handed.after!r}"
         )
     for left in done.residue:
         yield (

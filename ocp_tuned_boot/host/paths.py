@@ -56,6 +56,30 @@ class Paths:
         return self.root / "var/lib/kubelet/config.json"
 
     @property
+    def kubelet_settings(self) -> tuple[Path, ...]:
+        """Where kubelets are configured: files in YAML or JSON, then those with arguments. Those of
+        OpenShift, kubeadm, MicroShift, k3s, RKE2 and MicroK8s."""
+        rancher = [
+            path
+            for folder in ("k3s", "rke2")
+            for path in (
+                self.root / "etc/rancher" / folder / "config.yaml",
+                *sorted((self.root / "etc/rancher" / folder / "config.yaml.d").glob("*.yaml")),
+            )
+        ]
+        names = (
+            "var/lib/kubelet/kubeadm-flags.env", "etc/default/kubelet", "etc/sysconfig/kubelet",
+            "var/snap/microk8s/current/args/kubelet",
+        )  # fmt: skip
+        return (
+            self.root / "etc/kubernetes/kubelet.conf",
+            self.root / "var/lib/kubelet/config.yaml",
+            self.root / "etc/microshift/config.yaml",
+            *rancher,
+            *(self.root / name for name in names),
+        )
+
+    @property
     def boot_id(self) -> Path:
         return self.root / "proc/sys/kernel/random/boot_id"
 
@@ -165,9 +189,9 @@ class Paths:
         return self.run / "settings.json"
 
     @property
-    def handover(self) -> Path:
-        """The settings to restore after a guarded run; exists only during the run."""
-        return self.run / "handover.json"
+    def guard(self) -> Path:
+        """Copies of the files on the hand-over list; exists only during a guarded run."""
+        return self.run / "guard"
 
     @property
     def drift(self) -> Path:
@@ -218,10 +242,6 @@ class Paths:
     def archives(self) -> tuple[Path, ...]:
         """The folders of image archives: the administrator's, then the operating system's."""
         return (self.state / "images", self.root / "usr/share/ocp-tuned-boot/images")
-
-    @property
-    def sysconfig(self) -> Path:
-        return self.root / "etc/sysconfig"
 
     @property
     def crio_conf(self) -> Path:

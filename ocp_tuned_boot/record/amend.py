@@ -35,6 +35,11 @@ def with_values(outcome: Outcome, values: Sequence[Value], accepted: Accepted = 
     return conclude([*outcome.findings, *findings.accept(found, accepted)])
 
 
+def with_findings(outcome: Outcome, found: Sequence[Finding], accepted: Accepted = ()) -> Outcome:
+    """The outcome with more findings."""
+    return conclude([*outcome.findings, *findings.accept(found, accepted)])
+
+
 def with_holds(outcome: Outcome, states: Sequence[State], accepted: Accepted = ()) -> Outcome:
     """The outcome with the state of each hold. The log of TuneD alone makes each of them a finding:
     TuneD closes it on exit. It remains one only if systemd does not hold it."""

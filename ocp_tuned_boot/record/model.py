@@ -153,8 +153,8 @@ class Deferred:
 class HandedOver:
     """A file of the hand-over list that this run was concerned with.
 
-    `how`: `left-out` of the run; `put-back` after it; `lost`: it could not be put back. `before`
-    the run, what `tuned` set or would have set, and `after`, as it is now.
+    `how`: `left-out` of the run; or `changed` by another program during it. `before` the run, what
+    `tuned` would have set, and `after` the run.
     """
 
     key: str

@@ -180,6 +180,11 @@ class Recorder:
         known = {each.key: each for each in (*self._record.handover, *handed)}
         self._record = replace(self._record, handover=tuple(known.values()))
 
+    @property
+    def left_out(self) -> dict[str, str]:
+        """What TuneD would have set in a guarded run, by key."""
+        return {each.key: each.tuned for each in self._record.handover if each.how == "left-out"}
+
     def judged(self, outcome: Outcome, holds: tuple[Hold, ...] = ()) -> None:
         """TuneD has run. `holds`: what systemd keeps open for it."""
         if outcome.result is Result.FAILED:

@@ -84,7 +84,7 @@ class Tuning:
 
 
 # Writing ip_forward also changes accept_redirects (ip-sysctl in the kernel's networking
-# documentation), so both belong to the CNI.
+# documentation), so both belong to the CNI. The kubelet's are in settings/kubelet.py.
 @dataclass(frozen=True)
 class Owners:
     """Section [handover]: what others own once workloads run."""
@@ -97,9 +97,10 @@ class Owners:
     )  # fmt: skip
     sysctls: tuple[str, ...] = key(
         ("net.ipv4.ip_forward", "net.ipv4.conf.*.forwarding", "net.ipv4.conf.*.accept_redirects",
-         "net.ipv6.conf.*.forwarding"),
+         "net.ipv6.conf.*.forwarding", "kernel.keys.root_maxbytes", "kernel.keys.root_maxkeys",
+         "kernel.panic", "kernel.panic_on_oops", "vm.overcommit_memory", "vm.panic_on_oom"),
         keys.items("sysctl keys", r"[\w*?\[\]!-]+([./][\w*?\[\]!-]+)+"),
-        "Sysctls owned by CRI-O, the CNI or the administrator once workloads run.",
+        "Sysctls owned by CRI-O, the kubelet, the CNI or the administrator once workloads run.",
     )  # fmt: skip
     sysctl_d: bool = key(
         True, yes_or_no(),

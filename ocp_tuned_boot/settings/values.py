@@ -146,9 +146,14 @@ def read(root: Path, path: str) -> str:
     """The value in one of the kernel's files; empty if the file cannot be read."""
     try:
         data = files.read(files.resolved(root / path.lstrip("/")), _VALUE)
-        text = data.decode(errors="replace").strip()
     except (OSError, HostError, ValueError):
         return ""
+    return parse(data)
+
+
+def parse(content: bytes) -> str:
+    """The value that one of the kernel's files contains."""
+    text = content.decode(errors="replace").strip()
     # `always [madvise] never`: the word in brackets is the value.
     chosen = re.match(r".*\[([^\]]+)\]", text)
     return chosen[1] if chosen else text

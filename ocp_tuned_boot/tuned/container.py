@@ -31,6 +31,9 @@ ENTRYPOINTS = {
     "operand": (PROGRAMS["operand"], "ocp-tuned", "--in-cluster=false", "--one-shot=true", "-v=1"),
 }
 
+#: Where the container has the folder that covers files (settings/handover.py).
+GUARD = "/run/ocp-tuned-boot/guard"
+
 _LEVELS = {
     "DEBUG": logging.DEBUG,
     "WARNING": logging.WARNING,
@@ -146,8 +149,20 @@ _HOST_MOUNTS = (
 )
 
 
-def specify(paths: Paths, contract: str, image_id: str, layout: Layout) -> ContainerSpec:
-    """Describes the container for this host, contract and image. Reads which mounts exist."""
+def can_write(path: str) -> bool:
+    """Whether TuneD in the container can write to this file of the host. The container has its own
+    /proc, with the host's settings."""
+    writable = ("/proc", *(target for target, read_only in _HOST_MOUNTS if not read_only))
+    return any(path.startswith(f"{target}/") for target in writable)
+
+
+def specify(
+    paths: Paths, contract: str, image_id: str, layout: Layout, *, guarded: bool = False
+) -> ContainerSpec:
+    """Describes the container for this host, contract and image. Reads which mounts exist.
+
+    `guarded`: the files on the hand-over list are covered before TuneD starts.
+    """
 
     def mount(path: str, target: str, read_only: bool = False) -> Mount:
         return Mount(str(paths.root / path.lstrip("/")), target, read_only)
@@ -163,9 +178,13 @@ def specify(paths: Paths, contract: str, image_id: str, layout: Layout) -> Conta
     if contract == "tuned" or layout.refills:
         mounts.append(Mount(str(paths.etc_tuned), "/etc/tuned", executable=True))
     mounts += [mount(path, path) for path in HOST_LINKS if path not in layout.links]
+    entrypoint = ENTRYPOINTS[contract]
+    if guarded:
+        mounts.append(Mount(str(paths.guard), GUARD))
+        entrypoint = ("/bin/sh", f"{GUARD}/enter", *entrypoint)
     return ContainerSpec(
         image_id=image_id,
-        entrypoint=ENTRYPOINTS[contract],
+        entrypoint=entrypoint,
         mounts=tuple(mounts),
         labels={LABEL: "1", "PODMAN_SYSTEMD_UNIT": "ocp-tuned.service"},
         log=str(paths.container_log),

@@ -102,6 +102,10 @@ KINDS = {
         "TuneD was killed by a signal (administrator, wrapper or OOM killer). "
         f"To check for the OOM killer: journalctl -b -k --grep 'out of memory'. {AGAIN}"
     ),
+    "not-guarded": _fatal(
+        "TuneD was not started, because it would have changed a setting that is owned by others. "
+        f"See {_LOG}. The profile is applied at the next boot."
+    ),
     "unknown-plugin": _degrading(
         'TuneD in this image has no plugin "{subject}". Remove its section from the profile, or '
         "use an image that has the plugin."
@@ -143,6 +147,11 @@ KINDS = {
     "value-differs": _degrading(
         "Another program changed the value after TuneD, or the kernel rounds it. "
         "To apply it again: ocp-tuned-boot reload --force"
+    ),
+    "kubelet-default": _degrading(
+        "The kubelet does not start with this value. Remove the setting from the profile, or "
+        "protectKernelDefaults from {file}, and reboot.",
+        "the kubelet's configuration",
     ),
     "missing-kernel-argument": _degrading(
         "The kernel of this boot was started without the argument. Add it to the kernel command "
@@ -230,6 +239,8 @@ _PLUGIN, _INITIAL = "tuned.plugins.", "Cannot set initial profile. No tunings wi
 _SCHEDULER = _PLUGIN + "plugin_scheduler"
 _NO_FILE = r"'([^']*)'?:? (?:error: )?'?\[Errno 2\]"
 _RULES = (
+    # Written by settings/cover.py.
+    _Rule("not-guarded", "ocp-tuned-boot.guard", r"cannot protect (.+?): "),
     _Rule("unknown-profile", "tuned.daemon.daemon", _INITIAL + r"Requested profile '([^']*)'"),
     _Rule("missing-include", "tuned.daemon.daemon", _INITIAL + r".*Cannot find profile '([^']*)'"),
     _Rule("broken-profile", "tuned.daemon.daemon", _INITIAL + r".*Cannot parse '([^']*)'"),

@@ -4,13 +4,14 @@ who tune after us. The same script is played against upstream's unit, for compar
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
-from tests.lab import upstream
+from tests.lab import takerimage, upstream
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.watch import Change, Watch
@@ -73,12 +74,14 @@ def others_tune(node: Node, turn: int) -> None:
 
 
 @contextmanager
-def node_with(product: bool) -> Iterator[Node]:
-    """A node that is up, on which others own settings; this machine's interrupts are restored."""
-    with KernelKnobs(RESET), Node("trixie", image="trixie", product=product) as node:
+def node_with(product: bool, image: str = "trixie") -> Iterator[Node]:
+    """A node that is up, on which others own settings; this machine's interrupts are restored.
+    `image`: the suite that TuneD is of."""
+    with KernelKnobs(RESET), Node("trixie", image=image, product=product) as node:
         node.write("/etc/sysctl.d/50-host.conf", "net.ipv4.ip_forward=0\nnet.core.somaxconn=4096\n")
         if product:
             furnish(node, FIRST)
+            node.write("/var/lib/ocp-tuned/image.env", f"NTO_IMAGE=localhost/tuned:{image}\n")
         else:
             upstream.furnish(node, FIRST)
         node.write("/etc/sysconfig/irqbalance", "")
@@ -166,6 +169,93 @@ def test_nothing_is_taken_from_those_who_tune_after_us() -> None:
     assert "decision     apply: the requested profile has changed" in status
     assert "net.ipv4.ip_forward: not set by TuneD in this run; before '1'" in status
     assert "net.ipv4.tcp_keepalive_time: restored; first '7200', applied '600'" in status
+
+
+#: A process that is restarted with the list in its file, as irqbalance is.
+IRQBALANCE = """\
+[Service]
+EnvironmentFile=/etc/sysconfig/irqbalance
+ExecStart=/bin/sh -c 'echo "$IRQBALANCE_BANNED_CPULIST" >> /run/lists; exec sleep infinity'
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+@contextmanager
+def taking(node: Node) -> Iterator[None]:
+    """A reload. Inside, TuneD has taken all that others own, and waits before it does so again."""
+    node.run(
+        "sh", "-c", "rm -f /run/tuned/held /run/tuned/go; mkfifo /run/tuned/held /run/tuned/go"
+    )
+    node.run("systemctl", "reload", "--no-block", "ocp-tuned")
+    assert node.run("cat", "/run/tuned/held").stdout == takerimage.TAKEN
+    yield
+    node.run("sh", "-c", "echo go > /run/tuned/go")
+    node.run(
+        "sh",
+        "-c",
+        """
+        until [ "$(systemctl show --value -p ActiveState ocp-tuned)" = active ]; do sleep 0.05; done
+    """,
+    )
+
+
+def reloads(node: Node, contract: str) -> Iterator[str]:
+    """Makes the next reload apply a profile that takes all that others own. Yields what else it
+    contains: `FIRST` or `SECOND`."""
+    node.write("/etc/ocp-tuned-boot/boot.conf", f"[tuning]\ncontract = {contract}\n")
+    for profile in itertools.islice(itertools.cycle((SECOND, FIRST)), 6):
+        node.write(PROFILE, profile.replace("include=", f"include={takerimage.INCLUDE},"))
+        yield profile
+
+
+@pytest.mark.parametrize(
+    ("contract", "image"),
+    # Where the operator's program runs it, TuneD before 2.24.1 does not find custom profiles.
+    [("tuned", "trixie"), ("tuned", "bookworm"), ("operand", "trixie")],
+)
+def test_nothing_is_taken_from_those_who_act_while_tuned_runs(contract: str, image: str) -> None:
+    taken: list[Change] = []
+    with node_with(product=True, image=image) as node:
+        has_ended(node)
+        taker = takerimage.make(node, f"localhost/tuned:{image}")
+        node.write("/var/lib/ocp-tuned/image.env", f"NTO_IMAGE={taker}\n")
+        node.write("/etc/systemd/system/irqbalance.service", IRQBALANCE)
+        node.run("systemctl", "enable", "--now", "irqbalance")
+        with Watch(node, *WATCHED) as watch:
+            for turn, profile in enumerate(reloads(node, contract)):
+                # The CNI starts only after TuneD has.
+                node.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+                watch.changes()
+                with taking(node):
+                    taken += [each for each in watch.changes() if not may(each, profile)]
+                    others_tune(node, turn)
+                    # An owner that replaces its file.
+                    node.run("sed", "-i", "s/$/,1/", "/etc/sysconfig/irqbalance")
+                    watch.changes()
+                taken += [each for each in watch.changes() if not may(each, profile)]
+            sweeps = watch.sweeps
+        lists = node.read("/run/lists").splitlines()
+        record = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
+    print(f"{contract}: {sweeps} sweeps, {len(taken)} changed against the rules; lists {lists}; "
+          f"findings {record['findings']}")  # fmt: skip
+    assert taken == []
+    handed = {each["key"]: each for each in record["handover"]}
+    backlog, forward = handed["net.core.somaxconn"], handed["net.ipv4.ip_forward"]
+    assert (backlog["how"], backlog["tuned"]) == ("left-out", "128")
+    assert (forward["how"], forward["before"], forward["after"]) == ("changed", "0", "1")
+    # What the profile sets and nobody owns, somebody has set meanwhile as well. irqbalance's file
+    # cannot be written once its owner has replaced it. The operator's program applies the host's
+    # sysctl.d again.
+    kinds = {"value-differs", "script-failed", *(["overridden"] * (contract == "operand"))}
+    assert {each["kind"] for each in record["findings"]} == kinds
+    # TuneD restarts it where it does not read the generated profile, with the list of its owner.
+    assert "0-1" not in lists
+    assert (len(lists) > 1) == (contract == "operand")
+
+
+def may(change: Change, profile: str) -> bool:
+    return MAY[profile].get(change[0]) == change[2]
 
 
 def test_the_script_sees_what_upstreams_unit_takes() -> None:

@@ -22,6 +22,7 @@ FOLDER = "/var/lib/ocp-tuned/profiles/openshift-node-lab"
 KNOB = "/proc/sys/net/ipv4/tcp_fin_timeout"
 CHANGED = PROFILE.replace("tcp_fin_timeout=37", "tcp_fin_timeout=38")
 FORWARD = "/proc/sys/net/ipv4/ip_forward"
+GUARD = "/run/ocp-tuned-boot/guard"
 
 
 @contextmanager
@@ -233,14 +234,15 @@ def test_the_last_image_that_worked_is_used_instead_of_an_incomplete_image_env()
 TAKES = """#!/bin/sh
 echo 0 > /proc/sys/net/ipv4/ip_forward
 echo taken > /etc/sysconfig/irqbalance
-echo taken > /run/tuned/taken
+cat /proc/sys/net/ipv4/ip_forward /etc/sysconfig/irqbalance > /run/tuned/taken
 read line < /run/tuned/go
 """
 
 
 @contextmanager
 def taking(node: Node) -> Iterator[None]:
-    """A reload whose TuneD has just taken something from the CNI and from irqbalance."""
+    """A reload whose TuneD has just taken something from the CNI and from irqbalance, as it sees
+    it."""
     node.write("/etc/sysconfig/irqbalance", "mine\n")
     node.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
     node.write(f"{FOLDER}/tuned.conf", CHANGED + "[more]\ntype=sysctl\nnet.ipv4.ip_forward=0\n"
@@ -248,19 +250,26 @@ def taking(node: Node) -> Iterator[None]:
     node.write(f"{FOLDER}/s.sh", TAKES, 0o755)
     node.run("mkfifo", "/run/tuned/taken", "/run/tuned/go")
     node.run("systemctl", "reload", "--no-block", UNIT)
-    assert node.run("cat", "/run/tuned/taken").stdout == "taken\n"
-    assert knob(node, FORWARD) == "0"
+    assert node.run("cat", "/run/tuned/taken").stdout == "0\ntaken\n"
+    nothing_is_taken(node)
     yield
     until(node, "active")
+    nothing_is_taken(node)
+
+
+def nothing_is_taken(node: Node) -> None:
+    assert knob(node, FORWARD) == "1"
+    assert node.read("/etc/sysconfig/irqbalance") == "mine\n"
+
+
+def with_irqbalance(node: Node) -> None:
+    furnish(node)
+    node.write("/etc/sysconfig/irqbalance", "mine\n")
 
 
 @pytest.mark.parametrize("how", ["go", "TERM"])
 @pytest.mark.parametrize("suite", SUITES)
-def test_what_tuned_takes_all_the_same_is_put_back(suite: str, how: str) -> None:
-    def with_irqbalance(node: Node) -> None:
-        furnish(node)
-        node.write("/etc/sysconfig/irqbalance", "mine\n")
-
+def test_what_tuned_takes_it_takes_from_copies(suite: str, how: str) -> None:
     with booted(suite, with_irqbalance) as node:
         has_ended(node)
         with taking(node):
@@ -268,27 +277,59 @@ def test_what_tuned_takes_all_the_same_is_put_back(suite: str, how: str) -> None
                 node.run("sh", "-c", "echo go > /run/tuned/go")
             else:
                 node.run("systemctl", "kill", "--kill-whom=control", "--signal=TERM", UNIT)
-        assert knob(node, FORWARD) == "1"
-        assert node.read("/etc/sysconfig/irqbalance") == "mine\n"
         handed = {each["key"]: each for each in record(node)["handover"]}
-        assert handed["net.ipv4.ip_forward"]["how"] == "put-back"
-        assert handed["/etc/sysconfig/irqbalance"]["how"] == "put-back"
+        assert handed["net.ipv4.ip_forward"]["how"] == "left-out"
+        assert handed["/etc/sysconfig/irqbalance"]["how"] == "left-out"
+        assert handed["/etc/sysconfig/irqbalance"]["tuned"] == "taken"
         assert node.run("podman", "ps", "-aq").stdout == ""
+        assert node.run("test", "-e", GUARD, check=False).returncode == 1
 
 
-def test_what_a_killed_reload_has_taken_is_put_back_by_the_next_run() -> None:
-    with booted("trixie") as node:
+def test_a_killed_reload_has_taken_nothing_and_leaves_nothing() -> None:
+    with booted("trixie", with_irqbalance) as node:
         has_ended(node)
         with taking(node):
             node.run("systemctl", "kill", "--kill-whom=control", "--signal=KILL", UNIT)
         # Nothing is called in force, and nothing is claimed.
         assert (record(node)["result"], record(node)["in_force"]) == ("applying", None)
         node.run("ocp-tuned-boot", "cleanup")
-        assert knob(node, FORWARD) == "1"
+        nothing_is_taken(node)
         assert node.run("podman", "ps", "-aq").stdout == ""
+        assert node.run("test", "-e", GUARD, check=False).returncode == 1
         node.write(f"{FOLDER}/tuned.conf", CHANGED)
         node.run("systemctl", "restart", UNIT)
         assert knob(node) == "38"
+
+
+PROTECTED = "kind: KubeletConfiguration\nprotectKernelDefaults: true\n"
+MAXKEYS = "/proc/sys/kernel/keys/root_maxkeys"
+
+
+def test_a_profile_with_which_the_kubelet_would_not_start_is_a_finding() -> None:
+    def asking(node: Node) -> None:
+        # The name of the include is one that only TuneD can compute.
+        furnish(node, PROFILE.replace("include=", "include=lab-${f:exec:printf:keys},"))
+        folder = "/var/lib/ocp-tuned/profiles/lab-keys"
+        node.write(f"{folder}/tuned.conf", "[sysctl]\nkernel.keys.root_maxkeys=1000001\n")
+        node.write("/etc/kubernetes/kubelet.conf", PROTECTED)
+
+    def said(node: Node) -> list[tuple[str, str]]:
+        return [(each["kind"], each["subject"]) for each in record(node)["findings"]]
+
+    finding = ("kubelet-default", "kernel.keys.root_maxkeys")
+    with booted("trixie", asking) as node:
+        has_ended(node)
+        assert knob(node, MAXKEYS) == "1000001"
+        assert said(node) == [finding]
+        assert "protectKernelDefaults in /etc/kubernetes/kubelet.conf" in shown(node, "StatusText")
+        # The administrator sets it right. A reload does not take that back, and still says so.
+        node.run("sysctl", "-qw", "kernel.keys.root_maxkeys=1000000")
+        node.run("ocp-tuned-boot", "reload", "--force")
+        assert knob(node, MAXKEYS) == "1000000"
+        assert said(node) == [finding]
+        node.write("/etc/kubernetes/kubelet.conf", PROTECTED.replace("true", "false"))
+        node.run("ocp-tuned-boot", "reload", "--force")
+        assert said(node) == []
 
 
 SPENT = """

@@ -156,13 +156,12 @@ def test_a_process_in_their_place_is_refused_everything_else(suite: str) -> None
     tuneds = {"/run/tuned", "/var/lib/tuned", "/var/lib/ocp-tuned"}
     # A temporary file must not be in CRI-O's drop-in folder.
     crio = {"/etc/crio", "/etc/crio/crio.conf.d"}
-    sites = {*crio, "/etc/sysconfig"}
     with Node(suite) as node:
-        for path in (*sites, "/var/lib/containers", "/boot"):
+        for path in (*crio, "/etc/sysconfig", "/var/lib/containers", "/boot"):
             (node.root / path[1:]).mkdir(parents=True, exist_ok=True)
         node.boot()
         for unit, folders, families, devices in (
-            (UNITS[0], ours | tuneds | sites, ["AF_UNIX", "AF_INET"],
+            (UNITS[0], ours | tuneds | crio, ["AF_UNIX", "AF_INET"],
              {"/dev/cpu_dma_latency", "/dev/null"}),
             (UNITS[1], ours, ["AF_UNIX"], {"/dev/null"}),
             (UNITS[2], ours | crio, ["AF_UNIX"], {"/dev/null"}),
@@ -177,7 +176,7 @@ def test_a_process_in_their_place_is_refused_everything_else(suite: str) -> None
             assert found["reads"], unit
             # A reload of the first puts settings back.
             assert found["knobs"] == (unit == UNITS[0])
-            # CAP_DAC_READ_SEARCH, and CAP_NET_ADMIN to put ip_forward back.
+            # CAP_DAC_READ_SEARCH, and CAP_NET_ADMIN to put network settings back.
             assert found["capabilities"] == (1 << 2 | 1 << 12 if unit == UNITS[0] else 1 << 2)
             assert (found["no_new_privileges"], found["seccomp"]) == (1, 2), unit
             assert found["deeds"] == [], unit

@@ -109,7 +109,8 @@ class Engine:
             (self._paths.etc_tuned / name).write_text(text)
 
     def _container(self) -> dict[str, Any]:
-        spec = container.specify(self._paths, self.contract, "id", self.layout)
+        guarded = self._paths.guard.exists()
+        spec = container.specify(self._paths, self.contract, "id", self.layout, guarded=guarded)
         status = "running" if self.pid else "exited"
         state = {"Status": status, "StartedAt": "2026", "ExitCode": 0, "Pid": self.pid}
         said = {**inspected(spec), "Id": "c1", "State": state}

@@ -544,19 +544,14 @@ def test_a_boot_conf_that_is_a_circle_of_links_is_told(root: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_what_a_killed_run_has_left_is_put_back_without_boot_conf_and_podman(root: Path) -> None:
-    knob = root / "proc/sys/net/ipv4/ip_forward"
-    knob.parent.mkdir(parents=True)
-    knob.write_text("0\n")
+def test_what_a_killed_run_has_left_is_removed_without_boot_conf_and_podman(root: Path) -> None:
     (root / CONF).parent.mkdir(parents=True)
     (root / CONF).write_text("[tuning\n")
-    (root / "run/ocp-tuned-boot").mkdir(parents=True)
-    path = "/proc/sys/net/ipv4/ip_forward"
-    (root / "run/ocp-tuned-boot/handover.json").write_text(json.dumps(
-        {"version": 1, "boot_id": BOOT_ID, "before": {path: "1"}, "wanted": {path: "0"}}
-    ))  # fmt: skip
+    copy = root / "run/ocp-tuned-boot/guard/files/proc/sys/net/ipv4/ip_forward"
+    copy.parent.mkdir(parents=True)
+    copy.write_text("0\n")
     run(root, "cleanup")
-    assert knob.read_text().strip() == "1"
+    assert not (root / "run/ocp-tuned-boot/guard").exists()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.config import Owners
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.requested.lastgood import LastProfile
-from ocp_tuned_boot.settings import drift, handover, residue
+from ocp_tuned_boot.settings import drift, residue
 from ocp_tuned_boot.settings.handover import Guard
 from ocp_tuned_boot.settings.residue import Saved, Settings
 from ocp_tuned_boot.tuned import layout
@@ -39,7 +39,6 @@ from ocp_tuned_boot.tuned.findings import Finding
 from ocp_tuned_boot.tuned.judge import Result
 from ocp_tuned_boot.tuned.layout import Layout
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
-from ocp_tuned_boot.tuned.profiles import Setting
 
 BOOT = "11111111-2222-4333-8444-555555555555"
 IN_FORCE = InForce(BOOT, Result.APPLIED, "site", "localhost/a", "id", "f" * 64, "12:00")
@@ -64,9 +63,6 @@ def _drift(paths: Paths) -> None:
 FILES: dict[str, Callable[[Paths], object]] = {
     "run/ocp-tuned-boot/status.json": lambda it: store.write(it, DONE),
     "run/ocp-tuned-boot/settings.json": lambda it: residue.store(it, Settings(BOOT)),
-    "run/ocp-tuned-boot/handover.json": lambda it: Guard(it, OWNERS, (), {}, obedient=True).save(
-        BOOT
-    ),
     "run/ocp-tuned-boot/drift.json": _drift,
     f"var/lib/ocp-tuned-boot/history/000001-{BOOT}.json": lambda it: history.add(it, DONE),
     "var/lib/ocp-tuned-boot/images.json": lambda it: known.remember(it, Known("a", "id")),
@@ -113,10 +109,6 @@ def test_a_broken_file_is_replaced(paths: Paths, name: str, text: str) -> None:
 
 def test_what_a_later_release_keeps_of_others_is_not_taken_for_nothing(paths: Paths) -> None:
     """To go on without it would lose the values that are to be put back."""
-    paths.handover.write_text('{"version": 99}')
-    with pytest.raises(NewerVersion):
-        handover.recover(paths, BOOT)
-    assert paths.handover.exists()
     paths.settings.write_text('{"version": 99}')
     with pytest.raises(NewerVersion):
         residue.load(paths, BOOT)
@@ -128,25 +120,19 @@ def test_what_a_later_release_keeps_of_others_is_not_taken_for_nothing(paths: Pa
 # Sizes of real machines.
 
 
-def test_the_affinities_of_5000_interrupts_on_768_cpus_are_put_back_by_the_next_run(
-    paths: Paths,
-) -> None:
+def test_the_affinities_of_5000_interrupts_on_768_cpus_are_kept_from_tuned(paths: Paths) -> None:
     before, tuned = ",".join(["ffffffff"] * 24), ",".join(["00000003"] * 24)
     irqs = [paths.root / f"proc/irq/{number}/smp_affinity" for number in range(5000)]
     for irq in irqs:
         irq.parent.mkdir(parents=True)
         irq.write_text(before + "\n")
-    wanted = [Setting("sysfs", "/sys/x", "1")]
-    guard = Guard(paths, OWNERS, wanted, {"irq": "irq"}, obedient=True)
-    # As for a profile that names them.
-    guard._wanted = {f"/proc/irq/{number}/smp_affinity": tuned for number in range(5000)}
-    guard.save(BOOT)
-    assert paths.handover.stat().st_size > 1_250_000
-    for irq in irqs:
-        irq.write_text(tuned + "\n")
-    # The run was killed here.
-    handed = handover.recover(paths, BOOT)
-    assert len(handed) == 5000
+    guard = Guard(paths, OWNERS, {})
+    guard.save()
+    copies = sorted(paths.guard.glob("files/proc/irq/*/smp_affinity"))
+    for copy in copies:
+        copy.write_text(tuned + "\n")
+    handed = guard.collect()
+    assert (len(copies), len(handed)) == (5000, 5000)
     assert {irq.read_text().strip() for irq in irqs} == {before}
     # The record of it can be read, and says how much of it there is.
     store.write(paths, replace(DONE, handover=handed))

@@ -38,7 +38,7 @@ from ocp_tuned_boot.record import store as record
 from ocp_tuned_boot.record.history import Boot, Run
 from ocp_tuned_boot.record.model import Attempt, InForce, Record, Value
 from ocp_tuned_boot.requested import config, envfile, inputs, lastgood, settled
-from ocp_tuned_boot.settings import drift, handover, holds, values
+from ocp_tuned_boot.settings import drift, holds, values
 from ocp_tuned_boot.settings import residue as settings
 from ocp_tuned_boot.settings.residue import Saved, Settings
 from ocp_tuned_boot.tuned import findings, layout, prepare, profiles
@@ -370,7 +370,6 @@ def _read_all(paths: Paths) -> None:
         lambda: record.read(paths),
         lambda: drift.look(paths, config.Owners()),
         lambda: settings.load(paths, "boot-1"),
-        lambda: handover.recover(paths, "boot-1"),
     ):
         with or_refused():
             strict()
@@ -381,7 +380,7 @@ def _with_json(data: bytes) -> Iterator[tuple[str, bytes]]:
     state, run = "var/lib/ocp-tuned-boot", "run/ocp-tuned-boot"
     for name in (
         f"{state}/history/000001-abc.json", f"{state}/images.json", f"{state}/last-good.json",
-        f"{state}/layouts/id.json", f"{run}/settings.json", f"{run}/handover.json",
+        f"{state}/layouts/id.json", f"{run}/settings.json",
         f"{run}/drift.json", f"{run}/status.json", "var/lib/kubelet/config.json",
     ):  # fmt: skip
         yield name, data

@@ -128,7 +128,8 @@ def test_a_status_shows_what_others_own_and_what_waits() -> None:
     done = Record(
         Result.APPLIED, "12:00", "boot", "defer", "because", "site", in_force=in_force,
         late=("crio.service",), deferred=Deferred("profile", "f", "site", "localhost/a", "12:00"),
-        handover=(HandedOver("net.x", "left-out", "1", "0", "1"),),
+        handover=(HandedOver("net.x", "left-out", "1", "0", "1"),
+                  HandedOver("net.y", "changed", "1", "", "2")),
         residue=(Residue("vm.x", "put-back", "1", "5", "1"),),
     )  # fmt: skip
     lines = report.status_text(done, Now({}, (MINE, THEIRS), "it has changed")).splitlines()
@@ -138,6 +139,8 @@ def test_a_status_shows_what_others_own_and_what_waits() -> None:
         "  deferred     profile: site, localhost/a, since 12:00",
         ("  guarded      net.x: not set by TuneD in this run; "
          "before '1', TuneD's '0', now '1'"),
+        ("  guarded      net.y: changed by another program during this run, and left as it is; "
+         "before '1', now '2'"),
         "  left over    vm.x: restored; first '1', applied '5', now '1'",
         "  pending      it has changed",
         "  drift        vm.x: applied '5', found '9', changed between 10:00 and 11:00",

@@ -136,6 +136,30 @@ def test_the_contract_operand_is_upstreams_command(tmp_path: Path) -> None:
     assert mounts(spec)["/etc/tuned"].source == f"{tmp_path}/run/ocp-tuned-boot/etc-tuned"
 
 
+@pytest.mark.parametrize("contract", ["tuned", "operand"])
+def test_a_guarded_run_starts_with_what_covers_files(tmp_path: Path, contract: str) -> None:
+    plain = container.specify(Paths(tmp_path), contract, "id", LINKED)
+    spec = container.specify(Paths(tmp_path), contract, "id", LINKED, guarded=True)
+    folder = "/run/ocp-tuned-boot/guard"
+    assert spec.entrypoint == ("/bin/sh", f"{folder}/enter", *plain.entrypoint)
+    # Writable: what TuneD writes to the copies is read afterwards.
+    assert {*spec.mounts} - {*plain.mounts} == {Mount(f"{tmp_path}{folder}", folder)}
+    # Podman 4 reports the entrypoint as one string.
+    assert not any(" " in each for each in spec.entrypoint)
+
+
+def test_what_tuned_can_write_of_the_host() -> None:
+    for path, can in {
+        "/proc/irq/7/smp_affinity": True,
+        "/sys/a": True,
+        "/etc/sysconfig/irqbalance": True,
+        "/etc/sysctl.d/x.conf": False,
+        "/etc/default/irqbalance": False,
+        "/system": False,
+    }.items():
+        assert container.can_write(path) == can, path
+
+
 SPEC = ContainerSpec(
     "id", ("tuned", "--no-dbus"), (Mount("/sys", "/sys"), Mount("/a", "/b", read_only=True)),
     {}, "/log",

@@ -1,0 +1,67 @@
+"""Runs in the container before TuneD: covers files of the host by copies, then becomes TuneD.
+
+    enter PROGRAM [ARGUMENT…]
+
+Each file below `files`, beside this program, is mounted over the file of the same path. The mounts
+are in the container's mount namespace only: what TuneD, its plugins and the scripts of a profile
+write goes to the copies, and the host's files keep their values.
+
+Run by the image's own Python, 3.6 and later, with nothing but its standard library, which has no
+mount(2).
+"""
+
+import ctypes
+import os
+import sys
+import time
+
+#: The line that is written instead of TuneD's log if a file cannot be covered, in TuneD's format.
+LOGGER = "ocp-tuned-boot.guard"
+_KERNEL = ("/proc/", "/sys/")
+# linux/mount.h
+_RDONLY, _REMOUNT, _BIND, _REC = 1, 32, 4096, 16384
+
+
+def _mount(source: str, target: str, flags: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    arguments = os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(flags), None
+    if libc.mount(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), target)
+
+
+def cover(files: str) -> None:
+    """Mounts each file below `files` over the file of the same path. Raises `OSError`."""
+    frozen = set()
+    for folder, _, names in os.walk(files):
+        target = folder[len(files) :]
+        try:
+            # The owner of an ordinary file may replace it meanwhile, which removes a mount on it.
+            # Then nothing may be written there, rather than over the owner's file.
+            if names and not target.startswith(_KERNEL) and target not in frozen:
+                _mount(target, target, _BIND | _REC)
+                _mount(target, target, _REMOUNT | _BIND | _RDONLY)
+                frozen.add(target)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for name in names:
+            try:
+                _mount(f"{folder}/{name}", f"{target}/{name}", _BIND)
+            except (FileNotFoundError, NotADirectoryError):
+                # A network interface, for example, which has been removed since.
+                continue
+
+
+def main(here: str, program: "list[str]") -> None:
+    """Covers the files and becomes the program."""
+    try:
+        cover(f"{here}/files")
+    except OSError as error:
+        at = time.strftime("%Y-%m-%d %H:%M:%S")
+        words = f"cannot protect {error.filename}: {error.strerror}"
+        sys.exit(f"{at},000 ERROR    {LOGGER}: {words}")
+    os.execv(program[0], program)  # noqa: S606  # the point of it
+
+
+if __name__ == "__main__":
+    main(os.path.dirname(os.path.abspath(__file__)), sys.argv[1:])
