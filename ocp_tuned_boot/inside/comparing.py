@@ -22,22 +22,13 @@ from tuned.utils.commands import commands
 
 from ocp_tuned_boot.inside.meaning import given, left_out
 from ocp_tuned_boot.inside.quiet import Listening, Quiet, Replaced, cut
-from ocp_tuned_boot.inside.section import Section, text
+from ocp_tuned_boot.inside.section import Section, is_parameter, text
 
 #: The most rows. `left` counts the others.
 ROWS = 4000
 
-#: Options that set nothing: they say how others are applied.
-_PARAMETERS = {
-    "bootloader": "grub2_cfg_file initrd_dst_img initrd_remove_dir skip_grub_config",
-    "cpu": "load_threshold latency_low latency_high",
-    "disk": "dynamic model_map",
-    "irq": "mode",
-    "net": "dynamic",
-    "scheduler": "runtime perf_mmap_pages perf_process_fork ps_whitelist ps_blacklist"
-    " cgroup_ps_blacklist kthread_process irq_process default_irq_smp_affinity"
-    " cgroup_mount_point cgroup_mount_point_init cgroup_groups_init",
-}
+#: Options of cpu that only the driver intel_pstate has.
+_PSTATE = ("min_perf_pct", "max_perf_pct", "no_turbo")
 #: Methods of TuneD's `commands` that change a file.
 _CHANGING = ("rename", "unlink", "copy", "rmtree")
 
@@ -233,12 +224,13 @@ class _Comparing:
                 continue
             if unit.type == "bootloader" and name.startswith("cmdline") and "cmdline" in states:
                 # TuneD makes one of all of them.
-                whole = states["cmdline"]
-                self._row(unit, name, whole["state"], expected=value, why=whole.get("why"))
-            elif name in _PARAMETERS.get(unit.type, "").split():
+                self._row(unit, name, states["cmdline"]["state"], why="it is a part of cmdline")
+            elif is_parameter(unit.type, name):
                 self._row(unit, name, "parameter")
             elif name in ("script_pre", "script_post") or unit.type == "script":
                 self._row(unit, name, "unchecked", expected=value, why="the script would run again")
+            elif name in _PSTATE and not getattr(instance.plugin, "_has_intel_pstate", True):
+                self._row(unit, name, "not-applicable", why="this machine has no intel_pstate")
             elif name in instance.options:
                 self._row(unit, name, "unchecked", why="TuneD does not compare it")
             else:

@@ -6,11 +6,29 @@ from typing import Any, Callable
 
 from ocp_tuned_boot.inside.quiet import Quiet, Replaced
 
+#: Options that set nothing: they say how others are applied.
+_PARAMETERS = {
+    "bootloader": "grub2_cfg_file initrd_dst_img initrd_remove_dir skip_grub_config",
+    "cpu": "load_threshold latency_low latency_high",
+    "disk": "dynamic model_map",
+    "irq": "mode",
+    "net": "dynamic",
+    "scheduler": "runtime perf_mmap_pages perf_process_fork ps_whitelist ps_blacklist"
+    " cgroup_ps_blacklist kthread_process irq_process default_irq_smp_affinity"
+    " cgroup_mount_point cgroup_mount_point_init cgroup_groups_init",
+}
 #: Plugins that compare all options in one method, and the attribute that contains these.
 _AT_ONCE = {"sysctl": "_sysctl", "sysfs": "_sysfs", "modules": "_modules", "service": "_services"}
 #: Only while it applies, TuneD learns which interrupts cannot be moved.
 _ONLY_APPLYING = {("scheduler", "isolated_cores"), ("irq", "affinity")}
+#: TuneD makes this option of all whose names begin so.
+_MERGED = ("bootloader", "cmdline")
 _MISSING = "this machine does not have it"
+
+
+def is_parameter(plugin: "str", option: "str") -> "bool":
+    """Whether an option sets nothing, but says how others are applied."""
+    return option in _PARAMETERS.get(plugin, "").split()
 
 
 def text(value: "Any") -> "str":
@@ -61,7 +79,11 @@ class _Heard(Replaced):
             name: "Any", new: "Any", current: "Any", *rest: "Any", **more: "Any"
         ) -> "Any":
             self.missing = new is not None and current is None
-            return real(name, new, current, *rest, **more)
+            noted = len(self.results)
+            result = real(name, new, current, *rest, **more)
+            # Before TuneD changed them: it strips all zeros, for example.
+            self.results[noted:] = [(it[0], it[1], new, current) for it in self.results[noted:]]
+            return result
 
         return verify_value
 
@@ -96,7 +118,7 @@ class Section:
     ) -> "None":
         self._unit, self._instance, self._plugin = unit, instance, instance.plugin
         self._quiet, self._row, self._fresh = quiet, row, fresh
-        self._states = set()  # type: set[str]
+        self._explained = False
 
     def compare(self) -> "None":
         """Has the plugin compare every option of the section."""
@@ -107,8 +129,8 @@ class Section:
             self._heard.replace(self._plugin, "_verify_device_command", self._per_device)
             self._heard.replace(self._plugin, "_verify_non_device_command", self._without_device)
             start = len(self._quiet.texts)
-            if self._verify() is False and "failed" not in self._states:
-                self._add("", "failed", why=self._quiet.since(start, logging.ERROR))
+            if self._verify() is False and not self._explained:
+                self._row("", "failed", why=self._quiet.since(start, logging.ERROR))
 
     def _verify(self) -> "Any":
         devices = self._instance.processed_devices | self._instance.assigned_devices
@@ -153,14 +175,28 @@ class Section:
     def _noted(
         self, option: "str", asked: "Any", device: "Any", command: "Any", run: "Callable[[], Any]"
     ) -> "Any":
-        """Runs one comparison, and notes what it says. Returns what it returns."""
+        """Runs one comparison, and notes what it says. Returns what it returns.
+
+        A plugin also compares its own defaults, which the profile does not ask for.
+        """
+        asked_for = option in self._unit.options or (self._unit.type, option) == _MERGED
+        if asked_for and not is_parameter(self._unit.type, option):
+            result = self._compared(option, asked, device, command, run)
+        else:
+            result = run()
+        self._explained |= result is False
+        return result
+
+    def _compared(
+        self, option: "str", asked: "Any", device: "Any", command: "Any", run: "Callable[[], Any]"
+    ) -> "Any":
         heard = self._heard
         heard.forget()
         start = len(self._quiet.texts)
         try:
             result = run()
         except Exception as error:  # noqa: BLE001  # as TuneD does: a plugin may be a site's
-            self._add(
+            self._row(
                 option, "unchecked", device=device, expected=asked, why=f"it fails: {error!r}"
             )
             return None
@@ -169,17 +205,16 @@ class Section:
             # Some compare several values, each with a name.
             part = device if device is not None else name if name != option else None
             each = "passed" if success else state
-            self._add(
-                option, each, device=part, expected=new, found=current, why="" if success else why
-            )
+            if self._unit.type == "sysctl" and current == "None":
+                # TuneD could not read it, and takes this for the value.
+                self._row(option, "not-applicable", expected=new, why=why)
+                continue
+            unchecked = why if each == "unchecked" else ""
+            self._row(option, each, device=part, expected=new, found=current, why=unchecked)
         if not heard.results or (state == "failed" and all(it[1] for it in heard.results)):
             found = heard.current if heard.satisfied is None else heard.satisfied
-            self._add(option, state, device=device, expected=asked, found=found, why=why)
+            self._row(option, state, device=device, expected=asked, found=found, why=why)
         return result
-
-    def _add(self, option: "str", state: "str", **more: "Any") -> "None":
-        self._states.add(state)
-        self._row(option, state, **more)
 
     def _state(self, option: "str", result: "Any", why: "str", command: "Any") -> "tuple[str, str]":
         """What a result means, and why. `why`: what TuneD logged."""
