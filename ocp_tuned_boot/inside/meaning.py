@@ -10,6 +10,7 @@ from typing import Any
 
 import tuned.daemon
 import tuned.version
+from tuned.exceptions import TunedException
 from tuned.profiles.locator import Locator
 from tuned.profiles.variables import Variables
 from tuned.utils.commands import commands
@@ -21,6 +22,12 @@ from ocp_tuned_boot.inside.quiet import TEXT, Quiet, Replaced, cut
 OPTIONS = 4000
 _CONDITIONS = ("devices_udev_regex", "cpuinfo_regex", "uname_regex")
 _SCRIPTS = ("script_pre", "script_post")
+
+
+class NotLoaded(Exception):
+    """TuneD itself cannot load the profile. `program.py` asks for this attribute."""
+
+    profile = True
 
 
 class _Loading(Replaced):
@@ -90,13 +97,20 @@ class _Loading(Replaced):
 def load(command: "list[str]") -> "tuple[Any, dict[str, Any]]":
     """Loads the profile that TuneD would load with this command line, and changes nothing.
 
-    Returns TuneD's application, and the content of the message `asked`. Raises what TuneD raises.
+    Returns TuneD's application, and the content of the message `asked`. Raises `NotLoaded`, and
+    whatever a TuneD raises that cannot be asked.
     """
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument("--profile", "-p")
     profile = options.parse_known_args(command[1:])[0].profile
     with Quiet() as quiet, _Loading() as loading:
-        application = tuned.daemon.Application(profile, GlobalConfig())
+        try:
+            application = tuned.daemon.Application(profile, GlobalConfig())
+        except TunedException as error:
+            raise NotLoaded(quiet.since(0, logging.ERROR) or str(error)) from error
+        # Some versions only log what is wrong.
+        if application._daemon.profile is None:
+            raise NotLoaded(quiet.since(0, logging.ERROR) or "TuneD has no profile to load")
         said = _meaning(application)
         _import_plugins(application)
     said.update(loading.noted, profiles=loading.profiles)
@@ -116,8 +130,6 @@ def _import_plugins(application: "Any") -> "None":
 
 def _meaning(application: "Any") -> "dict[str, Any]":
     manager, profile = application._daemon._unit_manager, application._daemon.profile
-    if profile is None:
-        raise ValueError("TuneD has no profile to load")
     sections = []  # type: list[dict[str, Any]]
     room, left = OPTIONS, 0
     # As in tuned/units/manager.py: of two sections that set the same, the later one wins.
@@ -148,7 +160,9 @@ def _section(manager: "Any", unit: "Any") -> "dict[str, Any]":
 
 
 def _priority(manager: "Any", unit: "Any") -> "int":
-    return int(manager._def_instance_priority if unit.priority is None else unit.priority)
+    # Before TuneD 2.23, it is one of the options.
+    found = getattr(unit, "priority", unit.options.get("priority"))
+    return int(manager._def_instance_priority if found is None else found)
 
 
 def left_out(manager: "Any", unit: "Any") -> "str":
@@ -169,6 +183,8 @@ def given(unit: "Any") -> "Iterator[tuple[str, str]]":
         if getattr(unit, name) is not None:
             yield name, str(getattr(unit, name))
     for name, value in unit.options.items():
+        if name == "priority" and not hasattr(unit, name):
+            continue
         for each in value if isinstance(value, list) else [value]:
             yield name, str(each)
 

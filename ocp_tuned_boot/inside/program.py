@@ -87,7 +87,8 @@ def ask(command: "list[str]", host: "Host") -> "Any":
         application, said = meaning.load(command)
         asked = application, comparing.Watched().__enter__()
     except (Exception, SystemExit) as error:  # noqa: BLE001  # TuneD runs without this program
-        host.say("unasked", reason=_reason(error))
+        profile = getattr(error, "profile", False)
+        host.say("unasked", reason=str(error) if profile else _reason(error), profile=profile)
         return None
     finally:
         for number, handler in before.items():

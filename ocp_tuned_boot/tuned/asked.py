@@ -78,9 +78,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Unasked:
-    """TuneD cannot be asked, or cannot load the profile. It is run all the same."""
+    """TuneD cannot be asked. It is run all the same. `profile`: it has been asked, and cannot load
+    the profile, which it will report in its run."""
 
     reason: str
+    profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def _number(found: Any, least: int = 0) -> int:
 
 _KINDS: dict[str, Callable[[dict[str, Any]], Said]] = {
     "asked": _asked,
-    "unasked": lambda content: Unasked(typed(str, content["reason"])),
+    "unasked": lambda content: built(Unasked, content),
     "verified": _verified,
     "unverified": lambda content: Unverified(typed(str, content["reason"])),
 }

@@ -96,6 +96,7 @@ def container(tmp_path: Path) -> Iterator[Container]:
 def test_a_tuned_that_cannot_be_asked_is_run_after_the_word(container: Container) -> None:
     said = container.hear()
     assert (said["kind"], said["version"]) == ("unasked", program.VERSION)
+    assert said["profile"] is False
     assert said["reason"].startswith("ModuleNotFoundError: No module named 'tuned' (comparing.py:")
     assert not container.ran.exists()
     container.connection.send(program.GO)

@@ -105,6 +105,8 @@ def test_what_holds() -> None:
 def test_a_reason_is_enough() -> None:
     reason = {"version": VERSION, "reason": "ImportError: tuned"}
     assert parse(message({**reason, "kind": "unasked"})) == Unasked("ImportError: tuned")
+    unloaded = parse(message({**reason, "kind": "unasked", "profile": True}))
+    assert unloaded == Unasked("ImportError: tuned", profile=True)
     assert parse(message({**reason, "kind": "unverified"})) == Unverified("ImportError: tuned")
 
 
@@ -127,7 +129,9 @@ def test_a_reason_is_enough() -> None:
         ({**ASKED, "sections": "x"}, "expected a list"),
         ({**VERIFIED, "rows": [{**ROW, "state": "fine"}]}, "found state 'fine', expected one of"),
         ({**VERIFIED, "rows": [{**ROW, "found": 1}]}, "found a found that is not a str"),
-        ({"version": VERSION, "kind": "unasked"}, "found no 'reason'"),
+        ({"version": VERSION, "kind": "unasked"}, "reason"),
+        ({"version": VERSION, "kind": "unasked", "reason": "", "profile": 1}, "profile"),
+        ({"version": VERSION, "kind": "unverified"}, "found no 'reason'"),
     ],
 )
 def test_what_is_no_message(content: Any, why: str) -> None:
