@@ -21,11 +21,8 @@ from tuned.units.manager import Manager
 from tuned.utils.commands import commands
 
 from ocp_tuned_boot.inside.meaning import given, left_out
-from ocp_tuned_boot.inside.quiet import Listening, Quiet, Replaced, cut
+from ocp_tuned_boot.inside.quiet import Listening, Quiet, Replaced, Room, cut
 from ocp_tuned_boot.inside.section import Section, is_parameter, text
-
-#: The most rows. `left` counts the others.
-ROWS = 4000
 
 #: Options of cpu that only the driver intel_pstate has.
 _PSTATE = ("min_perf_pct", "max_perf_pct", "no_turbo")
@@ -163,7 +160,7 @@ class _Comparing:
     ) -> "None":
         self._manager, self._units, self._quiet, self._fresh = manager, units, quiet, fresh
         self._rows = []  # type: list[dict[str, str]]
-        self._left = 0
+        self._room = Room()
 
     def compare(self, failures: "dict[str, str]", harmless: "_Harmless") -> "dict[str, Any]":
         """The content of the message `verified`. `failures`: see `_failures`."""
@@ -178,13 +175,14 @@ class _Comparing:
             why = failures.get(unit.type, "TuneD did not create the plugin")
             absent = why.startswith("skipping plugin")
             self._all(unit, "not-applicable" if absent else "unchecked", why)
+        warnings = [
+            cut(line, 1000) for level, line in self._quiet.texts if level == logging.WARNING
+        ]
         return {
             "rows": self._rows,
-            "left": self._left,
-            "refused": sorted(set(harmless.refused))[:100],
-            "warnings": [cut(it, 1000) for at, it in self._quiet.texts if at == logging.WARNING][
-                :100
-            ],
+            "refused": self._room.taken(sorted(set(harmless.refused))),
+            "warnings": self._room.taken(warnings),
+            "left": self._room.left,
         }
 
     def _all(self, unit: "Any", state: "str", why: "str") -> "None":
@@ -192,9 +190,6 @@ class _Comparing:
             self._row(unit, name, state, why=why)
 
     def _row(self, unit: "Any", option: "str", state: "str", **more: "Any") -> "None":
-        if len(self._rows) >= ROWS:
-            self._left += 1
-            return
         row = {
             "section": cut(unit.name),
             "plugin": cut(unit.type),
@@ -204,7 +199,8 @@ class _Comparing:
         row.update(
             (name, cut(text(it))) for name, it in more.items() if it is not None and it != ""
         )
-        self._rows.append(row)
+        if self._room.takes(row):
+            self._rows.append(row)
 
     def _section(self, unit: "Any", instance: "Any") -> "None":
         if not instance.active:

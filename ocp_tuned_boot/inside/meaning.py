@@ -16,10 +16,8 @@ from tuned.profiles.variables import Variables
 from tuned.utils.commands import commands
 from tuned.utils.global_config import GlobalConfig
 
-from ocp_tuned_boot.inside.quiet import TEXT, Quiet, Replaced, cut
+from ocp_tuned_boot.inside.quiet import TEXT, Quiet, Replaced, Room, cut
 
-#: The most options that are said. `left` counts the others.
-OPTIONS = 4000
 _CONDITIONS = ("devices_udev_regex", "cpuinfo_regex", "uname_regex")
 _SCRIPTS = ("script_pre", "script_post")
 
@@ -111,11 +109,13 @@ def load(command: "list[str]") -> "tuple[Any, dict[str, Any]]":
         # Some versions only log what is wrong.
         if application._daemon.profile is None:
             raise NotLoaded(quiet.since(0, logging.ERROR) or "TuneD has no profile to load")
-        said = _meaning(application)
+        room = Room()
+        said = _meaning(application, room)
         _import_plugins(application)
-    said.update(loading.noted, profiles=loading.profiles)
-    said["warnings"] = [cut(text) for level, text in quiet.texts if level >= logging.WARNING][:100]
-    return application, said
+    said.update({kind: room.taken(noted) for kind, noted in loading.noted.items()})
+    said["profiles"] = room.taken(loading.profiles)
+    warnings = [cut(text, 1000) for level, text in quiet.texts if level >= logging.WARNING]
+    return application, dict(said, warnings=room.taken(warnings), left=room.left)
 
 
 def _import_plugins(application: "Any") -> "None":
@@ -128,22 +128,20 @@ def _import_plugins(application: "Any") -> "None":
             continue
 
 
-def _meaning(application: "Any") -> "dict[str, Any]":
+def _meaning(application: "Any", room: "Room") -> "dict[str, Any]":
     manager, profile = application._daemon._unit_manager, application._daemon.profile
     sections = []  # type: list[dict[str, Any]]
-    room, left = OPTIONS, 0
     # As in tuned/units/manager.py: of two sections that set the same, the later one wins.
     for unit in sorted(profile.units.values(), key=lambda unit: _priority(manager, unit)):
-        options = list(_options(application.variables, unit))
-        left += len(options[room:])
-        sections.append(dict(_section(manager, unit), options=options[:room]))
-        room -= len(options[:room])
+        section = _section(manager, unit)
+        if room.takes(section):
+            options = room.taken(_options(application.variables, unit))
+            sections.append(dict(section, options=options))
     return {
         "tuned": tuned.version.TUNED_VERSION_STR,
         "python": ".".join(map(str, sys.version_info[:3])),
         "profile": profile.name,
         "sections": sections,
-        "left": left,
     }
 
 

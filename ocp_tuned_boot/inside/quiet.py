@@ -1,18 +1,43 @@
-"""What this program changes in the process of TuneD, and takes back: attributes and the log."""
+"""What is changed in the process of TuneD and taken back, and what has room in a message."""
 
+import json
 import logging
 import threading
+from collections.abc import Iterable
 from typing import Any, Callable, TypeVar
 
 R = TypeVar("R", bound="Replaced")
 Q = TypeVar("Q", bound="Quiet")
 #: The longest text that is said (characters).
 TEXT = 4096
+#: The size of all lists of a message (bytes). The host takes 1 MiB.
+ROOM = 900 * 1024
 
 
 def cut(text: "str", length: "int" = TEXT) -> "str":
     """The text, or as much of it as is allowed."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+class Room:
+    """How much of a message is left. `left`: the number of items that had no room."""
+
+    def __init__(self) -> "None":
+        self._room = ROOM
+        self.left = 0
+
+    def takes(self, item: "Any") -> "bool":
+        """Whether an item, which is a JSON value, is in the message."""
+        size = len(json.dumps(item)) + 2
+        if size > self._room:
+            self.left += 1
+            return False
+        self._room -= size
+        return True
+
+    def taken(self, items: "Iterable[Any]") -> "list[Any]":
+        """Those of several that are in the message."""
+        return [item for item in items if self.takes(item)]
 
 
 class Replaced:

@@ -15,7 +15,7 @@ from ocp_tuned_boot.host.typedjson import built, from_json, many, texts, typed
 from ocp_tuned_boot.inside.program import VERSION
 
 #: The largest message (bytes).
-LIMIT = 4 * 1024 * 1024
+LIMIT = 1024 * 1024
 #: The states of a comparison, see inside/comparing.py.
 PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not-applicable"
 PARAMETER, UNCHECKED = "parameter", "unchecked"
@@ -57,10 +57,10 @@ class Asked:
     """What the profile means.
 
     `sections` are in the order in which TuneD applies them: of two that set the same, the later one
-    wins. `left`: the number of options beyond the limit. `profiles`: name and file of the profile
-    and of those it includes; `absent_profiles`: optional, and not there. `files` were read,
-    `absent` looked for; `commands` were run by functions of the profile. All paths are those of the
-    container. `warnings`: what TuneD logged.
+    wins. `left`: the number of items that had no room in the message. `profiles`: name and file of
+    the profile and of those it includes; `absent_profiles`: optional, and not there. `files` were
+    read, `absent` looked for; `commands` were run by functions of the profile. All paths are those
+    of the container. `warnings`: what TuneD logged.
     """
 
     tuned: str
@@ -102,8 +102,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verified:
-    """What holds. `left`: the number of rows beyond the limit; `refused`: the files that TuneD
-    would have written in order to compare; `warnings`: what TuneD logged meanwhile."""
+    """What holds. `left`: the number of items that had no room in the message; `refused`: the files
+    that TuneD would have written in order to compare; `warnings`: what TuneD logged meanwhile."""
 
     rows: tuple[Comparison, ...]
     left: int

@@ -21,7 +21,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Optional
 
-from ocp_tuned_boot.errors import BootError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
@@ -35,11 +34,9 @@ _SOCKET = "socket"
 _CREDENTIALS = struct.Struct("iII")
 
 
-class ProgramExited(BootError):
-    """The program in the container has exited, or was killed, before it said what was awaited. Its
-    exit status and its log say why."""
-
-    kind = "tuned"
+class ProgramExited(Exception):
+    """The program in the container has exited, or was killed, before it said what was awaited. The
+    container's exit status and log say why."""
 
 
 def mounts(paths: Paths) -> tuple[tuple[str, str], ...]:

@@ -63,7 +63,7 @@ class Container:
         listening.settimeout(PATIENCE)
         listening.bind(path)
         listening.listen()
-        arguments = [FOLDER / "program.py", mode, path, self.command, "--no-dbus"]
+        arguments = [str(FOLDER / "program.py"), mode, path, str(self.command), "--no-dbus"]
         self.process = subprocess.Popen(
             [sys.executable, "-Es", *arguments], stderr=subprocess.PIPE, text=True
         )
@@ -126,7 +126,7 @@ def test_another_word_is_none(container: Container) -> None:
 
 
 def test_a_host_that_does_not_listen(tmp_path: Path) -> None:
-    arguments = [FOLDER / "program.py", "apply", tmp_path / "socket", "/bin/false"]
+    arguments = [str(FOLDER / "program.py"), "apply", str(tmp_path / "socket"), "/bin/false"]
     done = subprocess.run(
         [sys.executable, "-Es", *arguments], check=False, capture_output=True, text=True
     )
