@@ -80,7 +80,7 @@ class Watched(Replaced):
     def __init__(self) -> "None":
         super().__init__()
         self.said = {"reason": "TuneD has not applied the profile"}  # type: dict[str, Any]
-        self._units = {}  # type: dict[str, Any]
+        self._units = None  # type: Any
         self._failures = {}  # type: dict[str, str]
 
     def start(self) -> "None":
@@ -97,12 +97,14 @@ class Watched(Replaced):
 
     def _destroy_all(self, real: "Any") -> "Any":
         def destroy_all(manager: "Any") -> "None":
-            try:
-                with Quiet() as quiet, _Harmless() as harmless:
-                    comparing = _Comparing(manager, self._units, quiet, fresh=False)
-                    self.said = comparing.compare(self._failures, harmless)
-            except Exception as error:  # noqa: BLE001  # TuneD must come to its end
-                self.said = {"reason": f"it cannot be compared: {error!r}"}
+            units, self._units = self._units, None
+            if units is not None:
+                try:
+                    with Quiet() as quiet, _Harmless() as harmless:
+                        comparing = _Comparing(manager, units, quiet, fresh=False)
+                        self.said = comparing.compare(self._failures, harmless)
+                except Exception as error:  # noqa: BLE001  # TuneD must come to its end
+                    self.said = {"reason": f"TuneD cannot compare: {error!r}"}
             real(manager)
 
         return destroy_all
@@ -206,14 +208,19 @@ class _Comparing:
         if not instance.active:
             self._all(unit, "not-applicable", "no matching devices, or nothing to set")
             return
-        start = len(self._rows)
+        start, why = len(self._rows), "TuneD does not compare it"
         if unit.type != "script" and instance.has_static_tuning:
             row = functools.partial(self._row, unit)
-            Section(unit, instance, self._quiet, row, fresh=self._fresh).compare()
-        self._others(unit, instance, self._rows[start:])
+            try:
+                Section(unit, instance, self._quiet, row, fresh=self._fresh).compare()
+            except Exception as error:  # noqa: BLE001  # a plugin may be a site's
+                why = f"TuneD cannot compare it: {error!r}"
+        self._others(unit, instance, self._rows[start:], why)
 
-    def _others(self, unit: "Any", instance: "Any", compared: "list[dict[str, str]]") -> "None":
-        """The options that TuneD has not compared."""
+    def _others(
+        self, unit: "Any", instance: "Any", compared: "list[dict[str, str]]", why: "str"
+    ) -> "None":
+        """The options that TuneD has not compared, and why."""
         states = {row["option"]: row for row in compared}
         for name, value in given(unit):
             if name in states:
@@ -228,6 +235,6 @@ class _Comparing:
             elif name in _PSTATE and not getattr(instance.plugin, "_has_intel_pstate", True):
                 self._row(unit, name, "not-applicable", why="this machine has no intel_pstate")
             elif name in instance.options:
-                self._row(unit, name, "unchecked", why="TuneD does not compare it")
+                self._row(unit, name, "unchecked", why=why)
             else:
                 self._row(unit, name, "unchecked", why="TuneD does not know this option")

@@ -5,7 +5,7 @@ means, runs TuneD when the host says so, and has TuneD compare what it applied.
 
 COMMAND is the command line of TuneD: `/usr/sbin/tuned --no-dbus`. The image's own Python runs this
 folder, which the host mounts read-only, so it uses the standard library and `tuned` only, in the
-syntax of Python 3.6. The host's half is tuned/inside.py; tuned/asked.py says what the messages are.
+syntax of Python 3.6. The host's half is tuned/conversation.py; tuned/asked.py has the messages.
 
 `apply`: import TuneD, load the profile, say what it means (`asked`), wait for the word, run COMMAND
 in this process, compare, say what holds (`verified` or `unverified`). Log and exit status are those
@@ -77,8 +77,8 @@ class Host:
 
 
 def ask(command: "list[str]", host: "Host") -> "Any":
-    """Says what the profile means. Returns TuneD's application, and what compares at the end of its
-    run; None if TuneD cannot be asked, which is said as well."""
+    """Says what the profile means. Returns TuneD's application and what compares at the end of its
+    run (`comparing.Watched`); None if TuneD cannot be asked, which is said as well."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         _as_started(command)
@@ -162,7 +162,10 @@ def main(mode: "str", path: "str", command: "list[str]") -> "None":
         sys.exit(GONE)
     if asked is None:
         os.execv(command[0], command)  # noqa: S606  # the host says which
-    run(command, host, asked[1])
+    watched = asked[1]
+    # TuneD makes another application.
+    del asked
+    run(command, host, watched)
 
 
 if __name__ == "__main__":

@@ -68,9 +68,11 @@ class _Heard(Replaced):
         self.current = None  # type: Any
 
     def _log_verification_result(self, real: "Any") -> "Any":
-        def log(name: "Any", success: "Any", new: "Any", current: "Any", **more: "Any") -> "Any":
+        def log(
+            name: "Any", success: "Any", new: "Any", current: "Any", *rest: "Any", **more: "Any"
+        ) -> "Any":
             self.results.append((str(name), bool(success), new, current))
-            return real(name, success, new, current, **more)
+            return real(name, success, new, current, *rest, **more)
 
         return log
 
