@@ -151,7 +151,7 @@ def _as_applied(variables: "Any", instance: "Any") -> "None":
     for name in ("irq_process", "default_irq_smp_affinity"):
         value = variables.expand(instance.options.get(name))
         if value is not None and name in plugin._commands:
-            plugin._commands[name]["custom"](True, value, False, False, instance)
+            plugin._execute_non_device_command(instance, plugin._commands[name], value)
 
 
 class _Comparing:

@@ -38,6 +38,10 @@ def text(value: "Any") -> "str":
     return str(value).strip()
 
 
+def _is_blank(value: "Any") -> "bool":
+    return not text(value).strip('"')
+
+
 class _Heard(Replaced):
     """What the base class of all plugins says during one comparison (tuned/plugins/base.py).
 
@@ -83,9 +87,12 @@ class _Heard(Replaced):
             self.missing = new is not None and current is None
             noted = len(self.results)
             result = real(name, new, current, *rest, **more)
-            # Before TuneD changed them: it strips all zeros, for example.
-            self.results[noted:] = [(it[0], it[1], new, current) for it in self.results[noted:]]
-            return result
+            # TuneD strips zeros before it compares, and takes 0 for the same as nothing.
+            same = _is_blank(new) == _is_blank(current)
+            self.results[noted:] = [
+                (it[0], it[1] and same, new, current) for it in self.results[noted:]
+            ]
+            return result if same else False
 
         return verify_value
 

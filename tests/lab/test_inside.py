@@ -276,6 +276,99 @@ def test_verify_writes_nothing(root: TunedRoot) -> None:
     assert sorted(map(_known, holds.rows)) == sorted(map(_known, after.rows))
 
 
+#: A plugin that writes when it is created, as systemd does since TuneD 2.26, and fails.
+SITE = """
+from tuned.plugins import base
+from tuned.plugins.decorators import command_custom
+from tuned.utils.commands import commands
+
+class SitePlugin(base.Plugin):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        commands().write_to_file("/etc/tuned/made", "x")
+
+    @classmethod
+    def _get_config_options(cls):
+        return {"good": None, "bad": None, "silent": None}
+
+    def _instance_init(self, instance):
+        instance._has_static_tuning, instance._has_dynamic_tuning = True, False
+
+    def _instance_cleanup(self, instance):
+        pass
+
+    @command_custom("good")
+    def good(self, enabling, value, verify, *rest):
+        return True if verify else None
+
+    @command_custom("bad", priority=-1)
+    def bad(self, enabling, value, verify, *rest):
+        if verify:
+            raise RuntimeError("of this site")
+
+    @command_custom("silent")
+    def silent(self, enabling, value, verify, *rest):
+        return None
+"""
+
+
+def test_a_plugin_that_writes_and_fails(root: TunedRoot) -> None:
+    text = "[site]\ngood=1\nbad=1\nsilent=1\n[sysctl]\nvm.swappiness=>0\n"
+    root.prepare("custom", custom=text)
+    plugins = root.folder / "upper/usr/lib/python3/dist-packages/tuned/plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "plugin_site.py").write_text(SITE)
+    with Conversing(root, "verify") as talk:
+        talk.hear()
+        before = talk.hear()
+    assert not (root.paths.etc_tuned / "made").exists()
+    _, after, ended = applied(root)
+    assert (root.paths.etc_tuned / "made").exists()
+    assert "RuntimeError" not in ended[2]
+    for holds, refused in ((before, ("/etc/tuned/made",)), (after, ())):
+        assert isinstance(holds, Verified)
+        assert holds.refused == refused
+        rows = {row.option: (row.state, row.why) for row in holds.rows}
+        assert rows == {
+            "good": (asked.PASSED, ""),
+            "bad": (asked.UNCHECKED, "it fails: RuntimeError('of this site')"),
+            "silent": (asked.UNCHECKED, "TuneD does not compare it"),
+            "vm.swappiness": (asked.PASSED, ""),
+        }
+
+
+def test_zero_is_not_nothing(root: TunedRoot) -> None:
+    """TuneD's own comparison takes it for that."""
+    root.prepare("custom", custom="[systemd]\ncpu_affinity=0\n")
+    (root.folder / "upper/etc/systemd").mkdir(parents=True)
+    (root.folder / "upper/etc/systemd/system.conf").write_text("[Manager]\n")
+    with Conversing(root, "verify") as talk:
+        talk.hear()
+        holds = talk.hear()
+    assert isinstance(holds, Verified)
+    (row,) = holds.rows
+    assert (row.option, row.state, row.found) == ("cpu_affinity", asked.FAILED, "")
+    _, holds, _ = applied(root)
+    assert isinstance(holds, Verified)
+    assert [row.state for row in holds.rows] == [asked.PASSED]
+
+
+def test_only_the_run_knows_which_interrupts_can_be_moved(tmp_path: Path) -> None:
+    """Here none can: /proc/irq cannot be written. (In the image of bookworm, the plugin fails.)"""
+    root = TunedRoot("trixie", tmp_path)
+    root.prepare("custom", custom="[scheduler]\nisolated_cores=0\nps_blacklist=x\n")
+    with Conversing(root, "verify") as talk:
+        talk.hear()
+        before = talk.hear()
+    _, after, _ = applied(root)
+    assert isinstance(before, Verified)
+    assert isinstance(after, Verified)
+    states = {row.option: row.state for row in after.rows}
+    assert states == {"isolated_cores": asked.FAILED, "ps_blacklist": asked.PARAMETER}
+    states = {row.option: row.state for row in before.rows}
+    assert states == {"isolated_cores": asked.UNCHECKED, "ps_blacklist": asked.PARAMETER}
+
+
 def _known(row: Comparison) -> tuple[str, ...]:
     return (row.section, row.option, row.device, row.state, row.expected, row.found)
 
