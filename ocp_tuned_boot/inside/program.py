@@ -138,8 +138,8 @@ def run(command: "list[str]", host: "Host", watched: "Any") -> "None":
 
 
 def _leave(stop: "SystemExit") -> "None":
-    """Exits as Python does, but does not take its modules apart first: that takes longer than a small
-    profile. If TuneD has left a thread, Python itself waits for it."""
+    """Exits as Python does, but does not take its modules apart first: that takes as long as to
+    apply a small profile. If TuneD has left a thread, Python itself waits for it."""
     if any(not it.daemon and it is not threading.current_thread() for it in threading.enumerate()):
         raise stop
     code = stop.code or 0

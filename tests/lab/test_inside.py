@@ -348,9 +348,9 @@ def test_zero_is_not_nothing(root: TunedRoot) -> None:
     assert isinstance(holds, Verified)
     (row,) = holds.rows
     assert (row.option, row.state, row.found) == ("cpu_affinity", asked.FAILED, "")
-    _, holds, _ = applied(root)
-    assert isinstance(holds, Verified)
-    assert [row.state for row in holds.rows] == [asked.PASSED]
+    _, after, _ = applied(root)
+    assert isinstance(after, Verified)
+    assert [row.state for row in after.rows] == [asked.PASSED]
 
 
 def test_only_the_run_knows_which_interrupts_can_be_moved(tmp_path: Path) -> None:

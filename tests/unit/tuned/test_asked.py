@@ -146,14 +146,19 @@ def test_what_is_no_message(content: Any, why: str) -> None:
         b"\xff",
         b"[" * 100_000,
         b"x" * (asked.LIMIT + 1),
-        b'{"version": ' + b"1" * 100_000 + b"}",
         b'{"version": NaN}',
     ],
-    ids=["empty", "not-utf8", "deep", "large", "long-number", "nan"],
+    ids=["empty", "not-utf8", "deep", "large", "nan"],
 )
 def test_what_is_no_json(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse(data)
+
+
+def test_a_long_number_is_not_even_read() -> None:
+    """Python 3.9 would need a minute."""
+    with pytest.raises(ValueError, match="a long number in it"):
+        parse(b'{"version": ' + b"1" * 900_000 + b"}")
 
 
 JSON = st.recursive(
