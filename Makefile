@@ -3,7 +3,8 @@
 # make test     runs all tests except those that need an emulated machine
 # make unit     runs the linters, the type checker and the unit tests (TESTS=: only these)
 # make lab      runs the tests that boot nodes (TESTS=: only these)
-# make slow     runs the tests that need an emulated machine: reboots and power cuts
+# make slow     runs the unit tests on more Pythons, the tests that need an emulated machine (reboots
+#               and power cuts), and the long loops of the lab
 # make lab-loaded  runs the lab while the machine is busy with something else
 # make fuzz     searches for half an hour for files with which a pod could do harm
 # make completion  writes the completion for bash from the table of commands
@@ -40,13 +41,13 @@ shell: $(VENV)/done
 
 # In parallel: the lab mostly waits for its nodes.
 test: $(VENV)/done
-	$(MAKE) --jobs=2 other-pythons lab
+	$(MAKE) --jobs=2 oldest-python lab
 
 unit: $(VENV)/done
 	$(PYTEST) $(TESTS)
 
-other-pythons: unit
-	nice $(VENV)/bin/python -m tests.on_every_python
+oldest-python: unit
+	nice $(VENV)/bin/python -m tests.on_every_python 3.9
 
 lab: $(VENV)/done
 ifdef TESTS
@@ -64,6 +65,7 @@ lab-loaded: $(VENV)/done
 slow: $(VENV)/done
 	apt-get update -q
 	grep -v '^#' tests/lab/packages-vm.txt | xargs apt-get install -qy --no-install-recommends
+	$(VENV)/bin/python -m tests.on_every_python
 	$(PYTEST) -m slow -s tests
 
 fuzz: $(VENV)/done
@@ -158,5 +160,5 @@ release:
 clean:
 	rm -rf build dist
 
-.PHONY: help demo shell test unit other-pythons lab lab-loaded slow fuzz packages completion install install-python install-data \
+.PHONY: help demo shell test unit oldest-python lab lab-loaded slow fuzz packages completion install install-python install-data \
     uninstall source rpm release clean

@@ -1,8 +1,12 @@
-"""Runs the unit tests on every Python from 3.9 to 3.12 that this machine has. On 3.13, with the
+"""Runs the unit tests on other Pythons than that of the tests.
+
+    python3 -m tests.on_every_python [VERSION...]
+
+Without arguments, on every Python from 3.9 to 3.12 that this machine has. On 3.13, with the
 distribution's own libraries, they are run when the package is built (tests/lab/test_release.py).
 
 3.9, which most nodes have (EL 9), is never left out: where the machine lacks it, the tests run in
-a root filesystem of Debian bullseye. The interpreter that runs this file is left out: `make test`
+a root filesystem of Debian bullseye. The interpreter that runs this file is left out: `make unit`
 has run the tests on it already.
 """
 
@@ -99,9 +103,9 @@ def _bullseye(root: Path, needed: list[str]) -> None:
     (root / "etc/resolv.conf").unlink()
 
 
-def main() -> int:
+def main(*versions: str) -> int:
     failed = []
-    for version in VERSIONS:
+    for version in versions or VERSIONS:
         if version == f"{sys.version_info[0]}.{sys.version_info[1]}":
             continue
         python = interpreter(version)
@@ -117,4 +121,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

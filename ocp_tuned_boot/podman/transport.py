@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -134,17 +134,21 @@ class Transport:
         """The lines of a streamed answer; reading stops at the deadline."""
         rest = b""
         # A read returns as soon as there is anything, also if it is less than this.
-        for chunk in self.chunks(response, 64 * 1024, what):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > files.LIMIT:
-                raise PodmanError(f"Podman sent a line of more than {files.LIMIT} bytes ({what})")
-            yield from filter(None, lines)
+        with closing(self.chunks(response, 64 * 1024, what)) as chunks:
+            for chunk in chunks:
+                *lines, rest = (rest + chunk).split(b"\n")
+                if len(rest) > files.LIMIT:
+                    words = f"Podman sent a line of more than {files.LIMIT} bytes ({what})"
+                    raise PodmanError(words)
+                yield from filter(None, lines)
         if rest:
             yield rest
 
-    def chunks(self, response: Any, size: int, what: str) -> Iterator[bytes]:
-        """A streamed answer in pieces of at most `size` bytes; reading stops at the deadline."""
-        with self._translating(what):
+    def chunks(self, response: Any, size: int, what: str) -> Generator[bytes, None, None]:
+        """A streamed answer in pieces of at most `size` bytes; reading stops at the deadline.
+        Whoever does not read to the end has to close it."""
+        # Podman would go on sending to a connection that nobody reads from.
+        with closing(response), self._translating(what):
             chunks = response.iter_content(chunk_size=size)
             while True:
                 # A response keeps the timeout it began with: give each read what is left now.

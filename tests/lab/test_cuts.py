@@ -19,8 +19,7 @@ from tests.lab import registry
 from tests.lab.disk import Disk
 from tests.lab.node import Node
 
-# Not in the default run yet: the loop has not passed on a booted node.
-pytestmark = [pytest.mark.lab, pytest.mark.slow]
+pytestmark = pytest.mark.lab
 
 KNOB, WANTED = "/proc/sys/net/ipv4/tcp_fin_timeout", "37"
 PROFILE = "[main]\nsummary=for cuts\n[sysctl]\nnet.ipv4.tcp_fin_timeout=37\n"
@@ -35,7 +34,7 @@ COMMANDS = {
     "prune": ("ocp-tuned-boot", "image", "prune"),
 }
 #: A cut comes within this time after the start (seconds): about what each takes.
-TAKES = {"apply": 3.0, "reload": 1.5, "stage": 1.2, "pull": 3.0, "prune": 1.0}
+TAKES = {"apply": 1.5, "reload": 1.5, "stage": 1.2, "pull": 3.0, "prune": 1.0}
 # Three images that this program is said to have pulled.
 OLD = """
 for n in 1 2 3; do
@@ -83,6 +82,9 @@ class Cuttable(Node):
         self.kill()
         self.disk.off()
         self.disk.mount()
+        # The stand-ins of crio and kubelet do not write theirs so that it survives.
+        for torn in (self.root / "var/lib/lab").glob("*.json"):
+            torn.unlink()
 
 
 def prepare(node: Node) -> None:
@@ -101,7 +103,8 @@ def prepare(node: Node) -> None:
     node.write(f"{folder}/image.env", f"NTO_IMAGE={registry.IMAGE}\n")
     node.write("/etc/ocp-tuned-boot/boot.conf", BOOT_CONF)
     node.run("sync")
-    node.reboot()
+    node.poweroff()
+    node.start()
     tuned(node)
 
 
@@ -112,7 +115,7 @@ def cut(node: Cuttable, what: str, seconds: float) -> None:
         node.start()
     if what == "pull":
         registry.start(node)
-        node.run("podman", "rmi", "-f", registry.IMAGE)
+        node.run("sh", "-ec", f"podman rmi -f {registry.IMAGE}; sync")
     if what == "prune":
         node.run("sh", "-ec", OLD, "sh", registry.IMAGE)
     if what in COMMANDS:

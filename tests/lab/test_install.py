@@ -61,9 +61,9 @@ def root(suite: str) -> Iterator[Path]:
         place.close()
 
 
-def follow(root: Path, *blocks: str) -> str:
-    """Somebody types the commands, and stops at the first that fails."""
-    script = "\n".join(["set -e", "apt-get update", *blocks])
+def follow(root: Path, *blocks: str, setting: str = "") -> str:
+    """Somebody types the commands, and stops at the first that fails. `setting`: of the shell."""
+    script = "\n".join(["set -e", setting, "apt-get update", *blocks])
     done = subprocess.run(
         bare.command(root, "bash", "-c", script), check=False, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -109,7 +109,9 @@ def test_a_node_installed_from_the_tree_boots_tuned_and_nothing_is_left_of_it(
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_the_rpm_is_built_and_installed_and_enabled(suite: str, root: Path) -> None:
-    follow(root, REQUIRED[suite], RPM)
+    # On trixie, the whole %check is run when a release is built: here only its start.
+    few = "export PYTEST_ADDOPTS='-k test_plan'" if suite == "trixie" else ""
+    follow(root, REQUIRED[suite], RPM, setting=few)
     for name in ("etc/systemd/system/multi-user.target.wants/ocp-tuned.service",
                  "etc/systemd/system/multi-user.target.wants/ocp-tuned.path"):  # fmt: skip
         assert (root / name).is_symlink()

@@ -38,31 +38,34 @@ def listening(answer: Answer) -> Iterator[Path]:
     with socket_path() as path, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        open_lines: list[socket.socket] = []
-        thread = threading.Thread(target=_serve, args=(listener, answer, open_lines))
+        lines: list[socket.socket] = []
+        thread = threading.Thread(target=_serve, args=(listener, answer, lines))
         thread.start()
         try:
             yield path
         finally:
-            # Wakes the thread out of accept().
+            # Wakes the thread out of accept(), and out of a client that does not read.
             listener.shutdown(socket.SHUT_RDWR)
+            for line in list(lines):
+                with suppress(OSError):
+                    line.shutdown(socket.SHUT_RDWR)
             thread.join()
-            for line in open_lines:
+            for line in lines:
                 line.close()
 
 
-def _serve(listener: socket.socket, answer: Answer, open_lines: list[socket.socket]) -> None:
+def _serve(listener: socket.socket, answer: Answer, lines: list[socket.socket]) -> None:
     with suppress(OSError):
         while True:
             line, _ = listener.accept()
+            lines.append(line)
             request = _request(line)
             said = answer(request) if request else b""
-            if said is None or b"chunked" in said:
-                open_lines.append(line)
             # A client that has hung up is not the last one.
             with suppress(OSError):
                 line.sendall(said or b"")
-            if line not in open_lines:
+            if said is not None and b"chunked" not in said:
+                lines.remove(line)
                 line.close()
 
 
