@@ -126,6 +126,11 @@ class Paths:
         return self.run / "status.json"
 
     @property
+    def reserve(self) -> Path:
+        """Space for the record of a run that fills /run; exists only during the run."""
+        return self.run / "reserve"
+
+    @property
     def container_log(self) -> Path:
         """The container's log as conmon writes it (Podman's k8s-file format)."""
         return self.run / "container.log"
@@ -226,7 +231,11 @@ class Paths:
     @property
     def crio_conf(self) -> Path:
         """CRI-O's drop-ins; the folder exists where CRI-O is installed (crio.conf.d(5))."""
-        return self.root / "etc/crio/crio.conf.d"
+        return self.crio / "crio.conf.d"
+
+    @property
+    def crio(self) -> Path:
+        return self.root / "etc/crio"
 
     @property
     def last_profile(self) -> Path:

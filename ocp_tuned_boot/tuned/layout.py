@@ -3,8 +3,10 @@
 The contract with images, in its version `LAYOUT` (ocp-tuned-boot(8), THE IMAGE):
 
 - The image contains the program of `contract = tuned` or of `contract = operand` (`PROGRAMS`).
-- A generated directory is mounted at `/etc/tuned`. The image's own files there, or in
-  `/etc/tuned.orig`, are copied to it, for stock profiles to include.
+- With `contract = tuned`, a generated directory is mounted at `/etc/tuned`. The image's own files
+  there, or in `/etc/tuned.orig`, are copied to it, for stock profiles to include. With
+  `contract = operand`, an empty directory is mounted there if the image has `/etc/tuned.orig`: the
+  program then replaces its content by that of `/etc/tuned.orig`.
 - The host's `/var/lib/ocp-tuned` and `/var/lib/tuned` are mounted below `/host`. They are also
   mounted at their own paths, unless the image has symbolic links there: those of the operator's
   image are dangling, and nothing can be mounted over them.
@@ -15,7 +17,6 @@ The label `LAYOUT_LABEL` of an image lists the versions that it supports, separa
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 from ocp_tuned_boot.errors import HostError, ImageError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.typedjson import from_json
+from ocp_tuned_boot.host.typedjson import Format
 from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.tuned import log as tunedlog
 from ocp_tuned_boot.tuned import ours
@@ -38,8 +39,8 @@ LAYOUT_LABEL = "ocp-tuned-boot.layout"
 #: The program that each contract starts.
 PROGRAMS = {"tuned": "/usr/sbin/tuned", "operand": "/usr/bin/cluster-node-tuning-operator"}
 
-#: The version of a cached layout. Incremented when more is read; an older one is read again.
-VERSION = 3
+#: The version of a cached layout is incremented when more is read; an older one is read again.
+FORMAT = Format(4)
 
 #: The number of cached layouts: the current image, the previous one, and one that is tried.
 KEPT = 3
@@ -61,7 +62,7 @@ class Layout:
     `links`: those of `HOST_LINKS` that are symbolic links; `variables`: the text of each file in
     `/etc/tuned` that profiles may include, by name; `profiles`: the text of the `tuned.conf` of
     each stock profile, by path; `programs`: those of `PROGRAMS` that exist; `made_for`: the label
-    `LAYOUT_LABEL`.
+    `LAYOUT_LABEL`; `refills`: it has `/etc/tuned.orig`.
     """
 
     links: tuple[str, ...] = ()
@@ -69,6 +70,7 @@ class Layout:
     profiles: dict[str, str] = field(default_factory=dict)
     programs: tuple[str, ...] = ()
     made_for: str = ""
+    refills: bool = False
 
 
 def check(layout: Layout, contract: str, reference: str) -> None:
@@ -105,8 +107,7 @@ def of(paths: Paths, podman: Podman, image_id: str) -> Layout:
 def _remember(paths: Paths, image_id: str, layout: Layout) -> None:
     """Adds a layout to the cache, and removes the oldest ones. Raises `HostError`."""
     files.directory(paths.layouts, paths.root)
-    content = {"version": VERSION, **asdict(layout)}
-    files.write(paths.layouts / f"{image_id}.json", json.dumps(content, indent=2).encode())
+    FORMAT.write(paths.layouts / f"{image_id}.json", asdict(layout))
     with files.explained("clean up", paths.layouts):
         known = sorted(paths.layouts.iterdir(), key=lambda path: path.stat().st_mtime)
         for old in known[:-KEPT]:
@@ -116,7 +117,7 @@ def _remember(paths: Paths, image_id: str, layout: Layout) -> None:
 def cached(paths: Paths, image_id: str) -> Layout | None:
     """The layout of an image from the cache, or None."""
     try:
-        return _parse(from_json(files.read(paths.layouts / f"{image_id}.json")))
+        return _parse(FORMAT.read(paths.layouts / f"{image_id}.json"))
     except (FileNotFoundError, HostError, ValueError, KeyError, TypeError, AttributeError):
         # A broken cache is no reason to fail: the image is read again.
         return None
@@ -129,12 +130,13 @@ def _parse(content: dict[str, Any]) -> Layout:
         set(links) <= set(HOST_LINKS)
         and set(programs) <= set(PROGRAMS.values())
         and isinstance(content["made_for"], str)
+        and isinstance(content["refills"], bool)
         and all(isinstance(text, str) for text in (*variables.values(), *profiles.values()))
         and not any("/" in name for name in variables)
     )
-    if content["version"] != VERSION or not sound:
+    if not sound:
         raise ValueError("not written by this version")
-    return Layout(links, variables, profiles, programs, content["made_for"])
+    return Layout(links, variables, profiles, programs, content["made_for"], content["refills"])
 
 
 def _read(paths: Paths, podman: Podman, image_id: str) -> Layout:
@@ -148,8 +150,9 @@ def _read(paths: Paths, podman: Podman, image_id: str) -> Layout:
     )  # fmt: skip
     variables: dict[str, str] = {}
     # The operator's image has its files in /etc/tuned.orig.
-    for folder in ("/etc/tuned.orig", "/etc/tuned"):
-        for name, data in podman.files(created.id, folder).items():
+    original = podman.files(created.id, "/etc/tuned.orig")
+    for found in (original, podman.files(created.id, "/etc/tuned")):
+        for name, data in found.items():
             if "/" not in name and name.endswith(".conf") and name not in _NOT_FOR_PROFILES:
                 variables[name] = data.decode(errors="replace")
     links = tuple(path for path in HOST_LINKS if podman.is_link(created.id, path))
@@ -160,4 +163,5 @@ def _read(paths: Paths, podman: Podman, image_id: str) -> Layout:
     }
     programs = tuple(path for path in PROGRAMS.values() if podman.has(created.id, path))
     podman.remove(created.id)
-    return Layout(links, variables, profiles, programs, created.labels.get(LAYOUT_LABEL, ""))
+    made_for = created.labels.get(LAYOUT_LABEL, "")
+    return Layout(links, variables, profiles, programs, made_for, bool(original))
