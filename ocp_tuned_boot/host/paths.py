@@ -184,6 +184,11 @@ class Paths:
         return self.run / "tuned.log"
 
     @property
+    def conversation(self) -> Path:
+        """The folder of the socket to which the program in the container connects."""
+        return self.run / "conversation"
+
+    @property
     def retried(self) -> Path:
         """Exists if ocp-tuned-retry.service has held the boot (packaging/gate.sh)."""
         return self.run / "retried"

@@ -26,6 +26,7 @@ FLOORS: tuple[set[str], ...] = (
     {"podman"},
     {"host"},
     {"errors"},
+    {"inside"},
     {"__init__"},
 )
 
