@@ -238,7 +238,10 @@ def _prepare(run: Attempting, podman: Podman, image: Image) -> _Tuning:
         sections = profiles.sections(requested.profile, texts)
         guard = Guard(paths, owners, wanted, sections, obedient=obedient)
         over = Overlay(handover.PROFILE, guard.profile(), reapply=not owners.sysctl_d)
-    prepare.etc_tuned(paths, requested.profile, requested.files, seen.variables, over)
+    if requested.contract == "tuned":
+        prepare.etc_tuned(paths, requested.profile, requested.files, seen.variables, over)
+    else:
+        prepare.empty_etc_tuned(paths)
     spec = container.specify(paths, requested.contract, image.id, seen)
     opened = profiles.open_files(requested.profile, texts)
     return _Tuning(spec, wanted, opened, known, guard, over, texts)
@@ -289,6 +292,7 @@ def _tune(run: Attempting, podman: Podman, created: ContainerState, tuning: _Tun
         # Leave time to stop a TuneD that hangs, before the deadline.
         left = max(0.0, run.progress.deadline.left() - container.STOPPING)
         allowed = min(run.config.tuned_timeout, left)
+        limit = "tuned_timeout" if run.config.tuned_timeout <= left else "timeout"
         ended = container.run(podman, created, run.paths, Deadline(allowed))
     if tuning.guard is not None:
         run.recorder.handed_over(tuning.guard.put_back())
@@ -299,21 +303,23 @@ def _tune(run: Attempting, podman: Podman, created: ContainerState, tuning: _Tun
         else:
             words = "Collecting the files that TuneD wrote…"
             collecting.enter_context(run.progress.step("collect", words))
-        active_profile, bootcmdline = _written(run, podman, created)
+        active_profile, bootcmdline = _written(run, podman, created, tuning.spec)
         tuned = TunedRun(
             ended.status, tuple(tunedlog.parse(ended.log)), active_profile, allowed,
             tuning.over.name if tuning.over.text else "",
-            parse_bootcmdline(bootcmdline), inputs.kernel_arguments(run.paths),
+            parse_bootcmdline(bootcmdline), inputs.kernel_arguments(run.paths), limit,
         )  # fmt: skip
         run.recorder.kernel_arguments(tuned.requested_arguments)
         return tuned
 
 
-def _written(run: Attempting, podman: Podman, created: ContainerState) -> tuple[str, str]:
+def _written(
+    run: Attempting, podman: Podman, created: ContainerState, spec: ContainerSpec
+) -> tuple[str, str]:
     """What TuneD wrote to /etc/tuned: the profile that it says it applied, and the kernel arguments
     that the profile requests. Empty where it wrote nothing."""
     names = ("active_profile", "bootcmdline")
-    if run.requested.contract == "operand":
+    if not any(mount.target == "/etc/tuned" for mount in spec.mounts):
         found = podman.files(created.id, "/etc/tuned")
     else:
         found = {}

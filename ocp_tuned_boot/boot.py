@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from ocp_tuned_boot import cleanup, plan, situation
-from ocp_tuned_boot.errors import BootError, ConfigurationError, NotRequested
+from ocp_tuned_boot.errors import BootError, ConfigurationError, NotRequested, defects
 from ocp_tuned_boot.gate import Gate
 from ocp_tuned_boot.host import systemd, userspace
 from ocp_tuned_boot.host.clock import Deadline, Progress
@@ -94,7 +94,8 @@ def notice(paths: Paths, config_file: Path | None) -> Record | None:
 def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -> Record:
     """One run within one deadline: from what is requested to what is recorded."""
     started = time.monotonic()
-    with locked(paths):
+    # Also before there is a recorder: what holds the gate, and why, is in the status line.
+    with defects(), locked(paths):
         with recording(paths, notifier, started, why) as recorder:
             cleanup.temporary(paths)
             userspace.count_restarts(paths)

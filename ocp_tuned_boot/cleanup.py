@@ -90,7 +90,8 @@ def temporary(paths: Paths) -> None:
         *((folder, "*") for folder in (paths.run, paths.state, paths.history, paths.layouts)),
         (paths.archives[0], "*"),
         # Of others: only those of this program's files.
-        (paths.crio_conf, "*-ocp-tuned-boot.conf"),
+        (paths.crio, "*-ocp-tuned-boot.conf"),
+        (paths.crio_conf, "*-ocp-tuned-boot.conf"),  # where earlier releases had them
         (paths.agent, paths.image_env.name),
         (paths.sysconfig, "irqbalance"),
     )

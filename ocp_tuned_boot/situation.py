@@ -19,7 +19,7 @@ def look(
     """Which workloads run is found out only for the first profile of a boot: after that some
     always do."""
     first = in_force is None or in_force.boot_id != requested.boot_id
-    workloads = systemd.running(paths, systemd.WORKLOADS) if first else ()
+    workloads = systemd.running(paths, systemd.workloads()) if first else ()
     tuned = not first or _was_tuned(paths, requested)
     return Situation(why, config.on_change, config.late, workloads, tuned)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import replace
 
 from ocp_tuned_boot import situation
 from ocp_tuned_boot.attempt import Attempting, NotLoaded, attempt
+from ocp_tuned_boot.errors import DeadlineExceeded, HostError
 from ocp_tuned_boot.host import systemd
-from ocp_tuned_boot.host.clock import Deadline, Progress, pauses
+from ocp_tuned_boot.host.clock import Progress, pauses
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images.ensure import ImageSession
 from ocp_tuned_boot.record.model import Decision
@@ -20,9 +20,6 @@ from ocp_tuned_boot.requested.inputs import Inputs
 
 log = logging.getLogger(__name__)
 
-_NOT_STOPPED = ("active", "activating", "deactivating", "reloading")
-_TICK = 0.02
-
 
 def run(
     paths: Paths, config: Config, requested: Inputs, decision: Decision,
@@ -32,7 +29,7 @@ def run(
     succeed."""
     if systemd.running(paths, (systemd.HOST_TUNED,)):
         with progress.step("host-tuned", "Stopping the host's own TuneD…"):
-            _stop_host_tuned(progress.deadline)
+            _stop_host_tuned(progress)
     session = ImageSession(paths, config.images, requested.image, progress)
     has_fallback = _has_fallback(paths, config, requested, recorder)
     this = Attempting(paths, config, requested, decision, session, recorder, progress, has_fallback)
@@ -45,7 +42,7 @@ def run(
             this = _with_fallback(this, failure)
         else:
             progress.pause(pause, failure.message)
-    recorder.neighbours(systemd.unit_states(systemd.NEIGHBOURS))
+    recorder.neighbours(systemd.unit_states((*systemd.workloads(), systemd.HOST_TUNED)))
     recorder.write()
 
 
@@ -65,12 +62,30 @@ def _with_fallback(this: Attempting, failure: NotLoaded) -> Attempting:
     return replace(this, requested=instead, has_fallback=False)
 
 
-def _stop_host_tuned(deadline: Deadline) -> None:
+def _stop_host_tuned(progress: Progress) -> None:
     """It would set other values. When it exits it restores the values that it found, also those
-    that this program has changed since. Raises `HostError`, `DeadlineExceeded`."""
-    log.warning("stopping %s: it would set other values", systemd.HOST_TUNED)
-    systemd.stop(systemd.HOST_TUNED)
-    # Its processes do not tell: the unit may have more to do after the last one has exited.
-    while systemd.unit_states((systemd.HOST_TUNED,)).get(systemd.HOST_TUNED) in _NOT_STOPPED:
-        deadline.left()
-        time.sleep(_TICK)
+    that this program has changed since. So TuneD is not started before systemd has said that the
+    unit is stopped. Raises `DeadlineExceeded`."""
+    also = _stopped_with_it()
+    log.warning("stopping %s: it would set other values%s", systemd.HOST_TUNED, also)
+    for pause in pauses():
+        try:
+            systemd.stop(systemd.HOST_TUNED, progress.deadline.left())
+            return
+        except HostError as error:
+            if not progress.has_time():
+                raise DeadlineExceeded(
+                    f"cannot stop {systemd.HOST_TUNED}, which would set other values: "
+                    f"{error.message}",
+                    f"To keep it from starting: systemctl disable {systemd.HOST_TUNED}",
+                ) from error
+            progress.pause(pause, error.message)
+
+
+def _stopped_with_it() -> str:
+    """For the journal: the units that systemd stops with it, such as microshift-tuned.service."""
+    try:
+        others = systemd.requiring(systemd.HOST_TUNED)
+    except HostError:
+        return ""
+    return f"; with it, systemd stops what requires it: {', '.join(others)}" if others else ""

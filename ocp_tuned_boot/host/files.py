@@ -13,7 +13,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -59,9 +59,10 @@ def _hint(error: OSError) -> str:
     return ""
 
 
-def read(path: Path, limit: int = LIMIT, folder: int | None = None) -> bytes:
+def read(path: Path, limit: int = LIMIT, folder: int | None = None, *, cut: bool = False) -> bytes:
     """The content of a regular file of at most `limit` bytes. `folder`: a descriptor of the open
-    directory that contains it; then no other directory can be put in its place meanwhile.
+    directory that contains it; then no other directory can be put in its place meanwhile. `cut`: of
+    a larger file, its beginning.
 
     Raises `HostError`, and `FileNotFoundError` if there is no such file.
     """
@@ -80,9 +81,9 @@ def read(path: Path, limit: int = LIMIT, folder: int | None = None) -> bytes:
         raise _failed("read", path, error) from error
     if not regular:
         raise HostError(f"cannot read {path}: it is not a regular file")
-    if len(data) > limit:
+    if len(data) > limit and not cut:
         raise HostError(f"cannot read {path}: it is larger than {limit} bytes")
-    return data
+    return data[:limit]
 
 
 def beginning(path: Path, size: int) -> bytes:
@@ -241,40 +242,48 @@ def _enter(parent: int, name: str, mode: int) -> int:
     return os.open(name, _DIRECTORY, dir_fd=parent)
 
 
-def write(path: Path, data: bytes, mode: int = 0o644) -> None:
+def write(path: Path, data: bytes, mode: int = 0o644, staging: Path | None = None) -> None:
     """Replaces `path` atomically and durably. Raises `HostError`; then the old file is unchanged.
 
-    A symbolic link at `path` is replaced, not followed.
+    A symbolic link at `path` is replaced, not followed. `staging`: see `replacing`.
     """
-    with explained("write", path), replacing(path, mode) as file:
+    with explained("write", path), replacing(path, mode, staging) as file:
         file.write(data)
 
 
 @contextmanager
-def replacing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+def replacing(path: Path, mode: int = 0o644, staging: Path | None = None) -> Iterator[BinaryIO]:
     """A file to write; it replaces `path`, as `write` does, if the block ends without an exception.
     Raises `OSError`.
 
-    Until it is complete the file has no name: other programs read every file of some folders, as
-    CRI-O does in crio.conf.d. If another file is to be replaced, it has a temporary name for a
-    moment, and on file systems without O_TMPFILE from the beginning; see `clear`.
+    Until it is complete the file has no name. If another file is to be replaced, it has a temporary
+    name for a moment, and on file systems without O_TMPFILE from the beginning; see `clear`.
+    `staging`: the folder of the temporary name, on the same mount as `path`; for a folder in which
+    another program reads every file. The default is the folder of `path`.
     """
-    folder = os.open(path.parent, _DIRECTORY)
-    temporary = f".{path.name}.{os.getpid()}"
-    try:
-        with os.fdopen(_without_name(folder, temporary, mode & 0o777), "wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            os.fchmod(file.fileno(), mode & 0o777)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            _name(file.fileno(), folder, temporary, path.name)
-        os.fsync(folder)
-    finally:
-        # After a signal, the file may have its name already.
-        with suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=folder)
-        os.close(folder)
+    with ExitStack() as opened:
+        folder = _opened(opened, path.parent)
+        stage = folder if staging is None else _opened(opened, staging)
+        temporary = f".{path.name}.{os.getpid()}"
+        try:
+            with os.fdopen(_without_name(stage, temporary, mode & 0o777), "wb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                os.fchmod(file.fileno(), mode & 0o777)
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                _name(file.fileno(), (stage, temporary), (folder, path.name))
+            os.fsync(folder)
+        finally:
+            # After a signal, the file may have its name already.
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=stage)
+
+
+def _opened(stack: ExitStack, folder: Path) -> int:
+    descriptor = os.open(folder, _DIRECTORY)
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
 def _without_name(folder: int, temporary: str, mode: int) -> int:
@@ -290,19 +299,21 @@ def _without_name(folder: int, temporary: str, mode: int) -> int:
     return os.open(temporary, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=folder)
 
 
-def _name(file: int, folder: int, temporary: str, name: str) -> None:
-    """Gives a complete file its name."""
+def _name(file: int, temporary: tuple[int, str], final: tuple[int, str]) -> None:
+    """Gives a complete file its name. `temporary` and `final`: each the descriptor of a folder, and
+    a name in it."""
+    (stage, before), (folder, name) = temporary, final
     if os.fstat(file).st_nlink == 0:
         source = f"/proc/self/fd/{file}"
         try:
             os.link(source, name, dst_dir_fd=folder)
         except FileExistsError:
             with suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
-            os.link(source, temporary, dst_dir_fd=folder)
+                os.unlink(before, dir_fd=stage)
+            os.link(source, before, dst_dir_fd=stage)
         else:
             return
-    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    os.rename(before, name, src_dir_fd=stage, dst_dir_fd=folder)
 
 
 def is_full(error: HostError) -> bool:
@@ -385,15 +396,21 @@ def locked(path: Path, patience: float, what: str) -> Iterator[None]:
         lock = path.open("a")
     end = time.monotonic() + patience
     with lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise Busy(f"{what} holds {path}", "Wait until it exits.") from None
-                time.sleep(_TICK)
+        while not _taken(lock.fileno(), path):
+            if time.monotonic() > end:
+                raise Busy(f"{what} holds {path}", "Wait until it exits.")
+            time.sleep(_TICK)
         yield
+
+
+def _taken(lock: int, path: Path) -> bool:
+    """Takes the lock, if no other process holds it. Raises `HostError`."""
+    with explained("lock", path):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def remove_tree(path: Path) -> None:

@@ -226,7 +226,11 @@ class Paths:
     @property
     def crio_conf(self) -> Path:
         """CRI-O's drop-ins; the folder exists where CRI-O is installed (crio.conf.d(5))."""
-        return self.root / "etc/crio/crio.conf.d"
+        return self.crio / "crio.conf.d"
+
+    @property
+    def crio(self) -> Path:
+        return self.root / "etc/crio"
 
     @property
     def last_profile(self) -> Path:

@@ -1,5 +1,6 @@
 """The only door to systemd: readiness and status (sdnotify), stored descriptors, and requests over
-D-Bus (pystemd)."""
+D-Bus (pystemd). What TuneD waits for is requested with systemctl(1), which reaches systemd also if
+D-Bus does not answer."""
 
 from __future__ import annotations
 
@@ -30,13 +31,22 @@ log = logging.getLogger(__name__)
 UNIT = "ocp-tuned.service"
 #: Holds the boot if that one was killed or did not start.
 RETRY = "ocp-tuned-retry.service"
-#: Units that run the workloads for which the profile is applied.
-WORKLOADS = ("kubelet.service", "crio.service", "containerd.service", "microshift.service")
+#: Pulls the requested image while workloads run.
+IMAGE = "ocp-tuned-image.service"
+#: Kubelets and container engines: they run the workloads for which the profile is applied. The unit
+#: files and the man page have the same list. For others of a site: `workloads`.
+WORKLOADS = (
+    "kubelet.service", "crio.service", "containerd.service", "microshift.service",
+    "k3s.service", "k3s-agent.service", "rke2-server.service", "rke2-agent.service",
+    "k0sworker.service", "k0scontroller.service", "snap.microk8s.daemon-kubelite.service",
+    "docker.service", "cri-docker.service",
+)  # fmt: skip
 #: The host's own TuneD.
 HOST_TUNED = "tuned.service"
-#: Units whose state shows whether the profile was applied in time, and whether the host's TuneD
-#: tunes this node as well.
-NEIGHBOURS = (*WORKLOADS, HOST_TUNED)
+
+_SYSTEMCTL = "/usr/bin/systemctl"
+# The longest time that systemd may take to answer a question (seconds).
+_ANSWER = 5.0
 
 # systemd ignores a message of more than 4096 bytes, READY=1 in it included (NOTIFY_BUFFER_MAX).
 _LONGEST = 2000
@@ -45,6 +55,8 @@ _LONGEST = 2000
 # starts a Podman that fails about five times a second.
 _LOOKS, _BETWEEN = 80, 0.05
 _STARTS = 2
+# How long the journal may take to answer (seconds).
+_JOURNAL = 2.0
 
 
 class Notifier:
@@ -158,6 +170,45 @@ def is_own_process(paths: Paths) -> bool:
     return any(UNIT in line.split("/") for line in groups.splitlines())
 
 
+def workloads() -> tuple[str, ...]:
+    """The services that are ordered after the unit: `WORKLOADS`, and those that a drop-in of the
+    site orders so. Only `WORKLOADS` if systemd does not answer."""
+    try:
+        later = _related(UNIT, "Before")
+    except HostError as error:
+        log.debug("%s; services that only this site orders after %s are not known", error, UNIT)
+        return WORKLOADS
+    ours = UNIT.partition(".")[0]
+    services = (name for name in later if name.endswith(".service") and not name.startswith(ours))
+    return tuple(dict.fromkeys([*WORKLOADS, *sorted(services)]))
+
+
+def _related(name: str, dependency: str) -> list[str]:
+    """The units that a property of a unit lists (systemd.unit(5)). Raises `HostError`."""
+    return _systemctl(_ANSWER, "show", "--value", f"--property={dependency}", name).split()
+
+
+def _systemctl(seconds: float, *arguments: str) -> str:
+    """The output of systemctl(1), which may take so long. As root it does not use D-Bus. Raises
+    `HostError`."""
+    import subprocess  # noqa: PLC0415  # a run that keeps everything does not need it
+
+    what = f"systemctl {' '.join(arguments)}"
+    command = [_SYSTEMCTL, "--no-ask-password", *arguments]
+    try:
+        done = subprocess.run(  # noqa: S603
+            command, check=True, capture_output=True, encoding="utf-8", errors="replace",
+            timeout=seconds,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise HostError(f"{what}: no answer within {seconds:.1f} s") from error
+    except subprocess.CalledProcessError as error:
+        raise HostError(f"{what}: {error.stderr.strip()}") from error
+    except OSError as error:
+        raise HostError(f"{what}: {error.strerror}") from error
+    return done.stdout
+
+
 def running(paths: Paths, names: Sequence[str]) -> tuple[str, ...]:
     """Those of the units that have processes, by their control groups (cgroups(7)).
 
@@ -166,9 +217,10 @@ def running(paths: Paths, names: Sequence[str]) -> tuple[str, ...]:
     """
     found = []
     for name in names:
-        groups = [*paths.cgroups.glob(f"*.slice/{name}")]
-        # With version 1 of control groups, systemd has a hierarchy of its own.
-        groups += paths.cgroups.glob(f"systemd/*.slice/{name}")
+        # With version 1 of control groups, systemd has a hierarchy of its own. An instance of a
+        # template is in a slice of its own in system.slice.
+        slices = ("*.slice", "*.slice/*.slice", "systemd/*.slice", "systemd/*.slice/*.slice")
+        groups = (group for each in slices for group in paths.cgroups.glob(f"{each}/{name}"))
         if any(_populated(group) for group in groups):
             found.append(name)
     return tuple(found)
@@ -197,6 +249,17 @@ def unit_states(names: Sequence[str]) -> dict[str, str]:
     return states
 
 
+def has_failed(name: str) -> bool:
+    """Whether the last run of a service failed, also if it is about to be started again. False if
+    systemd cannot be reached."""
+    with suppress(HostError), _bus() as bus:
+        from pystemd.systemd1 import Unit  # noqa: PLC0415
+
+        with Unit(name.encode(), bus=bus) as unit:
+            return bool(unit.Unit.LoadState == b"loaded" and unit.Service.Result != b"success")
+    return False
+
+
 def starts_again(name: str) -> bool:
     """Whether a service is started again and again while it is looked at: it exits each time, and
     its socket starts it for the request that still waits. False if systemd cannot be reached.
@@ -215,6 +278,26 @@ def starts_again(name: str) -> bool:
                     return True
                 time.sleep(_BETWEEN)
     return False
+
+
+def last_logged(name: str, beginning: str = "") -> str:
+    """The last line with this beginning, which is left out, that the processes of a unit have
+    logged in this boot; empty if it is not among the last lines, or if they cannot be read
+    (journalctl(1))."""
+    import subprocess  # noqa: PLC0415  # only for a failure that this explains
+
+    command = ["journalctl", "--quiet", "--boot", "--lines=20", "--output=cat",
+               f"_SYSTEMD_UNIT={name}"]  # fmt: skip
+    try:
+        done = subprocess.run(  # noqa: S603  # a unit of this program
+            command, check=False, timeout=_JOURNAL, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    lines = [line for line in done.stdout.decode(errors="replace").splitlines() if line.strip()]
+    found = [line[len(beginning) :].strip() for line in lines if line.startswith(beginning)]
+    return found[-1] if found else ""
 
 
 @dataclass(frozen=True)
@@ -256,13 +339,15 @@ def reload(name: str) -> None:
             manager.Manager.ReloadUnit(name.encode(), b"replace")
 
 
-def stop(name: str) -> None:
-    """Queues the stop of a unit. Raises `HostError`."""
-    with _bus() as bus:
-        from pystemd.systemd1 import Manager  # noqa: PLC0415
+def stop(name: str, seconds: float) -> None:
+    """Stops a unit, and returns when it is stopped. Raises `HostError`, also if that takes longer
+    than so many seconds."""
+    _systemctl(seconds, "stop", name)
 
-        with Manager(bus=bus) as manager:
-            manager.Manager.StopUnit(name.encode(), b"replace")
+
+def requiring(name: str) -> list[str]:
+    """The units that are stopped with this one. Raises `HostError`."""
+    return sorted({*_related(name, "RequiredBy"), *_related(name, "BoundBy")})
 
 
 def reset_failed(name: str) -> None:

@@ -57,7 +57,8 @@ def keep(paths: Paths, store: str, references: Iterable[str]) -> None:
     except FileNotFoundError:
         same = False
     if not same:
-        files.write(path, data)
+        # CRI-O reads every file in the folder, also a hidden one.
+        files.write(path, data, staging=paths.crio)
 
 
 def _remove(paths: Paths, name: str) -> None:
@@ -67,20 +68,22 @@ def _remove(paths: Paths, name: str) -> None:
 
 
 def _others(paths: Paths) -> list[str]:
-    """The images that are pinned without our file: the list of the last file that has one."""
+    """The images that are pinned without our file: the list of the last file that has one. CRI-O
+    also reads the files in folders of crio.conf.d, all in the order of their paths."""
     pinned: list[str] = []
     with files.explained("list", paths.crio_conf):
-        drop_ins = sorted(paths.crio_conf.iterdir())
-    for path in (paths.crio_conf.parent / "crio.conf", *drop_ins):
-        # `.NAME.PID`: of a killed run of this program (`files.replacing`).
-        if path.name == _NAME or path.name.startswith(f".{_NAME}.") or path.is_dir():
+        drop_ins = sorted(paths.crio_conf.rglob("*"))
+    ours = paths.crio_conf / _NAME
+    for path in (paths.crio / "crio.conf", *drop_ins):
+        # `.NAME.PID`: of a killed run of an earlier release (`files.replacing`).
+        if path == ours or path.name.startswith(f".{_NAME}.") or path.is_dir():
             continue
         found = None
         with suppress(FileNotFoundError, UnicodeDecodeError, HostError):
             found = _LIST.search(files.read(files.resolved(path)).decode())
         if found is None:
             continue
-        if path.name > _NAME and path.parent == paths.crio_conf:
+        if path in drop_ins and path > ours:
             log.warning("%s: found pinned_images; CRI-O ignores those of ocp-tuned-boot", path)
             break
         pinned = [text for pair in _STRING.findall(found[1]) for text in pair if text]

@@ -8,7 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ocp_tuned_boot.errors import BootError, DeadlineExceeded, Defect, HostError, Interrupted
+from ocp_tuned_boot.errors import (
+    BootError,
+    DeadlineExceeded,
+    Defect,
+    HostError,
+    Interrupted,
+    defects,
+)
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
@@ -318,7 +325,7 @@ def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Ite
     """Around a run: a failure or a signal that ends it is recorded, too."""
     recorder = Recorder(paths, started, why)
     try:
-        with _defects():
+        with defects():
             yield recorder
     except BootError as error:
         if recorder.concluded:
@@ -341,17 +348,3 @@ def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Ite
         raise
     finally:
         _release(paths)
-
-
-@contextmanager
-def _defects() -> Iterator[None]:
-    """Raises `Defect` for an exception that is not one of errors.py, and logs its traceback."""
-    try:
-        yield
-    except BootError:
-        raise
-    except Exception as error:
-        # The only place that catches everything: a record that says "applying" for ever, and a gate
-        # that nobody explains, would be worse than the defect.
-        log.exception("ocp-tuned-boot failed unexpectedly")
-        raise Defect.of(error) from error

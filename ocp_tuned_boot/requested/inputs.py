@@ -170,14 +170,14 @@ def read(
     """Reads what is requested on this host. `image` and `profile`, from `boot.conf`, are used if
     there is no `image.env` or no recommend file.
 
-    Instead of an `image.env` that is not valid the last image that worked is used, which is a
-    finding in `doubts`; with `fallback = last-good` the last profile that was applied instead of
-    one that is not valid. Raises `ConfigurationError`, which names the file, and `HostError`.
+    Instead of an `image.env` that is not valid, or cannot be read, the last image that worked is
+    used, which is a finding in `doubts`; with `fallback = last-good` the last profile that was
+    applied in the same way. Raises `ConfigurationError` and `HostError`, which name the file.
     """
-    _not_linked(paths.profiles)
     reference, doubts = _image(paths, image)
     inputs = Inputs(reference, "", contract, boot_id(paths), doubts=doubts)
     try:
+        _not_linked(paths.profiles)
         name, named_in = _profile(paths, profile)
         files = tuple(profile_files(paths.profiles, paths.root))
         return replace(
@@ -185,7 +185,7 @@ def read(
         )
     except NotRequested:
         raise
-    except ConfigurationError as error:
+    except (ConfigurationError, HostError) as error:
         instead = last_applied(paths, inputs, error.message) if fallback == "last-good" else None
         if instead is None:
             raise
@@ -266,7 +266,7 @@ def _image(paths: Paths, default: str) -> tuple[str, tuple[Finding, ...]]:
             f"{paths.image_env}: there is no such file, and boot.conf has no [tuning] image",
             "Write NTO_IMAGE=<image reference> to this file, or set image in boot.conf.",
         ) from None
-    except ConfigurationError as error:
+    except (ConfigurationError, HostError) as error:
         worked = lastgood.read(paths)
         if not worked:
             raise

@@ -127,7 +127,8 @@ class ContainerSpec:
 
 
 # Host path; read-only or not. These are the mounts of the proposal's unit
-# (cluster-node-tuning-operator, ocp-tuned-one-shot.service), at the same path in the container.
+# (cluster-node-tuning-operator, ocp-tuned-one-shot.service), and those of the operator's DaemonSet
+# (assets/tuned/manifests/ds-tuned.yaml) that TuneD itself needs, at the same path in the container.
 # Those that do not exist on the host are left out.
 _HOST_MOUNTS = (
     ("/var/lib/kubelet", True),
@@ -139,6 +140,9 @@ _HOST_MOUNTS = (
     ("/run/tuned", False),
     ("/run/systemd", False),
     ("/sys", False),
+    # Of the DaemonSet only.
+    ("/lib/modules", True),
+    ("/run/udev", True),
 )
 
 
@@ -154,9 +158,11 @@ def specify(paths: Paths, contract: str, image_id: str, layout: Layout) -> Conta
         for path, read_only in _HOST_MOUNTS
         if (paths.root / path.lstrip("/")).exists()
     ]
-    if contract == "tuned":
+    # What TuneD writes there can then be read without asking Podman. An operator's image without
+    # /etc/tuned.orig needs its own /etc/tuned.
+    if contract == "tuned" or layout.refills:
         mounts.append(Mount(str(paths.etc_tuned), "/etc/tuned", executable=True))
-        mounts += [mount(path, path) for path in HOST_LINKS if path not in layout.links]
+    mounts += [mount(path, path) for path in HOST_LINKS if path not in layout.links]
     return ContainerSpec(
         image_id=image_id,
         entrypoint=ENTRYPOINTS[contract],

@@ -3,8 +3,10 @@
 The contract with images, in its version `LAYOUT` (ocp-tuned-boot(8), THE IMAGE):
 
 - The image contains the program of `contract = tuned` or of `contract = operand` (`PROGRAMS`).
-- A generated directory is mounted at `/etc/tuned`. The image's own files there, or in
-  `/etc/tuned.orig`, are copied to it, for stock profiles to include.
+- With `contract = tuned`, a generated directory is mounted at `/etc/tuned`. The image's own files
+  there, or in `/etc/tuned.orig`, are copied to it, for stock profiles to include. With
+  `contract = operand`, an empty directory is mounted there if the image has `/etc/tuned.orig`: the
+  program then replaces its content by that of `/etc/tuned.orig`.
 - The host's `/var/lib/ocp-tuned` and `/var/lib/tuned` are mounted below `/host`. They are also
   mounted at their own paths, unless the image has symbolic links there: those of the operator's
   image are dangling, and nothing can be mounted over them.
@@ -38,7 +40,7 @@ LAYOUT_LABEL = "ocp-tuned-boot.layout"
 PROGRAMS = {"tuned": "/usr/sbin/tuned", "operand": "/usr/bin/cluster-node-tuning-operator"}
 
 #: The version of a cached layout is incremented when more is read; an older one is read again.
-FORMAT = Format(3)
+FORMAT = Format(4)
 
 #: The number of cached layouts: the current image, the previous one, and one that is tried.
 KEPT = 3
@@ -60,7 +62,7 @@ class Layout:
     `links`: those of `HOST_LINKS` that are symbolic links; `variables`: the text of each file in
     `/etc/tuned` that profiles may include, by name; `profiles`: the text of the `tuned.conf` of
     each stock profile, by path; `programs`: those of `PROGRAMS` that exist; `made_for`: the label
-    `LAYOUT_LABEL`.
+    `LAYOUT_LABEL`; `refills`: it has `/etc/tuned.orig`.
     """
 
     links: tuple[str, ...] = ()
@@ -68,6 +70,7 @@ class Layout:
     profiles: dict[str, str] = field(default_factory=dict)
     programs: tuple[str, ...] = ()
     made_for: str = ""
+    refills: bool = False
 
 
 def check(layout: Layout, contract: str, reference: str) -> None:
@@ -127,12 +130,13 @@ def _parse(content: dict[str, Any]) -> Layout:
         set(links) <= set(HOST_LINKS)
         and set(programs) <= set(PROGRAMS.values())
         and isinstance(content["made_for"], str)
+        and isinstance(content["refills"], bool)
         and all(isinstance(text, str) for text in (*variables.values(), *profiles.values()))
         and not any("/" in name for name in variables)
     )
     if not sound:
         raise ValueError("not written by this version")
-    return Layout(links, variables, profiles, programs, content["made_for"])
+    return Layout(links, variables, profiles, programs, content["made_for"], content["refills"])
 
 
 def _read(paths: Paths, podman: Podman, image_id: str) -> Layout:
@@ -146,8 +150,9 @@ def _read(paths: Paths, podman: Podman, image_id: str) -> Layout:
     )  # fmt: skip
     variables: dict[str, str] = {}
     # The operator's image has its files in /etc/tuned.orig.
-    for folder in ("/etc/tuned.orig", "/etc/tuned"):
-        for name, data in podman.files(created.id, folder).items():
+    original = podman.files(created.id, "/etc/tuned.orig")
+    for found in (original, podman.files(created.id, "/etc/tuned")):
+        for name, data in found.items():
             if "/" not in name and name.endswith(".conf") and name not in _NOT_FOR_PROFILES:
                 variables[name] = data.decode(errors="replace")
     links = tuple(path for path in HOST_LINKS if podman.is_link(created.id, path))
@@ -158,4 +163,5 @@ def _read(paths: Paths, podman: Podman, image_id: str) -> Layout:
     }
     programs = tuple(path for path in PROGRAMS.values() if podman.has(created.id, path))
     podman.remove(created.id)
-    return Layout(links, variables, profiles, programs, created.labels.get(LAYOUT_LABEL, ""))
+    made_for = created.labels.get(LAYOUT_LABEL, "")
+    return Layout(links, variables, profiles, programs, made_for, bool(original))

@@ -34,9 +34,8 @@ def directories(paths: Paths) -> None:
 
     Their SELinux labels stay unchanged: the container runs with `label=disable`.
     """
-    for path in (paths.tuned_run, paths.tuned_state, paths.agent):
+    for path in (paths.tuned_run, paths.tuned_state, paths.agent, paths.run):
         files.directory(path, paths.root)
-    run_directory(paths)
     # conmon appends to the log: the log of an earlier run must not be judged again.
     for log in (paths.container_log, paths.tuned_log):
         with files.explained("remove", log):
@@ -59,11 +58,6 @@ def forget_tuned(paths: Paths) -> None:
     if not (pid and Path("/proc", str(pid)).exists()):
         with files.explained("remove", pid_file):
             pid_file.unlink(missing_ok=True)
-
-
-def run_directory(paths: Paths) -> None:
-    """Creates `/run/ocp-tuned-boot`, the folder of lock and record. Raises `HostError`."""
-    files.directory(paths.run, paths.root)
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,7 @@ def etc_tuned(
     `profile_dirs`, finds them. `variables` are the image's own files that stock profiles include
     from `/etc/tuned`.
     """
-    files.remove_tree(paths.etc_tuned)
+    empty_etc_tuned(paths)
     content = {
         **variables,
         "tuned-main.conf": _MAIN_CONF.format(reapply=int(over.reapply)),
@@ -127,6 +121,13 @@ def texts(paths: Paths) -> dict[str, str]:
             name = entry.path.relative_to(paths.etc_tuned)
             found[f"/etc/tuned/{name}"] = data.decode(errors="replace")
     return found
+
+
+def empty_etc_tuned(paths: Paths) -> None:
+    """Replaces the directory by an empty one, for a program that fills it (`Layout.refills`).
+    Raises `HostError`."""
+    files.remove_tree(paths.etc_tuned)
+    files.directory(paths.etc_tuned, paths.root)
 
 
 def _recommended(profile: str, over: Overlay) -> str:

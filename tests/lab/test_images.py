@@ -46,6 +46,15 @@ def test_the_operators_image_cannot_call_a_failure_a_success(
     assert [finding["kind"] for finding in host.status()["findings"]] == ["unknown-profile"]
 
 
+def test_an_old_operators_image_under_its_own_contract(host: Host) -> None:
+    image = operatorimage.make(host.node, hosts.IMAGE, "old")
+    host.write("var/lib/ocp-tuned/image.env", f"NTO_IMAGE={image}\n")
+    host.write("etc/ocp-tuned-boot/boot.conf", "[tuning]\ncontract = operand\n")
+    assert host.run("apply").returncode == 0, host.messages()
+    assert host.status()["result"] == "applied", host.messages()
+    assert host.knob() == "33"
+
+
 def test_variables_of_the_image_reach_stock_profiles(host: Host) -> None:
     """`realtime` includes /etc/tuned/realtime-variables.conf, which ours hides."""
     host.profile(TUNED_CONF + "[variables]\ninclude=/etc/tuned/realtime-variables.conf\n")
@@ -95,6 +104,25 @@ def test_an_image_without_tuned_is_never_started(host: Host) -> None:
     assert done.returncode == os.EX_NOINPUT
     assert "localhost/empty has no /usr/sbin/tuned, which contract = tuned requires" in done.stderr
     assert host.knob() == "60"
+
+
+def test_status_says_why_the_last_pull_failed(node: Node) -> None:
+    unit, conf = "ocp-tuned-image.service", "/etc/ocp-tuned-boot/boot.conf"
+    node.write(conf, "[tuning]\nimage = localhost/none:1\nprofile = balanced\n")
+    try:
+        node.run("systemctl", "start", unit, check=False)
+        shown = json.loads(node.run("ocp-tuned-boot", "status", "--json", check=False).stdout)
+        assert "localhost/none:1" in shown["pull"]
+        # It is tried again in a minute.
+        assert shown["units"][unit] == "activating"
+        text = node.run("ocp-tuned-boot", "status", check=False).stdout
+        assert f"\n  pull         failed: {shown['pull']}\n" in text
+        node.write(conf, f"[tuning]\nimage = {hosts.IMAGE}\nprofile = balanced\n")
+        node.run("systemctl", "restart", unit)
+        assert "pull" not in node.run("ocp-tuned-boot", "status", check=False).stdout
+    finally:
+        node.run("rm", conf)
+        node.run("systemctl", "stop", unit)
 
 
 def _labelled(node: Node, versions: str) -> None:

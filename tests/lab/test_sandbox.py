@@ -69,7 +69,7 @@ print(json.dumps(found), file=open("/run/ocp-tuned-boot/probed", "w"))
 FOLDERS = (
     "/etc", "/usr/bin", "/boot", "/root", "/var/lib", "/var/lib/containers", "/run", "/run/tuned",
     "/run/ocp-tuned-boot", "/var/lib/tuned", "/var/lib/ocp-tuned", "/var/lib/ocp-tuned-boot",
-    "/etc/crio/crio.conf.d", "/etc/sysconfig", "/sys/fs/cgroup",
+    "/etc/crio", "/etc/crio/crio.conf.d", "/etc/sysconfig", "/sys/fs/cgroup",
 )  # fmt: skip
 DEVICES = ("/dev/cpu_dma_latency", "/dev/null", "/dev/fuse", "/dev/kmsg", "/dev/tty")
 
@@ -154,7 +154,9 @@ def probed(node: Node, unit: str) -> dict[str, Any]:
 def test_a_process_in_their_place_is_refused_everything_else(suite: str) -> None:
     ours = {"/run/ocp-tuned-boot", "/var/lib/ocp-tuned-boot"}
     tuneds = {"/run/tuned", "/var/lib/tuned", "/var/lib/ocp-tuned"}
-    sites = {"/etc/crio/crio.conf.d", "/etc/sysconfig"}
+    # A temporary file must not be in CRI-O's drop-in folder.
+    crio = {"/etc/crio", "/etc/crio/crio.conf.d"}
+    sites = {*crio, "/etc/sysconfig"}
     with Node(suite) as node:
         for path in (*sites, "/var/lib/containers", "/boot"):
             (node.root / path[1:]).mkdir(parents=True, exist_ok=True)
@@ -163,7 +165,7 @@ def test_a_process_in_their_place_is_refused_everything_else(suite: str) -> None
             (UNITS[0], ours | tuneds | sites, ["AF_UNIX", "AF_INET"],
              {"/dev/cpu_dma_latency", "/dev/null"}),
             (UNITS[1], ours, ["AF_UNIX"], {"/dev/null"}),
-            (UNITS[2], ours | {"/etc/crio/crio.conf.d"}, ["AF_UNIX"], {"/dev/null"}),
+            (UNITS[2], ours | crio, ["AF_UNIX"], {"/dev/null"}),
             (UNITS[3], ours, ["AF_UNIX"], {"/dev/null"}),
         ):  # fmt: skip
             found = probed(node, unit)

@@ -68,6 +68,8 @@ class Engine:
         self.leaves = {"active_profile": "site\n", "bootcmdline": "TUNED_BOOT_CMDLINE=\n"}
         #: The process ID of the container's first process; 0: it has exited.
         self.pid = 0
+        #: What the container is made for, and of.
+        self.contract, self.layout = "tuned", Layout()
         #: Asked first with each request.
         self.instead: Instead = lambda _: None
         #: Each request's method and path.
@@ -107,7 +109,7 @@ class Engine:
             (self._paths.etc_tuned / name).write_text(text)
 
     def _container(self) -> dict[str, Any]:
-        spec = container.specify(self._paths, "tuned", "id", Layout())
+        spec = container.specify(self._paths, self.contract, "id", self.layout)
         status = "running" if self.pid else "exited"
         state = {"Status": status, "StartedAt": "2026", "ExitCode": 0, "Pid": self.pid}
         said = {**inspected(spec), "Id": "c1", "State": state}

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 import pytest
 
 from ocp_tuned_boot import boot
-from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.errors import DeadlineExceeded, HostError
+from ocp_tuned_boot.host import clock, systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import store as record
-from ocp_tuned_boot.tuned import container
+from ocp_tuned_boot.tuned import container, layout
 from ocp_tuned_boot.tuned.judge import Result
+from ocp_tuned_boot.tuned.layout import PROGRAMS, Layout
 from tests.unit import fake_manager
 from tests.unit.fake_engine import Engine, serving
 from tests.unit.hostile import AGENT, GOOD, file, host
@@ -97,24 +99,69 @@ def test_before_the_deadline_there_is_room_to_stop_a_tuned_that_hangs(
 
 
 def test_nothing_is_applied_before_the_hosts_own_tuned_has_exited(
-    paths: Paths, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    paths: Paths, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """When it exits it takes back what it has set."""
     group = paths.cgroups / "system.slice/tuned.service"
     group.mkdir(parents=True)
     (group / "cgroup.events").write_text("populated 1\n")
-    states = ["active", "deactivating", "deactivating", "inactive"]
-    stopped: list[str] = []
+    refusals = ["no answer within 9.0 s", "Connection timed out", "Connection timed out"]
 
-    def unit_states(names: tuple[str, ...]) -> dict[str, str]:
-        if names != (systemd.HOST_TUNED,):
-            return {}
-        assert stopped == [systemd.HOST_TUNED]
+    def stop(name: str, seconds: float) -> None:
+        assert name == systemd.HOST_TUNED
+        assert 0 < seconds <= 600
         assert not any("/start" in each for each in engine.requests)
-        return {systemd.HOST_TUNED: states.pop(0)}
+        # An unknown state is not "stopped".
+        if refusals:
+            raise HostError(f"systemctl stop tuned.service: {refusals.pop(0)}")
 
-    monkeypatch.setattr(systemd, "unit_states", unit_states)
-    monkeypatch.setattr(systemd, "stop", stopped.append)
+    monkeypatch.setattr(systemd, "stop", stop)
+    monkeypatch.setattr(systemd, "requiring", lambda _: ["microshift-tuned.service"])
     with serving(engine) as conf:
         assert boot.apply(paths, conf, Notifier()).result is Result.APPLIED
-    assert states == []
+    assert refusals == []
+    assert "with it, systemd stops what requires it: microshift-tuned.service" in caplog.text
+    assert "no answer within 9.0 s; trying again in" in caplog.text
+
+
+def test_without_an_answer_that_it_is_stopped_nothing_is_applied(
+    paths: Paths, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (paths.cgroups / "system.slice/tuned.service").mkdir(parents=True)
+    (paths.cgroups / "system.slice/tuned.service/cgroup.events").write_text("populated 1\n")
+
+    def stop(_: str, seconds: float) -> None:
+        raise HostError(f"systemctl stop tuned.service: no answer within {seconds:.0f} s")
+
+    monkeypatch.setattr(systemd, "stop", stop)
+    monkeypatch.setattr(clock, "WORTHWHILE", 4.9)
+    with serving(engine, "[tuning]\ntimeout = 5\n") as conf:
+        with pytest.raises(DeadlineExceeded, match=r"cannot stop tuned\.service.*no answer"):
+            boot.apply(paths, conf, Notifier())
+    assert engine.requests == []
+
+
+@pytest.mark.parametrize("refills", [True, False])
+def test_podman_is_asked_for_what_tuned_wrote_only_if_the_host_does_not_have_it(
+    paths: Paths, engine: Engine, refills: bool
+) -> None:
+    """The program of contract = operand fills an empty folder of the host, unless it is too old."""
+    seen = Layout(programs=tuple(PROGRAMS.values()), refills=refills)
+    layout._remember(paths, "id", seen)
+    engine.contract, engine.layout = "operand", seen
+    if not refills:
+        engine.leaves = {}
+    before: list[str] = []
+
+    def starts(request: str) -> None:
+        if request.endswith("/start"):
+            before.extend(os.listdir(paths.etc_tuned))
+
+    engine.instead = starts
+    with serving(engine, "[tuning]\ntimeout = 600\ncontract = operand\n") as conf:
+        done = boot.apply(paths, conf, Notifier())
+    assert before == []
+    asked = [request for request in engine.requests if "/archive" in request]
+    assert len(asked) == (0 if refills else 1)
+    # Without an answer, it is not known what TuneD wrote.
+    assert (done.result is Result.APPLIED) == refills

@@ -21,6 +21,7 @@ from ocp_tuned_boot.commands.parser import Option
 from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.requested import config, keys
 from ocp_tuned_boot.requested.keys import Key
+from ocp_tuned_boot.tuned import container
 from ocp_tuned_boot.tuned.findings import KINDS
 from tests.lab.situations import BEFORE_TUNED, HELD, SITUATIONS
 
@@ -33,9 +34,9 @@ MAN_PROGRAM = (TREE / "man/ocp-tuned-boot.8").read_text()
 VENDOR = (TREE / "packaging/boot.conf").read_text()
 
 
-def directives(name: str) -> list[str]:
-    """All values of one directive of the unit, split into words."""
-    values = re.findall(rf"(?m)^{name}=(.*)$", UNIT)
+def directives(name: str, unit: str = UNIT) -> list[str]:
+    """All values of one directive of a unit, split into words."""
+    values = re.findall(rf"(?m)^{name}=(.*)$", unit)
     return [word for value in values for word in value.split()]
 
 
@@ -61,10 +62,23 @@ def test_the_unit_gates_the_workload_and_never_blocks_it() -> None:
 
 
 def test_the_workloads_that_wait_are_those_that_are_checked() -> None:
-    assert set(systemd.WORKLOADS) <= set(directives("Before"))
+    """The list is systemd.WORKLOADS; each text has all of it, and nothing else."""
+    target = "kubelet-dependencies.target"
+    for unit in (UNIT, (TREE / "units/ocp-tuned-retry.service").read_text()):
+        assert sorted(directives("Before", unit)) == sorted([target, *systemd.WORKLOADS])
+    listed = MAN_PROGRAM.split(".SH WORKLOADS\n")[1].split(".nf\n")[1].split(".fi")[0]
+    assert listed.replace("\\-", "-").split() == list(systemd.WORKLOADS)
     # It must be started before the program checks whether it runs.
     assert systemd.HOST_TUNED in directives("After")
     assert directives("Conflicts") == []
+
+
+def test_the_man_page_names_each_file_of_the_host_that_tuned_has() -> None:
+    words = plain(MAN_PROGRAM.split("Of the host's files, TuneD can write ")[1].split(".IP")[0])
+    writable, readable = (set(re.findall(r"/[\w./]*\w", it)) for it in words.split("It can read"))
+    mounts = container._HOST_MOUNTS
+    assert writable == {path for path, read_only in mounts if not read_only}
+    assert readable == {path for path, read_only in mounts if read_only}
 
 
 def test_the_unit_runs_commands_that_exist() -> None:
@@ -231,9 +245,10 @@ def test_every_situation_in_the_docs_is_one_that_the_lab_makes() -> None:
         ("A node that has applied a profile before", ("test_gate", "test_once")),
         ("The image", ("test_fallback", "test_registry", "test_images")),
         ("Kills, full disks and broken files", ("test_limits",)),
+        ("Beside other programs", ("test_neighbours", "test_boot")),
     ],
 )
-def test_every_row_about_a_fallback_or_the_image_has_its_test(
+def test_every_row_about_a_fallback_the_image_or_others_has_its_test(
     section: str, files: tuple[str, ...]
 ) -> None:
     named = re.findall(r"(?m)^\| .* \| `(test_\w+)` \|$", DOCUMENTED[section])

@@ -26,7 +26,7 @@ from ocp_tuned_boot.commands import report, table
 from ocp_tuned_boot.commands.staging import Listed
 from ocp_tuned_boot.commands.status import Now
 from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, PodmanError
-from ocp_tuned_boot.host import clock, journal, systemd
+from ocp_tuned_boot.host import clock, files, journal, systemd
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images import archives
@@ -122,7 +122,7 @@ def test_any_tree_of_the_agents_is_read_as_it_is_or_refused(tree: dict[str, Node
         with or_refused():
             found = inputs.read(paths, "tuned")
             checked(found)
-            prepare.run_directory(paths)
+            files.directory(paths.run, paths.root)
             prepare.etc_tuned(paths, found.profile, found.files, {})
         assert settled._younger(settled._agent_files(paths), 0.0) is None
         assert untouched(canary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -82,6 +83,17 @@ def test_the_extension_is_in_microseconds(manager: socket.socket) -> None:
     assert received(manager) == ["STATUS=Pulling", "EXTEND_TIMEOUT_USEC=1500000"]
 
 
+def test_once_a_stop_is_requested_systemd_is_not_asked_for_more_time(
+    manager: socket.socket,
+) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as in cli.py
+    try:
+        Notifier().status("Removing the container", extend=1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received(manager) == ["STATUS=Removing the container"]
+
+
 def test_text_that_is_not_latin_1_arrives(manager: socket.socket) -> None:
     Notifier().status("Pulling the image… Ω 漢字")
     assert received(manager) == ["STATUS=Pulling the image… Ω 漢字"]
@@ -136,7 +148,45 @@ def test_without_systemd_no_unit_has_a_state(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
-    assert systemd.unit_states(systemd.NEIGHBOURS) == {}
+    assert systemd.unit_states(systemd.WORKLOADS) == {}
+
+
+def systemctl(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
+    """For answers that the real one cannot be made to give; see tests/lab/test_neighbours.py."""
+    program = folder / "systemctl"
+    program.write_text(f"#!/bin/sh\n{script}")
+    program.chmod(0o755)
+    monkeypatch.setattr(systemd, "_SYSTEMCTL", str(program))
+
+
+def test_a_service_that_the_site_orders_after_the_unit_runs_workloads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    later = "multi-user.target site-kubelet.service ocp-tuned-image.service shutdown.target"
+    systemctl(monkeypatch, tmp_path, f"echo {later} kubelet.service engine@1.service\n")
+    found = systemd.workloads()
+    assert found == (*systemd.WORKLOADS, "engine@1.service", "site-kubelet.service")
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("echo Failed to connect >&2; exit 1", "Failed to connect"),
+        ("exec sleep 60", "no answer within 0.1 s"),
+        ("", ""),
+    ],
+)
+def test_without_an_answer_the_workloads_are_those_of_the_list(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    script: str, words: str,
+) -> None:  # fmt: skip
+    caplog.set_level(logging.DEBUG)
+    systemctl(monkeypatch, tmp_path, script)
+    if "sleep" in script:
+        monkeypatch.setattr(systemd, "_ANSWER", 0.1)
+    assert systemd.workloads() == systemd.WORKLOADS
+    assert words in caplog.text
+    assert bool(words) == bool(caplog.text)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +194,8 @@ def test_without_systemd_no_unit_has_a_state(
     [
         ("system.slice/crio.service", "cgroup.events", "populated 1\nfrozen 0\n", True),
         ("kubelet.slice/crio.service", "cgroup.events", "populated 1\n", True),
+        ("system.slice/system-x.slice/crio.service", "cgroup.events", "populated 1\n", True),
+        ("systemd/system.slice/system-x.slice/crio.service", "cgroup.procs", "17\n", True),
         ("system.slice/crio.service", "cgroup.events", "populated 0\nfrozen 0\n", False),
         ("system.slice/crio.service", "other", "populated 1\n", False),
         ("system.slice/other.service", "cgroup.events", "populated 1\n", False),

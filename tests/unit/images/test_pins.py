@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from ocp_tuned_boot import cleanup
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images import pins
 from ocp_tuned_boot.requested import lastgood
+from tests.unit.host.test_files import no_tmpfile
+from tests.unit.names import names_in
 
 
 @pytest.fixture
@@ -33,15 +36,32 @@ def test_without_cri_o_nothing_is_pinned(tmp_path: Path) -> None:
 
 
 def test_a_temporary_file_of_ours_is_nobodys_pin(paths: Paths) -> None:
-    left = paths.crio_conf / ".99-ocp-tuned-boot.conf.17"
-    left.write_text('pinned_images = ["stale:1"]\n')
-    pins.keep(paths, "shared", ["a:1"])
-    assert pinned(paths) == ["a:1"]
-    other = paths.crio_conf / ".10-other.conf.17"
-    other.write_text("")
-    cleanup.temporary(paths)
-    assert not left.exists()
-    assert other.exists()
+    # The second: of an earlier release.
+    for folder in (paths.crio, paths.crio_conf):
+        left = folder / ".99-ocp-tuned-boot.conf.17"
+        left.write_text('pinned_images = ["stale:1"]\n')
+        pins.keep(paths, "shared", ["a:1"])
+        assert pinned(paths) == ["a:1"]
+        other = folder / ".10-other.conf.17"
+        other.write_text("")
+        cleanup.temporary(paths)
+        assert not left.exists()
+        assert other.exists()
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_cri_o_never_finds_a_temporary_file(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, supported: bool
+) -> None:
+    """It reads every file in the folder. The names that the kernel reports are all that there ever
+    were."""
+    if not supported:
+        no_tmpfile(monkeypatch)
+    with names_in(paths.crio_conf) as names:
+        for images in (["a:1"], ["a:2"]):
+            pins.keep(paths, "shared", images)
+    assert set(names) == {"99-ocp-tuned-boot.conf"}
+    assert sorted(os.listdir(paths.crio)) == ["crio.conf.d"]
 
 
 def test_pins_follow_the_images_and_the_store(paths: Paths) -> None:
@@ -74,6 +94,12 @@ def test_images_that_others_pinned_remain_pinned(paths: Paths) -> None:
     (paths.crio_conf / "20-none.conf").write_text('# pinned_images = ["x"]\n')
     pins.keep(paths, "shared", ["a:1"])
     assert pinned(paths) == ["site:1", "site:2", "a:1"]
+    # CRI-O reads folders, too.
+    (paths.crio_conf / "50-site").mkdir()
+    (paths.crio_conf / "50-site/pins").write_text('pinned_images = ["deep:1"]\n')
+    pins.keep(paths, "shared", ["a:1"])
+    assert pinned(paths) == ["deep:1", "a:1"]
+    (paths.crio_conf / "50-site/pins").unlink()
     # An image that others no longer pin is not pinned by ours.
     (paths.crio_conf / "10-site.conf").unlink()
     pins.keep(paths, "shared", ["a:2"])

@@ -397,12 +397,12 @@ def test_an_exception_of_others_is_recorded_with_its_place_and_its_traceback_is_
             recorder.tuning(*IMAGE)
             config.parse([("boot.conf", None)])  # type: ignore[list-item]
 
-    with pytest.raises(Defect, match=r"^AttributeError: .* \(requested/config\.py:\d+\)\n"):
+    with pytest.raises(Defect, match=r"^TypeError: .* \(requested/config\.py:\d+\)\n"):
         run()
     found = on_disk(paths)
     assert (found.result, found.in_force, found.action) == (Result.FAILED, None, "apply")
     (finding,) = found.findings
-    assert (finding.kind, finding.message[:14]) == ("defect", "AttributeError")
+    assert (finding.kind, finding.message[:9]) == ("defect", "TypeError")
     assert "journalctl" in finding.advice
     assert 'config.parse([("boot.conf", None)])' in caplog.text
 

@@ -24,6 +24,8 @@ def test_the_defaults() -> None:
     assert parse("") == config.parse([])
     assert parse("").timeout == 90
     assert parse("").socket == Path("/run/ocp-tuned-boot/podman-shared.sock")
+    earlier = "[podman]\nsocket = /run/ocp-tuned-boot/podman.sock\n"
+    assert parse(earlier).socket == parse("").socket
 
 
 @pytest.mark.parametrize(
@@ -168,6 +170,28 @@ def test_later_files_win_key_by_key(paths: Paths) -> None:
     found = config.load(paths)
     assert (found.timeout, found.tuned_timeout, found.profile) == (14, 11, "admin")
     assert found.socket == Path("/a")
+
+
+def test_what_systemd_takes_for_no_drop_in_is_none(paths: Paths) -> None:
+    """conf_files_list() in systemd's src/basic/conf-files.c."""
+    drop_ins = paths.admin_conf.with_name("boot.conf.d")
+    site = drop_ins / "10-site.conf"
+    site.write_text("[tuning]\ntimeout = 13\n")
+    for name in (".10-site.conf.swp", ".hidden.conf", "10-site.conf~", "20-new.conf.rpmnew"):
+        (drop_ins / name).write_text("broken [")
+    # Emacs' lock.
+    (drop_ins / ".#10-site.conf").symlink_to("admin@node.1234:5678")
+    (drop_ins / "folder.conf").mkdir()
+    os.mkfifo(drop_ins / "fifo.conf")
+    (drop_ins / "masked.conf").symlink_to("/dev/null")
+    assert config.names(paths, None)[2:] == [site]
+    assert config.load(paths).timeout == 13
+    # An admin's mistake is named.
+    for name, target in (("nowhere.conf", "nowhere"), ("circle.conf", "circle.conf")):
+        (drop_ins / name).symlink_to(target)
+        with pytest.raises(HostError, match=f"cannot read {drop_ins}/{name}: "):
+            config.load(paths)
+        (drop_ins / name).unlink()
 
 
 def test_a_broken_file_is_named_even_if_a_later_one_would_win(paths: Paths) -> None:

@@ -163,21 +163,6 @@ def test_the_fingerprint_is_not_of_the_image_or_the_boot() -> None:
     assert other.fingerprint == REQUESTED.fingerprint
 
 
-@pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    """A host with valid requests."""
-    paths = Paths(tmp_path)
-    for path, text in (
-        (paths.boot_id, "boot-1\n"),
-        (paths.image_env, "NTO_IMAGE=localhost/a\n"),
-        (paths.recommend, "[site]\n"),
-        (paths.profiles / "site/tuned.conf", "[main]\n"),
-    ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return paths
-
-
 def test_everything_is_read(paths: Paths) -> None:
     script = paths.profiles / "site/deep/script.sh"
     script.parent.mkdir()

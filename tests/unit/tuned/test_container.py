@@ -25,6 +25,8 @@ from tests.unit.fake_podman import listening, reply
 from tests.unit.patience import PATIENCE
 
 LINKED = Layout(links=("/var/lib/ocp-tuned", "/var/lib/tuned"))
+#: The operator's image.
+OPERATORS = Layout(links=LINKED.links, refills=True)
 
 
 def mounts(spec: ContainerSpec) -> dict[str, Mount]:
@@ -54,14 +56,45 @@ def test_each_mount_of_the_host_has_its_reason() -> None:
         "/run/systemd": writable,
         # Most plugins write here: [sysfs], [vm], [cpu], [disk], …
         "/sys": writable,
+        # modinfo, in plugin_modules and in the script of cpu-partitioning: without it, the first
+        # skips every module, and the second removes the host's kvm.rt.tuned.conf.
+        "/lib/modules": read_only,
+        # udev's database: devices_udev_regex= matches what it says of a device (ID_VENDOR_ID=…).
+        "/run/udev": read_only,
     }
-    assert len(container._HOST_MOUNTS) == 9
+    assert len(container._HOST_MOUNTS) == 11
+
+
+def test_each_mount_of_the_daemonset_is_there_or_has_its_reason(tmp_path: Path) -> None:
+    """assets/tuned/manifests/ds-tuned.yaml of the operator, August 2026."""
+    of_the_daemonset = {
+        "/etc/modprobe.d", "/etc/sysconfig", "/etc/kubernetes", "/etc/sysctl.d", "/etc/sysctl.conf",
+        "/etc/systemd", "/etc/tuned", "/run", "/sys", "/tmp", "/lib/modules", "/var/lib/kubelet",
+        "/host",
+    }  # fmt: skip
+    left_out = {
+        # The kubelet's credentials on HyperShift, for the operand that follows the API.
+        "/etc/kubernetes",
+        # In memory, because the root of that container is read-only. Ours is not.
+        "/tmp",
+        # Of the host's /run, TuneD uses the three below.
+        "/run",
+        # Of the host's root, the image has links to these two.
+        "/host",
+    }
+    instead = {"/run/tuned", "/run/systemd", "/run/udev",
+               "/host/var/lib/ocp-tuned", "/host/var/lib/tuned"}  # fmt: skip
+    for contract in ("tuned", "operand"):
+        for path in (*of_the_daemonset, *instead):
+            (tmp_path / path[1:]).mkdir(parents=True, exist_ok=True)
+        spec = container.specify(Paths(tmp_path), contract, "id", OPERATORS)
+        assert set(mounts(spec)) == of_the_daemonset - left_out | instead
 
 
 def test_what_the_host_lacks_is_not_mounted(tmp_path: Path) -> None:
     (tmp_path / "sys").mkdir()
     (tmp_path / "etc/sysctl.d").mkdir(parents=True)
-    found = mounts(container.specify(Paths(tmp_path), "operand", "id", Layout()))
+    found = mounts(container.specify(Paths(tmp_path), "operand", "id", LINKED))
     assert found == {
         "/host/var/lib/ocp-tuned": Mount(
             f"{tmp_path}/var/lib/ocp-tuned", "/host/var/lib/ocp-tuned"
@@ -83,8 +116,11 @@ def test_the_contract_tuned_has_our_etc_tuned(tmp_path: Path) -> None:
     assert spec.entrypoint == ("/usr/sbin/tuned", "--no-dbus")
 
 
-def test_an_image_without_the_operators_links_sees_the_hosts_folders_there(tmp_path: Path) -> None:
-    found = mounts(container.specify(Paths(tmp_path), "tuned", "id", Layout()))
+@pytest.mark.parametrize("contract", ["tuned", "operand"])
+def test_an_image_without_the_operators_links_sees_the_hosts_folders_there(
+    tmp_path: Path, contract: str
+) -> None:
+    found = mounts(container.specify(Paths(tmp_path), contract, "id", Layout()))
     assert found["/var/lib/tuned"].source == f"{tmp_path}/var/lib/tuned"
     assert found["/var/lib/ocp-tuned"].source == f"{tmp_path}/var/lib/ocp-tuned"
 
@@ -94,7 +130,10 @@ def test_the_contract_operand_is_upstreams_command(tmp_path: Path) -> None:
     assert " ".join(spec.entrypoint) == (
         "/usr/bin/cluster-node-tuning-operator ocp-tuned --in-cluster=false --one-shot=true -v=1"
     )
+    # The program fills it from /etc/tuned.orig of the image. Without that, the image has its own.
     assert "/etc/tuned" not in mounts(spec)
+    spec = container.specify(Paths(tmp_path), "operand", "id", OPERATORS)
+    assert mounts(spec)["/etc/tuned"].source == f"{tmp_path}/run/ocp-tuned-boot/etc-tuned"
 
 
 SPEC = ContainerSpec(

@@ -16,7 +16,7 @@ from ocp_tuned_boot.tuned.layout import Layout
 WHOLE = {"version": layout.FORMAT.version, "links": ["/var/lib/tuned"],
          "variables": {"a.conf": "x=1\n"},
          "profiles": {"/usr/lib/tuned/p/tuned.conf": "[main]\n"},
-         "programs": ["/usr/sbin/tuned"], "made_for": "1 2"}  # fmt: skip
+         "programs": ["/usr/sbin/tuned"], "made_for": "1 2", "refills": True}  # fmt: skip
 
 
 def cached(root: Path, text: str) -> Layout | None:
@@ -29,7 +29,7 @@ def cached(root: Path, text: str) -> Layout | None:
 def test_an_image_that_was_looked_into_is_known(tmp_path: Path) -> None:
     assert cached(tmp_path, json.dumps(WHOLE)) == Layout(
         ("/var/lib/tuned",), {"a.conf": "x=1\n"}, {"/usr/lib/tuned/p/tuned.conf": "[main]\n"},
-        ("/usr/sbin/tuned",), "1 2",
+        ("/usr/sbin/tuned",), "1 2", True,
     )  # fmt: skip
 
 
@@ -47,6 +47,7 @@ def test_an_image_that_was_not_is_not(tmp_path: Path) -> None:
         json.dumps({**WHOLE, "links": ["/etc"]}), json.dumps({**WHOLE, "profiles": None}),
         json.dumps({**WHOLE, "profiles": {"x": 1}}), json.dumps({**WHOLE, "programs": ["/bin/sh"]}),
         json.dumps({**WHOLE, "programs": None}), json.dumps({**WHOLE, "made_for": 1}),
+        json.dumps({**WHOLE, "refills": "no"}),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_cache_of_ours_is_not_believed(tmp_path: Path, text: str) -> None:
