@@ -90,10 +90,13 @@ packages:
 install: install-python install-data
 
 # With the distribution's own setuptools and installer: no pip, no network. The variable selects
-# Debian's layout; on other distributions it has no effect.
+# Debian's layout; on other distributions it has no effect. Modules of another release are removed
+# before: installer replaces no file, and Python would still find a module that does not exist any more.
+PURELIB = $(shell DEB_PYTHON_INSTALL_LAYOUT=deb_system python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 install-python:
 	rm -rf build/lib build/wheel && mkdir -p build/wheel
 	python3 -W ignore -c 'from setuptools import build_meta; build_meta.build_wheel("build/wheel")'
+	cd $(DESTDIR)$(PURELIB) 2>/dev/null && rm -rf ocp_tuned_boot ocp_tuned_boot-*.dist-info || :
 	DEB_PYTHON_INSTALL_LAYOUT=deb_system python3 -m installer --destdir=$(DESTDIR)/ build/wheel/*.whl
 
 install-data:

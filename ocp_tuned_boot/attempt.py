@@ -23,13 +23,13 @@ from ocp_tuned_boot.record.amend import (
     with_holds,
     with_values,
 )
-from ocp_tuned_boot.record.model import Decision, Standing, State, now
+from ocp_tuned_boot.record.model import Decision, Standing, State
 from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.requested.lastgood import LastProfile
-from ocp_tuned_boot.settings import handover, holds, residue, values
+from ocp_tuned_boot.settings import compare, handover, holds, residue
 from ocp_tuned_boot.settings.handover import Guard
 from ocp_tuned_boot.settings.residue import Settings
 from ocp_tuned_boot.tuned import container, layout, ours, prepare, profiles
@@ -292,6 +292,7 @@ def _tune(run: Attempting, podman: Podman, created: ContainerState, tuning: _Tun
         # Leave time to stop a TuneD that hangs, before the deadline.
         left = max(0.0, run.progress.deadline.left() - container.STOPPING)
         allowed = min(run.config.tuned_timeout, left)
+        limit = "tuned_timeout" if run.config.tuned_timeout <= left else "timeout"
         ended = container.run(podman, created, run.paths, Deadline(allowed))
     if tuning.guard is not None:
         run.recorder.handed_over(tuning.guard.put_back())
@@ -306,7 +307,7 @@ def _tune(run: Attempting, podman: Podman, created: ContainerState, tuning: _Tun
         tuned = TunedRun(
             ended.status, tuple(tunedlog.parse(ended.log)), active_profile, allowed,
             tuning.over.name if tuning.over.text else "",
-            parse_bootcmdline(bootcmdline), inputs.kernel_arguments(run.paths),
+            parse_bootcmdline(bootcmdline), inputs.kernel_arguments(run.paths), limit,
         )  # fmt: skip
         run.recorder.kernel_arguments(tuned.requested_arguments)
         return tuned
@@ -343,7 +344,7 @@ def _hold(run: Attempting, tuning: _Tuning, tuned: TunedRun) -> tuple[State, ...
 def _settle(run: Attempting, tuning: _Tuning, outcome: Outcome, held: tuple[State, ...]) -> None:
     """Restores the settings that only the previous profile set, and compares the values that this
     profile requests with those on the host."""
-    root, recorder, accept = run.paths.root, run.recorder, run.config.accept
+    recorder, accept = run.recorder, run.config.accept
     # Of those that were not given to systemd, the reason is already known.
     given = [it for it in held if it.hold.since and it.standing is not Standing.UNASKED]
     if given:
@@ -352,10 +353,7 @@ def _settle(run: Attempting, tuning: _Tuning, outcome: Outcome, held: tuple[Stat
         others = [state for state in held if state not in given]
         outcome = with_holds(outcome, [*seen, *others], accept)
     owned = tuning.guard.owned if tuning.guard else frozenset()
-    known, left = residue.put_back(root, tuning.known, tuning.requested, owned)
+    found, left = compare.compare(run.paths, tuning.known, tuning.requested, owned)
     recorder.residue(left)
-    found = values.read_back(root, tuning.requested, owned)
-    known = residue.after(root, known, found, tuning.requested, now())
-    residue.store(run.paths, known)
     recorder.checked(found, with_values(outcome, found, accept))
     run.progress.notifier.status(recorder.write().summary())

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from ocp_tuned_boot import cleanup, plan, situation
-from ocp_tuned_boot.errors import BootError, ConfigurationError, NotRequested
+from ocp_tuned_boot.errors import BootError, ConfigurationError, NotRequested, defects
 from ocp_tuned_boot.gate import Gate
 from ocp_tuned_boot.host import systemd, userspace
 from ocp_tuned_boot.host.clock import Deadline, Progress
@@ -94,13 +94,15 @@ def notice(paths: Paths, config_file: Path | None) -> Record | None:
 def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -> Record:
     """One run within one deadline: from what is requested to what is recorded."""
     started = time.monotonic()
-    with locked(paths):
+    # Also before there is a recorder: what holds the gate, and why, is in the status line.
+    with defects(), locked(paths):
         with recording(paths, notifier, started, why) as recorder:
             cleanup.temporary(paths)
             userspace.count_restarts(paths)
             config = settled.config(paths, config_file)
             deadline = Deadline(config.timeout, started=started)
             progress = Progress(deadline, notifier, recorder.steps, paths.console)
+            _catch_up(paths, config, recorder)
 
             with progress.step("inputs", "Reading which image and profile are requested…"):
                 requested = settled.requested(
@@ -125,6 +127,16 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
         if decision.action is not Action.KEEP:
             history.remember(paths, done)
     return done
+
+
+def _catch_up(paths: Paths, config: Config, recorder: Recorder) -> None:
+    """Compares the values first if the run that applied the profile was killed before it did."""
+    if recorder.in_force is None or recorder.in_force.compared:
+        return
+
+    from ocp_tuned_boot.settings import compare  # noqa: PLC0415  # hardly any run needs it
+
+    compare.catch_up(paths, config, recorder)
 
 
 def _log(requested: Inputs, decision: Decision, config: Config) -> None:

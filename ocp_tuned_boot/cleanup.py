@@ -39,34 +39,41 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
     Raises `Busy` while another run is active, `PodmanError` if the container was not created by
     this program.
     """
+    with locked(paths):
+        temporary(paths)
+        try:
+            for each in recover(paths, inputs.boot_id(paths)):
+                log.warning("%s: restored to %r from %r", each.key, each.after, each.tuned)
+        finally:
+            removed = _remove_containers(paths, config_file)
+        return removed
+
+
+def _remove_containers(paths: Paths, config_file: Path | None) -> bool:
     from ocp_tuned_boot.podman.client import Podman  # noqa: PLC0415  # `recover` is for each run
     from ocp_tuned_boot.tuned import ours  # noqa: PLC0415
 
-    with locked(paths):
-        temporary(paths)
-        for each in recover(paths, inputs.boot_id(paths)):
-            log.warning("%s: restored to %r from %r", each.key, each.after, each.tuned)
-        try:
-            socket = boot_conf.load(paths, config_file).socket
-        except ConfigurationError as error:
-            # The run itself has logged why, and this runs after each.
-            log.warning("boot.conf cannot be read; using the default socket")
-            log.debug("%s", error)
-            socket = boot_conf.parse(()).socket
-        try:
-            with Podman(socket, Deadline(BRIEF if _after_failure() else PATIENCE)) as podman:
-                removed = ours.remove_all(podman, paths)
-                return ours.remove_check(podman, paths) or removed
-        except DeadlineExceeded as error:
-            raise DeadlineExceeded(
-                f"cannot look for containers to remove: {error.message}", ours.REMAINS
-            ) from error
-        except PodmanError as error:
-            # At shutdown Podman's socket is closed already; the container ends with the machine.
-            if not error.temporary or _is_unfinished(paths):
-                raise
-            log.info("%s", error)
-            return False
+    try:
+        socket = boot_conf.load(paths, config_file).socket
+    except ConfigurationError as error:
+        # The run itself has logged why, and this runs after each.
+        log.warning("boot.conf cannot be read; using the default socket")
+        log.debug("%s", error)
+        socket = boot_conf.parse(()).socket
+    try:
+        with Podman(socket, Deadline(BRIEF if _after_failure() else PATIENCE)) as podman:
+            removed = ours.remove_all(podman, paths)
+            return ours.remove_check(podman, paths) or removed
+    except DeadlineExceeded as error:
+        raise DeadlineExceeded(
+            f"cannot look for containers to remove: {error.message}", ours.REMAINS
+        ) from error
+    except PodmanError as error:
+        # At shutdown Podman's socket is closed already; the container ends with the machine.
+        if not error.temporary or _is_unfinished(paths):
+            raise
+        log.info("%s", error)
+        return False
 
 
 def _after_failure() -> bool:

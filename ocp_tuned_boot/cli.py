@@ -30,6 +30,7 @@ from ocp_tuned_boot.errors import (
     NotRequested,
     PodmanError,
     Refused,
+    defects,
 )
 from ocp_tuned_boot.host import journal
 from ocp_tuned_boot.record.model import Record
@@ -77,18 +78,9 @@ STATUSES = {error: row.status for row in EXITS for error in row.errors}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     journal.in_utf8()
-    options = parser.build(table.COMMANDS, table.GROUPS, table.OPTIONS).parse_args(arguments)
-    command: Command = options.command
-    journal.set_up_logging(options.verbose, sys.stderr if command.shows else sys.stdout)
-    if not command.shows:
-        # What it writes is read by others, whatever the umask of the caller is.
-        os.umask(0o022)
-        _raise_on_signals()
     try:
-        status = exit_status(command.run(options))
-        if command.shows:
-            sys.stdout.flush()
-        return status
+        with defects(BrokenPipeError):
+            return _run(arguments)
     except BootError as error:
         journal.print_error(str(error))
         return STATUSES[type(error)]
@@ -98,6 +90,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as interrupted:
         # Everything is cleaned up. Die of the signal, so that its sender sees that.
         return _die_of(interrupted.signal_number)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options = parser.build(table.COMMANDS, table.GROUPS, table.OPTIONS).parse_args(arguments)
+    command: Command = options.command
+    journal.set_up_logging(options.verbose, sys.stderr if command.shows else sys.stdout)
+    if not command.shows:
+        # What it writes is read by others, whatever the umask of the caller is.
+        os.umask(0o022)
+        _raise_on_signals()
+    status = exit_status(command.run(options))
+    if command.shows:
+        sys.stdout.flush()
+    return status
 
 
 def exit_status(done: Record | Drift | None) -> int:

@@ -6,8 +6,13 @@ other exception is a defect, and its traceback is logged.
 
 from __future__ import annotations
 
+import logging
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+log = logging.getLogger(__name__)
 
 #: The longest message (characters): a message that quotes a file could have all of the file in it.
 LONGEST = 4000
@@ -88,10 +93,12 @@ class NewerVersion(HostError):
     and must not treat it as empty."""
 
     def __init__(self, where: str, found: object, expected: int) -> None:
+        # What is in /run ends with the boot.
+        instead = "reboot" if "/run/" in where else "remove the file: what it records is lost then"
         super().__init__(
             f"{where}: found version {found}, expected {expected}: "
             "a later release of ocp-tuned-boot wrote this file",
-            "Install that release again, or reboot.",
+            f"Install that release again, or {instead}.",
         )
 
 
@@ -150,6 +157,23 @@ class Defect(BootError):
         file = where.filename.rpartition("/ocp_tuned_boot/")[2]
         words = "".join(traceback.format_exception_only(type(error), error))
         return cls(f"{words.strip()} ({file}:{where.lineno})", cls.advice)
+
+
+@contextmanager
+def defects(*passed: type[Exception]) -> Iterator[None]:
+    """Raises `Defect` for an exception that is not one of this module, and logs its traceback below
+    the message. `passed` are exceptions that the caller handles."""
+    expected: tuple[type[Exception], ...] = (BootError, *passed)
+    try:
+        yield
+    except expected:
+        raise
+    except Exception as error:
+        # The only place that catches everything: a record that says "applying" for ever, a gate
+        # that nobody explains, or a bare traceback would be worse than the defect.
+        defect = Defect.of(error)
+        log.exception("%s", defect.message)
+        raise defect from error
 
 
 class Interrupted(BaseException):

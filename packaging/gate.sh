@@ -7,33 +7,48 @@
 #                      exits with another one.
 #   gate stopped       remember that this stop of ocp-tuned.service is one that was requested
 #   gate word [ROOT]   print what boot.conf sets: open or closed
+#   gate word '' FILE  the same for one file, as with --config
 
 LC_ALL=C
 export LC_ALL
 run=/run/ocp-tuned-boot
 
-# The last gate = in the files of boot.conf(5), in their order. As in requested/config.py, a mistake
-# in another line does not open the gate. A carriage return also ends a line.
+# The last gate = in the files of boot.conf(5), in their order, or in the one of --config. As in
+# requested/config.py, a mistake in another line does not open the gate. A carriage return also ends a
+# line, and of a file larger than 1 MiB the beginning counts.
 word() {
+    root=$1
+    shift
+    [ $# -gt 0 ] || set -- "$root/usr/lib/ocp-tuned-boot/boot.conf" \
+        "$root/etc/ocp-tuned-boot/boot.conf" "$root/etc/ocp-tuned-boot/boot.conf.d/"*.conf
     word=open
-    for file in "$1/usr/lib/ocp-tuned-boot/boot.conf" "$1/etc/ocp-tuned-boot/boot.conf" \
-            "$1/etc/ocp-tuned-boot/boot.conf.d/"*.conf; do
+    for file; do
         [ -f "$file" ] || continue
-        said=$(tr '\r' '\n' < "$file" | sed -n -E "$pattern" | tail -n 1)
+        said=$(head -c 1048576 < "$file" | tr '\r' '\n' | sed -n -E "$pattern" | tail -n 1)
         word=${said:-$word}
     done
     echo "$word"
 }
-blank='[[:blank:]]*'
-quote="['\"]?"
-pattern="s/^$blank${quote}gate$quote$blank=$blank$quote(open|closed)([^[:alnum:]_].*)?\$/\\1/p"
+pattern='s/^[^[:alnum:]_=#;]*gate[^[:alnum:]_=]*=[^[:alnum:]_=]*(open|closed)([^[:alnum:]_].*)?$/\1/p'
+
+# What the program was told: a drop-in may give ExecStart= an option --config.
+told() {
+    argv=$(systemctl show --value --property=ExecStart ocp-tuned.service |
+        sed -n 's/.* argv\[\]=\(.*\) ; ignore_errors=.*/\1/p')
+    case $argv in
+        *' --config='*) file=${argv##* --config=} ;;
+        *' --config '*) file=${argv##* --config } ;;
+        *) word "" && return ;;
+    esac
+    word "" "$file"
+}
 
 # $MONITOR_* say how ocp-tuned.service failed (systemd.exec(5)). Exit status 78 is "nothing is
 # requested on this node": with gate = closed, other errors in files do not end the program.
 pause() {
     # A file that is being written may have been read half: if it was closed before, read it again.
-    [ "$(word "")" = closed ] ||
-        { [ -e "$run/retried" ] && sleep 1 && [ "$(word "")" = closed ]; } || exit 0
+    [ "$(told)" = closed ] ||
+        { [ -e "$run/retried" ] && sleep 1 && [ "$(told)" = closed ]; } || exit 0
     [ "$MONITOR_SERVICE_RESULT $MONITOR_EXIT_CODE $MONITOR_EXIT_STATUS" != "exit-code exited 78" ] ||
         exit 0
     [ ! -f "$run/stopped" ] || [ "$(cat "$run/stopped")" != "$MONITOR_INVOCATION_ID" ] || exit 0
@@ -54,5 +69,5 @@ stopped() {
 case $1 in
     pause) pause ;;
     stopped) stopped ;;
-    word) word "$2" ;;
+    word) shift; word "$@" ;;
 esac

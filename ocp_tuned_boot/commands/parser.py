@@ -57,7 +57,8 @@ class Command:
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **arguments: Any) -> None:
-        super().__init__(add_help=False, **arguments)
+        # Options are given in full: packaging/gate.sh looks for --config.
+        super().__init__(add_help=False, allow_abbrev=False, **arguments)
         self.add_argument("-h", "--help", action="help", help="Show this help")
 
     def error(self, message: str) -> NoReturn:

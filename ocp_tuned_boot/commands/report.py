@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.record.history import Boot
 from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.settings.drift import Drift, Drifted
+from ocp_tuned_boot.tuned.findings import Finding
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.commands.staging import Listed
@@ -37,6 +38,7 @@ def plan_json(preview: Preview) -> str:
         "provider": requested.provider,
         "fingerprint": requested.fingerprint,
         "files": [file.path for file in requested.files],
+        "findings": [asdict(each) for each in (*requested.doubts, *requested.fallback)],
         "container": asdict(preview.container) if preview.container else None,
     }
     return json.dumps(content, indent=2)
@@ -52,6 +54,7 @@ def plan_text(preview: Preview) -> str:
         f"  image        {requested.image} ({preview.image})",
         f"  fingerprint  {requested.fingerprint}",
     ]
+    lines += _findings((*requested.doubts, *requested.fallback))
     lines += [f"  held         {it.words}; apply would restore it" for it in preview.lost]
     if preview.container:
         lines += [
@@ -70,7 +73,7 @@ def status_text(done: Record | None, now: Now) -> str:
     if done is None:
         lines = ["No profile has been applied in this boot. See: systemctl status ocp-tuned"]
     else:
-        lines = [done.summary(), *_done(done), *_owned(done), *_findings(done)]
+        lines = [done.summary(), *_done(done), *_owned(done), *_findings(done.findings)]
     if now.gated:
         lines += [
             "  gate         closed: the kubelet waits until the profile is applied",
@@ -80,6 +83,8 @@ def status_text(done: Record | None, now: Now) -> str:
         lines.append(f"  gate         open: {OPENED}")
     if now.waits:
         lines.append(f"  pending      {now.waits}")
+    if now.pull:
+        lines.append(f"  pull         failed: {now.pull}")
     lines += [f"  drift        {_drifted(each)}" for each in now.drifted]
     lines += _held(now)
     lines += [f"  unit         {name}: {state}" for name, state in now.units.items()]
@@ -137,6 +142,11 @@ def _done(done: Record) -> Iterator[str]:
         states = Counter(value.state for value in done.values)
         counted = ", ".join(f"{states[state]} {state}" for state in sorted(states)) or "none"
         yield f"  values       {counted}"
+    if done.in_force is not None and not done.in_force.compared:
+        yield "  values       not compared with the host yet; see: ocp-tuned-boot drift"
+    for name, number in done.left_out.items():
+        words = f"{number} more {name.replace('_', ' ')}"
+        yield f"  left out     {words}: the record would be too large"
 
 
 _HANDED_OVER = {
@@ -165,8 +175,8 @@ def _owned(done: Record) -> Iterator[str]:
         )
 
 
-def _findings(done: Record) -> Iterator[str]:
-    for finding in done.findings:
+def _findings(findings: Iterable[Finding]) -> Iterator[str]:
+    for finding in findings:
         accepted = "(accepted) " if finding.accepted else ""
         about = finding.kind
         if not finding.message.startswith(finding.subject):

@@ -99,7 +99,7 @@ def fetch(paths: Paths, config_file: Path | None) -> Image | None:
     except NotRequested as error:
         log.info("%s", error.message)
         return None
-    quiet = config.images.store == "shared" and config.socket in boot_conf.SOCKETS.values()
+    quiet = config.socket == boot_conf.SOCKETS["shared"]
     with _working(QUIET if quiet else config.socket) as (podman, progress):
         try:
             image = _ensured(paths, podman, config, requested, progress)

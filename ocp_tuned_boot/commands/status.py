@@ -9,7 +9,7 @@ from typing import Any
 
 from ocp_tuned_boot import situation
 from ocp_tuned_boot.errors import BootError
-from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host import journal, systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Stored
 from ocp_tuned_boot.record.amend import with_holds
@@ -26,7 +26,8 @@ class Now:
     applied value; `waits`: what has changed in the request, or why this cannot be checked;
     `holds`: what systemd should keep open, and whether it does; `stored`: everything that systemd
     keeps open for the unit, None if unknown; `latency`: the CPU latency in effect (microseconds),
-    None if unknown; `gated`: workloads wait for the unit (gate = closed)."""
+    None if unknown; `gated`: workloads wait for the unit (gate = closed); `pull`: why the last pull
+    of the requested image failed, empty if it did not."""
 
     units: dict[str, str] = field(default_factory=dict)
     drifted: tuple[Drifted, ...] = ()
@@ -35,6 +36,7 @@ class Now:
     stored: Stored | None = None
     latency: int | None = None
     gated: bool = False
+    pull: str = ""
 
     @property
     def superfluous(self) -> int:
@@ -60,6 +62,7 @@ class Now:
             ],
             "latency": self.latency,
             "gated": self.gated,
+            "pull": self.pull,
             "stored": asdict(self.stored) if self.stored else None,
         }
 
@@ -68,12 +71,12 @@ def look(paths: Paths, config_file: Path | None, done: Record | None) -> tuple[R
     """The record with the current findings, and the current state of everything else. Does not
     fail for a user who may not read everything."""
     workloads = systemd.workloads()
-    units = systemd.unit_states((systemd.UNIT, *workloads, systemd.HOST_TUNED))
+    units = systemd.unit_states((systemd.UNIT, systemd.IMAGE, *workloads, systemd.HOST_TUNED))
     starting = systemd.unit_states((systemd.UNIT, systemd.RETRY)).values()
     gated = config.gate(paths, config_file) == "closed" and "activating" in starting
     # Started by hand, the unit is activating beside a kubelet that does not wait for it.
     gated = gated and "active" not in [units.get(name) for name in workloads]
-    now = Now(units, stored=systemd.stored(systemd.UNIT), gated=gated)
+    now = Now(units, stored=systemd.stored(systemd.UNIT), gated=gated, pull=_failed_pull(units))
     if done is None or done.in_force is None:
         return done, now
     now = replace(
@@ -89,6 +92,14 @@ def look(paths: Paths, config_file: Path | None, done: Record | None) -> tuple[R
     except BootError as error:
         now = replace(now, waits=_unchecked(error))
     return now.updated(done, loaded.accept), now
+
+
+def _failed_pull(units: dict[str, str]) -> str:
+    if systemd.IMAGE not in units or not systemd.has_failed(systemd.IMAGE):
+        return ""
+    return (
+        systemd.last_logged(systemd.IMAGE, journal.ERROR) or f"see journalctl -b -u {systemd.IMAGE}"
+    )
 
 
 def _unchecked(error: BootError) -> str:

@@ -26,6 +26,7 @@ from ocp_tuned_boot.errors import Busy, HostError
 LIMIT = 1024 * 1024
 # The name of a file while it is written: `.NAME.PID`.
 _TEMPORARY = re.compile(r"\..+\.[0-9]+")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 # The pause between two attempts to take a lock (seconds).
 _TICK = 0.02
 
@@ -51,16 +52,17 @@ def _failed(action: str, path: Path, error: OSError) -> HostError:
 def _hint(error: OSError) -> str:
     if error.errno == errno.EROFS:
         return "The file system is read-only: remount it writable."
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _FULL:
         return "The file system is full: free disk space and try again."
     if error.errno == errno.ENOTDIR:
         return "A part of this path is a symbolic link or a file. Replace it with a directory."
     return ""
 
 
-def read(path: Path, limit: int = LIMIT, folder: int | None = None) -> bytes:
+def read(path: Path, limit: int = LIMIT, folder: int | None = None, *, cut: bool = False) -> bytes:
     """The content of a regular file of at most `limit` bytes. `folder`: a descriptor of the open
-    directory that contains it; then no other directory can be put in its place meanwhile.
+    directory that contains it; then no other directory can be put in its place meanwhile. `cut`: of
+    a larger file, its beginning.
 
     Raises `HostError`, and `FileNotFoundError` if there is no such file.
     """
@@ -79,9 +81,23 @@ def read(path: Path, limit: int = LIMIT, folder: int | None = None) -> bytes:
         raise _failed("read", path, error) from error
     if not regular:
         raise HostError(f"cannot read {path}: it is not a regular file")
-    if len(data) > limit:
+    if len(data) > limit and not cut:
         raise HostError(f"cannot read {path}: it is larger than {limit} bytes")
-    return data
+    return data[:limit]
+
+
+def beginning(path: Path, size: int) -> bytes:
+    """The first bytes of a regular file, at most `size`, however large it is. Raises `HostError`,
+    and `FileNotFoundError`."""
+    try:
+        with open(path, "rb", opener=opener) as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file.read(size) or b""
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _failed("read", path, error) from error
+    raise HostError(f"cannot read {path}: it is not a regular file")
 
 
 def resolved(path: Path) -> Path:
@@ -300,6 +316,30 @@ def _name(file: int, temporary: tuple[int, str], final: tuple[int, str]) -> None
     os.rename(before, name, src_dir_fd=stage, dst_dir_fd=folder)
 
 
+def is_full(error: HostError) -> bool:
+    """Whether this is the error of a file system without space."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in _FULL
+
+
+def reserve(path: Path, size: int) -> None:
+    """Makes sure that a file of `size` bytes exists that can be removed when the file system is
+    full: then there is space for others. Raises `HostError`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with explained("reserve space in", path):
+        file = os.open(path, flags, 0o600)
+        try:
+            os.posix_fallocate(file, 0, size)
+        finally:
+            os.close(file)
+
+
+def release(path: Path) -> None:
+    """Removes the file that `reserve` has made. Raises `HostError`."""
+    with explained("remove", path):
+        path.unlink(missing_ok=True)
+
+
 def is_temporary(name: str) -> bool:
     """Whether a file of this name is one that a killed `replacing` left."""
     return bool(_TEMPORARY.fullmatch(name))
@@ -356,15 +396,21 @@ def locked(path: Path, patience: float, what: str) -> Iterator[None]:
         lock = path.open("a")
     end = time.monotonic() + patience
     with lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise Busy(f"{what} holds {path}", "Wait until it exits.") from None
-                time.sleep(_TICK)
+        while not _taken(lock.fileno(), path):
+            if time.monotonic() > end:
+                raise Busy(f"{what} holds {path}", "Wait until it exits.")
+            time.sleep(_TICK)
         yield
+
+
+def _taken(lock: int, path: Path) -> bool:
+    """Takes the lock, if no other process holds it. Raises `HostError`."""
+    with explained("lock", path):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def remove_tree(path: Path) -> None:

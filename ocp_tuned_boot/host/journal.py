@@ -63,10 +63,14 @@ def set_up_logging(verbose: bool, stream: TextIO) -> None:
     logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 
+#: How the line begins that says why the program fails.
+ERROR = "ocp-tuned-boot: "
+
+
 def print_error(text: str) -> None:
     """Prints to standard error why the program fails; `text` is escaped already."""
     prefix = f"<{_PRIORITIES[logging.ERROR]}>" if _in_journal() else ""
-    indent = "ocp-tuned-boot: "
+    indent = ERROR
     for line in text.splitlines():
         sys.stderr.write(f"{prefix}{indent}{line}\n")
         indent = "  "

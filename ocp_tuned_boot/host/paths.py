@@ -126,6 +126,11 @@ class Paths:
         return self.run / "status.json"
 
     @property
+    def reserve(self) -> Path:
+        """Space for the record of a run that fills /run; exists only during the run."""
+        return self.run / "reserve"
+
+    @property
     def container_log(self) -> Path:
         """The container's log as conmon writes it (Podman's k8s-file format)."""
         return self.run / "container.log"

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 UNIT = "ocp-tuned.service"
 #: Holds the boot if that one was killed or did not start.
 RETRY = "ocp-tuned-retry.service"
+#: Pulls the requested image while workloads run.
+IMAGE = "ocp-tuned-image.service"
 #: Kubelets and container engines: they run the workloads for which the profile is applied. The unit
 #: files and the man page have the same list. For others of a site: `workloads`.
 WORKLOADS = (
@@ -53,6 +55,8 @@ _LONGEST = 2000
 # starts a Podman that fails about five times a second.
 _LOOKS, _BETWEEN = 80, 0.05
 _STARTS = 2
+# How long the journal may take to answer (seconds).
+_JOURNAL = 2.0
 
 
 class Notifier:
@@ -245,6 +249,17 @@ def unit_states(names: Sequence[str]) -> dict[str, str]:
     return states
 
 
+def has_failed(name: str) -> bool:
+    """Whether the last run of a service failed, also if it is about to be started again. False if
+    systemd cannot be reached."""
+    with suppress(HostError), _bus() as bus:
+        from pystemd.systemd1 import Unit  # noqa: PLC0415
+
+        with Unit(name.encode(), bus=bus) as unit:
+            return bool(unit.Unit.LoadState == b"loaded" and unit.Service.Result != b"success")
+    return False
+
+
 def starts_again(name: str) -> bool:
     """Whether a service is started again and again while it is looked at: it exits each time, and
     its socket starts it for the request that still waits. False if systemd cannot be reached.
@@ -263,6 +278,26 @@ def starts_again(name: str) -> bool:
                     return True
                 time.sleep(_BETWEEN)
     return False
+
+
+def last_logged(name: str, beginning: str = "") -> str:
+    """The last line with this beginning, which is left out, that the processes of a unit have
+    logged in this boot; empty if it is not among the last lines, or if they cannot be read
+    (journalctl(1))."""
+    import subprocess  # noqa: PLC0415  # only for a failure that this explains
+
+    command = ["journalctl", "--quiet", "--boot", "--lines=20", "--output=cat",
+               f"_SYSTEMD_UNIT={name}"]  # fmt: skip
+    try:
+        done = subprocess.run(  # noqa: S603  # a unit of this program
+            command, check=False, timeout=_JOURNAL, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    lines = [line for line in done.stdout.decode(errors="replace").splitlines() if line.strip()]
+    found = [line[len(beginning) :].strip() for line in lines if line.startswith(beginning)]
+    return found[-1] if found else ""
 
 
 @dataclass(frozen=True)

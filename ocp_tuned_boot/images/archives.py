@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import stat
-import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ocp_tuned_boot.errors import ConfigurationError
-from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host import files, tar
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.typedjson import from_json
 from ocp_tuned_boot.requested import inputs
@@ -27,9 +26,8 @@ from ocp_tuned_boot.requested import inputs
 log = logging.getLogger(__name__)
 
 _NAME = "org.opencontainers.image.ref.name"
-#: The largest index (bytes), and the most members of an archive before it.
+#: The largest index (bytes).
 _INDEX_LIMIT = 1024 * 1024
-_MEMBERS = 10_000
 #: The most archives that are read in one folder.
 _ARCHIVES = 100
 
@@ -75,24 +73,8 @@ def all_of(paths: Paths) -> Iterator[Archive]:
                 log.warning("%s: found no image archive, ignoring the file: %s", path, error)
 
 
-# The errors of tarfile, and of reading an index that is not valid.
-_ERRORS = (
-    OSError, tarfile.TarError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
-)  # fmt: skip
-
-
-class _Frugal:
-    """A file for tarfile, which reads a header in one piece, of any size that the header before it
-    gives."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.tell, self.seek = file.tell, file.seek
-
-    def read(self, size: int) -> bytes:
-        if size > _INDEX_LIMIT:
-            raise ValueError(f"found a header of {size} bytes, expected at most {_INDEX_LIMIT}")
-        return self._file.read(size)
+# The errors of reading an archive, and of an index that is not valid.
+_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 def _read(path: Path) -> Archive:
@@ -102,24 +84,18 @@ def _read(path: Path) -> Archive:
         if file.read(2) in _COMPRESSED:
             raise ValueError("it is compressed; decompress it")
         file.seek(0)
-        return _indexed(path, _Frugal(file))
+        return _indexed(path, file)
 
 
 # gzip, bzip2, xz, zstd: finding the index would mean to decompress an archive of any size.
 _COMPRESSED = (b"\x1f\x8b", b"BZ", b"\xfd7", b"\x28\xb5")
 
 
-def _indexed(path: Path, file: _Frugal) -> Archive:
-    with tarfile.open(fileobj=file, mode="r:") as archive:  # type: ignore[call-overload]
-        for number, member in enumerate(archive):
-            if number > _MEMBERS:
-                break
-            name = member.name.removeprefix("./")
-            if name not in ("index.json", "manifest.json") or not member.isreg():
-                continue
-            content = archive.extractfile(member)
-            assert content is not None  # noqa: S101  # it is a regular file
-            index = from_json(content.read(_INDEX_LIMIT))
+def _indexed(path: Path, file: BinaryIO) -> Archive:
+    for member in tar.members(file):
+        name = member.name.removeprefix("./")
+        if name in ("index.json", "manifest.json") and member.isreg():
+            index = from_json(tar.content(file, member, _INDEX_LIMIT))
             return _oci(path, index) if name == "index.json" else _docker(path, index)
     raise ValueError("it has neither index.json nor manifest.json")
 

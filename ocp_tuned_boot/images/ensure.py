@@ -216,7 +216,8 @@ class ImageSession:
             )
         with self._progress.step("pull", f"Pulling the image {reference}…"):
             policy = "newer" if self._rules.pull == "newer" else "missing"
-            podman.pull(reference, policy, credentials.headers(self._paths), self._progress.tell)
+            headers = credentials.headers(self._paths, reference)
+            podman.pull(reference, policy, headers, self._progress.tell)
             image = podman.image(reference)
         if image is None:
             raise ImageError(f"the image {reference} is not in the store, although it was pulled")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -11,11 +10,11 @@ from dataclasses import asdict, dataclass
 from ocp_tuned_boot.errors import Busy, HostError, NewerVersion
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.typedjson import check_version, from_json, many
+from ocp_tuned_boot.host.typedjson import Format, many
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+FORMAT = Format(1)
 #: More are not remembered.
 LIMIT = 50
 #: How long another process may take to write the list (seconds).
@@ -42,9 +41,7 @@ def read(paths: Paths) -> tuple[Known, ...]:
 def _read(paths: Paths) -> tuple[Known, ...]:
     """None of a broken file. Raises `NewerVersion` for one that must not be overwritten."""
     try:
-        content = from_json(files.read(paths.known_images))
-        check_version(content["version"], VERSION, str(paths.known_images))
-        return many(Known, content["images"])
+        return many(Known, FORMAT.read(paths.known_images)["images"])
     except NewerVersion:
         raise
     except FileNotFoundError:
@@ -79,6 +76,5 @@ def _alone(paths: Paths) -> AbstractContextManager[None]:
 
 
 def _write(paths: Paths, images: Iterable[Known]) -> None:
-    content = {"version": VERSION, "images": [asdict(each) for each in images][:LIMIT]}
     files.directory(paths.state, paths.root)
-    files.write(paths.known_images, (json.dumps(content, indent=1) + "\n").encode())
+    FORMAT.write(paths.known_images, {"images": [asdict(each) for each in images][:LIMIT]})

@@ -33,8 +33,10 @@ def not_running(socket: Path) -> PodmanError | None:
     unit = unit_of(socket)
     if not unit or not systemd.starts_again(unit):
         return None
+    logged = systemd.last_logged(unit)
+    words = f"; it logged: {logged}" if logged else ""
     return PodmanError(
-        f"Podman does not run: {unit} exits each time it is started",
+        f"Podman does not run: {unit} exits each time it is started{words}",
         "Check /etc/containers/containers.conf and storage.conf, and whether the store can be "
         f"written. To see why: journalctl -b -u {unit}",
     )

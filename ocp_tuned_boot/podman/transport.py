@@ -161,12 +161,11 @@ class Transport:
                 yield chunk
 
     @contextmanager
-    def understood(self, what: str, *also: type[Exception]) -> Iterator[None]:
-        """For the code that reads an answer: one of another form than Podman's is a `PodmanError`.
-        `also`: more types of exceptions that mean this."""
-        kinds: tuple[type[Exception], ...] = (
+    def understood(self, what: str) -> Iterator[None]:
+        """For the code that reads an answer: one of another form than Podman's is a
+        `PodmanError`."""
+        kinds = (
             ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
-            *also,
         )  # fmt: skip
         try:
             yield

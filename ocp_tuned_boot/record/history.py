@@ -5,7 +5,6 @@ A number before the boot ID gives the order: a clock may be wrong at boot.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from dataclasses import asdict, dataclass
@@ -14,12 +13,12 @@ from pathlib import Path
 from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.typedjson import check_version, from_json, many
+from ocp_tuned_boot.host.typedjson import Format, many
 from ocp_tuned_boot.record.model import Record
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+FORMAT = Format(1)
 #: The number of boots that are kept.
 BOOTS = 10
 #: The number of runs that are kept of one boot: the first one, and the last ones.
@@ -90,9 +89,8 @@ def add(paths: Paths, done: Record) -> None:
     runs = (*runs, _run(done))
     if len(runs) > RUNS:
         runs = (runs[0], *runs[1 - RUNS :])
-    content = {"version": VERSION, "runs": [asdict(run) for run in runs]}
     files.directory(paths.history, paths.root)
-    files.write(mine, (json.dumps(content, indent=1) + "\n").encode())
+    FORMAT.write(mine, {"runs": [asdict(run) for run in runs]}, cut="runs")
     for _, _, path in _files(paths)[:-BOOTS]:
         with files.explained("remove", path):
             path.unlink(missing_ok=True)
@@ -113,8 +111,6 @@ def _run(done: Record) -> Run:
 
 def _runs(path: Path) -> tuple[Run, ...]:
     try:
-        content = from_json(files.read(path))
-        check_version(content["version"], VERSION, str(path))
-        return many(Run, content["runs"])
+        return many(Run, FORMAT.read(path)["runs"])
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"{path}: found no history of a boot, expected one: {error}") from error

@@ -112,6 +112,8 @@ class InForce:
     """What TuneD has applied. Recorded after it was judged, removed before TuneD runs again.
 
     `holds`: what systemd keeps open for it. Whether it does, only systemd and the kernel know.
+    `compared`: the requested values were compared with those on the host, which is done once the
+    unit is ready.
     """
 
     boot_id: str
@@ -123,6 +125,7 @@ class InForce:
     since: str
     findings: tuple[Finding, ...] = ()
     holds: tuple[Hold, ...] = ()
+    compared: bool = True
 
 
 @dataclass(frozen=True)
@@ -227,6 +230,8 @@ class Record:
     residue: tuple[Residue, ...] = ()
     #: Where the image came from: store, registry, archive or last-good.
     image_source: str = ""
+    #: The number of entries that are not in the list of this name: there were too many.
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def summary(self) -> str:
         """The line `Status:` of `systemctl status`."""

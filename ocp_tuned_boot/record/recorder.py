@@ -8,7 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ocp_tuned_boot.errors import BootError, DeadlineExceeded, Defect, HostError, Interrupted
+from ocp_tuned_boot.errors import (
+    BootError,
+    DeadlineExceeded,
+    Defect,
+    HostError,
+    Interrupted,
+    defects,
+)
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
@@ -36,6 +43,10 @@ from ocp_tuned_boot.tuned.findings import Finding, make
 from ocp_tuned_boot.tuned.judge import NOT_LOADED, Outcome, Result, conclude
 
 log = logging.getLogger(__name__)
+
+#: The most failed attempts of one run that are recorded. A run with a long `timeout` makes one
+#: every few seconds, each with a message of up to 4000 characters.
+ATTEMPTS = 100
 
 
 class Recorder:
@@ -71,6 +82,19 @@ class Recorder:
         return self._record.attempts
 
     # What happens, in order.
+
+    def caught_up(
+        self, values: tuple[Value, ...], residue: tuple[Residue, ...], outcome: Outcome
+    ) -> None:
+        """What an earlier run has applied, and was killed before it compared the values: they are
+        compared now."""
+        if self._last is None or self.before is None:
+            return
+        self.before = replace(
+            self.before, result=outcome.result, findings=outcome.findings, compared=True
+        )
+        self._last = replace(self._last, values=values, residue=residue, in_force=self.before)
+        self._record = replace(self._record, in_force=self.before)
 
     def decided(self, requested: Inputs, decision: Decision, late: Sequence[str] = ()) -> None:
         """What is requested, and what is to be done about it; `late`: the workloads that run."""
@@ -120,6 +144,7 @@ class Recorder:
                 handover=self._last.handover,
                 residue=self._last.residue,
                 late=self._last.late,
+                left_out=self._last.left_out,
             )
 
     def tuning(self, image: str, image_id: str, source: str) -> None:
@@ -132,12 +157,17 @@ class Recorder:
         last, unfinished = self._last, (Result.FAILED, Result.APPLYING)
         previous = last.findings if last and last.result in unfinished else ()
         applying = replace(self._record, result=Result.APPLYING, findings=previous)
+        store.reserve(self._paths)
         store.write(self._paths, applying)
 
     def attempt_failed(self, kind: str, message: str) -> None:
-        """An attempt has failed; another follows."""
+        """An attempt has failed; another follows. The last `ATTEMPTS` are recorded."""
         attempt = Attempt(time.monotonic() - self._started, kind, message)
-        self._record = replace(self._record, attempts=(*self._record.attempts, attempt))
+        attempts, left_out = (*self._record.attempts, attempt), dict(self._record.left_out)
+        if len(attempts) > ATTEMPTS:
+            attempts = attempts[1:]
+            left_out["attempts"] = left_out.get("attempts", 0) + 1
+        self._record = replace(self._record, attempts=attempts, left_out=left_out)
 
     def kernel_arguments(self, arguments: tuple[str, ...]) -> None:
         """The kernel arguments that the profile requests (bootcmdline), for the agent that sets
@@ -159,7 +189,7 @@ class Recorder:
         done = self._record
         in_force = InForce(
             done.boot_id, outcome.result, done.profile, done.image, done.image_id,
-            done.fingerprint, now(), outcome.findings, holds,
+            done.fingerprint, now(), outcome.findings, holds, compared=False,
         )  # fmt: skip
         self._record = replace(done, in_force=in_force)
 
@@ -170,6 +200,9 @@ class Recorder:
     def checked(self, values: tuple[Value, ...], outcome: Outcome) -> None:
         """What was read back from the host, and the result with that."""
         self._record = replace(self._record, values=values)
+        if self._record.in_force is not None:
+            in_force = replace(self._record.in_force, compared=True)
+            self._record = replace(self._record, in_force=in_force)
         self._amend(outcome)
 
     def held(self, outcome: Outcome, holds: tuple[Hold, ...]) -> None:
@@ -225,11 +258,16 @@ class Recorder:
         return done
 
     def write_if_possible(self) -> None:
-        """Puts the record of a failed run on disk; the failure is reported, not its own error."""
+        """Puts the record of a failed run on disk; the failure is reported, not its own error. The
+        record that TuneD is running does not remain."""
         try:
             self.write()
         except HostError as error:
             log.error("%s", error)
+            try:
+                store.withdraw(self._paths)
+            except HostError as worse:
+                log.error("%s", worse)
 
     # How the result comes about.
 
@@ -266,6 +304,14 @@ class Recorder:
         self._record = replace(self._record, result=result, findings=all_findings)
 
 
+def _release(paths: Paths) -> None:
+    """The record is written, or cannot be."""
+    try:
+        store.release(paths)
+    except HostError as error:
+        log.warning("%s", error)
+
+
 def _boot_id(paths: Paths) -> str:
     """Empty where it cannot be read: then reading the inputs fails, and reports it."""
     try:
@@ -279,7 +325,7 @@ def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Ite
     """Around a run: a failure or a signal that ends it is recorded, too."""
     recorder = Recorder(paths, started, why)
     try:
-        with _defects():
+        with defects():
             yield recorder
     except BootError as error:
         if recorder.concluded:
@@ -300,17 +346,5 @@ def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Ite
             recorder.interrupted()
             recorder.write_if_possible()
         raise
-
-
-@contextmanager
-def _defects() -> Iterator[None]:
-    """Raises `Defect` for an exception that is not one of errors.py, and logs its traceback."""
-    try:
-        yield
-    except BootError:
-        raise
-    except Exception as error:
-        # The only place that catches everything: a record that says "applying" for ever, and a gate
-        # that nobody explains, would be worse than the defect.
-        log.exception("ocp-tuned-boot failed unexpectedly")
-        raise Defect.of(error) from error
+    finally:
+        _release(paths)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ocp_tuned_boot import __version__
 from ocp_tuned_boot.errors import HostError, NewerVersion, escaped_json
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.typedjson import built, check_version, from_json, many, texts, typed
+from ocp_tuned_boot.host.typedjson import (
+    Format,
+    built,
+    check_version,
+    from_json,
+    many,
+    texts,
+    typed,
+)
 from ocp_tuned_boot.record.conditions import conditions
 from ocp_tuned_boot.record.model import (
     Attempt,
@@ -29,16 +38,23 @@ from ocp_tuned_boot.tuned.judge import Result
 
 log = logging.getLogger(__name__)
 
-#: Incremented when the meaning of a field changes. A newer file is refused, not guessed at.
-VERSION = 1
-# The length of each list in a record that would be too large.
-_FEW = 100
+T = TypeVar("T", Value, HandedOver, Residue)
+
+#: The version is incremented when the meaning of a field changes. A newer file is refused, not
+#: guessed at.
+FORMAT = Format(1)
+# The most entries of each list in a record that would be too large, tried one after the other, and
+# then the most characters of each value.
+_MOST = (1000, 100, 10)
+_CHARACTERS = 1000
+#: The space in /run that is set aside for a record while TuneD runs (bytes).
+RESERVE = 512 * 1024
 
 
 def encode(record: Record) -> str:
     """The text of `status.json`."""
     content = {
-        "version": VERSION,
+        "version": FORMAT.version,
         "program": __version__,
         "conditions": conditions(record.result, record.findings, _waits(record)),
         **asdict(record),
@@ -58,7 +74,7 @@ def decode(text: str, where: str) -> Record:
     did."""
     try:
         content: dict[str, Any] = from_json(text)
-        check_version(content.pop("version"), VERSION, where)
+        check_version(content.pop("version"), FORMAT.version, where)
         content.pop("program")
         content.pop("conditions")
         values, in_force = content.pop("values"), content.pop("in_force")
@@ -79,10 +95,15 @@ def decode(text: str, where: str) -> Record:
                 "deferred": None if deferred is None else built(Deferred, deferred),
                 "handover": many(HandedOver, content.pop("handover", [])),
                 "residue": many(Residue, content.pop("residue", [])),
+                "left_out": _numbers(content.pop("left_out", {})),
             },
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"{where}: found no record of a run, expected one: {error}") from error
+
+
+def _numbers(content: Any) -> dict[str, int]:
+    return {name: typed(int, number) for name, number in typed(dict, content).items()}
 
 
 def _judged(content: dict[str, Any]) -> dict[str, Any]:
@@ -97,23 +118,96 @@ def _in_force(content: dict[str, Any]) -> InForce:
 
 
 def write(paths: Paths, record: Record) -> None:
-    """Replaces `status.json` atomically. Raises `HostError`."""
-    text = encode(record).encode(errors="backslashreplace")
-    if len(text) > files.LIMIT:
-        # It must stay readable: the details are dropped first, then the ends of long lists.
-        few = replace(
-            record,
-            values=None,
-            kernel_arguments=record.kernel_arguments[:_FEW],
-            handover=record.handover[:_FEW],
-            residue=record.residue[:_FEW],
-        )
-        text = encode(few).encode(errors="backslashreplace")
-    files.write(paths.status, text)
+    """Replaces `status.json` atomically. A record that would be too large to be read again is
+    shortened, and says so in `left_out`. Raises `HostError`, `NewerVersion`."""
+    FORMAT.refuse_newer(paths.status)
+    data = _fitting(paths, record)
+    try:
+        files.write(paths.status, data)
+    except HostError as error:
+        if not (files.is_full(error) and paths.reserve.exists()):
+            raise
+        # The record matters more than the details in it: who fills the disk may do it again.
+        release(paths)
+        files.write(paths.status, data if len(data) <= RESERVE else _data(_shortened(record, 10)))
+
+
+def _fitting(paths: Paths, record: Record) -> bytes:
+    data = _data(record)
+    for most in _MOST:
+        if len(data) > FORMAT.limit:
+            data = _data(_shortened(record, most))
+    FORMAT.check_size(paths.status, data)
+    return data
+
+
+def _data(record: Record) -> bytes:
+    return encode(record).encode(errors="backslashreplace")
+
+
+def _shortened(record: Record, most: int) -> Record:
+    """With at most so many entries in each list: the worst findings and values, the last attempts.
+    What is applied stays."""
+    values = record.values
+    if values is not None:
+        worst = sorted(values, key=lambda each: each.state == "verified")
+        values = _brief(worst[:most], "expected", "found")
+    in_force = record.in_force
+    if in_force is not None:
+        in_force = replace(in_force, findings=in_force.findings[:most])
+    shorter = replace(
+        record,
+        findings=record.findings[:most],
+        in_force=in_force,
+        steps=record.steps[-most:],
+        attempts=record.attempts[-most:],
+        kernel_arguments=record.kernel_arguments[:most],
+        values=values,
+        handover=_brief(record.handover[:most], "before", "tuned", "after"),
+        residue=_brief(record.residue[:most], "first", "applied", "after"),
+    )
+    left_out = dict(record.left_out)
+    for name in ("findings", "steps", "attempts", "kernel_arguments", "values", "handover",
+                 "residue"):  # fmt: skip
+        number = len(getattr(record, name) or ()) - len(getattr(shorter, name) or ())
+        if number:
+            left_out[name] = left_out.get(name, 0) + number
+    return replace(shorter, left_out=left_out)
+
+
+def _brief(entries: Iterable[T], *names: str) -> tuple[T, ...]:
+    """The entries, with only the beginning of each of these texts."""
+    return tuple(
+        replace(each, **{name: _cut(getattr(each, name)) for name in names}) for each in entries
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _CHARACTERS else text[:_CHARACTERS] + "…"
+
+
+def reserve(paths: Paths) -> None:
+    """Sets space aside: however full /run is at the end of a run, its record can be written. Raises
+    `HostError`."""
+    files.reserve(paths.reserve, RESERVE)
+
+
+def release(paths: Paths) -> None:
+    """Gives the space back. Raises `HostError`."""
+    files.release(paths.reserve)
+
+
+def withdraw(paths: Paths) -> None:
+    """Removes the record of a run that is over, if it says that TuneD is running and cannot be
+    replaced: none is better than that. Raises `HostError`."""
+    last = read(paths)
+    if last is not None and last.result is Result.APPLYING:
+        files.remove_tree(paths.status)
 
 
 def read(paths: Paths) -> Record | None:
     """The last run, or None. Raises `HostError` for a file that is no record."""
+    FORMAT.refuse_newer(paths.status)
     try:
         text = files.read(paths.status).decode(errors="replace")
     except FileNotFoundError:

@@ -29,6 +29,8 @@ SOCKETS = {
     "shared": Path("/run/ocp-tuned-boot/podman-shared.sock"),
     "own": Path("/run/ocp-tuned-boot/podman-own.sock"),
 }
+#: The path of the shared one before it was a template; a boot.conf may name it.
+OLD_SOCKET = Path("/run/ocp-tuned-boot/podman.sock")
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ class Config(Tuning):
     @property
     def socket(self) -> Path:
         """Where Podman listens: on what boot.conf names, else on our own socket for the store."""
-        return Path(self.service.socket or SOCKETS[self.images.store])
+        named = Path(self.service.socket or SOCKETS[self.images.store])
+        return SOCKETS["shared"] if named == OLD_SOCKET else named
 
 
 def parse(layers: Iterable[tuple[str, str]]) -> Config:
@@ -189,7 +192,9 @@ def parse(layers: Iterable[tuple[str, str]]) -> Config:
 def _layer(name: str, text: str) -> dict[str, dict[str, Any]]:
     """The checked values of one file, by section and key."""
     try:
-        sections = ConfigObj(text.splitlines(), interpolation=False, list_values=False)
+        # Not splitlines(): a form feed or a U+2028 ends no line for any other program.
+        lines = re.split("\r\n|\r|\n", text)
+        sections = ConfigObj(lines, interpolation=False, list_values=False)
     except ConfigObjError as error:
         first = error.errors[0] if getattr(error, "errors", None) else error
         raise ConfigurationError(f"{name}: line {first.line_number}: {_syntax(first)}") from error
@@ -224,6 +229,10 @@ def _section(name: str, section: str, said: Any) -> dict[str, Any]:
                 f"{name}: [{section}]: found the {what} {each!r}, "
                 f"expected one of the keys {', '.join(rows)}"
             )
+        if "\n" in text:
+            raise ConfigurationError(
+                f"{name}: [{section}] {each}: found a value of several lines, expected one line"
+            )
         values[each] = rows[each].kind.parse(_unquoted(text), f"{name}: [{section}] {each}")
     return values
 
@@ -235,7 +244,8 @@ def _unquoted(text: str) -> str:
     return text
 
 
-_GATE = re.compile(r"(?ma)^[ \t]*['\"]?gate['\"]?[ \t]*=[ \t]*['\"]?(open|closed)\b")
+# Whatever is around the words, such as a blank that was copied from a web page, is no part of them.
+_GATE = re.compile(r"(?ma)^[^\w=#;\n]*gate[^\w=\n]*=[^\w=\n]*(open|closed)\b")
 
 
 def gate(paths: Paths, override: Path | None = None) -> str:
@@ -250,7 +260,8 @@ def gate(paths: Paths, override: Path | None = None) -> str:
 
 def _gates(path: Path) -> list[str]:
     try:
-        text = files.read(files.resolved(path)).decode(errors="replace")
+        # Of a file that is too large, what would have been read.
+        text = files.read(files.resolved(path), cut=True).decode(errors="replace")
     except (HostError, OSError):
         return []
     return re.findall(_GATE, text.replace("\r", "\n"))

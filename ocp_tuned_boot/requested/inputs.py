@@ -26,6 +26,8 @@ TEXT_LIMIT = 64 * 1024
 PROFILES_LIMIT = 2 * 1024 * 1024
 #: The most custom profile files and folders together. Upstream has two for each profile.
 ENTRIES_LIMIT = 1000
+#: The most bytes of the names of these files together, with their folders.
+NAMES_LIMIT = 256 * 1024
 #: The most levels of folders in a profile.
 DEPTH_LIMIT = 8
 
@@ -42,6 +44,8 @@ _REFERENCE = re.compile(
     r"(?::[\w][\w.-]{0,127})?(?:@[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,})?\Z",
     re.ASCII,
 )
+# A name has at most 255 characters there, a tag 128; of digests, the longest is SHA-512's.
+_LONGEST = 1000
 
 # Names of other files in /etc/tuned: a profile of this name would be hidden, or would hide one.
 _RESERVED = {"active_profile", "bootcmdline", "post_loaded_profile", "profile_mode", "profiles",
@@ -85,7 +89,7 @@ class Inputs:
 def parse_image_reference(text: str, where: str) -> str:
     """Checks an image reference (`[host/]name[:tag][@digest]`). `where` begins the error message.
     Raises `ConfigurationError`."""
-    if not _REFERENCE.match(text):
+    if len(text) > _LONGEST or not _REFERENCE.match(text):
         raise ConfigurationError(
             f"{where}: found {text!r}, expected an image reference such as "
             "'registry.example/openshift/tuned:4.20' or '…@sha256:<digest>'"
@@ -166,14 +170,14 @@ def read(
     """Reads what is requested on this host. `image` and `profile`, from `boot.conf`, are used if
     there is no `image.env` or no recommend file.
 
-    Instead of an `image.env` that is not valid the last image that worked is used, which is a
-    finding in `doubts`; with `fallback = last-good` the last profile that was applied instead of
-    one that is not valid. Raises `ConfigurationError`, which names the file, and `HostError`.
+    Instead of an `image.env` that is not valid, or cannot be read, the last image that worked is
+    used, which is a finding in `doubts`; with `fallback = last-good` the last profile that was
+    applied in the same way. Raises `ConfigurationError` and `HostError`, which name the file.
     """
-    _not_linked(paths.profiles)
     reference, doubts = _image(paths, image)
     inputs = Inputs(reference, "", contract, boot_id(paths), doubts=doubts)
     try:
+        _not_linked(paths.profiles)
         name, named_in = _profile(paths, profile)
         files = tuple(profile_files(paths.profiles, paths.root))
         return replace(
@@ -181,7 +185,7 @@ def read(
         )
     except NotRequested:
         raise
-    except ConfigurationError as error:
+    except (ConfigurationError, HostError) as error:
         instead = last_applied(paths, inputs, error.message) if fallback == "last-good" else None
         if instead is None:
             raise
@@ -262,7 +266,7 @@ def _image(paths: Paths, default: str) -> tuple[str, tuple[Finding, ...]]:
             f"{paths.image_env}: there is no such file, and boot.conf has no [tuning] image",
             "Write NTO_IMAGE=<image reference> to this file, or set image in boot.conf.",
         ) from None
-    except ConfigurationError as error:
+    except (ConfigurationError, HostError) as error:
         worked = lastgood.read(paths)
         if not worked:
             raise
@@ -296,7 +300,7 @@ def profile_files(profiles: Path, root: Path) -> Iterator[ProfileFile]:
     none: the requested profile may be one of the image's own.
 
     Raises `ConfigurationError`, `HostError`."""
-    budget = PROFILES_LIMIT
+    budget, names = PROFILES_LIMIT, NAMES_LIMIT
     for entry in tree(profiles, root):
         path, name = entry.path, entry.path.relative_to(profiles)
         if entry.is_folder:
@@ -306,14 +310,19 @@ def profile_files(profiles: Path, root: Path) -> Iterator[ProfileFile]:
             continue  # a file beside the profiles' folders
         _check_name(path, name)
         with files.explained("read", path):
-            executable = bool(entry.stat().st_mode & stat.S_IXUSR)
+            mode = stat.S_IMODE(entry.stat().st_mode) & 0o777
             data = entry.read()
         budget -= len(data)
+        names -= len(str(name).encode())
         if budget < 0:
             raise HostError(f"{profiles}: the profiles are larger than {PROFILES_LIMIT} bytes")
+        if names < 0:
+            raise HostError(
+                f"{profiles}: the names of the files are longer than {NAMES_LIMIT} bytes together"
+            )
         if name.name == "tuned.conf":
             _check_utf8(path, data)
-        yield ProfileFile(str(name), data, executable)
+        yield ProfileFile(str(name), data, mode)
 
 
 def _check_name(path: Path, name: Path) -> None:

@@ -4,21 +4,21 @@ not valid or TuneD cannot load it."""
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import asdict, dataclass
 
 from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.typedjson import check_version, from_json, typed
+from ocp_tuned_boot.host.typedjson import Format, typed
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
-#: The last profile with its files (bytes): 2 MiB of files in base64, and their names.
-PROFILE_LIMIT = 4 * 1024 * 1024
+FORMAT = Format(1)
+#: The largest file has 2 MiB of files in base64, and 256 KiB of their names, of which JSON may
+#: escape each byte.
+PROFILE_FORMAT = Format(1, 5 * 1024 * 1024)
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,14 @@ class LastGood:
 def read(paths: Paths) -> LastGood | None:
     """The last image that worked, or None. A file that cannot be used is logged."""
     try:
-        content = from_json(files.read(paths.last_good))
+        content = FORMAT.read(paths.last_good)
         image, image_id = content["image"], content["image_id"]
-        if content["version"] != VERSION:
-            raise ValueError(f"found version {content['version']}, expected {VERSION}")
         if not isinstance(image, str) or not image:
             raise TypeError(f"found the image {image!r}, expected its name")
     except FileNotFoundError:
+        return None
+    except NewerVersion as error:
+        log.warning("%s", error)
         return None
     except (HostError, ValueError, KeyError, TypeError) as error:
         log.warning("%s: found no image that worked, ignoring the file: %s", paths.last_good, error)
@@ -48,15 +49,9 @@ def read(paths: Paths) -> LastGood | None:
 
 def remember(paths: Paths, image: str, image_id: str) -> None:
     """Records that a profile was applied with this image. Raises `HostError`."""
-    content = {"version": VERSION, **asdict(LastGood(image, image_id))}
-    data = json.dumps(content).encode() + b"\n"
-    try:
-        same = files.read(paths.last_good) == data
-    except (FileNotFoundError, HostError):
-        same = False
-    if not same:  # no needless write in every boot
+    if read(paths) != LastGood(image, image_id):  # no needless write in every boot
         files.directory(paths.state, paths.root)
-        files.write(paths.last_good, data)
+        FORMAT.write(paths.last_good, asdict(LastGood(image, image_id)))
 
 
 @dataclass(frozen=True)
@@ -85,18 +80,18 @@ def _profile(paths: Paths) -> LastProfile:
 
     where = str(paths.last_profile)
     try:
-        content = from_json(files.read(paths.last_profile, PROFILE_LIMIT))
-        check_version(content["version"], VERSION, where)
+        content = PROFILE_FORMAT.read(paths.last_profile)
         name, provider = typed(str, content["profile"]), typed(str, content["provider"])
         found = tuple(
             ProfileFile(
                 typed(str, each["path"]),
                 base64.b64decode(typed(str, each["data"]), validate=True),
-                typed(bool, each["executable"]),
+                # Earlier releases wrote only whether it may be executed.
+                typed(int, each.get("mode", 0o755 if typed(bool, each["executable"]) else 0o644)),
             )
             for each in typed(list, content["files"])
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"{where}: found no profile, ignoring the file: {error}") from error
     return LastProfile(name, provider, found)
 
@@ -113,17 +108,17 @@ def remember_profile(paths: Paths, applied: LastProfile) -> None:
     except (FileNotFoundError, HostError):
         pass
     content = {
-        "version": VERSION,
         "profile": applied.profile,
         "provider": applied.provider,
         "files": [
             {
                 "path": each.path,
                 "executable": each.executable,
+                "mode": each.mode,
                 "data": base64.b64encode(each.data).decode(),
             }
             for each in applied.files
         ],
     }
     files.directory(paths.state, paths.root)
-    files.write(paths.last_profile, json.dumps(content).encode() + b"\n", 0o600)
+    PROFILE_FORMAT.write(paths.last_profile, content, 0o600)

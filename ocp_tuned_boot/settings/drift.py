@@ -3,15 +3,14 @@ changed it may own it."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from ocp_tuned_boot.errors import HostError
-from ocp_tuned_boot.host import files
+from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.host.paths import Paths, sysctl_key
-from ocp_tuned_boot.host.typedjson import from_json
+from ocp_tuned_boot.host.typedjson import Format
+from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import now
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.config import Owners
@@ -19,7 +18,7 @@ from ocp_tuned_boot.settings import handover, residue, values
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+FORMAT = Format(1)
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,16 @@ class Drift:
 def look(paths: Paths, owners: Owners) -> Drift:
     """Compares all applied settings with the host, and records the result for the next call.
     Raises `HostError`."""
+    boot_id = inputs.boot_id(paths)
+    in_force = store.in_force(paths, boot_id)
+    if in_force is not None and not in_force.compared:
+        raise HostError(
+            f"the values of the profile {in_force.profile!r} have not been compared with the host "
+            "yet: the run that applied it is still active, or was killed",
+            "To compare them: systemctl restart ocp-tuned",
+        )
     owned = handover.owned(paths, owners)
-    known = residue.read(paths, inputs.boot_id(paths))
+    known = residue.read(paths, boot_id)
     at = now()
     last, earlier = _earlier(paths, known.boot_id)
     # After a soft-reboot, there are settings of the profile that was applied before it.
@@ -77,8 +84,8 @@ def look(paths: Paths, owners: Owners) -> Drift:
 def _earlier(paths: Paths, boot_id: str) -> tuple[str, Mapping[str, Drifted]]:
     """The time of the last call in this boot, and what had changed then."""
     try:
-        content = from_json(files.read(paths.drift))
-        if (content["version"], content["boot_id"]) != (VERSION, boot_id):
+        content = FORMAT.read(paths.drift)
+        if content["boot_id"] != boot_id:
             return "", {}
         seen = [Drifted(**each) for each in content["drifted"]]
         return str(content["looked"]), {each.path: each for each in seen}
@@ -90,10 +97,11 @@ def _remember(paths: Paths, boot_id: str, looked: str, drifted: list[Drifted]) -
     """Records since when each setting differs. The caller may not be allowed to write there: the
     result does not depend on it."""
     content = {
-        "version": VERSION, "boot_id": boot_id, "looked": looked,
-        "drifted": [asdict(each) for each in drifted],
+        "boot_id": boot_id, "looked": looked, "drifted": [asdict(each) for each in drifted],
     }  # fmt: skip
     try:
-        files.write(paths.drift, (json.dumps(content, indent=1) + "\n").encode())
+        FORMAT.write(paths.drift, content, cut="drifted")
+    except NewerVersion as error:
+        log.warning("%s", error)
     except HostError as error:
         log.debug("%s", error)

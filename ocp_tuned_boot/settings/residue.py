@@ -7,17 +7,15 @@ file is in `/run` and contains the boot ID.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocp_tuned_boot.errors import HostError
-from ocp_tuned_boot.host import files
+from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.host.paths import Paths, sysctl_key
-from ocp_tuned_boot.host.typedjson import from_json
+from ocp_tuned_boot.host.typedjson import Format
 from ocp_tuned_boot.host.userspace import kernel_of
 from ocp_tuned_boot.record.model import Residue, Value
 from ocp_tuned_boot.settings import values
@@ -27,8 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Incremented when the meaning of a field changes. A file of another version is not used.
-VERSION = 1
+#: The version is incremented when the meaning of a field changes. A file of an earlier one is not
+#: used. 20000 settings with long values have room.
+FORMAT = Format(1, 8 * 1024 * 1024)
 
 # Setting one of a pair sets the other to zero (sysctl vm.dirty_bytes in the kernel's admin-guide).
 _COUNTERPARTS = {
@@ -59,9 +58,11 @@ class Settings:
 
 def load(paths: Paths, boot_id: str) -> Settings:
     """The settings of this boot; none if the file is of another boot, or broken (which is
-    logged)."""
+    logged). Raises `NewerVersion`."""
     try:
         return read(paths, boot_id)
+    except NewerVersion:
+        raise
     except HostError as error:
         log.warning("%s", error)
         return Settings(boot_id)
@@ -70,11 +71,9 @@ def load(paths: Paths, boot_id: str) -> Settings:
 def read(paths: Paths, boot_id: str) -> Settings:
     """As `load`, but raises `HostError` for a file that is broken or cannot be read."""
     try:
-        content = from_json(files.read(paths.settings))
+        content = FORMAT.read(paths.settings)
         if kernel_of(content["boot_id"]) != kernel_of(boot_id):
             return Settings(boot_id)
-        if content["version"] != VERSION:
-            raise ValueError(f"found version {content['version']}, expected {VERSION}")
         saved = {str(path): _saved(each) for path, each in content["saved"].items()}
         # The kernel keeps all settings in a soft-reboot, but no profile was applied since.
         same = content["boot_id"] == boot_id
@@ -96,8 +95,7 @@ def _saved(content: Mapping[str, str | None]) -> Saved:
 
 def store(paths: Paths, settings: Settings) -> None:
     """Replaces the file. Raises `HostError`."""
-    content = {"version": VERSION, **asdict(settings)}
-    files.write(paths.settings, (json.dumps(content, indent=1) + "\n").encode(), 0o600)
+    FORMAT.write(paths.settings, asdict(settings), 0o600, cut="saved")
 
 
 def named(root: Path, requested: Iterable[Setting]) -> set[str]:

@@ -87,7 +87,8 @@ KINDS = {
     "exit-status": _fatal(f"TuneD exited with an error. See {_LOG}. {AGAIN}"),
     "timeout": _fatal(
         f"TuneD stopped responding in {{subject}}. See {_LOG}. Fix the cause, or increase "
-        f"[tuning] tuned_timeout in {_BOOT_CONF}, {START}"
+        f"{{file}}, {START}",
+        f"[tuning] tuned_timeout in {_BOOT_CONF}",
     ),
     "rolled-back": _fatal(
         "TuneD restored the previous settings when it exited. Set rollback = not_on_exit in "
@@ -152,7 +153,8 @@ KINDS = {
         f"The last profile that was applied is used instead. Fix the requested one, {RELOAD}"
     ),
     "torn-image-env": _unclear(
-        "Write {subject} again. It must be one complete line: NTO_IMAGE=<image reference>"
+        "Write {subject} again. It must be a regular file with one complete line: "
+        "NTO_IMAGE=<image reference>"
     ),
     "change-failed": _unclear(
         f"Fix the cause, {RELOAD}. To see which profile is in effect: ocp-tuned-boot status"
@@ -198,6 +200,12 @@ def make(kind: str, subject: str, message: str, file: str = "") -> Finding:
 
 
 _QUOTE = 'TuneD logged: "'
+
+
+def timeout(step: str, message: str, key: str) -> Finding:
+    """TuneD was stopped; `key`: the key of [tuning] that allows the time, `timeout` of the whole
+    run or `tuned_timeout`."""
+    return make("timeout", step, message, f"[tuning] {key} in {_BOOT_CONF}")
 
 
 def unquoted(message: str) -> str:

@@ -61,7 +61,7 @@ class TunedRun:
     """What a run of TuneD left behind.
 
     `exit_status` is None if the container did not exit in time and was stopped; `seconds` is how
-    long it was allowed to run.
+    long it was allowed to run, by the key `limit` of boot.conf.
     """
 
     exit_status: int | None
@@ -73,6 +73,7 @@ class TunedRun:
     #: The kernel arguments that the profile requests, and those of this boot.
     requested_arguments: tuple[str, ...] = ()
     kernel_arguments: tuple[str, ...] = ()
+    limit: str = "tuned_timeout"
 
 
 def judge(expected: str, run: TunedRun, accepted: Sequence[tuple[str, str]] = ()) -> Outcome:
@@ -136,7 +137,7 @@ def _ending(run: TunedRun) -> list[Finding]:
     """The findings about how TuneD exited."""
     status, last = run.exit_status, run.log[-1] if run.log else None
     if status is None:
-        return [make("timeout", _last_step(run.log), _timeout_message(run))]
+        return [findings.timeout(_last_step(run.log), _timeout_message(run), run.limit)]
     if status > 128:
         name = _signal_name(status - 128)
         return [make("killed", name, f"TuneD was killed by {name}")]

@@ -17,7 +17,6 @@ The label `LAYOUT_LABEL` of an image lists the versions that it supports, separa
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -25,7 +24,7 @@ from typing import Any
 from ocp_tuned_boot.errors import HostError, ImageError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.typedjson import from_json
+from ocp_tuned_boot.host.typedjson import Format
 from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.tuned import log as tunedlog
 from ocp_tuned_boot.tuned import ours
@@ -40,8 +39,8 @@ LAYOUT_LABEL = "ocp-tuned-boot.layout"
 #: The program that each contract starts.
 PROGRAMS = {"tuned": "/usr/sbin/tuned", "operand": "/usr/bin/cluster-node-tuning-operator"}
 
-#: The version of a cached layout. Incremented when more is read; an older one is read again.
-VERSION = 4
+#: The version of a cached layout is incremented when more is read; an older one is read again.
+FORMAT = Format(4)
 
 #: The number of cached layouts: the current image, the previous one, and one that is tried.
 KEPT = 3
@@ -108,8 +107,7 @@ def of(paths: Paths, podman: Podman, image_id: str) -> Layout:
 def _remember(paths: Paths, image_id: str, layout: Layout) -> None:
     """Adds a layout to the cache, and removes the oldest ones. Raises `HostError`."""
     files.directory(paths.layouts, paths.root)
-    content = {"version": VERSION, **asdict(layout)}
-    files.write(paths.layouts / f"{image_id}.json", json.dumps(content, indent=2).encode())
+    FORMAT.write(paths.layouts / f"{image_id}.json", asdict(layout))
     with files.explained("clean up", paths.layouts):
         known = sorted(paths.layouts.iterdir(), key=lambda path: path.stat().st_mtime)
         for old in known[:-KEPT]:
@@ -119,7 +117,7 @@ def _remember(paths: Paths, image_id: str, layout: Layout) -> None:
 def cached(paths: Paths, image_id: str) -> Layout | None:
     """The layout of an image from the cache, or None."""
     try:
-        return _parse(from_json(files.read(paths.layouts / f"{image_id}.json")))
+        return _parse(FORMAT.read(paths.layouts / f"{image_id}.json"))
     except (FileNotFoundError, HostError, ValueError, KeyError, TypeError, AttributeError):
         # A broken cache is no reason to fail: the image is read again.
         return None
@@ -136,7 +134,7 @@ def _parse(content: dict[str, Any]) -> Layout:
         and all(isinstance(text, str) for text in (*variables.values(), *profiles.values()))
         and not any("/" in name for name in variables)
     )
-    if content["version"] != VERSION or not sound:
+    if not sound:
         raise ValueError("not written by this version")
     return Layout(links, variables, profiles, programs, content["made_for"], content["refills"])
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
@@ -23,14 +24,18 @@ profile_dirs = /usr/lib/tuned/profiles,/usr/lib/tuned,/etc/tuned
 """
 
 
+# The most that is read of /etc/tuned again (bytes, entries, levels of folders): it has the custom
+# profiles, and files of the image.
+_TEXTS, _ENTRIES, _LEVELS = 4 * 1024 * 1024, 2000, 10
+
+
 def directories(paths: Paths) -> None:
     """Creates the host's directories that are mounted or written. Raises `HostError`.
 
     Their SELinux labels stay unchanged: the container runs with `label=disable`.
     """
-    for path in (paths.tuned_run, paths.tuned_state, paths.agent):
+    for path in (paths.tuned_run, paths.tuned_state, paths.agent, paths.run):
         files.directory(path, paths.root)
-    run_directory(paths)
     # conmon appends to the log: the log of an earlier run must not be judged again.
     for log in (paths.container_log, paths.tuned_log):
         with files.explained("remove", log):
@@ -53,11 +58,6 @@ def forget_tuned(paths: Paths) -> None:
     if not (pid and Path("/proc", str(pid)).exists()):
         with files.explained("remove", pid_file):
             pid_file.unlink(missing_ok=True)
-
-
-def run_directory(paths: Paths) -> None:
-    """Creates `/run/ocp-tuned-boot`, the folder of lock and record. Raises `HostError`."""
-    files.directory(paths.run, paths.root)
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,10 @@ def etc_tuned(
 ) -> None:  # fmt: skip
     """Replaces the directory that is mounted at `/etc/tuned`. Raises `HostError`.
 
-    The `custom` profiles are copied there. So TuneD reads exactly what the fingerprint covers, even
-    if the agent writes meanwhile, and TuneD before 2.24.1, without `profile_dirs`, finds them.
-    `variables` are the image's own files that stock profiles include from `/etc/tuned`.
+    The `custom` profiles are copied there, each file with its mode. So TuneD reads exactly what the
+    fingerprint covers, even if the agent writes meanwhile, and TuneD before 2.24.1, without
+    `profile_dirs`, finds them. `variables` are the image's own files that stock profiles include
+    from `/etc/tuned`.
     """
     empty_etc_tuned(paths)
     content = {
@@ -103,7 +104,23 @@ def etc_tuned(
     for name, text in content.items():
         _put(paths, name, text.encode(), 0o644)
     for file in custom:
-        _put(paths, file.path, file.data, 0o755 if file.executable else 0o644)
+        _put(paths, file.path, file.data, file.mode)
+
+
+def texts(paths: Paths) -> dict[str, str]:
+    """The text of each file that `etc_tuned` has written, by its path in the container; also of
+    what TuneD has written there. Raises `HostError`, also if that is too much; and
+    `FileNotFoundError`."""
+    found, left = {}, _TEXTS
+    for entry in files.Tree(paths.etc_tuned, paths.root, _LEVELS, _ENTRIES):
+        if not entry.is_folder:
+            data = entry.read()
+            left -= len(data)
+            if left < 0:
+                raise HostError(f"{paths.etc_tuned}: the files are larger than {_TEXTS} bytes")
+            name = entry.path.relative_to(paths.etc_tuned)
+            found[f"/etc/tuned/{name}"] = data.decode(errors="replace")
+    return found
 
 
 def empty_etc_tuned(paths: Paths) -> None:

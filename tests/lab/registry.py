@@ -65,6 +65,19 @@ def fill(node: Node, image: str) -> None:
     stop(node)
 
 
+def small(node: Node) -> str:
+    """An image with nothing in it, in the registry and nowhere else: its reference, for which a
+    password is needed."""
+    image = f"{HOST}/openshift/small:lab"
+    node.run("sh", "-ec", f"""
+        mkdir -p /etc/lab/nothing
+        tar -C /etc/lab/nothing -c . | podman import -q - {image}
+        podman push -q {image}
+        podman rmi -f {image}
+    """)  # fmt: skip
+    return image.replace(":5000", ":5443")
+
+
 def variants(node: Node, count: int) -> list[str]:
     """So many images that differ from `IMAGE` in a label, in the registry and nowhere else: their
     tags."""

@@ -146,8 +146,54 @@ def test_a_store_that_is_read_only_is_reported_at_once(node: Node) -> None:
         print(f"\n{node.suite}, read-only: {late:.1f} s")
         # It fails long before the deadline.
         assert late < 0
+        # With the words that it has left in its journal.
         assert f"{PODMAN} exits each time" in finding(node)["message"]
+        assert "read-only file system" in finding(node)["message"]
         assert "read-only file system" in node.journal(PODMAN)
     finally:
         node.run("mount", "-o", "remount,bind,rw", "/var/lib/containers")
+    succeeds_now(node)
+
+
+def test_a_tuned_that_hangs_is_reported_with_the_key_that_ended_it(node: Node) -> None:
+    profile(node, "exec sleep 600\n")
+    conf = node.read("/etc/ocp-tuned-boot/boot.conf")
+    for limit, key in ((0, "timeout"), (5, "tuned_timeout")):
+        more = f"tuned_timeout = {limit}\n" if limit else ""
+        node.write("/etc/ocp-tuned-boot/boot.conf", conf + more)
+        node.run("systemctl", "start", "ocp-tuned", check=False)
+        (found,) = json.loads(node.read("/run/ocp-tuned-boot/status.json"))["findings"]
+        assert f"increase [tuning] {key} in " in found["advice"]
+        node.run("systemctl", "reset-failed", "ocp-tuned")
+    node.write("/etc/ocp-tuned-boot/boot.conf", conf)
+    succeeds_now(node)
+
+
+# Since the first start, on the clock of the machine.
+FAILS_AT_FIRST = """\
+[Service]
+ExecStartPre=/bin/sh -c 'cat /run/lab-first || date +%%s > /run/lab-first'
+ExecStartPre=/bin/sh -c '[ $(date +%%s) -ge $(($(cat /run/lab-first) + 4)) ]'
+"""
+
+
+def test_a_podman_that_fails_a_few_times_is_not_given_up(node: Node) -> None:
+    profile(node)
+    node.run("systemctl", "stop", PODMAN)
+    drop_in = f"/etc/systemd/system/{PODMAN}.d/lab.conf"
+    node.write(drop_in, FAILS_AT_FIRST)
+    conf = node.read("/etc/ocp-tuned-boot/boot.conf")
+    node.write("/etc/ocp-tuned-boot/boot.conf", conf.replace(f"= {TIMEOUT}\n", "= 600\n"))
+    node.run("systemctl", "daemon-reload")
+    try:
+        node.run("systemctl", "start", "ocp-tuned")
+        done = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
+        assert (done["result"], done["attempts"]) == ("applied", [])
+        assert node.journal(PODMAN, "--grep=Failed to start").count("\n") > 4
+    finally:
+        node.run("rm", drop_in)
+        node.run("systemctl", "daemon-reload")
+        node.write("/etc/ocp-tuned-boot/boot.conf", conf)
+        node.run("systemctl", "stop", "ocp-tuned", PODMAN)
+        node.run("rm", "/run/ocp-tuned-boot/status.json")
     succeeds_now(node)

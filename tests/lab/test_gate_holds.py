@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,8 @@ from tests.lab.knobs import KernelKnobs
 from tests.lab.kubelet import Relation, kubelet_follows
 from tests.lab.node import Node
 from tests.lab.rootfs import SUITES
-from tests.lab.test_gate import CONF, shown
-from tests.lab.workload import RESET, WANTED, furnish, has_ended
+from tests.lab.test_gate import CONF, TUNED_CONF, shown
+from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended
 
 pytestmark = pytest.mark.lab
 
@@ -56,6 +56,13 @@ UNTIL = 'until [ "$(systemctl show --value -p {name} {unit})" = {value} ]; do sl
 NEXT = UNTIL.replace("until", "while")
 
 
+# From then on this pause does not read boot.conf any more.
+PAUSES = f"""
+until journalctl -b _SYSTEMD_INVOCATION_ID="$(systemctl show --value -p InvocationID {RETRY})" |
+    grep -q 'The boot is held'; do sleep 0.02; done
+"""
+
+
 def becomes(node: Node, unit: str, name: str, value: str) -> None:
     """Returns when a property of a unit has this value."""
     node.run("timeout", "60", "sh", "-c", UNTIL.format(unit=unit, name=name, value=value))
@@ -82,6 +89,7 @@ def failing(suite: str, how: Relation = "requires", *, pauses: bool = True) -> I
 def held(node: Node) -> None:
     """The boot is in a pause; nothing that waits has started, and people can see why."""
     becomes(node, RETRY, "SubState", "start")
+    node.run("timeout", "60", "sh", "-c", PAUSES)
     jobs = node.run("systemctl", "list-jobs", "--plain", "--no-legend").stdout
     assert f"{RETRY} start running" in " ".join(jobs.split())
     assert "kubelet.service" in jobs
@@ -179,6 +187,156 @@ def test_who_asks_for_it_starts_the_kubelet_without_the_profile(suite: str) -> N
         node.write(WAY, FIXED, 0o755)
         again(node)
         lets_go()
+
+
+STARVED = "#!/bin/sh\nulimit -v {}\nexec /usr/bin/ocp-tuned-boot apply\n"
+#: Too little for the dynamic linker, for Python, for the program, and for a run (KiB).
+TOO_LITTLE = (6000, 12000, 18000, 26000)
+# It is held by the pause, or by the program itself.
+IS_HELD = f"""
+until [ "$(systemctl show --value -p SubState {RETRY})" = start ] ||
+    systemctl show --value -p StatusText {UNIT} | grep -q '^Held since'; do sleep 0.05; done
+"""
+
+
+def next_attempt(node: Node, way: str) -> None:
+    """Returns when the program has been started in this way."""
+    before = shown(node, UNIT, "InvocationID")
+    node.write(WAY, way, 0o755)
+    node.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", UNIT, check=False)
+    node.run("timeout", "60", "sh", "-c", GO)
+    node.run("timeout", "60", "sh", "-c", NEXT.format(unit=UNIT, name="InvocationID", value=before))
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_real_program_without_memory_is_held_and_continues(suite: str) -> None:
+    with failing(suite) as node:
+        held(node)
+        for size in TOO_LITTLE:
+            next_attempt(node, STARVED.format(size))
+            node.run("timeout", "60", "sh", "-c", IS_HELD)
+            assert shown(node, "kubelet.service", "ActiveState") == "inactive", size
+            print(f"\n{suite}, {size} KiB: {shown(node, UNIT, 'ActiveState')}")
+        next_attempt(node, FIXED)
+        node.settled()
+        (kubelet,) = node.witnesses("kubelet")
+        assert kubelet["values"] == WANTED
+
+
+WAITS = "#!/bin/sh\nread -r line < /run/lab-memory\nexec /usr/bin/ocp-tuned-boot apply\n"
+MEMORY = Path("/sys/fs/cgroup/memory")
+
+
+@contextmanager
+def little_memory(node: Node) -> Iterator[Path]:
+    """A control group of this machine in which the kernel kills what is large."""
+    group = MEMORY / f"ocp-tuned-lab-{node.name}"
+    group.mkdir()
+    try:
+        (group / "memory.limit_in_bytes").write_text("4M")
+        yield group
+    finally:
+        group.rmdir()
+
+
+def pid_here(node: Node, pid: str) -> str:
+    """The process of the node that has this process ID there."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):
+            ids = status.read_text().partition("\nNSpid:\t")[2].partition("\n")[0].split()
+            if ids[-1:] == [pid] and node.name in status.with_name("cgroup").read_text():
+                return status.parent.name
+    raise LookupError(pid)
+
+
+@pytest.mark.skipif(
+    not (MEMORY / "memory.oom_control").exists(),
+    reason="needs a memory controller that systemd does not manage (version 1 of control groups)",
+)
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_real_program_killed_by_the_oom_killer_is_held_and_continues(suite: str) -> None:
+    with failing(suite) as node:
+        node.write(f"/etc/systemd/system/{UNIT}.d/ways.conf", WAYS.replace("Sec=3", "Sec=60"))
+        node.run("mkfifo", "/run/lab-memory")
+        node.run("systemctl", "daemon-reload")
+        held(node)
+        next_attempt(node, WAITS)
+        with little_memory(node) as group:
+            # It has started to read what the test writes.
+            writes = ("timeout", "60", "sh", "-c", "exec 3> /run/lab-memory; read line; echo >&3")
+            with node.popen(*writes) as writer:
+                pid = pid_here(node, shown(node, UNIT, "MainPID"))
+                (group / "cgroup.procs").write_text(pid)
+                writer.communicate("now\n", timeout=60)
+            held(node)
+            killed = (group / "memory.oom_control").read_text()
+        assert "\noom_kill 1\n" in killed
+        assert shown(node, UNIT, "Result") == "signal"
+        assert shown(node, UNIT, "ExecMainStatus") == "9"
+        next_attempt(node, FIXED)
+        node.settled()
+        (kubelet,) = node.witnesses("kubelet")
+        assert kubelet["values"] == WANTED
+
+
+IS_TUNING = f"""
+until systemctl show --value -p StatusText {UNIT} | grep -q 'TuneD is applying'; do sleep 0.05; done
+"""
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_real_program_that_hangs_until_systemd_ends_it_is_held_and_continues(
+    suite: str,
+) -> None:
+    with failing(suite) as node:
+        node.write(CONF, "[tuning]\ngate = closed\ntimeout = 6\n")
+        held(node)
+        node.write(TUNED_CONF, PROFILE + "[variables]\na=${f:exec:sleep:infinity}\n")
+        next_attempt(node, FIXED)
+        node.run("timeout", "60", "sh", "-c", IS_TUNING)
+        node.run("systemctl", "kill", "--signal=STOP", "--kill-whom=main", UNIT)
+        # It has asked for the time of a run and no more, and asks for nothing any more.
+        held(node)
+        assert shown(node, UNIT, "Result") == "timeout"
+        assert f"{UNIT} failed (timeout" in node.journal(RETRY)
+        node.write(TUNED_CONF, PROFILE)
+        next_attempt(node, FIXED)
+        node.settled()
+        has_ended(node)
+        assert node.run("pgrep", "-f", "sbin/tuned", check=False).stdout == ""
+        (kubelet,) = node.witnesses("kubelet")
+        assert kubelet["values"] == WANTED
+
+
+def test_a_pause_holds_whatever_the_result_is_that_systemd_names() -> None:
+    """oom-kill is one of them where systemd itself has a memory controller; so are core-dump and
+    watchdog, which no test brings about."""
+    pause = ("env", "PATH=/etc/lab/fast:/usr/bin:/bin", "/usr/libexec/ocp-tuned-boot/gate", "pause")
+    with failing("trixie") as node:
+        held(node)
+        node.write("/etc/lab/fast/sleep", "#!/bin/sh\n", 0o755)
+        for result in ("oom-kill", "core-dump", "watchdog", "resources", "start-limit-hit", ""):
+            environment = {"MONITOR_SERVICE_RESULT": result, "MONITOR_EXIT_STATUS": "KILL"}
+            done = node.run(*pause, env=environment, check=False)
+            assert done.returncode == 1, result
+            assert f"{UNIT} failed ({result} KILL)" in done.stdout
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_boot_conf_that_a_drop_in_names_closes_the_gate(suite: str) -> None:
+    given = "/etc/lab/with a blank.conf"
+    with failing(suite) as node:
+        node.write(CONF, "[tuning]\ngate = open\n")
+        node.write(given, "[tuning]\ngate = closed\n")
+        node.write(WAY, "#!/bin/sh\nkill -KILL $$\n", 0o755)
+        start = f'ExecStart=\nExecStart={WAY} apply --config "{given}"\n'
+        node.write(f"/etc/systemd/system/{UNIT}.d/zz.conf", f"[Service]\n{start}")
+        node.run("systemctl", "daemon-reload")
+        again(node)
+        held(node)
+        node.write(given, "[tuning]\ngate = open\n")
+        node.run("sh", "-c", GO)
+        becomes(node, "kubelet.service", "ActiveState", "active")
 
 
 def random_kills(node: Node, times: int) -> int:

@@ -106,6 +106,25 @@ def test_an_image_without_tuned_is_never_started(host: Host) -> None:
     assert host.knob() == "60"
 
 
+def test_status_says_why_the_last_pull_failed(node: Node) -> None:
+    unit, conf = "ocp-tuned-image.service", "/etc/ocp-tuned-boot/boot.conf"
+    node.write(conf, "[tuning]\nimage = localhost/none:1\nprofile = balanced\n")
+    try:
+        node.run("systemctl", "start", unit, check=False)
+        shown = json.loads(node.run("ocp-tuned-boot", "status", "--json", check=False).stdout)
+        assert "localhost/none:1" in shown["pull"]
+        # It is tried again in a minute.
+        assert shown["units"][unit] == "activating"
+        text = node.run("ocp-tuned-boot", "status", check=False).stdout
+        assert f"\n  pull         failed: {shown['pull']}\n" in text
+        node.write(conf, f"[tuning]\nimage = {hosts.IMAGE}\nprofile = balanced\n")
+        node.run("systemctl", "restart", unit)
+        assert "pull" not in node.run("ocp-tuned-boot", "status", check=False).stdout
+    finally:
+        node.run("rm", conf)
+        node.run("systemctl", "stop", unit)
+
+
 def _labelled(node: Node, versions: str) -> None:
     script = (
         f"podman create --quiet --name labelled {hosts.IMAGE} true && podman commit --quiet "

@@ -134,6 +134,26 @@ def test_uninstall_leaves_nothing_in_a_staging_directory(tmp_path: Path) -> None
     assert files_of_ours(staged) == {"etc/ocp-tuned-boot"}
 
 
+def test_an_install_over_another_release_leaves_none_of_its_modules(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    product.commit(source)
+    builder, where = product.build_root("trixie"), "DESTDIR=/source/build/root"
+    packages = source / "build/root/usr/lib/python3/dist-packages"
+    earlier = {"ocp_tuned_boot/outcome.py", "ocp_tuned_boot/cli.py", "ocp_tuned_boot/podman.py",
+               "ocp_tuned_boot-0.0.9.dist-info/METADATA"}  # fmt: skip
+    theirs = {"ocp_tuned_boots/outcome.py", "another/outcome.py"}
+    for name in earlier | theirs:
+        (packages / name).parent.mkdir(parents=True, exist_ok=True)
+        (packages / name).write_text("# of another release\n")
+    for _ in range(2):
+        product.make("install", builder, source, "install", where)
+    found = {str(path.relative_to(packages)) for path in packages.rglob("*") if path.is_file()}
+    assert found & (earlier | theirs) == theirs | {"ocp_tuned_boot/cli.py"}
+    assert "ocp_tuned_boot/podman/client.py" in found
+    assert "another release" not in (packages / "ocp_tuned_boot/cli.py").read_text()
+    assert sum(name.endswith(".dist-info/METADATA") for name in found) == 1
+
+
 def test_links_in_the_documents_lead_somewhere_in_the_package() -> None:
     # rpm on Debian adds the version to its name.
     (documents,) = product.product_layer("trixie").glob("usr/share/doc/ocp-tuned-boot*")

@@ -11,6 +11,7 @@ from tests.lab import operatorimage
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.test_boot import record
+from tests.lab.test_gate import shown
 from tests.lab.workload import RESET, furnish, has_ended
 
 pytestmark = pytest.mark.lab
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.lab
 FIN_TIMEOUT = "/proc/sys/net/ipv4/tcp_fin_timeout"
 PROFILE = "[sysctl]\nnet.ipv4.tcp_fin_timeout={}\n"
 AGENT, STORE = "/var/lib/ocp-tuned", "/var/lib/containers"
+KUBELET = "var-lib-kubelet.mount"
 #: A file system that is not local is not waited for by local-fs.target.
 MOUNT = """\
 [Unit]
@@ -50,6 +52,7 @@ class LateNode(Node):
 def prepare(node: Node) -> None:
     """What the agent wrote is on the late file system; below its mount point is something else."""
     furnish(node, PROFILE.format(37))
+    node.write("/srv/kubelet/config.json", "{}\n", 0o600)
     (node.root / "var/lib/ocp-tuned").rename(node.root / "srv/agent")
     furnish(node, PROFILE.format(11))
     node.write("/etc/lab/watch", f"{FIN_TIMEOUT}\n")
@@ -58,8 +61,10 @@ def prepare(node: Node) -> None:
     units = {
         "late.service": LATE.format("basic.target"),
         "later.service": LATE.format("late.service"),
+        "latest.service": LATE.format("later.service"),
         "var-lib-containers.mount": MOUNT.format("late", LateNode.store, STORE),
         "var-lib-ocp\\x2dtuned.mount": MOUNT.format("later", "/srv/agent", AGENT),
+        KUBELET: MOUNT.format("latest", "/srv/kubelet", "/var/lib/kubelet"),
     }
     for name, text in units.items():
         node.write(f"/etc/systemd/system/{name}", text)
@@ -81,6 +86,25 @@ def test_late_file_systems_are_waited_for_and_nothing_is_opened_below_them() -> 
         assert witness is not None
         assert witness["values"] == {FIN_TIMEOUT: "37"}
         assert files_below(node, STORE) == ""
+        # The credentials for the image.
+        mounted = int(shown(node, KUBELET, "ActiveEnterTimestampMonotonic"))
+        started = int(shown(node, "ocp-tuned.service", "InactiveExitTimestampMonotonic"))
+        assert 0 < mounted < started
+
+
+def test_without_the_kubelets_file_system_the_profile_is_applied_all_the_same() -> None:
+    with LateNode() as node:
+        prepare(node)
+        broken = MOUNT.replace("Options=bind", "Type=nosuchfs").format(
+            "late", "nothing", "/var/lib/kubelet"
+        )
+        node.write(f"/etc/systemd/system/{KUBELET}", broken)
+        node.boot()
+        has_ended(node)
+        assert node.run("systemctl", "is-failed", KUBELET).stdout == "failed\n"
+        witness = node.witness("kubelet")
+        assert witness is not None
+        assert witness["values"] == {FIN_TIMEOUT: "37"}
 
 
 def test_a_file_system_that_cannot_be_mounted_holds_nobody_and_nothing_is_opened_below_it() -> None:

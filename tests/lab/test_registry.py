@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -106,6 +108,98 @@ def test_a_password_of_the_kubelets_is_used_and_told_to_nobody(site: Host) -> No
     for secret in (registry.PASSWORD, "wrong-secret", registry.credentials(repository)[-40:-4]):
         assert secret not in said
         assert secret not in site.node.journal()
+
+
+#: The forms of containers-auth.json(5): each is taken as `podman pull --authfile` takes it.
+GOOD = base64.b64encode(f"{registry.USER}:{registry.PASSWORD}".encode()).decode()
+BAD = base64.b64encode(f"{registry.USER}:wrong-secret".encode()).decode()
+SERVER, TEAM = "registry.lab:5443", "registry.lab:5443/openshift"
+
+
+def auths(**of: str) -> dict[str, object]:
+    """The entries of the registry, the folder and the repository."""
+    keys = {"server": SERVER, "team": TEAM, "repository": f"{TEAM}/small"}
+    return {"auths": {keys[name]: {"auth": auth} for name, auth in of.items()}}
+
+
+FORMS: dict[str, dict[str, object]] = {
+    "registry": auths(server=GOOD),
+    "namespace": auths(team=GOOD),
+    "repository": auths(repository=GOOD),
+    "the longest path counts": auths(server=BAD, team=BAD, repository=GOOD),
+    "the longest path is wrong": auths(server=GOOD, team=GOOD, repository=BAD),
+    "the longest path has none": auths(server=GOOD, repository=""),
+    "without a colon": auths(server=GOOD, team="bm8tY29sb24="),
+    "another port": {"auths": {"registry.lab:443": {"auth": GOOD}}},
+    "no port": {"auths": {"registry.lab": {"auth": GOOD}}},
+    "a part of a name": {"auths": {f"{SERVER}/open": {"auth": GOOD}}},
+    "an address": {"auths": {f"https://{SERVER}/v1/": {"auth": GOOD}}},
+    "an address beside the name": {
+        "auths": {f"https://{SERVER}/v1/": {"auth": GOOD}, SERVER: {"auth": BAD}}
+    },
+    "an address with a path": {"auths": {f"https://{TEAM}": {"auth": GOOD}}},
+    "in upper case": {"Auths": {SERVER: {"AUTH": GOOD}}},
+    "a broken entry elsewhere": {"auths": {SERVER: {"auth": GOOD}, "other.lab": {"auth": "!"}}},
+    "a broken entry for the longest path": auths(server=GOOD, team="!"),
+    "a wildcard": {"auths": {"*.lab:5443": {"auth": GOOD}}},
+    "line breaks": auths(server=f"{GOOD[:8]}\n{GOOD[8:]}\n"),
+    "line breaks of Windows": auths(server=f"{GOOD[:8]}\r\n{GOOD[8:]}"),
+    "spaces": auths(server=f"{GOOD[:8]} {GOOD[8:]}"),
+    "no padding": auths(
+        server=base64.b64encode(f"{registry.USER}:{registry.PASSWORD}\0".encode()).decode()[:-1]
+    ),
+    "NULs at the end": auths(
+        server=base64.b64encode(f"{registry.USER}:{registry.PASSWORD}\0\0".encode()).decode()
+    ),
+    "an identity token beside": {"auths": {SERVER: {"auth": GOOD, "identitytoken": "x"}}},
+    "an identity token alone": {"auths": {SERVER: {"identitytoken": "x"}}},
+    "user and password in plain": {
+        "auths": {SERVER: {"username": registry.USER, "password": registry.PASSWORD}}
+    },
+    "an empty entry": {"auths": {SERVER: {}}},
+    "no entry": {"auths": {}},
+    "a helper that is not there": {"auths": {SERVER: {}}, "credHelpers": {SERVER: "lab"}},
+    "more than 256 KiB": {
+        "auths": {**{f"{n}.lab": {"auth": GOOD, "email": "x" * 900} for n in range(600)},
+                  SERVER: {"auth": GOOD}}
+    },
+    "nearly 1 MiB": {
+        "auths": {**{f"{n}.lab": {"auth": base64.b64encode(b"u:" + b"x" * 720).decode()}
+                     for n in range(1040)}, TEAM: {"auth": GOOD}}
+    },
+}  # fmt: skip
+#: More than Podman takes. The file is the kubelet's, which takes them, or ignores only that entry.
+MORE: dict[str, dict[str, object]] = {
+    "a slash at the end": {"auths": {f"{TEAM}/": {"auth": GOOD}}},
+    "a helper beside a password": {**auths(server=GOOD), "credHelpers": {SERVER: "lab"}},
+    "a number elsewhere": {"auths": {SERVER: {"auth": GOOD}, "other.lab": {"auth": 5}}},
+    "broken helpers": {**auths(server=GOOD), "credHelpers": []},
+}
+
+
+def pulled(site: Host, image: str) -> tuple[bool, bool]:
+    """Whether Podman itself can pull the image with these credentials, and whether we can."""
+    authfile = f"{site.root}/{CREDENTIALS}"
+    done = site.node.run("podman", "pull", "-q", "--authfile", authfile, image, check=False)
+    site.node.run("podman", "rmi", "-af")
+    said = asks(site, image)
+    site.node.run("podman", "rmi", "-af")
+    # That there is no TuneD in it is seen when it is there.
+    assert ("has no /usr/sbin/tuned" in said) != ("authentication required" in said), said
+    return done.returncode == 0, "has no /usr/sbin/tuned" in said
+
+
+@BOTH
+def test_credentials_are_taken_as_podman_takes_them(site: Host) -> None:
+    registry.trust(site.node)
+    image, found = registry.small(site.node), {}
+    for name, form in {**FORMS, **MORE}.items():
+        site.write(CREDENTIALS, json.dumps(form), 0o600)
+        found[name] = pulled(site, image)
+    assert [name for name in FORMS if found[name][0] != found[name][1]] == []
+    assert {found[name] for name in MORE} == {(False, True)}
+    for name in ("registry", "line breaks", "nearly 1 MiB"):
+        assert found[name] == (True, True)
 
 
 @ONE

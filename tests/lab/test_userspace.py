@@ -113,6 +113,29 @@ def test_after_a_soft_reboot_the_node_is_tuned_before_the_kubelet_starts_again()
 
 
 @pytest.mark.parametrize("suite", SUITES)
+def test_what_systemd_tmpfiles_does_in_between_starts_nothing_anew(suite: str) -> None:
+    """It counts the starts of user space; people and packages run it at other times."""
+    with booted(suite) as node:
+        node.run("sysctl", "-q", "-w", "net.ipv4.tcp_fin_timeout=44")
+        for verb in ("restart", "stop"):
+            refused = node.run("systemctl", verb, "systemd-tmpfiles-setup.service", check=False)
+            assert "may be requested by dependency only" in refused.stderr
+        for command in (
+            ("systemctl", "start", "systemd-tmpfiles-setup.service"),
+            ("systemctl", "restart", "systemd-sysctl.service"),
+            ("systemd-tmpfiles", "--create"),
+            ("systemctl", "daemon-reexec"),
+        ):
+            node.run(*command, check=False)
+        node.run("systemctl", "restart", UNIT)
+        assert node.read("/run/ocp-tuned-boot/restarts") == ""
+        done = record(node)
+        assert (done["action"], done["boot_id"]) == ("keep", node.boot_id)
+        # Nobody has set it again but systemd-sysctl.
+        assert node.read(FIN_TIMEOUT) == "50\n"
+
+
+@pytest.mark.parametrize("suite", SUITES)
 def test_rescue_keeps_the_settings_and_emergency_starts_user_space_anew(suite: str) -> None:
     with booted(suite) as node:
         isolate(node, "rescue.target")

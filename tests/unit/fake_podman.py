@@ -17,12 +17,14 @@ from typing import Callable, Optional
 Answer = Callable[[str], Optional[bytes]]
 
 
-def reply(status: int, body: str, *, chunked: bool = False) -> bytes:
+def reply(status: int, body: str | bytes, *, chunked: bool = False) -> bytes:
     """A whole HTTP answer; with `chunked` a first chunk, after which the stream stays open."""
     head = f"HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    data = body.encode() if isinstance(body, str) else body
     if chunked:
-        return f"{head}Transfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n{body}\r\n".encode()
-    return f"{head}Content-Length: {len(body.encode())}\r\n\r\n{body}".encode()
+        head += f"Transfer-Encoding: chunked\r\n\r\n{len(data):x}\r\n"
+        return head.encode() + data + b"\r\n"
+    return f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot import boot, cleanup
-from ocp_tuned_boot.errors import DeadlineExceeded
+from ocp_tuned_boot.errors import DeadlineExceeded, NewerVersion
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
@@ -54,6 +54,25 @@ def test_noted_containers_are_removed_without_a_run_of_tuned(
     assert len([line for line in asked if line.startswith("DELETE")]) == 3
     assert ours.noted(paths) == ()
     assert "removed the container of a run that was killed" in caplog.text
+
+
+def test_a_container_is_removed_though_the_settings_cannot_be_restored(paths: Paths) -> None:
+    """A later release has noted which."""
+    paths.boot_id.parent.mkdir(parents=True, exist_ok=True)
+    paths.boot_id.write_text("11111111-2222-4333-8444-555555555555\n")
+    paths.handover.write_text('{"version": 99}')
+    files.touch(paths.containers / ours.CONTAINER)
+
+    def answer(line: str) -> bytes:
+        return reply(200, "[]") if line.startswith("DELETE") else reply(404, "{}")
+
+    with listening(answer) as socket:
+        conf = socket.with_name("boot.conf")
+        conf.write_text(f"[podman]\nsocket = {socket}\n")
+        with pytest.raises(NewerVersion):
+            cleanup.cleanup(paths, conf)
+    assert ours.noted(paths) == ()
+    assert paths.handover.exists()
 
 
 def test_a_podman_that_is_away_is_no_failure(

@@ -97,3 +97,63 @@ def test_the_installed_program_takes_no_code_from_the_environment(tmp_path: Path
     assert (
         (TREE / "packaging/ocp-tuned-boot").read_text().startswith("#!/usr/bin/python3 -IXutf8\n")
     )
+
+
+BREAKS = """
+from ocp_tuned_boot import cli
+from ocp_tuned_boot.host import files
+from ocp_tuned_boot.record import store
+
+def breaks(*_: object) -> None:
+    raise AttributeError("it has changed")
+
+{place} = breaks
+raise SystemExit(cli.main(["--root", {root!r}, "{command}"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        ("apply", "files.locked"),
+        ("apply", "store.read"),
+        ("apply", "cli.journal.set_up_logging"),
+        ("cleanup", "files.locked"),
+        ("status", "store.read"),
+    ],
+)
+def test_an_exception_that_no_record_can_have_ends_as_one_message(
+    paths: Paths, command: str, place: str
+) -> None:
+    script = BREAKS.format(place=place, root=str(paths.root), command=command)
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, text=True, timeout=PATIENCE,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == os.EX_SOFTWARE
+    message = "AttributeError: it has changed ("
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    # The traceback is a block below the message; Python itself has shown none.
+    traceback = lines.index("Traceback (most recent call last):")
+    assert lines[traceback - 1].startswith(message)
+    assert lines[-2].startswith(f"ocp-tuned-boot: {message}")
+    assert "This is a defect" in lines[-1]
+
+
+def test_an_installed_program_that_misses_a_package_says_so(tmp_path: Path) -> None:
+    """As after an update of the operating system. Python's own packages, and no others."""
+    program = tmp_path / "ocp-tuned-boot"
+    text = (TREE / "packaging/ocp-tuned-boot").read_text()
+    program.write_text(text.replace("-IXutf8", "-ISXutf8"))
+    program.chmod(0o755)
+    for environment, err, debug in (({}, "", ""), ({"JOURNAL_STREAM": "8:1"}, "<3>", "<7>")):
+        done = subprocess.run(
+            [program, "status"], env=environment, check=False, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout) == (os.EX_SOFTWARE, "")
+        first, advice, block, *more = done.stderr.splitlines()
+        missing = "ModuleNotFoundError: No module named 'ocp_tuned_boot'"
+        assert first == f"{err}ocp-tuned-boot: cannot start: {missing}"
+        assert advice.startswith(f"{err}  Reinstall")
+        assert block == f"{debug}  Traceback (most recent call last):"
+        assert all(line.startswith(f"{debug}  ") for line in more)

@@ -17,7 +17,9 @@ from hypothesis import settings
 
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.record import store as record
+from tests.unit import tars
 from tests.unit.fake_engine import HEAD, Engine, serving
+from tests.unit.fake_podman import reply
 from tests.unit.hostile import AGENT, CORPUS, GOOD, Node, clean, deep, file, host, many, sparse
 
 #: Of what a run may have in memory at its most (bytes).
@@ -69,9 +71,13 @@ def bounded(ran: Ran) -> None:
 
 
 @contextmanager
-def engine(paths: Paths, log: bytes = b"", labels: object = "") -> Iterator[str]:
-    """Its boot.conf."""
+def engine(
+    paths: Paths, log: bytes = b"", labels: object = "", files: bytes = b""
+) -> Iterator[str]:
+    """Its boot.conf. `files`: the archive of each folder in the image."""
     made = Engine(paths, log, labels)
+    if files:
+        made.instead = lambda it: reply(200, files) if "GET" in it and "/archive" in it else None
     made.leaves = {"bootcmdline": "TUNED_BOOT_CMDLINE=" + "a " * 30_000}
     with serving(made) as conf:
         yield str(conf)
@@ -116,12 +122,12 @@ TAKEN: dict[str, Mapping[str, Node]] = {
     "sections, keys of credentials": {
         PROFILES + "site/tuned.conf": file(b"[main]\ninclude=a\n" + b"[a]\n" * 3900),
         "var/lib/kubelet/config.json": file(
-            b'{"auths": {' + b",".join(b'"a%d":{}' % n for n in range(20_000)) + b"}}"
+            b'{"auths": {' + b",".join(b'"a%d":{}' % n for n in range(80_000)) + b"}}"
         ),
     },
     "too large a profile, lists of credentials": {
         PROFILES + "site/tuned.conf": file(b"".join(b"[%d]\n" % n for n in range(110_000))),
-        "var/lib/kubelet/config.json": file(b"[" + b"[],[]," * 43_000),
+        "var/lib/kubelet/config.json": file(b"[" + b"[],[]," * 170_000),
     },
     "variables": {
         PROFILES + "site/tuned.conf": file(
@@ -189,3 +195,32 @@ def test_an_image_with_labels_without_end_takes_no_more_than_64_mib(
         ran = run(paths, "apply", "--config", conf)
     bounded(ran)
     assert words in ran.said
+
+
+ARCHIVES = "var/lib/ocp-tuned-boot/images/"
+INDEX = {"manifest.json": b'[{"RepoTags": ["localhost/good:1"]}]'}
+
+
+def test_the_good_archive_beside_bad_ones_is_found_within_64_mib() -> None:
+    bad = {f"{ARCHIVES}{name}.tar": file(bomb()) for name, bomb in tars.BOMBS.items()}
+    bad[f"{ARCHIVES}a sparse index.tar"] = file(tars.sparse(1 << 30, "index.json") + tars.END)
+    good = {f"{ARCHIVES}z.tar": file(tars.made(INDEX))}
+    with host({**GOOD, **bad, **good}) as (paths, _), engine(paths, HEAD + b"said\n") as conf:
+        listed = run(paths, "image", "list", "--config", conf)
+        applied = run(paths, "apply", "--config", conf)
+    bounded(listed)
+    assert listed.status == 0
+    assert "archive    localhost/good:1" in listed.said
+    for name in tars.BOMBS:
+        assert f"{name}.tar: found no image archive, ignoring the file" in listed.said
+    bounded(applied)
+    assert "\nsaid\n" in applied.said
+
+
+@pytest.mark.parametrize("name", tars.BOMBS)
+def test_an_image_whose_files_are_a_bomb_is_refused_within_64_mib(name: str) -> None:
+    made = tars.BOMBS[name]()[: 4 << 20]
+    with host(GOOD) as (paths, _), engine(paths, files=made) as conf:
+        ran = run(paths, "apply", "--config", conf)
+    bounded(ran)
+    assert "sent an unexpected answer (read /etc/tuned" in ran.said

@@ -18,7 +18,7 @@ from ocp_tuned_boot.record.model import Hold, InForce, Record
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.tuned.judge import Result
 from tests.unit.fake_podman import listening
-from tests.unit.images.test_ensure import Store
+from tests.unit.images.fake_store import Store
 
 IMAGE_ENV = "NTO_IMAGE=localhost/asked:x\n"
 

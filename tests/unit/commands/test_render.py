@@ -81,7 +81,10 @@ def test_what_is_put_there_is_what_is_read_there(profiles: Path, tmp_path: Path)
     Paths(root).boot_id.write_text("x\n")
     found = inputs.read(Paths(root), "tuned")
     assert (found.image, found.profile) == (IMAGE, "site")
-    assert found.files == tuple(inputs.profile_files(profiles, profiles))
+    given = tuple(inputs.profile_files(profiles, profiles))
+    assert [(it.path, it.data, it.executable) for it in found.files] == [
+        (it.path, it.data, it.executable) for it in given
+    ]
 
 
 def test_all_units_with_an_install_section_are_enabled() -> None:

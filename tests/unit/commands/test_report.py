@@ -32,7 +32,7 @@ from ocp_tuned_boot.record.model import (
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.settings.drift import Drift, Drifted
 from ocp_tuned_boot.tuned import container
-from ocp_tuned_boot.tuned.findings import Finding
+from ocp_tuned_boot.tuned.findings import Finding, make
 from ocp_tuned_boot.tuned.judge import Result
 from ocp_tuned_boot.tuned.layout import Layout
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
@@ -63,6 +63,18 @@ def test_a_plan_shows_the_decision_and_the_whole_container(tmp_path: Path) -> No
     }  # fmt: skip
     assert content["files"] == ["site/f"]
     assert len(content["container"]["mounts"]) == text.count("\n  mount ")
+
+
+def test_a_plan_shows_what_is_used_instead_of_the_requested_image_and_profile() -> None:
+    doubt = make("torn-image-env", "image.env", "image.env: it is empty")
+    instead = make("profile-fallback", "site", "site is used instead")
+    requested = replace(ASKED, doubts=(doubt,), fallback=(instead,))
+    shown = Preview(Decision(Action.APPLY, "because"), requested, "in Podman's store", None)
+    text = report.plan_text(shown)
+    assert "\n  finding      torn-image-env: image.env: it is empty\n" in text
+    assert f"\n  finding      profile-fallback: site is used instead\n{' ' * 15}The last" in text
+    found = json.loads(report.plan_json(shown))["findings"]
+    assert [each["kind"] for each in found] == ["torn-image-env", "profile-fallback"]
 
 
 def test_a_plan_to_keep_has_no_container() -> None:
@@ -202,3 +214,10 @@ def test_a_failed_boot_says_that_the_kubelet_runs_without_the_profile_and_the_re
     assert words in report.status_text(None, Now(states))
     assert words not in report.status_text(failed, Now(states, gated=True))
     assert words not in report.status_text(failed, Now({"ocp-tuned.service": "active"}))
+
+
+def test_a_pull_that_failed_is_shown() -> None:
+    assert "pull" not in report.status_text(None, Now())
+    now = Now({"ocp-tuned-image.service": "activating"}, pull="cannot pull x: refused")
+    assert "\n  pull         failed: cannot pull x: refused\n" in report.status_text(None, now)
+    assert json.loads(report.status_json(None, now))["pull"] == "cannot pull x: refused"

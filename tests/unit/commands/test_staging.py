@@ -25,7 +25,7 @@ from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.tuned import ours
 from tests.unit.fake_podman import listening, reply
-from tests.unit.images.test_ensure import ASKED, EXACT, REFUSED, Store, archive
+from tests.unit.images.fake_store import ASKED, EXACT, REFUSED, Store, archive
 from tests.unit.patience import PATIENCE
 
 
@@ -194,3 +194,34 @@ def test_an_archive_is_on_the_disk_before_it_takes_its_name(
     assert synced == [("archive", "old"), ("folder", "archive")]
     assert target.read_text() == "archive"
     assert sorted(each.name for each in tmp_path.glob("*day-0*")) == ["day-0.tar"]
+
+
+SHARED, OWN = ("/run/ocp-tuned-boot/podman-shared.sock", "/run/ocp-tuned-boot/podman-own.sock")
+
+
+@pytest.mark.parametrize(
+    ("conf", "socket"),
+    [
+        ("", staging.QUIET),
+        ("[podman]\nsocket = /run/ocp-tuned-boot/podman.sock\n", staging.QUIET),
+        (f"[podman]\nsocket = {SHARED}\n[image]\nstore = own\n", staging.QUIET),
+        ("[image]\nstore = own\n", OWN),
+        # The store in which a run looks for the image.
+        (f"[podman]\nsocket = {OWN}\n", OWN),
+        ("[podman]\nsocket = /run/podman/podman.sock\n", "/run/podman/podman.sock"),
+    ],
+)
+def test_a_pull_has_low_priority_where_a_service_for_that_has_the_same_store(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, conf: str, socket: str
+) -> None:
+    paths.admin_conf.write_text(conf)
+    asked = []
+
+    def podman(path: Path, _: object) -> None:
+        asked.append(str(path))
+        raise PodmanError("it is not there")
+
+    monkeypatch.setattr(staging, "Podman", podman)
+    with pytest.raises(PodmanError):
+        staging.fetch(paths, None)
+    assert asked == [str(socket)]

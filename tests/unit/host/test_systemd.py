@@ -83,6 +83,17 @@ def test_the_extension_is_in_microseconds(manager: socket.socket) -> None:
     assert received(manager) == ["STATUS=Pulling", "EXTEND_TIMEOUT_USEC=1500000"]
 
 
+def test_once_a_stop_is_requested_systemd_is_not_asked_for_more_time(
+    manager: socket.socket,
+) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as in cli.py
+    try:
+        Notifier().status("Removing the container", extend=1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received(manager) == ["STATUS=Removing the container"]
+
+
 def test_text_that_is_not_latin_1_arrives(manager: socket.socket) -> None:
     Notifier().status("Pulling the image… Ω 漢字")
     assert received(manager) == ["STATUS=Pulling the image… Ω 漢字"]

@@ -5,15 +5,8 @@ tests/lab/test_registry.py and test_fallback.py test the same with the real part
 
 from __future__ import annotations
 
-import io
-import json
-import tarfile
-import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import pytest
 
@@ -21,151 +14,30 @@ from ocp_tuned_boot.errors import BootError, ConfigurationError, ImageError, Pod
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
-from ocp_tuned_boot.images import archives, ensure, known, prune
+from ocp_tuned_boot.images import archives, ensure, known
 from ocp_tuned_boot.images.ensure import Available, ImageSession
 from ocp_tuned_boot.images.known import Known
 from ocp_tuned_boot.podman.client import Image, Podman
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.requested.config import Images
-from tests.unit.fake_podman import listening, reply
+from tests.unit.fake_podman import listening
+from tests.unit.images.fake_store import (
+    ALL,
+    ASKED,
+    DIGEST,
+    EXACT,
+    REFUSED,
+    TEMPORARY,
+    Store,
+    archive,
+    available,
+)
 from tests.unit.patience import no_hang
-
-ASKED = "registry.lab/tuned:new"
-DIGEST = "sha256:" + "a" * 64
-EXACT = f"registry.lab/tuned@{DIGEST}"
-REFUSED = {"error": "manifest unknown"}
-TEMPORARY = {"error": "connection refused"}
-
-
-class Store:
-    """The images in Podman's store, and its answer to a pull."""
-
-    def __init__(self) -> None:
-        #: name → ID; the digest of each is `DIGEST`. One without a name is called `<ID>`.
-        self.images: dict[str, str] = {}
-        self.pull: dict[str, str] = {}
-        self.pulls_as = ""
-        self.pulled = "id-pulled"
-        self.silent = False
-        #: The duration of a pull (seconds).
-        self.pull_seconds = 0.0
-        self.loads: list[str] = []
-        self.load_fails = ""
-        #: What is in the archive of any image.
-        self.exports = ""
-        self.broken: set[str] = set()
-        self.in_use: set[str] = set()
-        #: name → ID of its image.
-        self.containers: dict[str, str] = {}
-        self.forced: list[str] = []
-        self.requests: list[str] = []
-
-    def answer(self, request: str) -> bytes | None:
-        method, path, _ = request.split(" ")
-        path = path.partition("/libpod")[2]
-        self.requests.append(f"{method} {path.partition('?')[0]}")
-        if "/containers/json" in path:
-            listed = [{"Names": [name], "ImageID": it} for name, it in self.containers.items()]
-            return reply(200, json.dumps(listed))
-        if "/containers/" in path:
-            return reply(404, "{}")
-        if "/images/pull" in path:
-            return self._pull()
-        if "/images/load" in path:
-            return self._load()
-        name = path.partition("/images/")[2].partition("?")[0].removesuffix("/json")
-        name = unquote(name)
-        if method == "DELETE":
-            return self._delete(name, force="force=True" in path)
-        return reply(200, self.exports) if name.endswith("/get") else self._inspect(name)
-
-    def named(self, name: str, image_id: str) -> None:
-        """A tag that moves leaves an image without a name."""
-        old = self.images.get(name)
-        self.images[name] = image_id
-        if old and old not in self.images.values():
-            self.images[f"<{old}>"] = old
-
-    def _pull(self) -> bytes | None:
-        time.sleep(self.pull_seconds)
-        if self.silent:
-            return None
-        if not self.pull and self.pulls_as:
-            self.named(self.pulls_as, self.pulled)
-        return reply(200, json.dumps(self.pull or {"id": self.pulled}))
-
-    def _load(self) -> bytes:
-        if self.load_fails:
-            return reply(500, json.dumps({"message": self.load_fails}))
-        self.images.update(dict.fromkeys(self.loads, "id-loaded"))
-        return reply(200, json.dumps({"Names": self.loads}))
-
-    def _delete(self, name: str, *, force: bool) -> bytes:
-        if force:
-            self.forced.append(name)
-        elif name in self.in_use:
-            return reply(409, "{}")
-        self.broken.discard(name)
-        gone = [each for each, image_id in self.images.items() if name in (each, image_id)]
-        for each in gone:
-            del self.images[each]
-        return reply(200 if gone else 404, "{}")
-
-    def _inspect(self, name: str) -> bytes:
-        if name in self.broken:
-            return reply(500, json.dumps({"message": "layer not known"}))
-        if name not in self.images and name not in self.images.values():
-            return reply(404, "{}")
-        image_id = self.images.get(name, name)
-        tags = [each for each, it in self.images.items() if it == image_id and each[0] != "<"]
-        return reply(200, json.dumps({"Id": image_id, "Digest": DIGEST, "RepoTags": tags}))
-
-
-@pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    return Paths(tmp_path)
-
-
-@pytest.fixture
-def store() -> Store:
-    return Store()
-
-
-@pytest.fixture
-def podman(store: Store) -> Iterator[Podman]:
-    with listening(store.answer) as path, Podman(path, Deadline(ALL)) as connected:
-        yield connected
-
-
-def archive(paths: Paths, *names: str, digest: str = DIGEST, docker: bool = False) -> None:
-    """Writes an archive to the administrator's folder."""
-    folder = paths.archives[0]
-    folder.mkdir(parents=True, exist_ok=True)
-    key = "org.opencontainers.image.ref.name"
-    manifests = [{"digest": digest, "annotations": {key: name}} for name in names]
-    index: Any = [{"RepoTags": list(names)}] if docker else {"manifests": manifests}
-    data = json.dumps(index).encode()
-    with tarfile.open(folder / f"{len(list(folder.iterdir()))}.tar", "w") as file:
-        member = tarfile.TarInfo("manifest.json" if docker else "index.json")
-        member.size = len(data)
-        file.addfile(member, io.BytesIO(data))
-
-
-DEFAULT = Images()
-#: As long as a run may take (seconds).
-ALL = 600.0
 
 
 def late() -> Progress:
     """Of a run, when two thirds of its time have gone by."""
     return Progress(Deadline(ALL, started=time.monotonic() - ALL * 2 / 3), Notifier())
-
-
-def available(
-    paths: Paths, podman: Podman, asked: str = ASKED, rules: Images = DEFAULT
-) -> Available:
-    progress = Progress(Deadline(podman.deadline.seconds), Notifier())
-    return ImageSession(paths, rules, asked, progress).ensure(podman)
 
 
 def test_an_image_in_the_store_is_used(paths: Paths, podman: Podman, store: Store) -> None:
@@ -500,128 +372,3 @@ def test_a_tag_can_be_refused(paths: Paths, podman: Podman, store: Store) -> Non
     store.images = {}
     with pytest.raises(ImageError, match="manifest unknown"):
         available(paths, podman, EXACT, rules)
-
-
-def test_images_that_are_no_longer_needed_are_removed(
-    paths: Paths, podman: Podman, store: Store
-) -> None:
-    for number in range(5):
-        known.remember(paths, Known(f"n:{number}", f"id-{number}"))
-        store.images[f"n:{number}"] = f"id-{number}"
-    store.images["theirs"] = "id-theirs"
-    lastgood.remember(paths, "n:0", "id-0")
-    store.in_use.add("n:2".replace(":", "%3A"))
-    store.in_use.add("n:2")
-    assert prune.prune(paths, podman, "id-4", 2) == ("n:1",)
-    assert set(store.images) == {"n:0", "n:2", "n:3", "n:4", "theirs"}
-    assert [each.id for each in known.read(paths)] == ["id-4", "id-3", "id-2", "id-0"]
-    assert prune.prune(paths, podman, "id-4", 1) == ("n:3",)
-
-
-def test_a_name_that_now_means_another_image_is_not_removed(
-    paths: Paths, podman: Podman, store: Store
-) -> None:
-    for image_id in ("id-a", "id-b", "id-c"):
-        store.named(ASKED, image_id)
-        known.remember(paths, Known(ASKED, image_id))
-    assert prune.prune(paths, podman, "id-c", 2) == (ASKED,)
-    assert store.images == {ASKED: "id-c", "<id-b>": "id-b"}
-    # An image without a name that is in use.
-    store.in_use.add("id-b")
-    assert prune.prune(paths, podman, "id-c", 1) == ()
-    assert store.images == {ASKED: "id-c", "<id-b>": "id-b"}
-    assert [each.id for each in known.read(paths)] == ["id-c", "id-b"]
-
-
-def test_only_images_that_were_there_are_reported_as_removed(paths: Paths, podman: Podman) -> None:
-    known.remember(paths, Known("gone:1", "id-gone"))
-    assert prune.prune(paths, podman, "id", 1) == ()
-    assert known.read(paths) == ()
-
-
-def test_an_image_from_an_archive_is_removed_by_the_archives_name(
-    paths: Paths, podman: Podman, store: Store
-) -> None:
-    archive(paths, "other/name:day-0")
-    store.loads = ["other/name:day-0"]
-    available(paths, podman, EXACT)
-    store.images["now"] = "id-now"
-    assert "other/name:day-0" in prune.prune(paths, podman, "id-now", 1)
-    assert store.images == {"now": "id-now"}
-
-
-def test_an_image_with_a_name_given_by_others_remains(
-    paths: Paths, podman: Podman, store: Store
-) -> None:
-    known.remember(paths, Known("n:1", "id-1"), Known("sha256:id-1", "id-1"))
-    store.images = {"n:1": "id-1", "theirs": "id-1", "now": "id-now"}
-    prune.prune(paths, podman, "id-now", 1)
-    assert store.images == {"theirs": "id-1", "now": "id-now"}
-
-
-def test_the_image_requested_now_and_the_one_pulled_last_remain(
-    paths: Paths, podman: Podman, store: Store
-) -> None:
-    for number in range(4):
-        known.remember(paths, Known(f"n:{number}", f"id-{number}"))
-        store.images[f"n:{number}"] = f"id-{number}"
-    also = prune.needed(paths, podman, "n:1")
-    assert also == ("id-1", "id-3")
-    assert prune.prune(paths, podman, "id-0", 1, also) == ("n:2",)
-
-
-def test_two_writers_of_the_list_lose_nothing(paths: Paths) -> None:
-    def remember(name: str) -> None:
-        for number in range(8):
-            known.remember(paths, Known(f"{name}:{number}", "id"))
-
-    threads = [threading.Thread(target=remember, args=(name,)) for name in "ab"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(known.read(paths)) == 16
-
-
-@pytest.mark.parametrize(
-    "text", ["", "torn {", "[]", '{"version": 0, "images": []}', '{"version": 1, "images": [{}]}',
-             '{"version": 1, "images": [{"reference": 1, "id": "x"}]}'],
-)  # fmt: skip
-def test_with_a_broken_list_nothing_is_removed(paths: Paths, text: str) -> None:
-    paths.state.mkdir(parents=True)
-    paths.known_images.write_text(text)
-    assert known.read(paths) == ()
-    known.remember(paths, Known("x", "id"))
-    assert known.read(paths) == (Known("x", "id"),)
-
-
-def test_the_list_of_a_later_release_is_not_overwritten(
-    paths: Paths, caplog: pytest.LogCaptureFixture
-) -> None:
-    paths.state.mkdir(parents=True)
-    text = '{"version": 1, "images": [{"reference": "x", "id": "id", "size": 5}]}'
-    paths.known_images.write_text(text)
-    assert known.read(paths) == (Known("x", "id"),)
-    text = text.replace('"version": 1', '"version": 2')
-    paths.known_images.write_text(text)
-    assert known.read(paths) == ()
-    known.remember(paths, Known("y", "id"))
-    assert paths.known_images.read_text() == text
-    assert "found version 2, expected 1" in caplog.text
-
-
-def test_archives_are_read_and_other_files_are_left_out(paths: Paths) -> None:
-    archive(paths, "a:1", "a:2")
-    archive(paths, "b:1", docker=True)
-    folder = paths.archives[0]
-    (folder / "empty.tar").touch()
-    (folder / "text.tar").write_text("hello")
-    (folder / "folder").mkdir()
-    (folder / "link.tar").symlink_to(folder / "0.tar")
-    data = (folder / "0.tar").read_bytes()
-    (folder / "torn.tar").write_bytes(data[:700])
-    found = {each.path.name: each for each in archives.all_of(paths)}
-    assert set(found) == {"0.tar", "1.tar"}
-    assert found["0.tar"].names == ("a:1", "a:2")
-    assert found["0.tar"].digests == (DIGEST, DIGEST)
-    assert (found["1.tar"].names, found["1.tar"].digests) == (("b:1",), ())

@@ -274,7 +274,17 @@ def test_a_podman_that_is_silent_is_looked_at(exits: bool, monkeypatch: pytest.M
                 podman.check_running()
             assert not caught.value.temporary
             assert "journalctl -b -u ocp-tuned-podman@shared.service" in caught.value.hint
-    assert asked == ["ocp-tuned-podman@shared.service"]
+    assert asked == ["ocp-tuned-podman@shared.service"] * (1 + exits)
+
+
+def test_a_podman_that_answers_the_second_time_is_not_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(systemd, "starts_again", lambda _: True)
+    monkeypatch.setattr(service, "unit_of", lambda _: "ocp-tuned-podman@shared.service")
+    answers = iter([None, reply(200, "OK")])
+    with listening(lambda _: next(answers)) as path, connected(path, PATIENCE) as podman:
+        podman.check_running()
 
 
 def test_a_podman_that_answers_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ def test_the_last_image_that_worked(tmp_path: Path) -> None:
     assert lastgood.read(paths) == LastGood("localhost/b", "id")
 
 
-@pytest.mark.parametrize("text", ["", "torn {", "[]", '{"version": 2, "image": "x"}',
+@pytest.mark.parametrize("text", ["", "torn {", "[]", '{"version": 0, "image": "x"}',
                                   '{"version": 1, "image": 5}'])  # fmt: skip
 def test_a_broken_note_of_it_says_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
 from ocp_tuned_boot.errors import Defect, HostError
+from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
@@ -394,12 +397,12 @@ def test_an_exception_of_others_is_recorded_with_its_place_and_its_traceback_is_
             recorder.tuning(*IMAGE)
             config.parse([("boot.conf", None)])  # type: ignore[list-item]
 
-    with pytest.raises(Defect, match=r"^AttributeError: .* \(requested/config\.py:\d+\)\n"):
+    with pytest.raises(Defect, match=r"^TypeError: .* \(requested/config\.py:\d+\)\n"):
         run()
     found = on_disk(paths)
     assert (found.result, found.in_force, found.action) == (Result.FAILED, None, "apply")
     (finding,) = found.findings
-    assert (finding.kind, finding.message[:14]) == ("defect", "AttributeError")
+    assert (finding.kind, finding.message[:9]) == ("defect", "TypeError")
     assert "journalctl" in finding.advice
     assert 'config.parse([("boot.conf", None)])' in caplog.text
 
@@ -467,3 +470,64 @@ def test_a_failed_reload_has_the_advice_of_its_cause(paths: Paths) -> None:
     (finding,) = recorder.record().findings
     assert "fix it there, then: systemctl reload ocp-tuned" in finding.advice
     assert "systemctl start" not in finding.advice
+
+
+def full(paths: Paths, monkeypatch: pytest.MonkeyPatch, *, for_good: bool) -> None:
+    """From now on nothing can be written to /run; where not `for_good`, until what is reserved is
+    given back. The same with a real file system: tests/lab/test_full.py."""
+    write = files.write
+
+    def refuse(path: Path, data: bytes, mode: int = 0o644) -> None:
+        if for_good or paths.reserve.exists():
+            raise HostError("full") from OSError(errno.ENOSPC, "No space left on device")
+        write(path, data, mode)
+
+    monkeypatch.setattr(files, "write", refuse)
+
+
+def failing(paths: Paths, first: Callable[[Recorder], None]) -> None:
+    """A run that decides to apply, and fails after this."""
+    with recording(paths, Notifier(), time.monotonic(), Why.START) as recorder:
+        recorder.decided(ASKED, Decision(Action.APPLY, "because"))
+        first(recorder)
+        raise HostError("the disk")
+
+
+def test_a_run_that_fills_run_is_recorded_in_the_space_set_aside(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def fills_it(recorder: Recorder) -> None:
+        recorder.tuning(*IMAGE)
+        assert paths.reserve.stat().st_blocks * 512 >= record.RESERVE
+        full(paths, monkeypatch, for_good=False)
+
+    with pytest.raises(HostError, match="the disk"):
+        failing(paths, fills_it)
+    assert (on_disk(paths).result, on_disk(paths).findings[0].message) == (
+        Result.FAILED, "the disk",
+    )  # fmt: skip
+    assert not paths.reserve.exists()
+
+
+def test_the_space_is_given_back_after_a_run(paths: Paths) -> None:
+    with recording(paths, Notifier(), time.monotonic(), Why.START) as recorder:
+        recorder.decided(ASKED, Decision(Action.APPLY, "because"))
+        recorder.tuning(*IMAGE)
+        recorder.judged(Outcome(Result.APPLIED, ()))
+        recorder.conclude()
+    assert not paths.reserve.exists()
+
+
+@pytest.mark.parametrize("before", [Result.APPLYING, Result.APPLIED])
+def test_a_failure_that_cannot_be_recorded_leaves_no_record_that_tuned_is_running(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, before: Result
+) -> None:
+    """Not of this run, and not of one that was killed before it."""
+    record.write(paths, replace(on_disk(paths), result=before))
+    full(paths, monkeypatch, for_good=True)
+    with pytest.raises(HostError, match="the disk"):
+        failing(paths, lambda _: None)
+    left = record.read(paths)
+    # What is applied is not forgotten.
+    assert (left and left.result) == (None if before is Result.APPLYING else Result.APPLIED)

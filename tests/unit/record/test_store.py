@@ -64,7 +64,7 @@ def test_what_is_written_is_read_back(done: Record) -> None:
 
 def test_it_is_json_for_agents() -> None:
     content = json.loads(record.encode(FULL))
-    assert content["version"] == record.VERSION
+    assert content["version"] == record.FORMAT.version
     assert content["program"] == __version__
     assert content["result"] == "degraded"
     assert content["steps"][0] == {"name": "inputs", "seconds": 0.1}

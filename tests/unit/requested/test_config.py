@@ -24,6 +24,8 @@ def test_the_defaults() -> None:
     assert parse("") == config.parse([])
     assert parse("").timeout == 90
     assert parse("").socket == Path("/run/ocp-tuned-boot/podman-shared.sock")
+    earlier = "[podman]\nsocket = /run/ocp-tuned-boot/podman.sock\n"
+    assert parse(earlier).socket == parse("").socket
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ REQUESTED = Inputs("localhost/a", "site", "tuned", "boot-1", "aws", (ProfileFile
     [
         {"profile": "other"}, {"contract": "operand"}, {"provider": ""}, {"files": ()},
         {"files": (ProfileFile("site/g", b"1"),)}, {"files": (ProfileFile("site/f", b"2"),)},
-        {"files": (ProfileFile("site/f", b"1", executable=True),)},
+        {"files": (ProfileFile("site/f", b"1", 0o755),)},
         # Nothing moves from one field to its neighbour unnoticed.
         {"profile": "sitetuned", "contract": ""}, {"files": (ProfileFile("site/f1", b""),)},
     ],
@@ -147,24 +147,20 @@ def test_the_fingerprint_is_of_all_that_can_change_the_result(change: dict[str, 
     assert replace(REQUESTED, **change).fingerprint != REQUESTED.fingerprint  # type: ignore[arg-type]
 
 
+def test_of_a_mode_the_fingerprint_has_only_whether_the_file_may_be_executed() -> None:
+    """TuneD runs as root. No boot may defer a profile because of a mode that changes nothing, and
+    earlier releases recorded the same fingerprint."""
+    modes = (0o600, 0o640, 0o644, 0o755, 0o700, 0o750)
+    found = [replace(REQUESTED, files=(ProfileFile("site/f", b"1", mode),)) for mode in modes]
+    prints = [each.fingerprint for each in found]
+    assert len(set(prints[:3])) == len(set(prints[3:])) == 1
+    assert prints[0] != prints[3]
+    assert prints[2] == REQUESTED.fingerprint
+
+
 def test_the_fingerprint_is_not_of_the_image_or_the_boot() -> None:
     other = replace(REQUESTED, image="localhost/b", boot_id="boot-2", named_in="/etc/boot.conf")
     assert other.fingerprint == REQUESTED.fingerprint
-
-
-@pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    """A host with valid requests."""
-    paths = Paths(tmp_path)
-    for path, text in (
-        (paths.boot_id, "boot-1\n"),
-        (paths.image_env, "NTO_IMAGE=localhost/a\n"),
-        (paths.recommend, "[site]\n"),
-        (paths.profiles / "site/tuned.conf", "[main]\n"),
-    ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return paths
 
 
 def test_everything_is_read(paths: Paths) -> None:
@@ -177,7 +173,7 @@ def test_everything_is_read(paths: Paths) -> None:
     found = inputs.read(paths, "operand", image="default/image", profile="default-profile")
     assert found == Inputs(
         "localhost/a", "site", "operand", "boot-1", "aws",
-        (ProfileFile("site/deep/script.sh", b"#!/bin/sh\n", True),
+        (ProfileFile("site/deep/script.sh", b"#!/bin/sh\n", 0o755),
          ProfileFile("site/tuned.conf", b"[main]\n")),
         named_in=str(paths.recommend),
     )  # fmt: skip

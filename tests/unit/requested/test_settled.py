@@ -20,21 +20,6 @@ CONFIG = config.parse([])
 CONF = "[tuning]\ngate = closed\nimage = localhost/b\n"
 
 
-@pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    """A host with valid requests."""
-    paths = Paths(tmp_path)
-    for path, text in (
-        (paths.boot_id, "boot-1\n"),
-        (paths.image_env, "NTO_IMAGE=localhost/a\n"),
-        (paths.recommend, "[site]\n"),
-        (paths.profiles / "site/tuned.conf", "[main]\n"),
-    ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return paths
-
-
 def writing(paths: Paths, *words: str) -> Iterator[None]:
     """States of the agent's: three files that belong together, one written with each step."""
     for word in words:

@@ -166,7 +166,7 @@ def test_what_is_stored_is_loaded_in_the_same_boot_only(tmp_path: Path) -> None:
      ('{"version": 1, "boot_id": "boot", "applied_at": "", '
      '"saved": {"/x": {"first": 1, "applied": null}}}'),
      '{"version": 1, "boot_id": "boot", "applied_at": "", "saved": {"/x": {}}}',
-     '{"version": 2, "boot_id": "boot", "applied_at": "", "saved": {}}'],
+     '{"version": 0, "boot_id": "boot", "applied_at": "", "saved": {}}'],
 )  # fmt: skip
 def test_a_broken_file_is_logged_and_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str

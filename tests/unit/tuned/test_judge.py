@@ -131,6 +131,9 @@ def test_a_hang_is_reported_with_its_time_and_tuneds_last_step() -> None:
     assert finding.subject == "plugin_sysctl"
     assert "did not finish within 60 s" in finding.message
     assert finding.message.endswith('its last message is "reapplying system sysctl"')
+    assert "increase [tuning] tuned_timeout in" in finding.advice
+    whole = replace(run((), None), limit="timeout")
+    assert "increase [tuning] timeout in" in judge(PROFILE, whole).findings[0].advice
     (silent,) = judge(PROFILE, run((), None)).findings
     assert silent.message.endswith("it logged nothing")
 

@@ -13,7 +13,8 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.tuned import layout
 from ocp_tuned_boot.tuned.layout import Layout
 
-WHOLE = {"version": layout.VERSION, "links": ["/var/lib/tuned"], "variables": {"a.conf": "x=1\n"},
+WHOLE = {"version": layout.FORMAT.version, "links": ["/var/lib/tuned"],
+         "variables": {"a.conf": "x=1\n"},
          "profiles": {"/usr/lib/tuned/p/tuned.conf": "[main]\n"},
          "programs": ["/usr/sbin/tuned"], "made_for": "1 2", "refills": True}  # fmt: skip
 

@@ -10,7 +10,7 @@ import pytest
 
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.requested.inputs import Inputs, profile_files
 from ocp_tuned_boot.tuned import prepare
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
@@ -94,7 +94,7 @@ def test_etc_tuned_is_what_tuned_needs_and_nothing_of_an_earlier_run(tmp_path: P
     generate(paths, inputs(ProfileFile("gone/tuned.conf", b"")), {})
     asked = inputs(
         ProfileFile("site/tuned.conf", b"[main]\n"),
-        ProfileFile("site/deep/script.sh", b"#!/bin/sh\n", executable=True),
+        ProfileFile("site/deep/script.sh", b"#!/bin/sh\n", 0o755),
     )
     generate(paths, asked, {"site-variables.conf": "a=1\n"})
     made = tree(paths.etc_tuned)
@@ -111,6 +111,21 @@ def test_etc_tuned_is_what_tuned_needs_and_nothing_of_an_earlier_run(tmp_path: P
         "site/deep/script.sh": (0o755, "#!/bin/sh\n"),
         "site-variables.conf": (0o644, "a=1\n"),
     }
+
+
+def test_each_file_keeps_its_mode(tmp_path: Path) -> None:
+    """A file with a password is not there for all to read."""
+    paths = Paths(tmp_path)
+    modes = {"script.sh": 0o700, "password": 0o600, "group": 0o640, "none": 0o000, "all": 0o777}
+    for name, mode in modes.items():
+        path = paths.profiles / "site" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+        path.chmod(mode)
+    custom = tuple(profile_files(paths.profiles, paths.root))
+    generate(paths, inputs(*custom), {})
+    made = tree(paths.etc_tuned)
+    assert {name: made[f"site/{name}"][0] for name in modes} == modes
 
 
 def test_tuned_main_conf_makes_tuned_run_once_and_keep_its_settings(tmp_path: Path) -> None:
