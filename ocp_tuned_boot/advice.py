@@ -19,19 +19,19 @@ def file_for(paths: Paths, requested: Inputs, texts: Mapping[str, str], found: F
         return requested.named_in
     if found.kind == "missing-include":
         by = profiles.absent(requested.profile, texts).get(found.subject, "")
-        return _on_host(paths, by)
+        return on_host(paths, by)
     if found.kind == "broken-profile":
         line = re.search(r"\bline:? +(\d+)", found.message)
-        file = _on_host(paths, found.subject)
+        file = on_host(paths, found.subject)
         return f"{file}, line {line[1]}" if file and line else file
     if found.kind == "script-failed":
-        return _on_host(paths, found.subject)
+        return on_host(paths, found.subject)
     if found.kind == "overridden":
         return handover.sysctl_d_file(paths, found.subject)
     return ""
 
 
-def _on_host(paths: Paths, path: str) -> str:
+def on_host(paths: Paths, path: str) -> str:
     """Where to change a file that has this path in the container: our `/etc/tuned` there is a copy
     of the custom profiles."""
     folder = f"{profiles.CUSTOM}/"

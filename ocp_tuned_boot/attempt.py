@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Union
 
 from ocp_tuned_boot import advice
@@ -34,7 +34,7 @@ from ocp_tuned_boot.settings import compare, handover, holds, kubelet, residue
 from ocp_tuned_boot.settings.handover import Guard
 from ocp_tuned_boot.settings.kubelet import Kubelet
 from ocp_tuned_boot.settings.residue import Settings
-from ocp_tuned_boot.tuned import container, layout, ours, prepare, profiles
+from ocp_tuned_boot.tuned import container, layout, ours, prepare, profiles, reach
 from ocp_tuned_boot.tuned import log as tunedlog
 from ocp_tuned_boot.tuned.container import ContainerSpec
 from ocp_tuned_boot.tuned.judge import (
@@ -47,7 +47,6 @@ from ocp_tuned_boot.tuned.judge import (
     with_files,
     with_requested_values,
 )
-from ocp_tuned_boot.tuned.layout import Layout
 from ocp_tuned_boot.tuned.prepare import Overlay
 from ocp_tuned_boot.tuned.profiles import Setting
 
@@ -99,7 +98,8 @@ Failure = Union[TemporaryFailure, NotLoaded]
 class _Tuning:
     """What is prepared for one run of TuneD. `open_files`: the settings that need a file descriptor
     that stays open; `known`: the settings of this boot, those that the profile requests included;
-    `guard` is None while nothing is owned by others; `texts`: see `_texts`."""
+    `guard` is None while nothing is owned by others; `texts`: see `reach.texts`; `reached`: the
+    fingerprint with the files that the profile can reach."""
 
     spec: ContainerSpec
     requested: tuple[Setting, ...]
@@ -109,6 +109,7 @@ class _Tuning:
     over: Overlay
     texts: Mapping[str, str]
     kubelet: Kubelet
+    reached: str
 
 
 def attempt(run: Attempting) -> Failure | None:
@@ -167,7 +168,7 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Fail
         held = _hold(run, tuning, tuned)
         outcome = with_holds(outcome, held, accept)
         given = [it.hold for it in held if it.standing is not Standing.UNASKED]
-        recorder.judged(outcome, tuple(given))
+        recorder.judged(outcome, tuple(given), tuning.reached)
         # Before READY=1: CRI-O reads the list of pinned images and may wait for this unit.
         _pin(run, available)
         done = recorder.conclude()
@@ -231,7 +232,9 @@ def _prepare(run: Attempting, podman: Podman, image: Image) -> _Tuning:
     prepare.directories(paths)
     seen = layout.of(paths, podman, image.id)
     layout.check(seen, requested.contract, image.reference)
-    texts = _texts(requested, seen)
+    image_texts = layout.texts(seen)
+    texts = reach.texts(requested.files, image_texts)
+    files = reach.reached(requested.profile, requested.provider, requested.files, image_texts)
     wanted = profiles.resolve(requested.profile, texts)
     known = residue.before(paths.root, residue.load(paths, requested.boot_id), wanted)
     residue.store(paths, known)
@@ -243,22 +246,17 @@ def _prepare(run: Attempting, podman: Podman, image: Image) -> _Tuning:
         # The program of contract = operand does not read the generated profile.
         text = guard.profile() if requested.contract == "tuned" else ""
         over = Overlay(handover.PROFILE, text, reapply=not owners.sysctl_d)
+    over = replace(over, reapply=over.reapply and requested.reapply_sysctl)
     if requested.contract == "tuned":
         prepare.etc_tuned(paths, requested.profile, requested.files, seen.variables, over)
     else:
         prepare.empty_etc_tuned(paths)
+        prepare.keep_pid_file(paths)
     guarded = guard is not None
     spec = container.specify(paths, requested.contract, image.id, seen, guarded=guarded)
     opened = profiles.open_files(requested.profile, texts)
-    return _Tuning(spec, wanted, opened, known, guard, over, texts, kubelet.look(paths))
-
-
-def _texts(requested: Inputs, seen: Layout) -> dict[str, str]:
-    """Every text that a profile may be made of, by its path in the container."""
-    texts = dict(seen.profiles)
-    texts.update((f"{profiles.CUSTOM}/{name}", text) for name, text in seen.variables.items())
-    texts.update((f"{profiles.CUSTOM}/{file.path}", file.text) for file in requested.files)
-    return texts
+    reached, its_kubelet = requested.fingerprint_with(files), kubelet.look(paths)
+    return _Tuning(spec, wanted, opened, known, guard, over, texts, its_kubelet, reached)
 
 
 @contextmanager

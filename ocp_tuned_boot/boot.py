@@ -13,7 +13,7 @@ import math
 import time
 from pathlib import Path
 
-from ocp_tuned_boot import cleanup, plan, situation
+from ocp_tuned_boot import cleanup, plan, situation, watching
 from ocp_tuned_boot.errors import BootError, ConfigurationError, NotRequested, defects
 from ocp_tuned_boot.gate import Gate
 from ocp_tuned_boot.host import systemd, userspace
@@ -23,8 +23,9 @@ from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.lock import locked
 from ocp_tuned_boot.record import history, store
 from ocp_tuned_boot.record.amend import with_holds
-from ocp_tuned_boot.record.model import Action, Decision, Record, Waits, Why
+from ocp_tuned_boot.record.model import Action, Decision, Record, Why
 from ocp_tuned_boot.record.recorder import Recorder, recording
+from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs, settled
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
@@ -73,20 +74,22 @@ def reload(paths: Paths, config_file: Path | None, notifier: Notifier, *, force:
 
 
 def notice(paths: Paths, config_file: Path | None) -> Record | None:
-    """For the path unit: records that what is requested has changed and waits. With
-    `on_change = apply` it queues a reload of the unit, whose own processes alone run TuneD.
+    """For the path units: records that what is requested has changed and waits. If it is to be
+    applied at once, a reload of the unit is queued, whose own processes alone run TuneD.
 
-    None if no profile is applied in this boot: ocp-tuned-notice.service has then started the unit.
-    Waits for a run that is active: it may have read the files before they were changed. Raises
-    `BootError`.
+    None if no profile is applied in this boot: then the unit is started. Waits for a run that is
+    active: it may have read the files before they were changed. Raises `BootError`.
     """
+    watching.watch(paths)
     with locked(paths, math.inf):
         pass
     if store.in_force(paths, inputs.boot_id(paths)) is None:
+        if situation.has_missed(paths, config_file):
+            systemd.reload(systemd.UNIT)
         return None
+    situation.wait_for_others(paths, config_file)
     done = _run(paths, config_file, Notifier(), Why.NOTICE)
-    waits = done.deferred is not None and done.deferred.waits == Waits.PROFILE.value
-    if waits and settled.config(paths, config_file).on_change == "apply":
+    if situation.is_eager(paths, config_file, done):
         systemd.reload(systemd.UNIT)
     return done
 
@@ -108,6 +111,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
                 requested = settled.requested(
                     paths, config, situation.fallback(config, recorder.before)
                 )
+                requested = situation.beside_others(paths, config, requested)
                 now = situation.look(paths, config, requested, recorder.in_force, why)
                 decision = plan.decide(requested, recorder.in_force, now)
             recorder.decided(requested, decision, now.workloads)
@@ -123,7 +127,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
                 notifier.ready(recorder.conclude().summary())
                 cleanup.containers(paths, config.socket)
         done = recorder.record()
-        if decision.action is not Action.KEEP:
+        if decision.action is Action.APPLY or recorder.defers_anew:
             history.remember(paths, done)
     return done
 
@@ -142,6 +146,8 @@ def _log(requested: Inputs, decision: Decision, config: Config) -> None:
     """What is about to be done, and why."""
     for doubt in (*requested.doubts, *requested.fallback):
         log.error("%s", doubt.message)
+    for words in boot_conf.overruled(config, requested):
+        log.info("%s", words)
     level = logging.WARNING if decision.action is Action.DEFER else logging.INFO
     log.log(level, "%s: %s", decision.action.value, decision.reason)
     if decision.action is not Action.APPLY:

@@ -2,54 +2,100 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ocp_tuned_boot import situation
+from ocp_tuned_boot import advice, situation
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.images import ensure
+from ocp_tuned_boot.images import archives, ensure
 from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import Action, Decision, Standing, State
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs
+from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.settings import holds
-from ocp_tuned_boot.tuned import container, layout
+from ocp_tuned_boot.tuned import container, layout, profiles, reach
 from ocp_tuned_boot.tuned.container import ContainerSpec
+from ocp_tuned_boot.tuned.layout import Layout
 
 
 @dataclass(frozen=True)
 class Preview:
     """`container` is None when none would be started; `image`: where the image would come from;
-    `lost`: what systemd would be given again."""
+    `lost`: what systemd would be given again; `notes`: what else is known to matter, a sentence
+    each."""
 
     decision: Decision
     requested: Inputs
     image: str
     container: ContainerSpec | None
     lost: tuple[State, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def preview(paths: Paths, config_file: Path | None) -> Preview:
     """Finds out what `apply` would do. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
     decision, requested = situation.pending(paths, config)
+    requested = situation.beside_others(paths, config, requested)
     config.images.check(requested.image)
+    notes = tuple(_notes(paths, config, requested))
     if decision.action is not Action.APPLY:
-        return Preview(decision, requested, "not checked", None, _lost(paths))
+        return Preview(decision, requested, "not checked", None, _lost(paths), notes)
     with Podman(config.socket, Deadline(config.timeout)) as podman:
         image = ensure.find(paths, podman, requested.image)
-    if image is None:
-        source, image_id = "to be pulled", requested.image
-    else:
-        source, image_id = "in Podman's store", image.id
-    seen = layout.cached(paths, image_id) or layout.Layout()
+    image_id = requested.image if image is None else image.id
+    seen = layout.cached(paths, image_id)
+    notes += tuple(_absent(paths, requested, seen))
     guarded = decision.guarded
-    spec = container.specify(paths, requested.contract, image_id, seen, guarded=guarded)
-    return Preview(decision, requested, source, spec)
+    spec = container.specify(
+        paths, requested.contract, image_id, seen or layout.Layout(), guarded=guarded
+    )
+    source = _source(paths, config, requested.image) if image is None else "in Podman's store"
+    return Preview(decision, requested, source, spec, (), notes)
+
+
+def _notes(paths: Paths, config: Config, requested: Inputs) -> Iterator[str]:
+    """What keeps the request, or a part of it, from having an effect."""
+    yield from boot_conf.overruled(config, requested)
+    state = systemd.file_state(systemd.UNIT) if paths.root == Paths().root else ""
+    if state.startswith(("disabled", "masked")):
+        verb = "unmask" if state.startswith("masked") else "enable"
+        yield (
+            f"{systemd.UNIT} is {state}: systemd does not start it at boot. "
+            f"To change that: systemctl {verb} {systemd.UNIT}"
+        )
+
+
+def _source(paths: Paths, config: Config, reference: str) -> str:
+    """Where an image that is not in Podman's store would come from (`images.ensure`)."""
+    archive = next((str(it.path) for it in archives.all_of(paths) if it.has(reference)), "")
+    pulled = config.images.pull != "never"
+    if archive and (ensure.digest_of(reference) or not pulled):
+        return f"to be loaded from {archive}"
+    if archive:
+        return f"to be pulled; or loaded from {archive}, if it cannot be pulled"
+    return "to be pulled" if pulled else "NOT on the node, and boot.conf says pull = never"
+
+
+def _absent(paths: Paths, requested: Inputs, seen: Layout | None) -> Iterator[str]:
+    """Profiles that do not exist, as far as that is known: the image's own are known once it has
+    been used."""
+    texts = reach.texts(requested.files, layout.texts(seen) if seen else {})
+    for name, by in profiles.absent(requested.profile, texts).items():
+        where = f"include= in {advice.on_host(paths, by)}" if by else requested.named_in
+        if seen is None:
+            yield (
+                f"{name!r}, named in {where}, is not a custom profile; "
+                "whether the image has it is not known yet"
+            )
+        else:
+            yield f"there is no profile {name!r}, named in {where}: TuneD will fail"
 
 
 def _lost(paths: Paths) -> tuple[State, ...]:

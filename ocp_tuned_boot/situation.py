@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
 from ocp_tuned_boot import plan
+from ocp_tuned_boot.errors import BootError
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.plan import Situation
 from ocp_tuned_boot.record import store
-from ocp_tuned_boot.record.model import Decision, InForce, Why
-from ocp_tuned_boot.requested import inputs
+from ocp_tuned_boot.record.model import Action, Decision, InForce, Record, Waits, Why
+from ocp_tuned_boot.requested import inputs, settled
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.tuned import findings, operand
+from ocp_tuned_boot.tuned.judge import Result
+
+#: How long another TuneD may take to apply what has changed (seconds), and how often that is
+#: checked.
+PATIENCE = 10.0
+_TICK = 0.5
 
 
 def look(
@@ -21,7 +35,74 @@ def look(
     first = in_force is None or in_force.boot_id != requested.boot_id
     workloads = systemd.running(paths, systemd.workloads()) if first else ()
     tuned = not first or _was_tuned(paths, requested)
-    return Situation(why, config.on_change, config.late, workloads, tuned)
+    now = Situation(why, config.on_change, config.late, workloads, tuned)
+    if in_force is None or first or in_force.fingerprint == requested.fingerprint:
+        return now
+    image = _texts_of(paths, in_force.image_id)
+    now = replace(now, unaffected=_is_unaffected(requested, in_force, image))
+    other = None if now.unaffected else operand.running(paths)
+    if other is None or not _holds(paths, config, requested, image):
+        return now
+    return replace(now, applied_by=other.words)
+
+
+def _texts_of(paths: Paths, image_id: str) -> Mapping[str, str] | None:
+    """The texts of the profiles in the image that was used; None if they are not known any more."""
+    from ocp_tuned_boot.tuned import layout  # noqa: PLC0415  # not for a run without a change
+
+    seen = layout.cached(paths, image_id)
+    return None if seen is None else layout.texts(seen)
+
+
+def _is_unaffected(requested: Inputs, in_force: InForce, image: Mapping[str, str] | None) -> bool:
+    """Whether all that has changed are profiles that this node's profile cannot reach. A record of
+    an earlier release does not tell: its `reached` is empty."""
+    if image is None:
+        return False
+    from ocp_tuned_boot.tuned import reach  # noqa: PLC0415
+
+    files = reach.reached(requested.profile, requested.provider, requested.files, image)
+    return requested.fingerprint_with(files) == in_force.reached
+
+
+def _holds(
+    paths: Paths, config: Config, requested: Inputs, image: Mapping[str, str] | None
+) -> bool:
+    """Whether the host has the values that the requested profile sets, as far as they are known."""
+    if image is None:
+        return False
+    from ocp_tuned_boot.settings import handover, values  # noqa: PLC0415
+    from ocp_tuned_boot.tuned import profiles, reach  # noqa: PLC0415
+
+    wanted = profiles.resolve(requested.profile, reach.texts(requested.files, image))
+    owned = handover.owned(paths, config.handover)
+    found = values.read_back(paths.root, wanted, owned)
+    return all(each.state != "different" for each in found)
+
+
+def beside_others(paths: Paths, config: Config, requested: Inputs) -> Inputs:
+    """With a finding if another TuneD tunes this node as well."""
+    other = operand.running(paths)
+    if other is None:
+        return requested
+    found = findings.accept([other.finding()], config.accept)
+    return replace(requested, doubts=(*requested.doubts, *found))
+
+
+def wait_for_others(paths: Paths, config_file: Path | None) -> None:
+    """Waits until another TuneD, if one runs, has applied what has changed, for at most `PATIENCE`
+    seconds. It needs some time for it, and is not to be reported as late before that."""
+    end = time.monotonic() + PATIENCE
+    # What cannot be read is for the run to report.
+    with suppress(BootError):
+        config = settled.config(paths, config_file)
+        while operand.running(paths) is not None and time.monotonic() < end:
+            requested = settled.requested(paths, config)
+            in_force = store.in_force(paths, requested.boot_id)
+            now = look(paths, config, requested, in_force, Why.NOTICE)
+            if plan.decide(requested, in_force, now).waits is not Waits.PROFILE:
+                return
+            time.sleep(_TICK)
 
 
 def fallback(config: Config, in_force: InForce | None) -> str:
@@ -37,11 +118,37 @@ def _was_tuned(paths: Paths, requested: Inputs) -> bool:
     return bool(residue.load(paths, requested.boot_id).applied_at)
 
 
+def has_missed(paths: Paths, config_file: Path | None) -> bool:
+    """Whether the last run of this boot, which has applied nothing, has read an earlier request
+    than the present one, and would do something else now. A start that comes while the unit is
+    starting, or active, has no effect."""
+    try:
+        config = settled.config(paths, config_file)
+        requested = settled.requested(paths, config)
+        last = store.of_this_boot(paths, requested.boot_id)
+        if last is not None and last.result is Result.DEFERRED:
+            return pending(paths, config)[0].action is Action.APPLY
+    except BootError:
+        return False  # a run would fail again
+    seen = None if last is None else (last.fingerprint, last.image)
+    return seen not in (None, (requested.fingerprint, requested.image))
+
+
+def is_eager(paths: Paths, config_file: Path | None, done: Record) -> bool:
+    """Whether what this run has deferred is to be applied at once, by a reload. Raises
+    `BootError`."""
+    waits = done.deferred
+    if waits is None or waits.waits != Waits.PROFILE.value:
+        return False
+    config = settled.config(paths, config_file)
+    word = settled.requested(paths, config).on_change
+    renamed = done.in_force is None or waits.profile != done.in_force.profile
+    return plan.is_eager(config.on_change, word, renamed=renamed)
+
+
 def pending(paths: Paths, config: Config) -> tuple[Decision, Inputs]:
     """What `apply` would decide now, without asking Podman. Raises `BootError`."""
     in_force = store.in_force(paths, inputs.boot_id(paths))
-    requested = inputs.read(
-        paths, config.contract, config.image, config.profile, fallback(config, in_force)
-    )
+    requested = settled.read(paths, config, fallback(config, in_force))
     now = look(paths, config, requested, in_force, Why.START)
     return plan.decide(requested, in_force, now), requested

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from ocp_tuned_boot import situation
+from ocp_tuned_boot import situation, watching
 from ocp_tuned_boot.attempt import Attempting, NotLoaded, attempt
 from ocp_tuned_boot.errors import DeadlineExceeded, HostError
 from ocp_tuned_boot.host import systemd
@@ -44,6 +44,7 @@ def run(
             progress.pause(pause, failure.message)
     recorder.neighbours(systemd.unit_states((*systemd.workloads(), systemd.HOST_TUNED)))
     recorder.write()
+    watching.after_run(paths, progress.deadline.spent())
 
 
 def _has_fallback(paths: Paths, config: Config, requested: Inputs, recorder: Recorder) -> bool:

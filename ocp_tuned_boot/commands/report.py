@@ -33,6 +33,8 @@ def plan_json(preview: Preview) -> str:
         "decision": asdict(preview.decision),
         "profile": requested.profile,
         "image": {"reference": requested.image, "state": preview.image},
+        "named_in": {"image": requested.image_named_in, "profile": requested.named_in},
+        "notes": preview.notes,
         "contract": requested.contract,
         "boot_id": requested.boot_id,
         "provider": requested.provider,
@@ -52,8 +54,11 @@ def plan_text(preview: Preview) -> str:
         f"{preview.decision.action.value}{guarded}: {preview.decision.reason}",
         f"  profile      {requested.profile} (custom profile files: {len(requested.files)})",
         f"  image        {requested.image} ({preview.image})",
+        f"  named in     {requested.named_in} (profile)",
+        f"               {requested.image_named_in} (image)",
         f"  fingerprint  {requested.fingerprint}",
     ]
+    lines += [f"  note         {words}" for words in preview.notes]
     lines += _findings((*requested.doubts, *requested.fallback))
     lines += [f"  held         {it.words}; apply would restore it" for it in preview.lost]
     if preview.container:
@@ -83,6 +88,7 @@ def status_text(done: Record | None, now: Now) -> str:
         lines.append(f"  gate         open: {OPENED}")
     if now.waits:
         lines.append(f"  pending      {now.waits}")
+    lines += [f"  requested    {words}" for words in now.named]
     if now.pull:
         lines.append(f"  pull         failed: {now.pull}")
     lines += [f"  drift        {_drifted(each)}" for each in now.drifted]

@@ -14,9 +14,11 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Stored
 from ocp_tuned_boot.record.amend import with_holds
 from ocp_tuned_boot.record.model import Action, Record, State, Waits
-from ocp_tuned_boot.requested import config
+from ocp_tuned_boot.requested import config, settled
 from ocp_tuned_boot.settings import drift, holds
 from ocp_tuned_boot.settings.drift import Drifted
+from ocp_tuned_boot.tuned import findings, operand
+from ocp_tuned_boot.tuned.findings import Finding
 from ocp_tuned_boot.tuned.judge import Outcome, Result
 
 
@@ -27,7 +29,9 @@ class Now:
     `holds`: what systemd should keep open, and whether it does; `stored`: everything that systemd
     keeps open for the unit, None if unknown; `latency`: the CPU latency in effect (microseconds),
     None if unknown; `gated`: workloads wait for the unit (gate = closed); `pull`: why the last pull
-    of the requested image failed, empty if it did not."""
+    of the requested image failed, empty if it did not; `named`: which file decides about image and
+    profile, and what has no effect, a sentence each; `other`: the finding if another TuneD tunes
+    this node."""
 
     units: dict[str, str] = field(default_factory=dict)
     drifted: tuple[Drifted, ...] = ()
@@ -37,6 +41,8 @@ class Now:
     latency: int | None = None
     gated: bool = False
     pull: str = ""
+    named: tuple[str, ...] = ()
+    other: tuple[Finding, ...] = ()
 
     @property
     def superfluous(self) -> int:
@@ -47,7 +53,9 @@ class Now:
         """The record with the current findings instead of those at the end of the run."""
         if done.in_force is None or done.result not in (Result.APPLIED, Result.DEGRADED):
             return done
-        now = with_holds(Outcome(done.result, done.findings), self.holds, accepted)
+        found = [each for each in done.findings if each.kind != "other-tuned"]
+        found += findings.accept(self.other, accepted)
+        now = with_holds(Outcome(done.result, tuple(found)), self.holds, accepted)
         return replace(done, result=now.result, findings=now.findings)
 
     def content(self) -> dict[str, Any]:
@@ -55,6 +63,7 @@ class Now:
         return {
             "units": self.units,
             "waits": self.waits,
+            "named": list(self.named),
             "drift": [asdict(each) for each in self.drifted],
             "holds": [
                 {**asdict(it.hold), "standing": it.standing.value, "why": it.why}
@@ -76,9 +85,15 @@ def look(paths: Paths, config_file: Path | None, done: Record | None) -> tuple[R
     gated = config.gate(paths, config_file) == "closed" and "activating" in starting
     # Started by hand, the unit is activating beside a kubelet that does not wait for it.
     gated = gated and "active" not in [units.get(name) for name in workloads]
-    now = Now(units, stored=systemd.stored(systemd.UNIT), gated=gated, pull=_failed_pull(units))
+    now = Now(
+        units, stored=systemd.stored(systemd.UNIT), gated=gated, pull=_failed_pull(units),
+        named=_named(paths, config_file),
+    )  # fmt: skip
     if done is None or done.in_force is None:
         return done, now
+    # While TuneD runs in our container, it may be the one that is found.
+    if done.result is not Result.APPLYING and (other := operand.running(paths)):
+        now = replace(now, other=(other.finding(),))
     now = replace(
         now, holds=holds.look(paths, done.in_force.holds, now.stored), latency=_latency(paths)
     )
@@ -92,6 +107,20 @@ def look(paths: Paths, config_file: Path | None, done: Record | None) -> tuple[R
     except BootError as error:
         now = replace(now, waits=_unchecked(error))
     return now.updated(done, loaded.accept), now
+
+
+def _named(paths: Paths, config_file: Path | None) -> tuple[str, ...]:
+    """Where image and profile are named; empty where none can be read."""
+    try:
+        loaded = config.load(paths, config_file)
+        requested = settled.read(paths, loaded)
+    except BootError:
+        return ()
+    return (
+        f"image {requested.image}, named in {requested.image_named_in}",
+        f"profile {requested.profile}, named in {requested.named_in}",
+        *config.overruled(loaded, requested),
+    )
 
 
 def _failed_pull(units: dict[str, str]) -> str:

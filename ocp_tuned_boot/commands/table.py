@@ -149,9 +149,12 @@ def _image_fetch(options: Namespace) -> None:
 def _image_stage(options: Namespace) -> None:
     from ocp_tuned_boot.commands import staging  # noqa: PLC0415
 
-    image = staging.stage(_paths(options), options.config, options.reference)
+    paths = _paths(options)
+    image = staging.stage(paths, options.config, options.reference)
     _print(f"{image.reference} is on the node and requested in image.env. "
-           "It is used at the next boot or reload.")  # fmt: skip
+           "It is used at the next boot or reload.\n"
+           f"From now on {paths.image_env} decides: image = in boot.conf has no effect. "
+           "To use boot.conf again, remove this file.")  # fmt: skip
 
 
 def _image_prune(options: Namespace) -> None:

@@ -50,6 +50,10 @@ class Deadline:
             raise DeadlineExceeded(f"the time allowed ({self.seconds:g} s) has run out")
         return left
 
+    def spent(self) -> float:
+        """Seconds since it was set."""
+        return self.clock() - (self.end - self.seconds)
+
     def passed(self) -> bool:
         """Whether no time remains."""
         return self.clock() >= self.end

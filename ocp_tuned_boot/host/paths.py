@@ -48,6 +48,15 @@ class Paths:
     def provider(self) -> Path:
         return self.agent / "provider"
 
+    @property
+    def agent_on_change(self) -> Path:
+        """When the agent wants a change to be applied: always, update or never deferred."""
+        return self.agent / "on_change"
+
+    @property
+    def agent_reapply_sysctl(self) -> Path:
+        return self.agent / "reapply_sysctl"
+
     # The host's.
 
     @property
@@ -118,6 +127,16 @@ class Paths:
         return self.root / "run/tuned"
 
     @property
+    def tuned_pid(self) -> Path:
+        """The process ID of a TuneD that was not told to write it elsewhere."""
+        return self.tuned_run / "tuned.pid"
+
+    @property
+    def own_pid(self) -> Path:
+        """The process ID of the TuneD that this program runs."""
+        return self.tuned_run / "ocp-tuned-boot.pid"
+
+    @property
     def runtime_unit(self) -> Path:
         """Replaces the unit's file until the next boot (systemd.unit(5))."""
         return self.root / "run/systemd/system/ocp-tuned.service"
@@ -165,6 +184,11 @@ class Paths:
         return self.run / "tuned.log"
 
     @property
+    def conversation(self) -> Path:
+        """The folder of the socket to which the program in the container connects."""
+        return self.run / "conversation"
+
+    @property
     def retried(self) -> Path:
         """Exists if ocp-tuned-retry.service has held the boot (packaging/gate.sh)."""
         return self.run / "retried"
@@ -173,6 +197,11 @@ class Paths:
     def stopped(self) -> Path:
         """The invocation ID of the run whose stop was requested (packaging/gate.sh)."""
         return self.run / "stopped"
+
+    @property
+    def kept_pid(self) -> Path:
+        """What `tuned_pid` contained before a run that writes it; exists only during the run."""
+        return self.run / "tuned.pid"
 
     @property
     def lock(self) -> Path:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 UNIT = "ocp-tuned.service"
 #: Holds the boot if that one was killed or did not start.
 RETRY = "ocp-tuned-retry.service"
+#: Records what has changed; this starts it anew.
+NOTICE = "ocp-tuned-restart@notice.service"
 #: Pulls the requested image while workloads run.
 IMAGE = "ocp-tuned-image.service"
 #: Kubelets and container engines: they run the workloads for which the profile is applied. The unit
@@ -331,18 +333,41 @@ def stored(name: str) -> Stored | None:
 
 
 def reload(name: str) -> None:
-    """Queues the reload of a unit. Raises `HostError`."""
+    """Queues the reload of a unit, or its start if it is not active. Raises `HostError`."""
     with _bus() as bus:
         from pystemd.systemd1 import Manager  # noqa: PLC0415
 
         with Manager(bus=bus) as manager:
-            manager.Manager.ReloadUnit(name.encode(), b"replace")
+            manager.Manager.ReloadOrRestartUnit(name.encode(), b"replace")
 
 
 def stop(name: str, seconds: float) -> None:
     """Stops a unit, and returns when it is stopped. Raises `HostError`, also if that takes longer
     than so many seconds."""
     _systemctl(seconds, "stop", name)
+
+
+def queue(verb: str, names: Sequence[str]) -> None:
+    """Queues the start or stop (`verb`) of units, which may be none. Raises `HostError`."""
+    if names:
+        _systemctl(_ANSWER, verb, "--no-block", "--", *names)
+
+
+def active(pattern: str) -> tuple[str, ...]:
+    """The units that are active and match a pattern (glob(7)). Raises `HostError`."""
+    options = ("--plain", "--no-legend", "--full", "--state=active")
+    lines = _systemctl(_ANSWER, "list-units", *options, pattern).splitlines()
+    return tuple(line.split()[0] for line in lines if line.strip())
+
+
+def file_state(name: str) -> str:
+    """Whether a unit is started at boot (systemctl(1), is-enabled), such as `enabled`, `disabled`
+    or `masked`. Empty if there is no such unit, or if systemd cannot be reached."""
+    try:
+        return _systemctl(_ANSWER, "show", "--value", "--property=UnitFileState", name).strip()
+    except HostError as error:
+        log.debug("%s", error)
+        return ""
 
 
 def requiring(name: str) -> list[str]:

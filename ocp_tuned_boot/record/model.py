@@ -47,12 +47,14 @@ class Waits(str, Enum):
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do, and why, in words for the journal. `guarded`: settings are owned by others."""
+    """What to do, and why, in words for the journal. `guarded`: settings are owned by others;
+    `changed`: another profile is requested than the one that is applied."""
 
     action: Action
     reason: str
     guarded: bool = False
     waits: Waits = Waits.NOTHING
+    changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class InForce:
 
     `holds`: what systemd keeps open for it. Whether it does, only systemd and the kernel know.
     `compared`: the requested values were compared with those on the host, which is done once the
-    unit is ready.
+    unit is ready. `reached`: the fingerprint with the custom profile files that this profile can
+    reach; empty in a record of an earlier release.
     """
 
     boot_id: str
@@ -126,6 +129,7 @@ class InForce:
     findings: tuple[Finding, ...] = ()
     holds: tuple[Hold, ...] = ()
     compared: bool = True
+    reached: str = ""
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ class Recorder:
         #: What was applied before this run.
         self.before = self._last.in_force if self._last else None
         self._doubts: tuple[Finding, ...] = ()
+        self._changed = False
         self._record = Record(Result.FAILED, now(), boot_id=boot_id, in_force=self.before)
         self.steps: list[Step] = []
         self._seconds: float | None = None
@@ -80,6 +81,13 @@ class Recorder:
     def attempts(self) -> tuple[Attempt, ...]:
         """The failed attempts of this run."""
         return self._record.attempts
+
+    @property
+    def defers_anew(self) -> bool:
+        """Whether this run defers something, and the previous one did not defer the same."""
+        last = self._last.deferred if self._last else None
+        defers = self._record.action == Action.DEFER.value
+        return defers and self._record.deferred != last
 
     # What happens, in order.
 
@@ -99,6 +107,7 @@ class Recorder:
     def decided(self, requested: Inputs, decision: Decision, late: Sequence[str] = ()) -> None:
         """What is requested, and what is to be done about it; `late`: the workloads that run."""
         self._doubts = (*requested.doubts, *requested.fallback)
+        self._changed = decision.changed
         self._record = replace(
             self._record,
             boot_id=requested.boot_id,
@@ -109,15 +118,14 @@ class Recorder:
             contract=requested.contract,
             fingerprint=requested.fingerprint,
             late=tuple(late),
-            deferred=self._deferred(requested, decision.waits),
         )
+        self._record = replace(self._record, deferred=self._deferred(decision.waits))
 
-    def _deferred(self, requested: Inputs, waits: Waits) -> Deferred | None:
+    def _deferred(self, waits: Waits) -> Deferred | None:
         if waits is Waits.NOTHING:
             return None
-        new = Deferred(
-            waits.value, requested.fingerprint, requested.profile, requested.image, now()
-        )
+        asked = self._record
+        new = Deferred(waits.value, asked.fingerprint, asked.profile, asked.image, now())
         known = self._last.deferred if self._last else None
         same = known is not None and replace(known, since=new.since) == new
         return known if same else new
@@ -130,7 +138,8 @@ class Recorder:
             return
         before = Outcome(in_force.result, in_force.findings)
         outcome = without_fallback_image(before, in_force.image, self._record.image)
-        if self._record.action == Action.KEEP.value and not self._doubts:
+        replaced = any(each.kind == "profile-fallback" for each in self._doubts)
+        if self._record.action == Action.KEEP.value and not replaced:
             outcome = without_fallback_profile(outcome)
         in_force = replace(in_force, result=outcome.result, findings=outcome.findings)
         self._record = replace(self._record, in_force=in_force)
@@ -185,8 +194,8 @@ class Recorder:
         """What TuneD would have set in a guarded run, by key."""
         return {each.key: each.tuned for each in self._record.handover if each.how == "left-out"}
 
-    def judged(self, outcome: Outcome, holds: tuple[Hold, ...] = ()) -> None:
-        """TuneD has run. `holds`: what systemd keeps open for it."""
+    def judged(self, outcome: Outcome, holds: tuple[Hold, ...] = (), reached: str = "") -> None:
+        """TuneD has run. `holds` and `reached` as in `InForce`."""
         if outcome.result is Result.FAILED:
             self._failed(outcome.findings)
             return
@@ -194,7 +203,7 @@ class Recorder:
         done = self._record
         in_force = InForce(
             done.boot_id, outcome.result, done.profile, done.image, done.image_id,
-            done.fingerprint, now(), outcome.findings, holds, compared=False,
+            done.fingerprint, now(), outcome.findings, holds, compared=False, reached=reached,
         )  # fmt: skip
         self._record = replace(done, in_force=in_force)
 
@@ -279,7 +288,10 @@ class Recorder:
     def _failed(self, findings: tuple[Finding, ...]) -> None:
         not_loaded = findings[0].kind in NOT_LOADED
         if self.before is not None and (self._why is not Why.START or not_loaded):
+            # What was requested is not applied: the next boot, or a reload, tries again.
+            deferred = self._deferred(Waits.PROFILE if self._changed else Waits.NOTHING)
             self._record = failed_change(self._record, self.before, findings[0])
+            self._record = replace(self._record, deferred=deferred)
             self._finish(self._record.result, self._record.findings)
         else:
             self._finish(Result.FAILED, findings)
@@ -297,7 +309,7 @@ class Recorder:
 
     def _judge(self, result: Result, findings: tuple[Finding, ...]) -> None:
         """With what is doubtful about the inputs: it degrades this run, not what is applied."""
-        if self._doubts and result is Result.APPLIED:
+        if result is Result.APPLIED and any(each.degrades for each in self._doubts):
             result = Result.DEGRADED
         if result is Result.FAILED:
             # The failure comes first, and no fallback is in effect.
@@ -347,7 +359,8 @@ def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Ite
         history.remember(paths, recorder.record())
         raise
     except Interrupted:
-        if not recorder.concluded:
+        # Another notice follows, and this one has changed nothing.
+        if not recorder.concluded and why is not Why.NOTICE:
             recorder.interrupted()
             recorder.write_if_possible()
         raise

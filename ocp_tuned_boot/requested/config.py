@@ -22,6 +22,7 @@ from ocp_tuned_boot.errors import ConfigurationError, HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import keys
+from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.requested.keys import choice, key, number, yes_or_no
 
 #: The sockets of our own Podman services (units/ocp-tuned-podman@.socket), by image store.
@@ -72,7 +73,7 @@ class Tuning:
         "Findings that are known and accepted on this node.",
     )  # fmt: skip
     on_change: str = key(
-        "next-boot", choice("next-boot", "apply"),
+        "next-boot", choice("next-boot", "apply", "agent"),
         "Controls when a changed profile is applied if a profile is already applied in this boot "
         "and the unit is not reloaded.",
     )  # fmt: skip
@@ -80,6 +81,11 @@ class Tuning:
         "apply", choice("apply", "defer"),
         "Controls whether the first run of a boot applies the profile if the kubelet or a "
         "container runtime is already running.",
+    )  # fmt: skip
+    reapply_sysctl: str = key(
+        "agent", choice("yes", "no", "agent"),
+        "Controls whether TuneD applies the host's sysctl.d again after the sysctls of the "
+        "profile.",
     )  # fmt: skip
 
 
@@ -174,6 +180,19 @@ class Config(Tuning):
         """Where Podman listens: on what boot.conf names, else on our own socket for the store."""
         named = Path(self.service.socket or SOCKETS[self.images.store])
         return SOCKETS["shared"] if named == OLD_SOCKET else named
+
+
+def overruled(config: Config, requested: Inputs) -> tuple[str, ...]:
+    """What boot.conf says without effect, because a file of the agent decides; for people."""
+    said = (
+        ("image", config.image, requested.image, requested.image_named_in),
+        ("profile", config.profile, requested.profile, requested.named_in),
+    )
+    return tuple(
+        f"{name} = {here} in boot.conf has no effect: {file} decides"
+        for name, here, used, file in said
+        if here not in ("", used) and file.startswith("/")
+    )
 
 
 def parse(layers: Iterable[tuple[str, str]]) -> Config:

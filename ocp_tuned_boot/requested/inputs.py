@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +30,8 @@ ENTRIES_LIMIT = 1000
 NAMES_LIMIT = 256 * 1024
 #: The most levels of folders in a profile.
 DEPTH_LIMIT = 8
+#: What the agent may say about a change, as in the annotation `tuned.openshift.io/deferred`.
+ON_CHANGE = ("always", "update", "never")
 
 
 # TuneD ignores any other name (tuned/profiles/loader.py, safe_name).
@@ -69,6 +71,12 @@ class Inputs:
     named_in: str = ""
     #: Why the last profile that was applied is used instead of the requested one, if it is.
     fallback: tuple[Finding, ...] = ()
+    #: Where the image is named, as `named_in`.
+    image_named_in: str = ""
+    #: When the agent wants a change to be applied: one of `ON_CHANGE`; empty if it does not say.
+    on_change: str = ""
+    #: Whether TuneD applies the host's sysctl.d again after its own sysctls.
+    reapply_sysctl: bool = True
 
     @property
     def fingerprint(self) -> str:
@@ -77,10 +85,18 @@ class Inputs:
         The image is left out because a new image with the same profiles must not cause another
         apply. The record has its ID beside this.
         """
+        return self.fingerprint_with(self.files)
+
+    def fingerprint_with(self, files: Sequence[ProfileFile]) -> str:
+        """The same with these custom profile files only, for example those that this node's profile
+        can reach (`tuned.reach`)."""
         digest = hashlib.sha256()
         parts = [self.profile.encode(), self.contract.encode(), self.provider.encode()]
-        for file in self.files:
+        for file in files:
             parts += [file.path.encode(), b"x" if file.executable else b"-", file.data]
+        if not self.reapply_sysctl:
+            # The default adds nothing: so a record of an earlier release still compares equal.
+            parts.append(b"reapply_sysctl=0")
         for part in parts:
             digest.update(b"%d:" % len(part) + part)
         return digest.hexdigest()
@@ -123,9 +139,14 @@ def parse_image_env(text: str, where: str) -> str:
     return parse_image_reference(variables["NTO_IMAGE"], f"{where}: NTO_IMAGE")
 
 
+def is_profile_name(text: str) -> bool:
+    """Whether a profile can have this name."""
+    return bool(_PROFILE_NAME.match(text)) and text not in _RESERVED
+
+
 def parse_profile_name(text: str, where: str) -> str:
     """Checks a profile name. `where` begins the error message. Raises `ConfigurationError`."""
-    if not _PROFILE_NAME.match(text) or text in _RESERVED:
+    if not is_profile_name(text):
         raise ConfigurationError(
             f"{where}: found {text!r}, expected a profile name "
             "(letters, digits, '_', '.', '-'; not a path, not a name reserved by TuneD)"
@@ -174,8 +195,10 @@ def read(
     used, which is a finding in `doubts`; with `fallback = last-good` the last profile that was
     applied in the same way. Raises `ConfigurationError` and `HostError`, which name the file.
     """
-    reference, doubts = _image(paths, image)
-    inputs = Inputs(reference, "", contract, boot_id(paths), doubts=doubts)
+    reference, image_named_in, doubts = _image(paths, image)
+    inputs = Inputs(
+        reference, "", contract, boot_id(paths), doubts=doubts, image_named_in=image_named_in
+    )
     try:
         _not_linked(paths.profiles)
         name, named_in = _profile(paths, profile)
@@ -211,10 +234,50 @@ def last_applied(paths: Paths, requested: Inputs, why: str, advice: str = "") ->
     )
 
 
+def following(paths: Paths, requested: Inputs, on_change: str, reapply_sysctl: str) -> Inputs:
+    """With what the agent says about changes and about the host's sysctl.d, where boot.conf (its
+    keys of these names) says `agent`.
+
+    A file of the agent that is not valid is a finding in `doubts`, and counts as missing.
+    """
+    word, reapply, doubts = "", reapply_sysctl, requested.doubts
+    if on_change == "agent":
+        word, found = _word(paths, paths.agent_on_change, ON_CHANGE)
+        doubts += found
+    if reapply_sysctl == "agent":
+        reapply, found = _word(paths, paths.agent_reapply_sysctl, ("true", "false"))
+        doubts += found
+    again = reapply not in ("no", "false")
+    return replace(requested, on_change=word, reapply_sysctl=again, doubts=doubts)
+
+
+def _word(paths: Paths, path: Path, words: Sequence[str]) -> tuple[str, tuple[Finding, ...]]:
+    """The word in a file of the agent; empty if there is no such file."""
+    expected = f"expected one of the words {', '.join(words)}"
+    try:
+        word = _text(path, paths).strip()
+    except FileNotFoundError:
+        return "", ()
+    except (ConfigurationError, HostError) as error:
+        return "", (make("agent-word", str(path), f"{error.message}; {expected}"),)
+    if word in words:
+        return word, ()
+    wrong = f"{path}: found {word!r}, {expected}; the file is ignored"
+    return "", (make("agent-word", str(path), wrong),)
+
+
 def read_image(paths: Paths, image: str = "") -> str:
     """The requested image alone, found as `read` finds it. Raises `ConfigurationError`,
     `HostError`."""
     return _image(paths, image)[0]
+
+
+def read_profile(paths: Paths) -> str:
+    """The profile that the recommend file names; empty if it names none."""
+    try:
+        return _profile(paths, "")[0]
+    except (ConfigurationError, HostError):
+        return ""
 
 
 def _not_linked(path: Path) -> None:
@@ -256,12 +319,14 @@ def _decoded(path: Path, data: bytes) -> str:
         ) from error
 
 
-def _image(paths: Paths, default: str) -> tuple[str, tuple[Finding, ...]]:
+def _image(paths: Paths, default: str) -> tuple[str, str, tuple[Finding, ...]]:
+    """The image, where it is named, and what is doubtful about that."""
+    where = str(paths.image_env)
     try:
-        return parse_image_env(_text(paths.image_env, paths), str(paths.image_env)), ()
+        return parse_image_env(_text(paths.image_env, paths), where), where, ()
     except FileNotFoundError:
         if default:
-            return default, ()
+            return default, _in_boot_conf(paths), ()
         raise NotRequested(
             f"{paths.image_env}: there is no such file, and boot.conf has no [tuning] image",
             "Write NTO_IMAGE=<image reference> to this file, or set image in boot.conf.",
@@ -271,7 +336,11 @@ def _image(paths: Paths, default: str) -> tuple[str, tuple[Finding, ...]]:
         if not worked:
             raise
         words = f"{error.message}; the last image that worked is used instead: {worked.image}"
-        return worked.image, (make("torn-image-env", str(paths.image_env), words),)
+        return worked.image, str(paths.last_good), (make("torn-image-env", where, words),)
+
+
+def _in_boot_conf(paths: Paths) -> str:
+    return f"[tuning] of {paths.admin_conf} or its drop-ins"
 
 
 def _profile(paths: Paths, default: str) -> tuple[str, str]:
@@ -281,7 +350,7 @@ def _profile(paths: Paths, default: str) -> tuple[str, str]:
         return parse_recommend(_text(paths.recommend, paths), where), where
     except FileNotFoundError:
         if default:
-            return default, f"[tuning] of {paths.admin_conf} or its drop-ins"
+            return default, _in_boot_conf(paths)
         raise NotRequested(
             f"{paths.recommend}: there is no such file, and boot.conf has no [tuning] profile",
             "Write [<profile>] to this file, or set profile in boot.conf.",

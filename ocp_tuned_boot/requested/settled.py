@@ -48,12 +48,21 @@ def gate(paths: Paths, override: Path | None = None) -> str:
 
 
 def requested(paths: Paths, config: Config, fallback: str = "none") -> Inputs:
-    """The agent's files, which belong together, as `inputs.read` reads them. Raises
-    `ConfigurationError`, `HostError`."""
-    return _settled(
-        lambda: inputs.read(paths, config.contract, config.image, config.profile, fallback),
-        lambda: _agent_files(paths),
-    )
+    """The agent's files, which belong together, as `read` reads them. Raises `ConfigurationError`,
+    `HostError`."""
+    return _settled(lambda: read(paths, config, fallback), lambda: _agent_files(paths))
+
+
+def read(paths: Paths, config: Config, fallback: str = "none") -> Inputs:
+    """The agent's files as they are now, with `boot.conf`. Raises `ConfigurationError`,
+    `HostError`."""
+    found = inputs.read(paths, config.contract, config.image, config.profile, fallback)
+    return inputs.following(paths, found, config.on_change, config.reapply_sysctl)
+
+
+def is_written_since(paths: Paths, seconds: float) -> bool:
+    """Whether a file of the agent was written in the last `seconds`."""
+    return _younger(_agent_files(paths), seconds) is not None
 
 
 def image(paths: Paths, config: Config) -> str:
@@ -106,7 +115,8 @@ def _boot_conf_files(paths: Paths, override: Path | None) -> Watched:
 
 def _agent_files(paths: Paths) -> Watched:
     for path in (paths.agent, paths.image_env, paths.recommend.parent, paths.recommend,
-                 paths.provider, paths.profiles):  # fmt: skip
+                 paths.provider, paths.profiles, paths.agent_on_change,
+                 paths.agent_reapply_sysctl):  # fmt: skip
         with suppress(OSError):
             yield path, path.lstat()
     # `inputs.read` reports too many files.

@@ -26,8 +26,9 @@ log = logging.getLogger(__name__)
 tuned_output = logging.getLogger("tuned")
 
 ENTRYPOINTS = {
-    # Without --debug: with it TuneD does not pass on its exit status.
-    "tuned": (PROGRAMS["tuned"], "--no-dbus"),
+    # Without --debug: with it TuneD does not pass on its exit status. The file with the process ID
+    # is not that of another TuneD: TuneD replaces it, and removes it when it exits.
+    "tuned": (PROGRAMS["tuned"], "--no-dbus", "--pid", str(Paths().own_pid)),
     "operand": (PROGRAMS["operand"], "ocp-tuned", "--in-cluster=false", "--one-shot=true", "-v=1"),
 }
 

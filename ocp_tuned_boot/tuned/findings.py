@@ -165,6 +165,13 @@ KINDS = {
         "Write {subject} again. It must be a regular file with one complete line: "
         "NTO_IMAGE=<image reference>"
     ),
+    "agent-word": _unclear(
+        "Write {subject} again with one of these words, or remove it. It is a file of the agent."
+    ),
+    "other-tuned": _degrading(
+        "Let only one of the two tune this node: remove the pod, or systemctl disable ocp-tuned. "
+        f"To accept both: accept = other-tuned:{{subject}} in [tuning] of {_BOOT_CONF}"
+    ),
     "change-failed": _unclear(
         f"Fix the cause, {RELOAD}. To see which profile is in effect: ocp-tuned-boot status"
     ),

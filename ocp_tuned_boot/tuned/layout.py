@@ -27,7 +27,7 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.typedjson import Format
 from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.tuned import log as tunedlog
-from ocp_tuned_boot.tuned import ours
+from ocp_tuned_boot.tuned import ours, profiles
 from ocp_tuned_boot.tuned.ours import CONTAINER, LABEL
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,12 @@ class Layout:
     programs: tuple[str, ...] = ()
     made_for: str = ""
     refills: bool = False
+
+
+def texts(layout: Layout) -> dict[str, str]:
+    """Every text of the image that a profile may be made of, by its path in the container."""
+    variables = {f"{profiles.CUSTOM}/{name}": text for name, text in layout.variables.items()}
+    return {**layout.profiles, **variables}
 
 
 def check(layout: Layout, contract: str, reference: str) -> None:
@@ -125,18 +131,18 @@ def cached(paths: Paths, image_id: str) -> Layout | None:
 
 def _parse(content: dict[str, Any]) -> Layout:
     links, variables = tuple(content["links"]), dict(content["variables"])
-    profiles, programs = dict(content["profiles"]), tuple(content["programs"])
+    stock, programs = dict(content["profiles"]), tuple(content["programs"])
     sound = (
         set(links) <= set(HOST_LINKS)
         and set(programs) <= set(PROGRAMS.values())
         and isinstance(content["made_for"], str)
         and isinstance(content["refills"], bool)
-        and all(isinstance(text, str) for text in (*variables.values(), *profiles.values()))
+        and all(isinstance(text, str) for text in (*variables.values(), *stock.values()))
         and not any("/" in name for name in variables)
     )
     if not sound:
         raise ValueError("not written by this version")
-    return Layout(links, variables, profiles, programs, content["made_for"], content["refills"])
+    return Layout(links, variables, stock, programs, content["made_for"], content["refills"])
 
 
 def _read(paths: Paths, podman: Podman, image_id: str) -> Layout:
@@ -156,7 +162,7 @@ def _read(paths: Paths, podman: Podman, image_id: str) -> Layout:
             if "/" not in name and name.endswith(".conf") and name not in _NOT_FOR_PROFILES:
                 variables[name] = data.decode(errors="replace")
     links = tuple(path for path in HOST_LINKS if podman.is_link(created.id, path))
-    profiles = {
+    stock = {
         f"{STOCK_PROFILES}/{path}": data.decode(errors="replace")
         for path, data in podman.files(created.id, STOCK_PROFILES).items()
         if path.endswith("/tuned.conf")
@@ -164,4 +170,4 @@ def _read(paths: Paths, podman: Podman, image_id: str) -> Layout:
     programs = tuple(path for path in PROGRAMS.values() if podman.has(created.id, path))
     podman.remove(created.id)
     made_for = created.labels.get(LAYOUT_LABEL, "")
-    return Layout(links, variables, profiles, programs, made_for, bool(original))
+    return Layout(links, variables, stock, programs, made_for, bool(original))

@@ -11,6 +11,9 @@ from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
+# The largest file with a process ID (bytes).
+_PID_LIMIT = 64
+
 # The last folder wins: `/etc/tuned`, which contains the custom profiles. TuneD before 2.24.1 does
 # not support profile_dirs, and always reads /usr/lib/tuned and /etc/tuned.
 _MAIN_CONF = """\
@@ -42,22 +45,37 @@ def directories(paths: Paths) -> None:
             log.unlink(missing_ok=True)
 
 
-def forget_tuned(paths: Paths) -> None:
-    """Removes the PID file of a TuneD that was killed: its process ID may be reused, and a program
-    that reads the file would signal the wrong process. Raises `HostError`.
-
-    If the process exists, it is the host's own TuneD, and the file stays.
-    """
-    pid_file = paths.tuned_run / "tuned.pid"
+def keep_pid_file(paths: Paths) -> None:
+    """Before a run of an image that decides by itself where TuneD writes its process ID: another
+    TuneD of this node, which runs in a pod, may have written the same file. `forget_tuned` puts it
+    back. Raises `HostError`."""
     try:
-        pid = int(files.read(pid_file, 64))
+        found = files.read(paths.tuned_pid, _PID_LIMIT)
     except FileNotFoundError:
-        return
-    except ValueError:
-        pid = 0
-    if not (pid and Path("/proc", str(pid)).exists()):
-        with files.explained("remove", pid_file):
-            pid_file.unlink(missing_ok=True)
+        found = b""
+    files.write(paths.kept_pid, found)
+
+
+def forget_tuned(paths: Paths) -> None:
+    """Removes the file with the process ID of our TuneD, which stays if TuneD is killed: the ID may
+    be reused, and a program that reads the file would signal the wrong process. The file of another
+    TuneD is as it was before the run. Raises `HostError`."""
+    try:
+        kept = files.read(paths.kept_pid, _PID_LIMIT)
+    except FileNotFoundError:
+        pass
+    else:
+        if kept:
+            files.write(paths.tuned_pid, kept)
+        else:
+            _remove(paths.tuned_pid)
+        _remove(paths.kept_pid)
+    _remove(paths.own_pid)
+
+
+def _remove(path: Path) -> None:
+    with files.explained("remove", path):
+        path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,15 @@ def absent(profile: str, files: Mapping[str, str]) -> dict[str, str]:
     return _merged(profile, files).absent
 
 
+def loaded(profile: str, files: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The paths of the files that TuneD loads for `profile`; None if an include is computed, or
+    cannot be resolved for another reason."""
+    merged = _Merged()
+    paths: list[str] = []
+    _load(profile, files, merged, paths)
+    return None if merged.unknown else tuple(paths)
+
+
 def _merged(profile: str, files: Mapping[str, str]) -> _Merged:
     merged = _Merged()
     _load(profile, files, merged, [])

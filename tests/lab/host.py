@@ -61,7 +61,7 @@ class Host:
         """Whatever happened: no container, no TuneD, no PID file."""
         assert self.node.run("podman", "ps", "-aq").stdout == ""
         assert self.node.run("pgrep", "-f", "sbin/tuned", check=False).stdout == ""
-        assert "tuned.pid" not in self.node.run("sh", "-c", f"ls {self.root}/run/tuned || :").stdout
+        assert ".pid" not in self.node.run("sh", "-c", f"ls {self.root}/run/tuned || :").stdout
 
     def knob(self) -> str:
         return self.node.read(KNOB_FILE).strip()

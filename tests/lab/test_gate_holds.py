@@ -326,6 +326,7 @@ def test_a_pause_holds_whatever_the_result_is_that_systemd_names() -> None:
 def test_a_boot_conf_that_a_drop_in_names_closes_the_gate(suite: str) -> None:
     given = "/etc/lab/with a blank.conf"
     with failing(suite) as node:
+        held(node)
         node.write(CONF, "[tuning]\ngate = open\n")
         node.write(given, "[tuning]\ngate = closed\n")
         node.write(WAY, "#!/bin/sh\nkill -KILL $$\n", 0o755)

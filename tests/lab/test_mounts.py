@@ -126,8 +126,11 @@ def test_a_file_system_that_cannot_be_mounted_holds_nobody_and_nothing_is_opened
 
 
 MODPROBE, IMAGE = "/etc/modprobe.d", "localhost/modinfo"
-#: What the kernel says of a module of its own.
-MODINFO = "kvm.license=GPL\0kvm.parm=nx_huge_pages:bool\0kvm.parmtype=nx_huge_pages:bool\0"
+#: What the kernel says of two modules of its own.
+MODINFO = "".join(
+    f"{module}.license=GPL\0{module}.parm={name}\0{module}.parmtype={name}\0"
+    for module, name in (("kvm", "nx_huge_pages:bool"), ("kvm_intel", "ple_gap:uint"))
+)
 NEEDS_THE_HOST = """
 [modules]
 kvm=nx_huge_pages=0
@@ -155,12 +158,13 @@ def image_with_modinfo(node: Node, contract: str) -> str:
 def test_tuned_has_what_it_needs_of_the_host_at_every_boot(contract: str) -> None:
     with KernelKnobs(RESET), Node() as node:
         modules = f"/lib/modules/{os.uname().release}"
-        node.write(f"{modules}/modules.builtin", "kernel/arch/x86/kvm/kvm.ko\n")
+        names = "".join(f"kernel/arch/x86/kvm/{name}.ko\n" for name in ("kvm", "kvm-intel"))
+        node.write(f"{modules}/modules.builtin", names)
         node.write(f"{modules}/modules.builtin.modinfo", MODINFO)
         node.write(f"{modules}/modules.order", "")
         node.write(f"{MODPROBE}/site.conf", "# the site's\n")
         # What udev knows of a disk.
-        node.write("/etc/tmpfiles.d/lab.conf", "f /run/udev/data/b7:0 0644 - - - E:ID_LAB=1\n")
+        node.write("/etc/tmpfiles.d/lab.conf", "f /run/udev/data/b7:0 0644 - - - E:ID_LAB=1\\n\n")
         node.boot()
         node.run("depmod")
         image = image_with_modinfo(node, contract)
@@ -175,12 +179,12 @@ def test_tuned_has_what_it_needs_of_the_host_at_every_boot(contract: str) -> Non
             has_ended(node)
             assert record(node)["result"] == "applied", node.journal("ocp-tuned")
             assert "options kvm nx_huge_pages=0" in node.read(f"{MODPROBE}/tuned.conf")
-            assert "instance disk_lab: assigning devices loop0" in node.read(
+            assert "instance disk_lab (disk): assigning devices loop0" in node.read(
                 "/run/ocp-tuned-boot/tuned.log"
             )
             if script:
                 kvm = node.read(f"{MODPROBE}/kvm.rt.tuned.conf")
-                assert kvm == "options kvm nx_huge_pages=0\n"
+                assert kvm == "options kvm nx_huge_pages=0\noptions kvm_intel ple_gap=0\n"
             # Without an archive of Podman's.
             wrote = node.read("/run/ocp-tuned-boot/etc-tuned/active_profile")
             assert wrote == "openshift-node-lab\n"

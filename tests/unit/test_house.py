@@ -17,7 +17,7 @@ FLOORS: tuple[set[str], ...] = (
     {"boot", "preview"},
     {"tuning", "gate", "cleanup"},
     {"situation"},
-    {"attempt", "plan", "lock"},
+    {"attempt", "plan", "lock", "watching"},
     {"advice"},
     {"settings", "images"},
     {"record"},
@@ -26,6 +26,7 @@ FLOORS: tuple[set[str], ...] = (
     {"podman"},
     {"host"},
     {"errors"},
+    {"inside"},
     {"__init__"},
 )
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 import ocp_tuned_boot
+from ocp_tuned_boot import watching
 from ocp_tuned_boot.commands import staging, table
 from ocp_tuned_boot.commands.parser import Command
+from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import config
 
 TREE = Path(__file__).resolve().parents[2]
@@ -163,7 +165,45 @@ def test_what_is_brought_in_quietly_waits_for_the_run_and_is_tried_again() -> No
     # What will fail again is not.
     assert f"\nRestartPreventExitStatus={os.EX_USAGE} {os.EX_CONFIG}\n" in unit
     # What is asked for now, not what was asked for when it began.
-    assert "--no-block restart ocp-tuned-image.service" in UNITS["ocp-tuned-notice.service"]
+    assert values("ocp-tuned-image.path", "Unit") == ["ocp-tuned-restart@image.service"]
+
+
+def test_no_change_is_lost_between_a_path_unit_and_the_unit_that_reads_the_files() -> None:
+    """A path unit starts nothing while what it starts is active: that is active for a moment, and
+    what it restarts reads the files later. tests/lab/test_operator.py shows that."""
+    assert (
+        "\nExecStart=/usr/bin/systemctl --no-block restart ocp-tuned-%i.service\n"
+        in (UNITS["ocp-tuned-restart@.service"])
+    )
+    for name, text in UNITS.items():
+        if name.endswith(".path"):
+            # Of several, one that does not exist makes systemd lose what happens at the others. The
+            # directories of boot.conf are those of the package.
+            assert len(values(name, "PathChanged")) == 1 + (name == "ocp-tuned-conf.path")
+            ((instance,),) = [re.findall(r"@(\w+)\.service", each) for each in values(name, "Unit")]
+            started = f"ocp-tuned-restart@{instance}.service"
+            assert started in values(f"ocp-tuned-{instance}.service", "After"), text
+            # boot.conf is watched only while the unit is active: writing it starts nothing.
+            stops = {"ocp-tuned.path": [], "ocp-tuned-conf.path": ["ocp-tuned.service"]}
+            stopped = [*values(name, "PartOf"), *values(name, "BindsTo")]
+            assert stopped == stops.get(name, ["ocp-tuned.path"])
+
+
+def test_the_folder_of_each_profile_can_be_watched() -> None:
+    # Directories: a file in one of them is noticed when it is written in place.
+    assert values("ocp-tuned.path", "PathChanged") == [str(Paths().agent)]
+    assert values("ocp-tuned-folder@.path", "PathChanged") == [f"{Paths().agent}/%I"]
+    for path in (Paths().recommend.parent, Paths().profiles):
+        name = str(path.relative_to(Paths().agent))
+        assert f"ocp-tuned-folder@{name}.path" in values("ocp-tuned.path", "Wants")
+    started = f"ocp-tuned-folder@{Paths().profiles.relative_to(Paths().agent)}-a.path"
+    assert watching.unit("a") == started
+    assert set(values("ocp-tuned-conf.path", "PathChanged")) == {
+        str(Paths().admin_conf.parent), f"{Paths().admin_conf}.d",
+    }  # fmt: skip
+    direct = (Paths().image_env, Paths().provider, Paths().agent_on_change,
+              Paths().agent_reapply_sysctl)  # fmt: skip
+    assert {path.parent for path in direct} == {Paths().agent}
 
 
 def test_the_version_is_said_once_and_the_news_have_it() -> None:

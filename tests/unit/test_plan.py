@@ -93,6 +93,65 @@ def test_a_changed_profile_waits_or_is_applied(in_force: InForce) -> None:
         assert decided(in_force, Situation(why, on_change)) == GUARDED
 
 
+@pytest.mark.parametrize("why", Why)
+def test_a_change_of_profiles_that_this_one_does_not_use_is_none(why: Why) -> None:
+    for on_change in ("next-boot", "apply"):
+        now = Situation(why, on_change, unaffected=True)
+        assert decided(CHANGED, now) == (GUARDED if why is Why.FORCE else KEEP)
+    assert (
+        "profiles have changed that it does not use"
+        in decide(ASKED, CHANGED, Situation(unaffected=True)).reason
+    )
+    # A new image is one all the same.
+    image = replace(CHANGED, image="localhost/b")
+    assert decided(image, Situation(unaffected=True)) == KEEP_THE_IMAGE
+
+
+def test_what_another_tuned_has_applied_does_not_wait() -> None:
+    for on_change in ("next-boot", "apply"):
+        for why in ON_ITS_OWN:
+            assert decided(CHANGED, Situation(why, on_change, applied_by="TuneD in a pod")) == KEEP
+        for why in (Why.RELOAD, Why.FORCE):
+            now = Situation(why, on_change, applied_by="TuneD in a pod")
+            assert decided(CHANGED, now) == GUARDED
+    words = decide(ASKED, CHANGED, Situation(applied_by="TuneD in a pod")).reason
+    assert "has changed since" in words
+    assert words.endswith("it is applied already, by TuneD in a pod")
+
+
+@pytest.mark.parametrize(
+    ("word", "content", "name"),
+    [("never", GUARDED, GUARDED), ("update", DEFER, GUARDED), ("always", DEFER, DEFER),
+     ("", DEFER, DEFER)],
+)  # fmt: skip
+def test_the_agent_says_when_a_change_is_applied(
+    word: str, content: tuple[Action, bool, Waits], name: tuple[Action, bool, Waits]
+) -> None:
+    asked = replace(ASKED, on_change=word)
+    for before, expected in ((CHANGED, content), (replace(CHANGED, profile="old"), name)):
+        found = decide(asked, before, Situation(on_change="agent"))
+        assert (found.action, found.guarded, found.waits) == expected
+        # As with on_change = apply, the path unit's own process asks for a reload.
+        assert decide(asked, before, Situation(Why.NOTICE, "agent")).action is Action.DEFER
+        reload = decide(asked, before, Situation(Why.RELOAD, "agent"))
+        assert (reload.action, reload.changed) == (Action.APPLY, True)
+        # What boot.conf says wins.
+        assert decide(asked, before, Situation()).action is Action.DEFER
+        assert decide(asked, before, Situation(on_change="apply")).action is Action.APPLY
+
+
+def test_the_agent_may_defer_a_first_profile_that_is_late() -> None:
+    late = Situation(on_change="agent", workloads=("crio.service",))
+    found = decide(replace(ASKED, on_change="always"), None, late)
+    assert (found.action, found.waits) == (Action.DEFER, Waits.FIRST)
+    assert "crio.service is already running (the agent defers changes)" in found.reason
+    for word in ("", "update", "never"):
+        assert decide(replace(ASKED, on_change=word), None, late).action is Action.APPLY
+    # At a boot, nothing is late.
+    boot = decide(replace(ASKED, on_change="always"), None, Situation(on_change="agent"))
+    assert boot.action is Action.APPLY
+
+
 @pytest.mark.parametrize(
     ("in_force", "now", "words"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import time
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Callable
 
 import pytest
 
-from ocp_tuned_boot.errors import Defect, HostError
+from ocp_tuned_boot.errors import Defect, HostError, Interrupted
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
@@ -93,6 +94,47 @@ def test_what_failed_is_not_in_force_and_neither_is_what_was(paths: Paths) -> No
     recorder.judged(Outcome(Result.FAILED, (REFUSED,)))
     recorder.write()
     assert (on_disk(paths).result, on_disk(paths).in_force) == (Result.FAILED, None)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_change_that_fails_still_waits(paths: Paths, changed: bool) -> None:
+    """`status` says so, and the conditions have to say the same."""
+    for _ in range(2):
+        recorder = Recorder(paths, time.monotonic(), Why.RELOAD)
+        recorder.decided(ASKED, Decision(Action.APPLY, "because", changed=changed))
+        recorder.failed("podman", "no socket")
+        recorder.write()
+        found = on_disk(paths)
+        assert found.action == "change-failed"
+        waits = found.deferred.profile if found.deferred else ""
+        assert waits == ("site" if changed else "")
+        reason = json.loads(paths.status.read_text())["conditions"][0]["reason"]
+        assert reason == ("Deferred" if changed else "AsExpected")
+
+
+def test_a_notice_that_is_interrupted_has_changed_nothing_and_says_nothing(paths: Paths) -> None:
+    """It is restarted for each change."""
+    before = paths.status.read_text()
+
+    def interrupted() -> None:
+        with recording(paths, Notifier(), time.monotonic(), Why.NOTICE) as recorder:
+            recorder.decided(ASKED, Decision(Action.DEFER, "because", waits=Waits.PROFILE))
+            raise Interrupted(15)
+
+    with pytest.raises(Interrupted):
+        interrupted()
+    assert paths.status.read_text() == before
+
+
+def test_what_is_deferred_again_is_no_news(paths: Paths) -> None:
+    news = []
+    for _ in range(2):
+        recorder = Recorder(paths, time.monotonic())
+        recorder.decided(ASKED, Decision(Action.DEFER, "because", waits=Waits.PROFILE))
+        recorder.kept()
+        recorder.write()
+        news.append(recorder.defers_anew)
+    assert news == [True, False]
 
 
 def test_a_run_that_ends_before_tuned_ran_leaves_what_is_in_force(paths: Paths) -> None:

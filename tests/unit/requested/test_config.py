@@ -88,7 +88,7 @@ def test_a_key(text: str, key: str, value: object) -> None:
         ("[tuning]\ntimeuot = 1\n", "[tuning]: found the key 'timeuot', expected one of the keys"),
         (
             "[tuning]\non_change = never\n",
-            '[tuning] on_change: found \'never\', expected "next-boot" or "apply"',
+            '[tuning] on_change: found \'never\', expected "next-boot", "apply" or "agent"',
         ),
         ("[tuning]\nlate = never\n", '[tuning] late: found \'never\', expected "apply" or "defer"'),
         (

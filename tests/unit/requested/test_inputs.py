@@ -175,7 +175,7 @@ def test_everything_is_read(paths: Paths) -> None:
         "localhost/a", "site", "operand", "boot-1", "aws",
         (ProfileFile("site/deep/script.sh", b"#!/bin/sh\n", 0o755),
          ProfileFile("site/tuned.conf", b"[main]\n")),
-        named_in=str(paths.recommend),
+        named_in=str(paths.recommend), image_named_in=str(paths.image_env),
     )  # fmt: skip
 
 
@@ -185,10 +185,57 @@ def test_boot_conf_is_used_where_no_agent_writes(paths: Paths) -> None:
     found = inputs.read(paths, "tuned", image="default/image", profile="default-profile")
     assert (found.image, found.profile) == ("default/image", "default-profile")
     assert found.named_in == f"[tuning] of {paths.admin_conf} or its drop-ins"
+    assert found.image_named_in == found.named_in
     with pytest.raises(ConfigurationError, match=f"{paths.image_env}: there is no such file"):
         inputs.read(paths, "tuned", profile="default-profile")
     with pytest.raises(ConfigurationError, match=f"{paths.recommend}: there is no such file"):
         inputs.read(paths, "tuned", image="default/image")
+
+
+@pytest.mark.parametrize("word", ["always", "update", "never"])
+def test_the_agent_says_when_a_change_is_to_be_applied(paths: Paths, word: str) -> None:
+    paths.agent_on_change.write_text(f"{word}\n")
+    found = inputs.read(paths, "tuned")
+    assert inputs.following(paths, found, "agent", "agent").on_change == word
+    assert inputs.following(paths, found, "next-boot", "agent").on_change == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "follow", "expected"),
+    [
+        ("true", "agent", True), ("false\n", "agent", False), (None, "agent", True),
+        ("false", "yes", True), ("true", "no", False),
+    ],
+)  # fmt: skip
+def test_the_agent_says_whether_sysctl_d_is_applied_again(
+    paths: Paths, text: str | None, follow: str, expected: bool
+) -> None:
+    if text is not None:
+        paths.agent_reapply_sysctl.write_text(text)
+    read = inputs.read(paths, "tuned")
+    found = inputs.following(paths, read, "next-boot", follow)
+    assert (found.reapply_sysctl, found.doubts) == (expected, ())
+    # TuneD does something else then; without it, the fingerprint is that of earlier releases.
+    assert (found.fingerprint == read.fingerprint) is expected
+
+
+@pytest.mark.parametrize("data", [b"", b"next-boot\n", b"\xff", b"x" * 70_000, None])
+def test_a_file_of_the_agent_without_a_known_word_is_reported_and_ignored(
+    paths: Paths, data: bytes | None
+) -> None:
+    for path in (paths.agent_on_change, paths.agent_reapply_sysctl):
+        if data is None:
+            path.symlink_to(paths.image_env)
+        else:
+            path.write_bytes(data)
+    found = inputs.following(paths, inputs.read(paths, "tuned"), "agent", "agent")
+    assert (found.on_change, found.reapply_sysctl) == ("", True)
+    first, second = found.doubts
+    assert (first.kind, first.subject) == ("agent-word", str(paths.agent_on_change))
+    assert "expected one of the words always, update, never" in first.message
+    assert "expected one of the words true, false" in second.message
+    # What is not followed is not read.
+    assert inputs.following(paths, inputs.read(paths, "tuned"), "apply", "yes").doubts == ()
 
 
 def test_a_profile_folder_that_is_missing_is_fine(paths: Paths) -> None:

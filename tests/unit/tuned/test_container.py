@@ -113,7 +113,8 @@ def test_the_contract_tuned_has_our_etc_tuned(tmp_path: Path) -> None:
     )
     # Nothing can be mounted over the dangling links of the operator's image.
     assert "/var/lib/tuned" not in found
-    assert spec.entrypoint == ("/usr/sbin/tuned", "--no-dbus")
+    pid_file = "/run/tuned/ocp-tuned-boot.pid"
+    assert spec.entrypoint == ("/usr/sbin/tuned", "--no-dbus", "--pid", pid_file)
 
 
 @pytest.mark.parametrize("contract", ["tuned", "operand"])

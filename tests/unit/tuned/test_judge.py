@@ -333,7 +333,7 @@ def test_nothing_fatal_is_acceptable_and_neither_is_what_is_not_understood() -> 
     vague = {kind for kind, it in KINDS.items() if not it.fatal and not it.acceptable}
     assert vague == {
         "incomplete-log", "error", "traceback", "torn-image-env", "change-failed",
-        "profile-fallback", "defect",
+        "profile-fallback", "defect", "agent-word",
     }  # fmt: skip
 
 

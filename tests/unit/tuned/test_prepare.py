@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -71,21 +70,35 @@ def test_a_link_in_the_way_is_refused_by_name(tmp_path: Path, name: str) -> None
     assert list(target.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("text", "stays"),
-    [(f"{os.getpid()}\n", True), (f"{2**31 - 1}\n", False), ("", False), ("x\n", False)],
-    ids=["alive", "dead", "empty", "no number"],
-)
-def test_the_pid_file_of_a_tuned_that_is_dead_is_removed(
-    tmp_path: Path, text: str, stays: bool
+def test_the_pid_file_of_a_killed_tuned_is_removed_and_that_of_another_one_is_not(
+    tmp_path: Path,
 ) -> None:
     paths = Paths(tmp_path)
     prepare.forget_tuned(paths)
     prepare.directories(paths)
     prepare.forget_tuned(paths)
-    (paths.tuned_run / "tuned.pid").write_text(text)
+    paths.own_pid.write_text("17")
+    # Its process ID may be one of another PID namespace: nothing is concluded from it.
+    paths.tuned_pid.write_text(f"{2**31 - 1}\n")
     prepare.forget_tuned(paths)
-    assert (paths.tuned_run / "tuned.pid").exists() is stays
+    assert not paths.own_pid.exists()
+    assert paths.tuned_pid.read_text() == f"{2**31 - 1}\n"
+
+
+@pytest.mark.parametrize("before", ["", "17\n"], ids=["none", "another TuneD's"])
+def test_a_pid_file_that_our_tuned_writes_is_put_back_as_it_was(
+    tmp_path: Path, before: str
+) -> None:
+    paths = Paths(tmp_path)
+    prepare.directories(paths)
+    if before:
+        paths.tuned_pid.write_text(before)
+    prepare.keep_pid_file(paths)
+    # It writes its own, and is killed; or it removes the file when it exits.
+    paths.tuned_pid.write_text("4711")
+    prepare.forget_tuned(paths)
+    prepare.forget_tuned(paths)
+    assert (paths.tuned_pid.read_text() if before else paths.tuned_pid.exists()) == (before or 0)
 
 
 def test_etc_tuned_is_what_tuned_needs_and_nothing_of_an_earlier_run(tmp_path: Path) -> None:

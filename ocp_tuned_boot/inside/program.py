@@ -1,0 +1,189 @@
+"""The first process of the TuneD container under `contract = tuned`: asks TuneD what the profile
+means, runs TuneD when the host says so, and has TuneD compare what it applied.
+
+    python3 -Es program.py apply|verify SOCKET COMMAND...
+
+COMMAND is the command line of TuneD: `/usr/sbin/tuned --no-dbus`. The image's own Python runs this
+folder, which the host mounts read-only, so it uses the standard library and `tuned` only, in the
+syntax of Python 3.6. The host's half is tuned/conversation.py; tuned/asked.py has the messages.
+
+`apply`: import TuneD, load the profile, say what it means (`asked`), wait for the word, run COMMAND
+in this process, compare, say what holds (`verified` or `unverified`). Log and exit status are those
+of COMMAND. If TuneD cannot be asked, this is said (`unasked`), and after the word COMMAND is run as
+if this program did not exist.
+
+`verify`: load, `asked`, compare, `verified`. Nothing is applied and nothing is written.
+
+Host and program hold the two ends of a socket of type SOCK_SEQPACKET: each notices at once if the
+other exits, and a word that is given early waits in it. Without the word nothing is applied.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from typing import Any
+
+#: Of the messages.
+VERSION = 1
+#: A message is a JSON text in packets. The first byte of a packet says whether another one follows.
+MORE, LAST, PACKET = b"+", b".", 32 * 1024
+#: The word of the host.
+GO = b"go"
+#: The exit status if the host has gone, and nothing was applied (sysexits.h, EX_TEMPFAIL).
+GONE = 75
+_HERE = os.path.dirname(os.path.abspath(__file__))
+# TuneD's handlers only note that it is to end, which this program would not notice.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class HostGone(Exception):
+    """Nobody listens any more."""
+
+
+class Host:
+    """The connection to the host. Raises `HostGone`."""
+
+    def __init__(self, path: "str") -> "None":
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._socket.connect(path)
+        except OSError as error:
+            raise HostGone(f"{path}: {error.strerror}") from error
+
+    def say(self, kind: "str", **content: "Any") -> "None":
+        """Sends a message."""
+        data = json.dumps(dict(content, version=VERSION, kind=kind)).encode()
+        starts = range(0, len(data), PACKET)
+        try:
+            for start in starts:
+                sign = LAST if start == starts[-1] else MORE
+                self._socket.send(sign + data[start : start + PACKET])
+        except OSError as error:
+            raise HostGone(str(error.strerror)) from error
+
+    def word(self) -> "bytes":
+        """Waits for the word."""
+        try:
+            word = self._socket.recv(64)
+        except OSError as error:
+            raise HostGone(str(error.strerror)) from error
+        if not word:
+            raise HostGone("it has exited")
+        return word
+
+
+def ask(command: "list[str]", host: "Host") -> "Any":
+    """Says what the profile means. Returns TuneD's application and what compares at the end of its
+    run (`comparing.Watched`); None if TuneD cannot be asked, which is said as well."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        _as_started(command)
+        from ocp_tuned_boot.inside import comparing, meaning  # noqa: PLC0415  # import TuneD
+
+        application, said = meaning.load(command)
+        asked = application, comparing.Watched().__enter__()
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # TuneD runs without this program
+        profile = getattr(error, "profile", False)
+        host.say("unasked", reason=str(error) if profile else _reason(error), profile=profile)
+        return None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    host.say("asked", **said)
+    return asked
+
+
+def _as_started(command: "list[str]") -> "None":
+    """TuneD's folder is the first on the module path, and the process has its name, as if it had
+    been started itself. The last folder is that of this program."""
+    sys.path[0] = os.path.dirname(command[0])
+    sys.path.append(os.path.dirname(os.path.dirname(_HERE)))
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as comm:
+        comm.write(os.path.basename(command[0]))
+
+
+def _reason(error: "BaseException") -> "str":
+    """One line: what was raised, and where."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    words = f"{type(error).__name__}: {error}"
+    return f"{words[:1000]} ({os.path.basename(frame[0])}:{frame[1]})"
+
+
+def run(command: "list[str]", host: "Host", watched: "Any") -> "None":
+    """Runs TuneD in this process, says what holds, and exits with its exit status."""
+    import runpy  # noqa: PLC0415  # verify does not need it
+
+    sys.argv = command[:]
+    stop = SystemExit(0)
+    try:
+        runpy.run_path(command[0], run_name="__main__")
+    except SystemExit as error:
+        stop = error
+    except Exception as error:  # noqa: BLE001  # as Python itself ends then
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename != command[0]:
+            trace = trace.tb_next
+        traceback.print_exception(type(error), error, trace)
+        stop = SystemExit(1)
+    # If the host has gone: TuneD has done its work.
+    with contextlib.suppress(HostGone):
+        host.say("unverified" if "reason" in watched.said else "verified", **watched.said)
+    _leave(stop)
+
+
+def _leave(stop: "SystemExit") -> "None":
+    """Exits as Python does, but does not take its modules apart first: that takes as long as to
+    apply a small profile. If TuneD has left a thread, Python itself waits for it."""
+    if any(not it.daemon and it is not threading.current_thread() for it in threading.enumerate()):
+        raise stop
+    code = stop.code or 0
+    if not isinstance(code, int):
+        sys.stderr.write(f"{code}\n")
+        code = 1
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code & 0xFF)
+
+
+def verify(host: "Host", application: "Any") -> "None":
+    """Says what holds now."""
+    from ocp_tuned_boot.inside import comparing  # noqa: PLC0415  # imports TuneD
+
+    try:
+        said = comparing.verify(application)
+    except Exception as error:  # noqa: BLE001  # a plugin may be a site's
+        host.say("unverified", reason=_reason(error))
+    else:
+        host.say("verified", **said)
+
+
+def main(mode: "str", path: "str", command: "list[str]") -> "None":
+    try:
+        host = Host(path)
+        asked = ask(command, host)
+        if mode == "verify":
+            if asked is not None:
+                verify(host, asked[0])
+            return
+        if host.word() != GO:
+            raise HostGone("it gave an unknown word")
+    except HostGone as error:
+        sys.stderr.write(f"ocp-tuned-boot has gone, nothing is applied: {error}\n")
+        sys.exit(GONE)
+    if asked is None:
+        os.execv(command[0], command)  # noqa: S606  # the host says which
+    watched = asked[1]
+    # TuneD makes another application.
+    del asked
+    run(command, host, watched)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3:])

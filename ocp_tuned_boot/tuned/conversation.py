@@ -1,0 +1,190 @@
+"""The host's half of the conversation with the program in the container (inside/program.py).
+
+    with Listener(paths) as listener:
+        (start the container)
+        with listener.accept(pid, pidfd, deadline) as program:
+            asked.parse(program.hear(deadline))   # Asked or Unasked; nothing has been applied
+            program.go()                          # from here on TuneD applies the profile
+            asked.parse(program.hear(deadline))   # Verified or Unverified; TuneD is about to exit
+
+If the program exits, this is noticed at once; so does the program if this process exits, and then
+it applies nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import Optional
+
+from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host.clock import Deadline
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.inside.program import GO, LAST, MORE, PACKET
+from ocp_tuned_boot.tuned.asked import LIMIT
+
+#: Where the container has the program and the socket. Both are mounted read-only.
+TARGET = "/run/ocp-tuned-boot-inside"
+_PACKAGE = "ocp_tuned_boot/inside"
+_SOCKET = "socket"
+_CREDENTIALS = struct.Struct("iII")
+
+
+class ProgramExited(Exception):
+    """The program in the container has exited, or was killed, before it said what was awaited. The
+    container's exit status and log say why."""
+
+
+def mounts(paths: Paths) -> tuple[tuple[str, str], ...]:
+    """Source and target of each mount that the program needs; all are read-only."""
+    program = Path(__file__).resolve().parents[1] / "inside"
+    return (
+        (str(program), f"{TARGET}/{_PACKAGE}"),
+        (str(paths.conversation), f"{TARGET}/conversation"),
+    )
+
+
+def entrypoint(mode: str, command: tuple[str, ...]) -> tuple[str, ...]:
+    """The container's command. `mode`: `apply` or `verify`; `command`: that of TuneD."""
+    program = f"{TARGET}/{_PACKAGE}/program.py"
+    where = f"{TARGET}/conversation/{_SOCKET}"
+    # The options are those with which TuneD itself starts Python.
+    return ("/usr/bin/python3", "-Es", program, mode, where, *command)
+
+
+class Listener:
+    """The socket to which the program connects. Raises `HostError`."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._path = paths.conversation / _SOCKET
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def __enter__(self) -> Listener:
+        try:
+            files.directory(self._path.parent, self._paths.root, 0o700)
+            with files.explained("create", self._path):
+                self._listen()
+        except BaseException:
+            self._socket.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+        with suppress(OSError):
+            self._path.unlink()
+
+    def _listen(self) -> None:
+        self._path.unlink(missing_ok=True)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # The path of a socket may have 107 bytes only.
+            self._socket.bind(f"/proc/self/fd/{folder}/{_SOCKET}")
+        finally:
+            os.close(folder)
+        self._path.chmod(0o600)
+        self._socket.listen()
+        self._socket.setblocking(False)
+
+    def accept(self, pid: int, pidfd: Optional[int], deadline: Deadline) -> Program:
+        """Waits until the container's first process connects; that of an earlier run is refused.
+
+        `pid`: its process ID; `pidfd`: a descriptor of it, if there is one, to notice its exit.
+        Raises `ProgramExited`, `DeadlineExceeded`.
+        """
+        while True:
+            exited = _ready(self._socket, deadline, pidfd)
+            with suppress(BlockingIOError):
+                connection, _ = self._socket.accept()
+                peer = connection.getsockopt(
+                    socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
+                )
+                if _CREDENTIALS.unpack(peer)[0] == pid:
+                    return Program(connection)
+                connection.close()
+                continue
+            if exited:
+                raise ProgramExited("the program in the container exited before it connected")
+
+
+class Program:
+    """The connection to the program in the container."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._socket.setblocking(False)
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """To wait for a message or the exit of the program together with other events (poll)."""
+        return self._socket.fileno()
+
+    def exited(self) -> bool:
+        """Whether the program has exited. Does not wait. A message that is left remains."""
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def hear(self, deadline: Deadline) -> bytes:
+        """Waits for the next message: a JSON text, see `asked.parse`.
+
+        Raises `ProgramExited`, `DeadlineExceeded`, and `ValueError` for what is no message.
+        """
+        data = bytearray()
+        while True:
+            packet = self._packet(deadline)
+            sign, part = packet[:1], packet[1:]
+            if sign not in (MORE, LAST) or not 0 < len(part) <= PACKET:
+                raise ValueError(f"found a packet of {len(packet)} bytes that starts with {sign!r}")
+            data += part
+            if len(data) > LIMIT:
+                raise ValueError(f"found a message of more than {LIMIT} bytes")
+            if sign == LAST:
+                return bytes(data)
+
+    def _packet(self, deadline: Deadline) -> bytes:
+        while True:
+            _ready(self._socket, deadline)
+            try:
+                packet = self._socket.recv(PACKET + 2)
+            except BlockingIOError:
+                continue
+            except OSError:
+                packet = b""
+            if not packet:
+                raise ProgramExited("the program in the container exited")
+            return packet
+
+    def go(self) -> None:
+        """Gives the word: TuneD applies the profile. It can be given only once, at any time; it
+        waits for the program. Raises `ProgramExited`."""
+        try:
+            self._socket.send(GO)
+        except OSError as error:
+            raise ProgramExited("the program in the container exited before the word") from error
+
+
+def _ready(connection: socket.socket, deadline: Deadline, pidfd: Optional[int] = None) -> bool:
+    """Waits until something can be read. Returns whether the process has exited. Raises
+    `DeadlineExceeded`."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    if pidfd is not None:
+        poll.register(pidfd, select.POLLIN)
+    # At least 1 ms: poll rounds down.
+    found = dict(poll.poll(max(1.0, deadline.left() * 1000)))
+    deadline.left()
+    return pidfd is not None and pidfd in found

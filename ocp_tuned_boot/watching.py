@@ -1,0 +1,77 @@
+"""Has systemd watch the folder of each custom profile, and boot.conf while a profile is applied.
+
+A path unit does not watch the folders in a folder, and the names of the profiles are known only on
+the node: each has an instance of ocp-tuned-folder@.path. Folders in a profile are not watched.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from ocp_tuned_boot.errors import BootError, HostError
+from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.record import store
+from ocp_tuned_boot.requested import inputs, settled
+
+log = logging.getLogger(__name__)
+
+#: The most profiles that are watched. Each needs an inotify instance of root, and the kernel has
+#: 128 of them by default (fs.inotify.max_user_instances).
+MOST = 32
+_PROFILES = "ocp-tuned-folder@profiles-"
+#: Watches boot.conf.
+CONF = "ocp-tuned-conf.path"
+#: The longest name of a unit (systemd.unit(5)).
+_LONGEST = 255
+
+
+def watch(paths: Paths) -> None:
+    """Starts the path units of the custom profiles that exist and that of boot.conf, and stops
+    those of others. Why one is not watched is logged: a change of it is noticed by the next run."""
+    if paths.root != Paths().root:
+        return  # the units of this host are not about that folder
+    try:
+        names = units(paths)
+        if store.in_force(paths, inputs.boot_id(paths)) is not None:
+            names = (*names, CONF)
+        known = set(systemd.active("ocp-tuned-*.path"))
+        systemd.queue("start", [name for name in names if name not in known])
+        gone = sorted(known - set(names))
+        systemd.queue("stop", [name for name in gone if name.startswith(_PROFILES)])
+    except BootError as error:
+        log.warning("changes of a profile may go unnoticed: %s", error)
+
+
+def unit(name: str) -> str:
+    """The path unit of a profile. Of the characters that its name may have, only `-` is escaped: it
+    means a slash (systemd.unit(5))."""
+    escaped = name.replace("-", r"\x2d")
+    return f"{_PROFILES}{escaped}.path"
+
+
+def after_run(paths: Paths, seconds: float) -> None:
+    """The same after a run of TuneD that began so many `seconds` ago. What was written since, and
+    may have been too early to be seen by the path units, is noticed."""
+    watch(paths)
+    if paths.root == Paths().root and settled.is_written_since(paths, seconds):
+        try:
+            systemd.queue("start", [systemd.NOTICE])
+        except HostError as error:
+            log.warning("%s", error)
+
+
+def units(paths: Paths) -> tuple[str, ...]:
+    """The path units of the custom profiles, the requested one first. Raises `HostError`."""
+    tree = inputs.tree(paths.profiles, paths.root)
+    folders = [it.path.name for it in tree if it.is_folder and it.path.parent == paths.profiles]
+    first = inputs.read_profile(paths)
+    names = [
+        unit(name)
+        for name in sorted(folders, key=lambda name: (name != first, name))
+        if inputs.is_profile_name(name) and len(unit(name)) <= _LONGEST
+    ]
+    if len(names) < len(folders) or len(names) > MOST:
+        left = len(folders) - len(names[:MOST])
+        log.warning("%d of %d custom profiles are not watched for changes", left, len(folders))
+    return tuple(names[:MOST])
