@@ -51,6 +51,7 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
             raise
         except BootError as error:
             if not gate.holds(f"Failed: {error.message}", error.hint):
+                watching.watch(paths)
                 raise
         else:
             if done.result is not Result.FAILED:
@@ -126,6 +127,8 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
                 _restore_holds(paths, config, recorder, notifier)
                 notifier.ready(recorder.conclude().summary())
                 cleanup.containers(paths, config.socket)
+                if why is Why.START:
+                    watching.watch(paths)  # a stop of the unit has stopped some of these
         done = recorder.record()
         if decision.action is Action.APPLY or recorder.defers_anew:
             history.remember(paths, done)

@@ -77,7 +77,9 @@ def _holds(
     wanted = profiles.resolve(requested.profile, reach.texts(requested.files, image))
     owned = handover.owned(paths, config.handover)
     found = values.read_back(paths.root, wanted, owned)
-    return all(each.state != "different" for each in found)
+    # Of a profile without such values nothing is known.
+    states = {each.state for each in found}
+    return "verified" in states and states <= {"verified", "handed-over"}
 
 
 def beside_others(paths: Paths, config: Config, requested: Inputs) -> Inputs:

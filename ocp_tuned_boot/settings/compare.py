@@ -62,8 +62,14 @@ def catch_up(paths: Paths, config: Config, recorder: Recorder) -> None:
 
 def _requested(paths: Paths, applied: InForce) -> tuple[Setting, ...]:
     """The settings of the profile as TuneD has read it: the agent may have changed it since. Raises
-    `HostError`, `FileNotFoundError`."""
+    `HostError`, also if that is not known any more: then a setting of this profile could be taken
+    for one that only the previous one set. Raises `FileNotFoundError`."""
     from ocp_tuned_boot.tuned import layout, prepare, profiles  # noqa: PLC0415  # hardly ever
 
-    seen = layout.cached(paths, applied.image_id) or layout.Layout()
-    return profiles.resolve(applied.profile, {**seen.profiles, **prepare.texts(paths)})
+    seen = layout.cached(paths, applied.image_id)
+    if seen is None:
+        raise HostError(f"the profiles of the image {applied.image} are not known any more")
+    texts = {**seen.profiles, **prepare.texts(paths)}
+    for name in profiles.absent(applied.profile, texts):
+        raise HostError(f"the profile {name!r} is not in {paths.etc_tuned} any more")
+    return profiles.resolve(applied.profile, texts)

@@ -30,18 +30,20 @@ def _mount(source: str, target: str, flags: int) -> None:
         raise OSError(number, os.strerror(number), target)
 
 
+def _fail(error: OSError) -> None:
+    raise error
+
+
 def cover(files: str) -> None:
     """Mounts each file below `files` over the file of the same path. Raises `OSError`."""
-    frozen = set()
-    for folder, _, names in os.walk(files):
+    for folder, _, names in os.walk(files, onerror=_fail):
         target = folder[len(files) :]
         try:
             # The owner of an ordinary file may replace it meanwhile, which removes a mount on it.
             # Then nothing may be written there, rather than over the owner's file.
-            if names and not target.startswith(_KERNEL) and target not in frozen:
+            if names and not target.startswith(_KERNEL):
                 _mount(target, target, _BIND | _REC)
                 _mount(target, target, _REMOUNT | _BIND | _RDONLY)
-                frozen.add(target)
         except (FileNotFoundError, NotADirectoryError):
             continue
         for name in names:

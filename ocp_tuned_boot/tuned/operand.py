@@ -5,6 +5,7 @@ The host's own tuned.service is not meant: it is stopped before a profile is app
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -62,10 +63,11 @@ def _candidates(paths: Paths) -> Iterator[int]:
     with suppress(FileNotFoundError, HostError, ValueError):
         yield int(files.read(paths.tuned_pid, 64))
     for name in _PODS:
-        for group in sorted((paths.cgroups / name).glob("**/cgroup.procs")):
-            # It may be gone by now.
+        # Pods come and go meanwhile: os.walk passes over a folder that does not exist any more, and
+        # Path.glob does so only from Python 3.12 on.
+        for group, _, _ in os.walk(paths.cgroups / name):
             with suppress(OSError, ValueError):
-                yield from map(int, group.read_text().split())
+                yield from map(int, Path(group, "cgroup.procs").read_text().split())
 
 
 def _is_tuned(process: Path) -> bool:

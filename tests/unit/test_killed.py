@@ -1,5 +1,5 @@
 """Killed when the unit is ready and the values are not compared yet: the next run compares them
-first, whatever else it is to do. The same with the real parts: tests/lab/test_killed.py."""
+first, whatever else it is to do. The same with the real parts: tests/lab/test_limits.py."""
 
 from __future__ import annotations
 
