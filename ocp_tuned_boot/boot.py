@@ -127,8 +127,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
                 _restore_holds(paths, config, recorder, notifier)
                 notifier.ready(recorder.conclude().summary())
                 cleanup.containers(paths, config.socket)
-                if why is Why.START:
-                    watching.watch(paths)  # a stop of the unit has stopped some of these
+                watching.watch(paths)  # a stop of the unit has stopped some of these
         done = recorder.record()
         if decision.action is Action.APPLY or recorder.defers_anew:
             history.remember(paths, done)

@@ -272,7 +272,10 @@ def started(node: Node, *options: str) -> str:
     """A TuneD of its own that goes on, as the operator's pod has it; its process ID."""
     node.run(
         "podman", "run", "--detach", f"--name={POD}", "--privileged", "--pid=host",
-        "--network=host", f"--volume={AGENT}/profiles/{NAME}:/etc/tuned/{NAME}",
+        "--network=host",
+        # TuneD 2.20 looks for it in the first folder, 2.25 in the second one.
+        f"--volume={AGENT}/profiles/{NAME}:/etc/tuned/{NAME}",
+        f"--volume={AGENT}/profiles/{NAME}:/etc/tuned/profiles/{NAME}",
         *options, f"--entrypoint={json.dumps(['/usr/sbin/tuned'])}",
         f"localhost/tuned:{node.suite}", "--no-dbus", "--profile", NAME,
     )  # fmt: skip
