@@ -265,8 +265,8 @@ def _guarded(run: Attempting, guard: Guard | None) -> Iterator[None]:
     if guard is None:
         yield
         return
-    guard.save()
     try:
+        guard.save()
         yield
     finally:
         run.recorder.handed_over(guard.collect())

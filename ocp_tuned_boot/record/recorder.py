@@ -153,7 +153,11 @@ class Recorder:
                 handover=self._last.handover,
                 residue=self._last.residue,
                 late=self._last.late,
-                left_out=self._last.left_out,
+                left_out={
+                    name: number
+                    for name, number in self._last.left_out.items()
+                    if name not in ("attempts", "steps")
+                },
             )
 
     def tuning(self, image: str, image_id: str, source: str) -> None:

@@ -145,6 +145,11 @@ def _data(record: Record) -> bytes:
     return encode(record).encode(errors="backslashreplace")
 
 
+def _worst(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """The findings, those first that say most about the result."""
+    return tuple(sorted(findings, key=lambda it: (not it.fatal, not it.degrades)))
+
+
 def _shortened(record: Record, most: int) -> Record:
     """With at most so many entries in each list: the worst findings and values, the last attempts.
     What is applied stays."""
@@ -154,10 +159,10 @@ def _shortened(record: Record, most: int) -> Record:
         values = _brief(worst[:most], "expected", "found")
     in_force = record.in_force
     if in_force is not None:
-        in_force = replace(in_force, findings=in_force.findings[:most])
+        in_force = replace(in_force, findings=_worst(in_force.findings)[:most])
     shorter = replace(
         record,
-        findings=record.findings[:most],
+        findings=_worst(record.findings)[:most],
         in_force=in_force,
         steps=record.steps[-most:],
         attempts=record.attempts[-most:],

@@ -111,12 +111,13 @@ class Guard:
         from ocp_tuned_boot.tuned import container  # noqa: PLC0415
 
         covered = [path for path in self.owned if container.can_write(path)]
-        self._before = {path: _read(root, path) for path in covered}
-        for path, data in self._before.items():
+        before = {path: _read(root, path) for path in covered}
+        for path, data in before.items():
             copy = self._copy(path)
             with files.explained("write", copy):
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copy.write_bytes(data)
+        self._before = before
 
     def collect(self) -> tuple[HandedOver, ...]:
         """What TuneD would have set, and what others have set since `save`. Removes the copies.
@@ -166,15 +167,22 @@ def owned(paths: Paths, owners: Owners) -> frozenset[str]:
 def _listed(paths: Paths, owners: Owners) -> set[str]:
     """The files on the list; some may not exist."""
     patterns = [*owners.files, *(sysctl_file(pattern) for pattern in owners.sysctls)]
+    if owners.sysctl_d:
+        patterns += [_sysctl_d_pattern(key) for path in paths.sysctl_files for key in _keys(path)]
     prefix = str(paths.root).rstrip("/")
-    found = {
+    return {
         path[len(prefix) :]
         for pattern in patterns
         for path in glob.glob(f"{glob.escape(prefix)}{pattern}")
     }
-    if owners.sysctl_d:
-        found |= {sysctl_file(key) for path in paths.sysctl_files for key, _ in _lines(path)}
-    return found
+
+
+def _sysctl_d_pattern(key: str) -> str:
+    """The files that a key in sysctl.d sets, as systemd reads it (sysctl.d(5)): after `-` a failure
+    does not matter, and if a slash comes first, dots are part of names."""
+    key = key[1:].strip() if key.startswith("-") else key
+    slash = re.match(r"[^./]*/", key)
+    return f"/proc/sys/{key}" if slash else sysctl_file(key)
 
 
 def _changed_by(path: str) -> Iterator[str]:
@@ -190,13 +198,13 @@ def sysctl_d_file(paths: Paths, key: str) -> str:
     names = [
         str(path)
         for path in paths.sysctl_files
-        if sysctl_file(key) in (sysctl_file(each) for each, _ in _lines(path))
+        if sysctl_file(key) in map(sysctl_file, _keys(path))
     ]
     return names[-1] if names else ""
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Key and value of each line in a file of sysctl.d, as TuneD reads it
+def _keys(path: Path) -> Iterator[str]:
+    """The key of each line in a file of sysctl.d that sets one, as TuneD reads it
     (tuned/plugins/plugin_sysctl.py)."""
     try:
         text = files.read(files.resolved(path)).decode(errors="replace")
@@ -206,9 +214,9 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
         log.warning("%s", error)
         return
     for line in text.splitlines():
-        key, equals, value = line.strip().partition("=")
+        key, equals, _ = line.strip().partition("=")
         if equals and not key.startswith(("#", ";")) and "\0" not in key:
-            yield key.strip(), value.strip()
+            yield key.strip()
 
 
 def _text(path: str, content: bytes) -> str:

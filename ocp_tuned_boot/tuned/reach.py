@@ -16,9 +16,10 @@ from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
 #: What the operator's own profiles include by: the name of the cloud provider, which is known.
 _PROVIDER = "${f:exec:cat:/var/lib/ocp-tuned/provider}"
-# The folder of all profiles, with a pattern or a variable behind it, or nothing.
+# The folder of all profiles, with a pattern or a variable in the name behind it, or nothing.
 _COMPUTED = re.compile(
     rb"(?:/etc/tuned|/ocp-tuned/profiles|(?<![\w.])\.\.)(?![\w.-]|/[\w.-])|/ocp-tuned/(?![\w.-])"
+    rb"|(?:/etc/tuned|/profiles|(?<![\w.])\.\.)/[\w.-]*[$*?\[{]"
 )
 
 
@@ -57,4 +58,6 @@ def _folder(file: ProfileFile) -> str:
 
 
 def _names(texts: Sequence[bytes], folder: str) -> bool:
-    return any(f"/{folder}/".encode() in data for data in texts)
+    """Whether one of the texts has the name of a folder, in a path or alone."""
+    name = re.compile(rb"(?<![\w.-])" + re.escape(folder.encode()) + rb"(?![\w.-])")
+    return any(name.search(data) for data in texts)

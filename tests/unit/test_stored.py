@@ -258,3 +258,14 @@ def test_what_cannot_be_cut_is_not_written(paths: Paths) -> None:
     with pytest.raises(HostError, match="it would be larger than 5242880 bytes"):
         lastgood.remember_profile(paths, LastProfile("site", files=files))
     assert not paths.last_profile.exists()
+
+
+def test_of_too_many_findings_the_worst_are_kept(paths: Paths) -> None:
+    words = "x" * 20_000
+    accepted = tuple(Finding("overridden", str(n), words, accepted=True) for n in range(100))
+    last = Finding("value-differs", "last", words)
+    store.write(paths, replace(DONE, findings=(*accepted, last)))
+    found = store.of_this_boot(paths, BOOT)
+    assert found is not None
+    assert len(found.findings) < 101
+    assert found.findings[0].subject == "last"

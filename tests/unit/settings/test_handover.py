@@ -75,6 +75,19 @@ def test_what_this_host_has_of_the_list(paths: Paths) -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    ["net/ipv4/conf/eth0.1/forwarding=1", "-net.ipv4.conf.eth0/1.forwarding = 1",
+     "net.ipv4.conf.*.forwarding=1", "- net/ipv4/conf/eth*/forwarding=1"],
+)  # fmt: skip
+def test_what_sysctl_d_sets_is_found_in_each_form_that_systemd_reads(
+    paths: Paths, line: str
+) -> None:
+    put(paths, "/etc/sysctl.d/10.conf", f"{line}\nnet/../../../etc/x=1\n")
+    assert ETH in handover.owned(paths, Owners((), (), True))
+    assert not any("x" in path for path in handover.owned(paths, Owners((), (), True)))
+
+
+@pytest.mark.parametrize(
     ("listed", "also"),
     [
         ("net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding"),

@@ -51,6 +51,9 @@ def test_a_custom_profile_may_include_that_of_the_image_with_its_own_name() -> N
         "[variables]\ninclude=/etc/tuned/lib/variables.conf\n",
         "[script]\nscript=${i:PROFILE_DIR}/../lib/script.sh\n",
         "[sysctl]\na=${f:exec:cat:/var/lib/ocp-tuned/profiles/lib/x}\n",
+        # As scripts have it.
+        "[script]\nscript=x\n# cd /etc/tuned/lib && . ./script.sh\n",
+        "[variables]\nD='/var/lib/ocp-tuned/profiles/lib'\n",
     ],
 )
 def test_a_folder_that_is_named_in_a_path_counts(text: str) -> None:
@@ -71,11 +74,13 @@ def test_so_does_one_that_is_named_in_a_file_of_such_a_folder() -> None:
         "[main]\ninclude=stock${f:exec:uname:-r}\n",
         "[variables]\na=own\n[main]\ninclude=${a}\n",
         "[variables]\ninclude=/etc/tuned/${f:exec:id}/variables.conf\n",
+        "[variables]\ninclude=/etc/tuned/own-${x}/variables.conf\n",
         "[script]\nscript=/etc/tuned/*/script.sh\n",
+        "[script]\nscript=/etc/tuned/own*/script.sh\n",
         "[main\n",
         "[main]\ninclude=" + ",".join(f"x{n}" for n in range(200)) + "\n",
     ],
-    ids=["function", "variable", "path", "pattern", "broken", "many"],
+    ids=["function", "variable", "path", "part", "pattern", "part-pattern", "broken", "many"],
 )
 def test_what_is_computed_or_cannot_be_read_reaches_everything(text: str) -> None:
     assert reached(("site/tuned.conf", text)) == ["foreign", "site"]
