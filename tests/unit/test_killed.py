@@ -170,3 +170,19 @@ def test_if_it_is_not_known_any_more_what_was_applied_that_is_said(broken: str) 
         assert status == 0
         assert "the values of 'site' are not compared" in said
         assert boot.run("drift")[0] == 1
+
+
+@pytest.mark.parametrize("gone", ["the profile", "the image's profiles"])
+def test_what_is_not_known_any_more_restores_nothing(gone: str) -> None:
+    with killed() as boot:
+        if gone == "the profile":
+            (boot.paths.etc_tuned / "site/tuned.conf").unlink()
+        else:
+            for layout in boot.paths.layouts.iterdir():
+                layout.unlink()
+        said = boot.run("apply")[1]
+        assert "the values of 'site' are not compared" in said
+        assert boot.knob == "1"
+        in_force = boot.record().in_force
+        assert in_force is not None
+        assert not in_force.compared

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,22 @@ def test_the_hosts_own_is_not_meant(paths: Paths) -> None:
     process(paths, 18, *TUNED, group="/system.slice/tuned.service")
     paths.tuned_pid.write_text("18\n")
     assert operand.running(paths) is None
+
+
+def test_a_pod_that_ends_meanwhile_is_no_error(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process(paths, 17, "sleep", "infinity")
+    pod(paths, 17)
+    other = paths.cgroups / "kubepods.slice/kubepods-pod0.slice"
+    other.mkdir()
+    scandir = os.scandir
+
+    def vanishing(path: str) -> object:
+        if Path(path) == other and other.exists():
+            other.rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert operand.running(paths) is None
+    assert not other.exists()
