@@ -106,7 +106,7 @@ def test_plan_shows_what_would_be_done_and_touches_nothing(host: Host) -> None:
     shown = json.loads(host.run("plan", "--json").stdout)
     assert shown["decision"]["action"] == "apply"
     assert shown["image"] == {"reference": hosts.IMAGE, "state": "in Podman's store"}
-    assert shown["container"]["entrypoint"] == ["/usr/sbin/tuned", "--no-dbus"]
+    assert shown["container"]["entrypoint"][:2] == ["/usr/sbin/tuned", "--no-dbus"]
     targets = [mount["target"] for mount in shown["container"]["mounts"]]
     assert "/etc/tuned" in targets
     assert hosts.IMAGE in host.run("plan").stdout

@@ -14,6 +14,7 @@ import pytest
 from tests.lab import takerimage, upstream
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
+from tests.lab.test_once import until_noticed
 from tests.lab.watch import Change, Watch
 from tests.lab.workload import RESET, furnish, has_ended
 
@@ -135,12 +136,8 @@ def ours(node: Node) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     for tag in ("trixie", "new") * 5:
         # Until the path unit has led to its end.
         text = f"NTO_IMAGE=localhost/tuned:{tag}"
-        yield f"image.env {tag}", ["sh", "-c", f"""
-            before=$(systemctl show --value -p InvocationID ocp-tuned-notice)
-            echo {text} > /var/lib/ocp-tuned/image.env
-            until [ "$(systemctl show --value -p InvocationID ocp-tuned-notice)" != "$before" ] &&
-                  [ "$(systemctl is-active ocp-tuned-notice)" = inactive ]; do sleep 0.05; done
-        """], {}  # fmt: skip
+        script = until_noticed(f"echo {text} > /var/lib/ocp-tuned/image.env")
+        yield f"image.env {tag}", ["sh", "-c", script], {}
     for profile in itertools.islice(itertools.cycle((SECOND, FIRST)), 6):
         node.write(PROFILE, profile)
         yield "deferred change", ["systemctl", "restart", "ocp-tuned.service"], {}
