@@ -150,6 +150,7 @@ def test_an_orderly_shutdown_is_no_failure(suite: str) -> None:
         before = node.run("journalctl", "-b", "-1", "-u", "ocp-tuned.service").stdout
         assert "ocp-tuned.service: Deactivated successfully" in before
         assert "Failed with result" not in before
+        assert "ordering cycle" not in node.run("journalctl", "-b", "-1").stdout
 
 
 def has_host_tuned(node: Node) -> None:
