@@ -45,6 +45,8 @@ def node(request: pytest.FixtureRequest) -> Iterator[Node]:
     """A node on which nothing is requested when it boots."""
     with Node(request.param, image=request.param) as booted:
         booted.boot()
+        # The tests change profiles, and start and stop the unit themselves.
+        booted.run("systemctl", "mask", "--runtime", "--quiet", "ocp-tuned-notice.service")
         conf = CONF.format(timeout=TIMEOUT, suite=request.param)
         booted.write("/etc/ocp-tuned-boot/boot.conf", conf)
         yield booted

@@ -296,8 +296,9 @@ def test_a_killed_reload_has_taken_nothing_and_leaves_nothing() -> None:
         has_ended(node)
         with taking(node):
             node.run("systemctl", "kill", "--kill-whom=control", "--signal=KILL", UNIT)
-        # Nothing is called in force, and nothing is claimed.
-        assert (record(node)["result"], record(node)["in_force"]) == ("applying", None)
+        # Nothing is called in force, and nothing is claimed. The change was noticed as well.
+        assert record(node)["result"] in ("applying", "failed")
+        assert record(node)["in_force"] is None
         node.run("ocp-tuned-boot", "cleanup")
         nothing_is_taken(node)
         assert node.run("podman", "ps", "-aq").stdout == ""
