@@ -232,9 +232,12 @@ def test_removal_takes_the_store_of_our_own_and_images_that_nobody_asks_for() ->
         image = {"reference": "localhost/before", "id": before.strip().partition(":")[2]}
         node.write("/var/lib/ocp-tuned-boot/images.json",
                    json.dumps({"version": 1, "images": [image]}))  # fmt: skip
+        # The record is to be that of the reload, not of the notice that boot.conf has changed.
+        node.run("systemctl", "mask", "--runtime", "--quiet", "ocp-tuned-notice.service")
         node.write("/etc/ocp-tuned-boot/boot.conf", "[image]\nstore = own\n")
         node.run("ocp-tuned-boot", "reload", "--force")
         assert record(node)["image_source"] == "archive"
+        node.run("systemctl", "unmask", "--runtime", "--quiet", "ocp-tuned-notice.service")
         rpm(node, "--erase", "ocp-tuned-boot")
 
         # The folder of the store itself is mounted in this lab.
