@@ -127,7 +127,8 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
                 _restore_holds(paths, config, recorder, notifier)
                 notifier.ready(recorder.conclude().summary())
                 cleanup.containers(paths, config.socket)
-                watching.watch(paths)  # a stop of the unit has stopped some of these
+                if why is Why.START:
+                    watching.watch(paths)  # a stop of the unit has stopped some of these
         done = recorder.record()
         if decision.action is Action.APPLY or recorder.defers_anew:
             history.remember(paths, done)
@@ -136,12 +137,11 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
 
 def _catch_up(paths: Paths, config: Config, recorder: Recorder) -> None:
     """Compares the values first if the run that applied the profile was killed before it did."""
-    if recorder.in_force is None or recorder.in_force.compared:
-        return
+    applied = recorder.in_force
+    if applied is not None and not applied.compared:
+        from ocp_tuned_boot.settings import compare  # noqa: PLC0415  # hardly any run needs it
 
-    from ocp_tuned_boot.settings import compare  # noqa: PLC0415  # hardly any run needs it
-
-    compare.catch_up(paths, config, recorder)
+        compare.catch_up(paths, config, recorder, applied)
 
 
 def _log(requested: Inputs, decision: Decision, config: Config) -> None:

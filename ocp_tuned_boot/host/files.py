@@ -86,20 +86,6 @@ def read(path: Path, limit: int = LIMIT, folder: int | None = None, *, cut: bool
     return data[:limit]
 
 
-def beginning(path: Path, size: int) -> bytes:
-    """The first bytes of a regular file, at most `size`, however large it is. Raises `HostError`,
-    and `FileNotFoundError`."""
-    try:
-        with open(path, "rb", opener=opener) as file:
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return file.read(size) or b""
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise _failed("read", path, error) from error
-    raise HostError(f"cannot read {path}: it is not a regular file")
-
-
 def resolved(path: Path) -> Path:
     """The path with symbolic links followed, for a file whose owner may use links. Of a circle of
     links one remains, which `read` refuses (`Path.resolve` raises `RuntimeError` before 3.13)."""

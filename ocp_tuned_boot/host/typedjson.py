@@ -94,7 +94,7 @@ class Format:
         looked for."""
         found: object = None
         with suppress(FileNotFoundError, HostError, ValueError, AttributeError):
-            if match := _VERSION.match(files.beginning(path, _HEAD)):
+            if match := _VERSION.match(files.read(path, _HEAD, cut=True)):
                 found = int(match[1])
             else:
                 found = from_json(files.read(path, self.limit)).get("version")

@@ -38,13 +38,10 @@ def compare(
     return found, left
 
 
-def catch_up(paths: Paths, config: Config, recorder: Recorder) -> None:
-    """Compares what a killed run has applied and not compared. Settings on the hand-over list are
+def catch_up(paths: Paths, config: Config, recorder: Recorder, applied: InForce) -> None:
+    """Compares what a killed run has `applied` and not compared. Settings on the hand-over list are
     owned by others by now. If it is not known any more what was applied, that is logged. Raises
     `NewerVersion`."""
-    applied = recorder.in_force
-    if applied is None or applied.compared:
-        return
     log.warning("comparing the values of %r: the run that applied it was killed", applied.profile)
     try:
         requested = _requested(paths, applied)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
@@ -13,7 +13,7 @@ from ocp_tuned_boot.requested import envfile
 from tests.lab.knobs import KernelKnobs
 from tests.lab.kubelet import Relation, kubelet_follows
 from tests.lab.node import Node
-from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended
+from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended, record
 
 pytestmark = pytest.mark.lab
 
@@ -38,11 +38,6 @@ def found_by(node: Node, unit: str) -> dict[str, str | None]:
 
 def property_of(node: Node, unit: str, name: str) -> str:
     return node.run("systemctl", "show", "--value", "-p", name, unit).stdout.strip()
-
-
-def record(node: Node) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
-    return content
 
 
 @pytest.mark.parametrize("suite", SUITES)

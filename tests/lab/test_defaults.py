@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
 from tests.lab.node import Node
-from tests.lab.workload import furnish, has_ended
+from tests.lab.workload import furnish, has_ended, record
 
 pytestmark = pytest.mark.lab
 
@@ -77,11 +76,6 @@ def prepare(node: Node) -> None:
     node.write("/etc/odd/file", "")
     node.write("/etc/containers/odd-seccomp.json", '{"defaultAction": "SCMP_ACT_ALLOW"}')
     node.write("/etc/containers/odd-hooks/odd.json", json.dumps(HOOK))
-
-
-def record(node: Node) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
-    return content
 
 
 def tuned_again(node: Node) -> list[str]:

@@ -3,11 +3,9 @@ witness."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
@@ -16,7 +14,7 @@ from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.patience import AMPLE, at_the_latest
 from tests.lab.situations import first_kind
-from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended
+from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended, record
 
 pytestmark = pytest.mark.lab
 
@@ -38,11 +36,6 @@ def powered(suite: str, prepare: Callable[[Node], None] = lambda _: None) -> Ite
         prepare(node)
         node.poweroff()
         yield node
-
-
-def record(node: Node) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
-    return content
 
 
 def found_by_kubelet(node: Node) -> dict[str, str | None]:

@@ -18,8 +18,7 @@ from tests.lab.node import Node
 from tests.lab.patience import PATIENCE, at_the_latest
 from tests.lab.rootfs import SUITES
 from tests.lab.situations import BEFORE_TUNED, SITUATIONS, first_kind
-from tests.lab.test_boot import record
-from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended
+from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended, record
 
 pytestmark = pytest.mark.lab
 

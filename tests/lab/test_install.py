@@ -14,8 +14,8 @@ from tests.lab import bare, product, rootfs
 from tests.lab.cache import directory
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
-from tests.lab.test_boot import SUITES, found_by, record
-from tests.lab.workload import RESET, WANTED, furnish, has_ended
+from tests.lab.test_boot import SUITES, found_by
+from tests.lab.workload import RESET, WANTED, furnish, has_ended, record
 from tests.lab.workplace import Workplace
 
 pytestmark = pytest.mark.lab

@@ -9,8 +9,8 @@ import pytest
 from tests.lab import oslayer, product, tunedimage
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
-from tests.lab.test_boot import found_by, record
-from tests.lab.workload import RESET, WANTED, furnish, has_ended
+from tests.lab.test_boot import found_by
+from tests.lab.workload import RESET, WANTED, furnish, has_ended, record
 
 pytestmark = pytest.mark.lab
 

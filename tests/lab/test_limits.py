@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.lab.host import IMAGE, SCRIPT_CONF, Host
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import CommandFailed, Node
-from tests.lab.workload import PROFILE, RESET, furnish
+from tests.lab.workload import PROFILE, RESET, furnish, record
 from tests.unit import tars
 
 pytestmark = pytest.mark.lab
@@ -23,11 +22,6 @@ UNIT = "ocp-tuned.service"
 RUN = "/run/ocp-tuned-boot"
 RECORD = f"{RUN}/status.json"
 FOLDER = "/var/lib/ocp-tuned/profiles/openshift-node-lab"
-
-
-def record(node: Node) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(node.read(RECORD))
-    return content
 
 
 def shown(node: Node, name: str) -> str:

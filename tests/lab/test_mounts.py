@@ -10,9 +10,8 @@ import pytest
 from tests.lab import operatorimage
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
-from tests.lab.test_boot import record
 from tests.lab.test_gate import shown
-from tests.lab.workload import RESET, furnish, has_ended
+from tests.lab.workload import RESET, furnish, has_ended, record
 
 pytestmark = pytest.mark.lab
 

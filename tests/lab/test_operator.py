@@ -6,14 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
 from tests.lab import workload
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
-from tests.lab.workload import RESET, has_ended
+from tests.lab.workload import RESET, has_ended, record
 
 pytestmark = pytest.mark.lab
 
@@ -44,11 +43,6 @@ def booted(suite: str, prepare: Callable[[Node], None] = furnish) -> Iterator[No
         prepare(node)
         node.boot()
         yield node
-
-
-def record(node: Node) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
-    return content
 
 
 def reason(node: Node) -> str:

@@ -11,10 +11,10 @@ import pytest
 from tests.lab import product, tunedimage, upstream
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
-from tests.lab.test_boot import SUITES, booted, found_by, property_of, record
+from tests.lab.test_boot import SUITES, booted, found_by, property_of
 from tests.lab.test_gate import held
 from tests.lab.test_holds import latency
-from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended, reloaded
+from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended, record, reloaded
 
 pytestmark = pytest.mark.lab
 

@@ -14,8 +14,8 @@ from ocp_tuned_boot.commands.render import UNITS
 from tests.lab import tunedimage
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
-from tests.lab.test_boot import SUITES, found_by, property_of, record
-from tests.lab.workload import PROFILE, RESET, WANTED, has_ended
+from tests.lab.test_boot import SUITES, found_by, property_of
+from tests.lab.workload import PROFILE, RESET, WANTED, has_ended, record
 
 pytestmark = pytest.mark.lab
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
 from tests.lab import inotify
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
-from tests.lab.workload import furnish, has_ended
+from tests.lab.workload import furnish, has_ended, record
 
 pytestmark = pytest.mark.lab
 
@@ -41,11 +40,6 @@ def booted(suite: str) -> Iterator[Node]:
         node.boot()
         has_ended(node)
         yield node
-
-
-def record(node: Node) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
-    return content
 
 
 def found_by_kubelet(node: Node) -> list[tuple[str | None, str | None]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from tests.lab.node import Node
 
 #: Settings of the machine's one kernel, and what they are set to before each boot.
@@ -58,3 +61,9 @@ _ENDED = 'until [ "$(systemctl show --value -p SubState ocp-tuned)" = exited ]; 
 def has_ended(node: Node) -> None:
     """Returns when all is done and the unit is well."""
     node.run("sh", "-c", _ENDED)
+
+
+def record(node: Node) -> dict[str, Any]:
+    """What the last run has recorded."""
+    content: dict[str, Any] = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
+    return content

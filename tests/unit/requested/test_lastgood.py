@@ -24,18 +24,9 @@ APPLIED = LastProfile(
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> Paths:
+def paths(paths: Paths) -> Paths:
     """A node on which `site` is requested, as it was applied."""
-    paths = Paths(tmp_path)
-    for path, text in (
-        (paths.boot_id, "boot\n"),
-        (paths.image_env, "NTO_IMAGE=localhost/a\n"),
-        (paths.recommend, "[site]\n"),
-        (paths.provider, "aws\n"),
-        (paths.profiles / "site/tuned.conf", "[main]\n"),
-    ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    paths.provider.write_text("aws\n")
     return paths
 
 
