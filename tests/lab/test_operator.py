@@ -172,6 +172,29 @@ def test_a_boot_conf_that_changes_is_noticed_while_a_profile_is_applied() -> Non
         )
 
 
+def test_what_is_watched_is_watched_again_after_a_stop_and_a_start() -> None:
+    with booted("trixie") as node:
+        has_ended(node)
+        watched(node, NAME)
+        node.run("systemctl", "stop", UNIT, "ocp-tuned.path")
+        watched(node)
+        node.run("systemctl", "start", UNIT, "ocp-tuned.path")
+        assert record(node)["action"] == "keep"
+        watched(node, NAME)
+        until(node, "systemctl --quiet is-active ocp-tuned-conf.path")
+
+
+def test_after_a_first_run_that_fails_the_profiles_are_watched() -> None:
+    def without_image(node: Node) -> None:
+        furnish(node)
+        node.write(f"{AGENT}/image.env", "NTO_IMAGE=localhost/none:1\n")
+        node.write("/etc/ocp-tuned-boot/boot.conf", "[image]\npull = never\n")
+
+    with booted("trixie", without_image) as node:
+        not_started(node)
+        watched(node, NAME)
+
+
 def test_no_change_is_lost_whenever_it_comes() -> None:
     """While the one before is being looked at, the next one must not go unnoticed."""
     with booted("trixie") as node:
