@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.lab import mounts
 from tests.lab.cgroup import Cgroup
 
 ENVIRONMENT = {
@@ -67,3 +68,8 @@ def clear(name: str) -> None:
     cgroup.kill()
     cgroup.remove()
     shutil.rmtree(f"/run/systemd/nspawn/propagate/{name}", ignore_errors=True)
+    # Mounted by systemd 254 and later.
+    exported = Path("/run/systemd/nspawn/unix-export", name)
+    if exported.is_mount():
+        mounts.unmount(exported)
+        exported.rmdir()

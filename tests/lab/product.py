@@ -26,9 +26,11 @@ _SOURCES = (
 _PACKAGES = (
     "rpm", "make", "git", "mandoc", "ca-certificates",
     "python3-installer", "python3-setuptools", "python3-wheel",
-    # For %check, and to look at what was packaged.
+    # For %check.
     "python3-configobj", "python3-hypothesis", "python3-pystemd", "python3-pytest",
     "python3-requests", "python3-sdnotify", "procps",
+    # To look at what was packaged.
+    "rpmlint",
 )  # fmt: skip
 
 # Files of the package from before its Podman units became a template. Laid over the present tree
@@ -151,10 +153,16 @@ def _build(builder: Path, target: Path, write: Callable[[Path], None]) -> None:
 
 def make(name: str, builder: Path, source: Path, *what: str) -> None:
     """Runs make in the root, on a copy of the tree that it may write to."""
-    environment = f"--setenv=SOURCE_DATE_EPOCH={_DAY}"
-    command = ["make", "-C", "/source", *what]
     with activity(f"Running make {what[0]} in {builder.name.rpartition('-')[0]}"):
-        nspawn.run(name, builder, f"--bind={source}:/source", environment, *command)
+        run(name, builder, source, "make", *what)
+
+
+def run(name: str, builder: Path, source: Path, *command: str) -> None:
+    """Runs a command in the root, in a copy of the tree that it may write to."""
+    nspawn.run(
+        name, builder, f"--bind={source}:/source", "--chdir=/source",
+        f"--setenv=SOURCE_DATE_EPOCH={_DAY}", *command,
+    )  # fmt: skip
 
 
 def _install(root: Path, package: Path, layer: Path) -> None:
