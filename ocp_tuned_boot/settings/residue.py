@@ -29,13 +29,6 @@ log = logging.getLogger(__name__)
 #: used. 20000 settings with long values have room.
 FORMAT = Format(1, 8 * 1024 * 1024)
 
-# Setting one of a pair sets the other to zero (sysctl vm.dirty_bytes in the kernel's admin-guide).
-_COUNTERPARTS = {
-    f"/proc/sys/vm/dirty_{one}": f"/proc/sys/vm/dirty_{other}"
-    for pair in (("bytes", "ratio"), ("background_bytes", "background_ratio"))
-    for one, other in (pair, pair[::-1])
-}
-
 
 @dataclass(frozen=True)
 class Saved:
@@ -101,7 +94,7 @@ def store(paths: Paths, settings: Settings) -> None:
 def named(root: Path, requested: Iterable[Setting]) -> set[str]:
     """The files of all settings that a profile names, as far as they are known."""
     found = {path for setting in requested for path in values.targets(root, setting)[0]}
-    return found | {_COUNTERPARTS[path] for path in found if path in _COUNTERPARTS}
+    return found | {values.COUNTERPARTS[path] for path in found if path in values.COUNTERPARTS}
 
 
 def before(root: Path, known: Settings, requested: Iterable[Setting]) -> Settings:

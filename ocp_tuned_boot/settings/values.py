@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,6 +15,7 @@ from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import sysctl_file
 from ocp_tuned_boot.record.model import Value
+from ocp_tuned_boot.settings.notation import equal, parse, same
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.tuned.profiles import Setting
@@ -33,11 +34,26 @@ _VM = {
     "dirty_background_ratio": "/proc/sys/vm/dirty_background_ratio",
 }
 
+# The kernel sets one of a pair to zero when the other one is written (vm.dirty_bytes and
+# vm.overcommit_kbytes in the kernel's admin-guide).
+_PAIRS = (
+    ("dirty_bytes", "dirty_ratio"),
+    ("dirty_background_bytes", "dirty_background_ratio"),
+    ("overcommit_kbytes", "overcommit_ratio"),
+)
+#: The file that is set to zero when this one is written.
+COUNTERPARTS = {
+    f"/proc/sys/vm/{one}": f"/proc/sys/vm/{other}"
+    for pair in _PAIRS
+    for one, other in (pair, pair[::-1])
+}
+
 #: The maximum size of a value (bytes): the kernel returns at most one page, of up to 64 KiB.
 _VALUE = 64 * 1024
 #: The most files and folders that a wildcard may match: 512 CPUs with 9 idle states each do.
 _FILES, _FOLDERS = 5000, 2000
 _MAGIC = re.compile(r"[*?[]")
+_QUOTED = re.compile(r'^"(.*)"$')
 
 
 def _unchecked(key: str, expected: str, why: str) -> Value:
@@ -49,30 +65,32 @@ def read_back(
 ) -> tuple[Value, ...]:
     """Each setting as it is on the host now, one value for each file that a wildcard matches.
 
-    `handed_over`: the files on the hand-over list. Their values are not compared.
+    `settings` are in the order in which TuneD applies them: of two for one file the later one
+    counts. `handed_over`: the files on the hand-over list. Their values are not compared.
     """
     values: dict[str, Value] = {}
     for setting in settings:
         for path, value in _checked(root, setting):
-            seen = value
+            values[path] = value
             if path in handed_over:
-                seen = replace(value, state="handed-over", found=read(root, path), why="")
-            values[path] = _unambiguous(values.get(path), seen)
+                found = read(root, path)
+                values[path] = replace(value, state="handed-over", found=found, why="")
     return tuple(
-        replace(value, path=path if path.startswith("/") else "") for path, value in values.items()
+        replace(_replaced(root, path, value, values), path=path if path.startswith("/") else "")
+        for path, value in values.items()
     )
 
 
-def _unambiguous(earlier: Value | None, value: Value) -> Value:
-    """One value for a file that two sections set: only TuneD knows which section is applied
-    last."""
-    if earlier is None or same(earlier.expected, value.expected):
+def _replaced(root: Path, path: str, value: Value, values: Mapping[str, Value]) -> Value:
+    """A value whose counterpart the profile sets as well, and the kernel has replaced it."""
+    other = values.get(COUNTERPARTS.get(path, ""))
+    if value.state != "different" or value.found != "0" or other is None:
         return value
-    for state in ("handed-over", "unchecked"):
-        if state in (earlier.state, value.state):
-            return earlier if earlier.state == state else value
-    why = f"two sections set it, to {earlier.expected!r} and to {value.expected!r}"
-    return _unchecked(value.key, value.expected, why)
+    if other.state == "verified" and read(root, COUNTERPARTS[path]) != "0":
+        return _unchecked(
+            value.key, value.expected, f"the profile sets {other.key} as well, which replaces it"
+        )
+    return value
 
 
 def _checked(root: Path, setting: Setting) -> Iterator[tuple[str, Value]]:
@@ -88,9 +106,12 @@ def _checked(root: Path, setting: Setting) -> Iterator[tuple[str, Value]]:
         if setting.unknown:
             yield path, _unchecked(name, expected, setting.unknown)
             continue
-        found = read(root, path)
-        state = "verified" if same(expected, found) else "different"
-        yield path, Value(name, state, expected, found)
+        found = _found(root, path)
+        if found is None and os.path.lexists(f"{root}{path}"):
+            yield path, _unchecked(name, expected, "the file cannot be read")
+            continue
+        verified = found is not None and same(expected, found, path, setting.plugin)
+        yield path, Value(name, "verified" if verified else "different", expected, found or "")
 
 
 def targets(root: Path, setting: Setting) -> tuple[list[str], str]:
@@ -99,7 +120,8 @@ def targets(root: Path, setting: Setting) -> tuple[list[str], str]:
     if "\0" in key:
         return [], value
     if setting.plugin == "sysctl":
-        return _below("/proc/sys", [sysctl_file(key)]), value
+        # Only this plugin strips quotes (tuned/plugins/plugin_sysctl.py).
+        return _below("/proc/sys", [sysctl_file(key)]), _QUOTED.sub(r"\1", value)
     if setting.plugin == "sysfs":
         return [
             found
@@ -144,19 +166,16 @@ def _names(root: Path, folder: str, pattern: str) -> list[str]:
 
 def read(root: Path, path: str) -> str:
     """The value in one of the kernel's files; empty if the file cannot be read."""
+    return _found(root, path) or ""
+
+
+def _found(root: Path, path: str) -> str | None:
+    """The value in one of the kernel's files; None if the file cannot be read."""
     try:
         data = files.read(files.resolved(root / path.lstrip("/")), _VALUE)
     except (OSError, HostError, ValueError):
-        return ""
-    return parse(data)
-
-
-def parse(content: bytes) -> str:
-    """The value that one of the kernel's files contains."""
-    text = content.decode(errors="replace").strip()
-    # `always [madvise] never`: the word in brackets is the value.
-    chosen = re.match(r".*\[([^\]]+)\]", text)
-    return chosen[1] if chosen else text
+        return None
+    return parse(data, path)
 
 
 def write(root: Path, path: str, value: str) -> bool:
@@ -168,25 +187,4 @@ def write(root: Path, path: str, value: str) -> bool:
             file.write(value.encode())
     except (OSError, ValueError) as error:
         log.warning("cannot write %r to %s: %s", value, path, error)
-    return same(value, read(root, path))
-
-
-def same(expected: str, found: str) -> bool:
-    """Whether two values are equal, as TuneD compares them (tuned/plugins/base.py): white space and
-    the notation of a number do not matter; `>N` means at least N, `<N` at most N."""
-    expected, found = " ".join(expected.split()), " ".join(found.split())
-    if expected == found:
-        return True
-    wanted, number = _number(expected.lstrip("<>")), _number(found)
-    if wanted is None or number is None:
-        return False
-    if expected.startswith(">"):
-        return number >= wanted
-    return number <= wanted if expected.startswith("<") else number == wanted
-
-
-def _number(text: str) -> int | None:
-    try:
-        return int(text, 0 if text.lower().startswith("0x") else 10)
-    except ValueError:
-        return None
+    return equal(value, read(root, path), path)

@@ -67,7 +67,7 @@ class _Unit:
 
 
 def resolve(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
-    """The settings of `PLUGINS` in `profile`.
+    """The settings of `PLUGINS` in `profile`, in the order in which TuneD applies them.
 
     `files`: the text of each `tuned.conf`, and of each file that `[variables]` may include, by its
     path in the container. Other files do not exist. Never raises: TuneD reports what is wrong.
@@ -77,7 +77,7 @@ def resolve(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
     settings = [
         Setting("include", name, "", "its settings are not known") for name in merged.unknown
     ]
-    for name, unit in merged.units.items():
+    for name, unit in _by_priority(merged):
         if unit.type in PLUGINS and unit.enabled:
             settings += [
                 _setting(name, unit, key, value, variables) for key, value in unit.options.items()
@@ -126,10 +126,13 @@ def open_files(profile: str, files: Mapping[str, str]) -> tuple[Setting, ...]:
 
 
 def _instances(merged: _Merged, plugin: str) -> list[tuple[str, _Unit]]:
-    """The sections of a plugin, in the order in which TuneD creates instances of them
-    (tuned/units/manager.py)."""
-    found = [(n, unit) for n, unit in merged.units.items() if unit.enabled and unit.type == plugin]
-    return sorted(found, key=lambda each: _priority(each[1].priority))
+    """The sections of a plugin, in the order in which TuneD creates instances of them."""
+    return [(n, unit) for n, unit in _by_priority(merged) if unit.enabled and unit.type == plugin]
+
+
+def _by_priority(merged: _Merged) -> list[tuple[str, _Unit]]:
+    """The sections in the order in which TuneD applies them (tuned/units/manager.py)."""
+    return sorted(merged.units.items(), key=lambda each: _priority(each[1].priority))
 
 
 def _priority(text: str) -> int:

@@ -42,14 +42,18 @@ def root(tmp_path: Path) -> Path:
     [
         ("sysctl", "vm.dirty_ratio", "20", "verified"),
         ("sysctl", "vm.dirty_ratio", "21", "different"),
-        ("sysctl", "vm.dirty_ratio", "020", "verified"),
+        ("sysctl", "vm.dirty_ratio", "024", "verified"),
+        ("sysctl", "vm.dirty_ratio", '"20"', "verified"),
+        ("sysctl", "vm.dirty_ratio", '">10"', "verified"),
+        ("vm", "dirty_ratio", '"20"', "different"),
+        ("sysfs", f"/{THP}/enabled", '"madvise"', "different"),
         ("sysctl", "vm.dirty_ratio", ">10", "verified"),
         ("sysctl", "vm.dirty_ratio", ">30", "different"),
         ("sysctl", "vm.dirty_ratio", "<30", "verified"),
         ("sysctl", "vm.dirty_ratio", "<10", "different"),
         ("sysctl", "vm.dirty_ratio", "twenty", "different"),
         ("sysctl", "net.ipv4.tcp_rmem", "4096 131072  6291456", "verified"),
-        ("sysctl", "net.ipv4.tcp_rmem", "4096 131072", "different"),
+        ("sysctl", "net.ipv4.tcp_rmem", "4096 131073", "different"),
         ("sysctl", "net.ipv4.conf.eth0/1.forwarding", "1", "verified"),
         ("sysctl", "kernel.mask", "16", "verified"),
         ("sysctl", "vm.nowhere", "1", "different"),
@@ -66,7 +70,8 @@ def root(tmp_path: Path) -> Path:
 )
 def test_one_setting(root: Path, plugin: str, key: str, value: str, state: str) -> None:
     (found,) = values.read_back(root, [Setting(plugin, key, value)])
-    assert (found.state, found.expected.lstrip("%")) == (state, value.rstrip("%"))
+    unquoted = value.strip('"') if plugin == "sysctl" else value
+    assert (found.state, found.expected) == (state, unquoted.rstrip("%"))
 
 
 def test_a_wildcard_is_one_value_for_each_file(root: Path) -> None:
@@ -124,17 +129,45 @@ def test_an_unknown_value_is_not_compared(root: Path) -> None:
     assert found == Value("vm.dirty_ratio", "unchecked", "1", why="computed", path=path)
 
 
-def test_what_two_sections_set_differently_is_not_compared(root: Path) -> None:
-    twice = [Setting("sysctl", "vm.dirty_ratio", "20"), Setting("vm", "dirty_ratio", "30")]
-    (found,) = values.read_back(root, twice)
-    assert found.state == "unchecked"
-    assert found.why == "two sections set it, to '20' and to '30'"
+def test_of_two_sections_that_set_one_thing_the_later_one_counts(root: Path) -> None:
+    first, second = Setting("vm", "dirty_ratio", "30"), Setting("sysctl", "vm.dirty_ratio", "20")
+    (found,) = values.read_back(root, [first, second])
+    assert (found.state, found.expected) == ("verified", "20")
+    (found,) = values.read_back(root, [second, first])
+    assert (found.state, found.expected) == ("different", "30")
     unknown = Setting("vm", "dirty_ratio", "30", "decided on the machine")
-    for order in ([twice[0], unknown], [unknown, twice[0]]):
-        (found,) = values.read_back(root, order)
-        assert (found.state, found.why) == ("unchecked", "decided on the machine")
-    (same,) = values.read_back(root, [*twice[:1], Setting("vm", "dirty_ratio", "20")])
-    assert same.state == "verified"
+    (found,) = values.read_back(root, [second, unknown])
+    assert (found.state, found.why) == ("unchecked", "decided on the machine")
+
+
+def test_a_setting_that_its_counterpart_replaces_is_not_different(root: Path) -> None:
+    put = root / "proc/sys/vm"
+    (put / "dirty_ratio").write_text("0\n")
+    (put / "dirty_bytes").write_text("8192\n")
+    asked = [Setting("vm", "dirty_ratio", "40"), Setting("sysctl", "vm.dirty_bytes", "8192")]
+    for order in (asked, asked[::-1]):
+        found = {each.key: each for each in values.read_back(root, order)}
+        assert found["vm.dirty_bytes"].state == "verified"
+        replaced = found["dirty_ratio"]
+        assert (replaced.state, replaced.expected) == ("unchecked", "40")
+        assert "vm.dirty_bytes" in replaced.why
+    # If the profile does not set the counterpart, another program has.
+    (found_alone,) = values.read_back(root, asked[:1])
+    assert found_alone.state == "different"
+    (put / "dirty_bytes").write_text("4096\n")
+    assert {each.state for each in values.read_back(root, asked)} == {"different"}
+    (put / "dirty_ratio").write_text("5\n")
+    (put / "dirty_bytes").write_text("0\n")
+    assert {each.state for each in values.read_back(root, asked)} == {"different"}
+
+
+def test_a_file_that_cannot_be_read_is_not_compared(root: Path) -> None:
+    (root / "proc/sys/vm/compact").mkdir()
+    for expected in ("", "1"):
+        (found,) = values.read_back(root, [Setting("sysctl", "vm.compact", expected)])
+        assert (found.state, found.why) == ("unchecked", "the file cannot be read")
+        (found,) = values.read_back(root, [Setting("sysctl", "vm.nowhere", expected)])
+        assert found.state == "different"
 
 
 DIFFERENT = Value("vm.x", "different", "1", "2")
