@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -44,6 +45,7 @@ from ocp_tuned_boot.tuned.judge import (
     TunedRun,
     judge,
     parse_bootcmdline,
+    with_existing,
     with_files,
     with_requested_values,
 )
@@ -183,6 +185,8 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Fail
 def _judged(run: Attempting, tuning: _Tuning, tuned: TunedRun) -> Outcome:
     """What TuneD left behind, judged, with the values and files that its log does not name."""
     outcome = judge(run.requested.profile, tuned, run.config.accept)
+    root, accept = run.paths.root, run.config.accept
+    outcome = with_existing(outcome, lambda path: os.path.isfile(f"{root}{path}"), accept)
     outcome = with_requested_values(outcome, {it.key: it.value for it in tuning.open_files})
     return with_files(
         outcome, lambda it: advice.file_for(run.paths, run.requested, tuning.texts, it)
@@ -312,6 +316,7 @@ def _tune(run: Attempting, podman: Podman, created: ContainerState, tuning: _Tun
             ended.status, tuple(tunedlog.parse(ended.log)), active_profile, allowed,
             tuning.over.name if tuning.over.text else "",
             parse_bootcmdline(bootcmdline), inputs.kernel_arguments(run.paths), limit,
+            profiles.named_devices(run.requested.profile, tuning.texts),
         )  # fmt: skip
         run.recorder.kernel_arguments(tuned.requested_arguments)
         return tuned

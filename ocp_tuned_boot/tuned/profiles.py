@@ -146,6 +146,16 @@ def sections(profile: str, files: Mapping[str, str]) -> dict[str, str]:
     return {name: unit.type for name, unit in units.items() if unit.enabled}
 
 
+def named_devices(profile: str, files: Mapping[str, str]) -> frozenset[str]:
+    """The sections of `profile` that name their devices."""
+    units = _merged(profile, files).units
+    return frozenset(
+        name
+        for name, unit in units.items()
+        if unit.devices != "*" or "devices_udev_regex" in unit.conditions
+    )
+
+
 def absent(profile: str, files: Mapping[str, str]) -> dict[str, str]:
     """The profiles that are missing in `files`: `profile` itself, or included ones (those included
     with `-` before the name are optional). With each, the path of the file that includes it."""

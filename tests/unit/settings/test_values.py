@@ -186,6 +186,21 @@ def test_a_difference_that_has_a_finding_gets_no_second_one() -> None:
     assert amend.with_values(before, [DIFFERENT]) == before
 
 
+@pytest.mark.parametrize("kind", ["overridden", "setting-refused"])
+def test_a_setting_that_has_its_value_was_neither_overridden_nor_refused(kind: str) -> None:
+    path = "/proc/sys/vm/x"
+    before = Outcome(Result.DEGRADED, (make(kind, "vm.x", "…"), make(kind, "vm.y", "…")))
+    verified = Value("vm/x", "verified", ">1", "2", path=path)
+    after = amend.with_values(before, [verified])
+    assert [(each.kind, each.subject) for each in after.findings] == [(kind, "vm.y")]
+    assert amend.with_values(Outcome(Result.DEGRADED, before.findings[:1]), [verified]) == Outcome(
+        Result.APPLIED
+    )
+    # The option of [vm] has another name than the sysctl.
+    different = Value("x", "different", "1", "2", path=path)
+    assert amend.with_values(before, [different]) == before
+
+
 def test_a_difference_that_a_site_accepts_does_not_degrade() -> None:
     judged = amend.with_values(Outcome(Result.APPLIED), [DIFFERENT], [("value-differs", "vm.*")])
     assert judged.result is Result.APPLIED
