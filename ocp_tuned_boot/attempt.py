@@ -365,6 +365,7 @@ def _settle(run: Attempting, tuning: _Tuning, outcome: Outcome, held: tuple[Stat
     found, left = compare.compare(run.paths, tuning.known, tuning.requested, owned)
     recorder.residue(left)
     outcome = with_values(outcome, found, accept)
+    outcome = with_findings(outcome, residue.refused(left), accept)
     named = residue.named(run.paths.root, tuning.requested)
     refused = kubelet.refused(run.paths, tuning.kubelet, named, owned, recorder.left_out)
     recorder.checked(found, with_findings(outcome, tuple(refused), accept))

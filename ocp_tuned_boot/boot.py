@@ -125,6 +125,8 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
             else:
                 recorder.kept()
                 _restore_holds(paths, config, recorder, notifier)
+                if why is Why.RELOAD:
+                    _restore_settings(paths, config, recorder)
                 notifier.ready(recorder.conclude().summary())
                 cleanup.containers(paths, config.socket)
                 if why is Why.START:
@@ -142,6 +144,16 @@ def _catch_up(paths: Paths, config: Config, recorder: Recorder) -> None:
         from ocp_tuned_boot.settings import compare  # noqa: PLC0415  # hardly any run needs it
 
         compare.catch_up(paths, config, recorder, applied)
+
+
+def _restore_settings(paths: Paths, config: Config, recorder: Recorder) -> None:
+    """Tries again to restore the settings of the previous profile that the kernel has refused to
+    restore."""
+    applied = recorder.in_force
+    if applied is not None and any(each.kind == "not-restored" for each in applied.findings):
+        from ocp_tuned_boot.settings import compare  # noqa: PLC0415  # hardly any run needs it
+
+        compare.put_back_again(paths, config, recorder, applied)
 
 
 def _log(requested: Inputs, decision: Decision, config: Config) -> None:

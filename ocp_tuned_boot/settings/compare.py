@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.record.amend import with_values
+from ocp_tuned_boot.record.amend import with_findings, with_values
 from ocp_tuned_boot.record.model import InForce, Residue, Value, now
 from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested.config import Config
@@ -54,7 +54,21 @@ def catch_up(paths: Paths, config: Config, recorder: Recorder, applied: InForce)
         log.warning("the values of %r are not compared: %s", applied.profile, error)
         return
     outcome = Outcome(applied.result, applied.findings)
-    recorder.caught_up(found, left, with_values(outcome, found, config.accept))
+    outcome = with_values(outcome, found, config.accept)
+    outcome = with_findings(outcome, residue.refused(left), config.accept)
+    recorder.caught_up(found, left, outcome)
+
+
+def put_back_again(paths: Paths, config: Config, recorder: Recorder, applied: InForce) -> None:
+    """Tries again to restore what the kernel refused to restore when the profile was `applied`.
+    Raises `HostError`."""
+    known = residue.load(paths, applied.boot_id)
+    owned = handover.owned(paths, config.handover)
+    known, left = residue.put_back_again(paths.root, known, owned)
+    residue.store(paths, known)
+    others = [each for each in applied.findings if each.kind != "not-restored"]
+    outcome = with_findings(Outcome(applied.result, ()), others)
+    recorder.put_back_again(left, with_findings(outcome, residue.refused(left), config.accept))
 
 
 def _requested(paths: Paths, applied: InForce) -> tuple[Setting, ...]:

@@ -73,8 +73,8 @@ def read_back(
         for path, value in _checked(root, setting):
             values[path] = value
             if path in handed_over:
-                found = read(root, path)
-                values[path] = replace(value, state="handed-over", found=found, why="")
+                now = read(root, path)
+                values[path] = replace(value, state="handed-over", found=now, why="")
     return tuple(
         replace(_replaced(root, path, value, values), path=path if path.startswith("/") else "")
         for path, value in values.items()
@@ -106,12 +106,12 @@ def _checked(root: Path, setting: Setting) -> Iterator[tuple[str, Value]]:
         if setting.unknown:
             yield path, _unchecked(name, expected, setting.unknown)
             continue
-        found = _found(root, path)
-        if found is None and os.path.lexists(f"{root}{path}"):
+        current = found(root, path)
+        if current is None and os.path.lexists(f"{root}{path}"):
             yield path, _unchecked(name, expected, "the file cannot be read")
             continue
-        verified = found is not None and same(expected, found, path, setting.plugin)
-        yield path, Value(name, "verified" if verified else "different", expected, found or "")
+        verified = current is not None and same(expected, current, path, setting.plugin)
+        yield path, Value(name, "verified" if verified else "different", expected, current or "")
 
 
 def targets(root: Path, setting: Setting) -> tuple[list[str], str]:
@@ -166,10 +166,10 @@ def _names(root: Path, folder: str, pattern: str) -> list[str]:
 
 def read(root: Path, path: str) -> str:
     """The value in one of the kernel's files; empty if the file cannot be read."""
-    return _found(root, path) or ""
+    return found(root, path) or ""
 
 
-def _found(root: Path, path: str) -> str | None:
+def found(root: Path, path: str) -> str | None:
     """The value in one of the kernel's files; None if the file cannot be read."""
     try:
         data = files.read(files.resolved(root / path.lstrip("/")), _VALUE)
@@ -184,7 +184,8 @@ def write(root: Path, path: str, value: str) -> bool:
         # Without O_CREAT and O_TRUNC: a file that does not exist is not one of the kernel's.
         fd = os.open(root / path.lstrip("/"), os.O_WRONLY | os.O_CLOEXEC)
         with open(fd, "wb", buffering=0) as file:
-            file.write(value.encode())
+            # A text of no bytes would not be written at all.
+            file.write(value.encode() or b"\n")
     except (OSError, ValueError) as error:
         log.warning("cannot write %r to %s: %s", value, path, error)
     return equal(value, read(root, path), path)

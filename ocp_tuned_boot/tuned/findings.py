@@ -161,6 +161,10 @@ KINDS = {
         "Another program changed the value after TuneD, or the kernel rounds it. "
         "To apply it again: ocp-tuned-boot reload --force"
     ),
+    "not-restored": _degrading(
+        "The profile does not set {subject} any more, and the kernel refused its first value of "
+        "this boot. To try again: systemctl reload ocp-tuned"
+    ),
     "kubelet-default": _degrading(
         "The kubelet does not start with this value. Remove the setting from the profile, or "
         "protectKernelDefaults from {file}, and reboot.",
