@@ -92,7 +92,7 @@ _RULES = (
     _Rule("command-failed", "tuned.utils.commands", r"Executing '(.*?)' error: "),
     # TuneD before 2.24 names only the program.
     _Rule("command-failed", "tuned.utils.commands", r"Executing (\S+ error: [^\n]*)"),
-    _Rule("command-failed", _PLUGIN, r"'?(\w+)'? command not found, (?:ignoring|cannot)", _WARNING),
+    _Rule("command-failed", _PLUGIN, r"'?((?!hdparm)\w+)'? command not found, (?:ignoring|cannot)", _WARNING),
     # Both require a file descriptor that stays open. A one-shot TuneD closes it when it exits;
     # see settings/holds.py.
     _Rule("lost-after-exit", _CPU, r"setting new cpu latency()", _INFO),

@@ -163,6 +163,8 @@ def node(request: pytest.FixtureRequest) -> Iterator[Node]:
     """A node with the TuneD of this suite."""
     with KernelKnobs({}), Node(image=request.param) as booted:
         booted.boot()
+        # Otherwise each first run is late, and guarded.
+        booted.run("systemctl", "stop", "kubelet", "crio")
         yield booted
 
 
@@ -172,7 +174,7 @@ def set_up(node: Node, name: str, before: dict[str, str]) -> Host:
         node.run("sh", "-c", 'printf "%s" "$2" > "$1"', "sh", path, value)
     root = f"/var/tmp/{name.replace(' ', '-').replace(',', '')}"
     host = hosts.furnish(node, root, f"localhost/tuned:{node.image}")
-    script = "rm -r proc/sys; ln -s /proc/cmdline proc; ln -s /sys sys; mkdir proc/sys; cd proc/sys"
+    script = "rm -r proc/sys; cat /proc/cmdline > proc/cmdline; ln -s /sys sys; mkdir proc/sys; cd proc/sys"
     links = "for each in /proc/sys/*; do ln -s $each; done; rm kernel; mkdir kernel; cd kernel"
     kernel = "for each in /proc/sys/kernel/*; do ln -s $each; done"
     node.run("sh", "-ec", f"cd {root}; {script}; {links}; {kernel}")
@@ -183,7 +185,28 @@ def findings(status: dict[str, Any]) -> list[tuple[str, str]]:
     return [(each["kind"], each["subject"]) for each in status["findings"]]
 
 
-@pytest.mark.parametrize("name", CASES)
+#: Right once TuneD itself says what a profile means, and `status` names what is not verified.
+PENDING = {
+    "bytes that replace the ratio of a stock profile",
+    "a ratio that replaces that of a stock profile",
+    "the same, undone",
+    "transparent hugepages of a stock profile, undone",
+    "a value in quotes of a plugin that does not strip them",
+    "overridden by a value that the profile accepts",
+    "a file that does not exist",
+    "a file of variables beside the profile",
+    "a variable without a value",
+    "lines that end with CR only",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.xfail(strict=True)] if name in PENDING else [])
+        for name in CASES
+    ],
+)
 def test_case(node: Node, name: str) -> None:
     case = CASES[name]
     host = set_up(node, name, case.before)
@@ -233,8 +256,8 @@ def test_a_text_with_brackets_is_put_back_as_it_was(node: Node) -> None:
 @pytest.mark.parametrize("ratio_too", [False, True])
 def test_a_pair_gets_the_first_values_of_the_boot_back(node: Node, ratio_too: bool) -> None:
     host = set_up(node, f"pair-{ratio_too}", {})
-    ratio = "[vm]\ndirty_ratio=40\n" if ratio_too else ""
-    host.profile(f"{ratio}[sysctl]\nvm.dirty_bytes=536870912\nvm.overcommit_kbytes=4096\n")
+    ratio = "vm.dirty_ratio=40\n" if ratio_too else ""
+    host.profile(f"[sysctl]\n{ratio}vm.dirty_bytes=536870912\nvm.overcommit_kbytes=4096\n")
     before = [node.read(f"/proc/sys/vm/overcommit_{name}") for name in ("ratio", "kbytes")]
     host.run("apply")
     assert host.status()["result"] == "applied", host.messages()
