@@ -18,7 +18,7 @@ from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.settings import handover, residue, values
 from ocp_tuned_boot.settings.residue import Settings
-from ocp_tuned_boot.tuned.judge import Outcome
+from ocp_tuned_boot.tuned.judge import Outcome, conclude
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.tuned.profiles import Setting
@@ -66,8 +66,7 @@ def put_back_again(paths: Paths, config: Config, recorder: Recorder, applied: In
     owned = handover.owned(paths, config.handover)
     known, left = residue.put_back_again(paths.root, known, owned)
     residue.store(paths, known)
-    others = [each for each in applied.findings if each.kind != "not-restored"]
-    outcome = with_findings(Outcome(applied.result, ()), others)
+    outcome = conclude([each for each in applied.findings if each.kind != "not-restored"])
     recorder.put_back_again(left, with_findings(outcome, residue.refused(left), config.accept))
 
 

@@ -35,8 +35,8 @@ _ACTIONS = re.compile(
     r"proc/sys/(kernel/(random/|ns_last_pid|cad_pid|modules_disabled|kexec_load)"
     r"|fs/(binfmt_misc|quota)/|vm/(drop_caches|compact_memory|stat_refresh))"
 )
-# Setting one of a pair sets the other to zero, which the kernel refuses, or which would set the first
-# to zero again.
+# Setting one of a pair sets the other to zero. The kernel refuses a zero, or sets the first one to
+# zero again.
 _PAIRS = {
     f"proc/sys/vm/{one}": f"proc/sys/vm/{other}"
     for pair in (

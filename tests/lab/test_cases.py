@@ -174,10 +174,8 @@ def set_up(node: Node, name: str, before: dict[str, str]) -> Host:
         node.run("sh", "-c", 'printf "%s" "$2" > "$1"', "sh", path, value)
     root = f"/var/tmp/{name.replace(' ', '-').replace(',', '')}"
     host = hosts.furnish(node, root, f"localhost/tuned:{node.image}")
-    script = "rm -r proc/sys; cat /proc/cmdline > proc/cmdline; ln -s /sys sys; mkdir proc/sys; cd proc/sys"
-    links = "for each in /proc/sys/*; do ln -s $each; done; rm kernel; mkdir kernel; cd kernel"
-    kernel = "for each in /proc/sys/kernel/*; do ln -s $each; done"
-    node.run("sh", "-ec", f"cd {root}; {script}; {links}; {kernel}")
+    script = "rm -r proc/sys; cat /proc/cmdline > proc/cmdline; ln -s /proc/sys proc; ln -s /sys ."
+    node.run("sh", "-ec", f"cd {root}; {script}")
     return host
 
 
