@@ -257,24 +257,28 @@ _TOGETHER = (("no-such-setting", "setting-refused"), ("unknown-plugin", "plugin-
 def read(log: Iterable[LogRecord]) -> list[Finding]:
     """All findings in TuneD's log, in the order of the log."""
     found: list[Finding] = []
-    previous, before, left = "", None, 0
+    # TuneD has several threads: what belongs together may be apart.
+    previous: dict[str, str] = {}
+    last, left = None, 0
     for record in log:
-        finding = _of(record, previous, before)
+        finding = _of(record, previous.get(record.logger, ""), last)
         if finding is not None:
             left += not _add(found, finding)
-        previous, before = record.message, finding
+            last = finding
+        previous[record.logger] = record.message
     if left:
         found.append(make("error", "tuned", f"TuneD's log has {left} more errors"))
     return found
 
 
-def _of(record: LogRecord, previous: str, before: Finding | None) -> Finding | None:
-    """The finding of a record; `previous` is the message before it, and `before` its finding."""
+def _of(record: LogRecord, previous: str, last: Finding | None) -> Finding | None:
+    """The finding of a record. `previous`: the message before it of the same part of TuneD;
+    `last`: the finding before it."""
     words = _quoted("\n".join([record.message, *record.more[:_LONGEST]]))
     known = rules.match(record)
     if known is not None:
-        if known.explains and before is not None:
-            return replace(before, message=words)
+        if known.explains and last is not None and known.subject in last.subject:
+            return replace(last, message=words)
         return make(known.kind, known.subject[:_LONGEST_SUBJECT], words)
     if not record.is_error:
         return None

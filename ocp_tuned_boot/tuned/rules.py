@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Known:
-    """A record that a rule matches. `explains`: it is about the error before it, if there is one:
+    """A record that a rule matches. `explains`: if the error before it is about the same subject,
     both are one finding."""
 
     kind: str

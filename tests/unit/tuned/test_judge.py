@@ -337,6 +337,22 @@ def test_an_explanation_is_a_part_of_the_error_before_it() -> None:
     ]  # fmt: skip
 
 
+def test_what_belongs_together_may_be_apart() -> None:
+    """TuneD has several threads."""
+    other = record("INFO", "tuned.hardware.inventory", "x")
+    log = (
+        record("ERROR", "tuned.units.manager", "failed to initialize plugin scheduler"), other,
+        record("ERROR", "tuned.units.manager", "No module named 'perf'", *TRACEBACK),
+        record("ERROR", "tuned.utils.commands", "Executing 'modinfo kvm' error: not found"), other,
+        record("ERROR", PLUGINS + "modules", "kernel module 'kvm' not found, skipping it"),
+        record("ERROR", PLUGINS + "modules", "kernel module 'vfio' not found, skipping it"),
+    )  # fmt: skip
+    assert said(judge(PROFILE, run((*log, *APPLIED)))) == [
+        ("plugin-failed", "scheduler"), ("command-failed", "modinfo kvm"),
+        ("no-such-setting", "vfio"),
+    ]  # fmt: skip
+
+
 def test_what_the_host_has_was_refused() -> None:
     def failed(key: str) -> LogRecord:
         words = f"Writing to file '{key}' error: '[Errno 2] No such file or directory'"
