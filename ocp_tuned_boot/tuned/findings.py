@@ -250,6 +250,8 @@ def unquoted(message: str) -> str:
 #: must remain small enough to be read, whatever TuneD logs.
 _MOST, _LONGEST, _LONGEST_SUBJECT = 100, 1000, 200
 
+_FAILED = r"failed to initialize plugin (\S+)|BUG: Unhandled exception in ([^:]+)"
+
 # Two records about the same subject: the first, more precise kind is kept.
 _TOGETHER = (("no-such-setting", "setting-refused"), ("unknown-plugin", "plugin-failed"))
 
@@ -259,33 +261,38 @@ def read(log: Iterable[LogRecord]) -> list[Finding]:
     found: list[Finding] = []
     # TuneD has several threads: what belongs together may be apart.
     previous: dict[str, str] = {}
-    last, left = None, 0
+    last, directly, left = None, False, 0
     for record in log:
-        finding = _of(record, previous.get(record.logger, ""), last)
+        finding = _of(record, previous.get(record.logger, ""), last, directly=directly)
         if finding is not None:
             left += not _add(found, finding)
             last = finding
+        directly = finding is not None and record.logger == "tuned.utils.commands"
         previous[record.logger] = record.message
     if left:
         found.append(make("error", "tuned", f"TuneD's log has {left} more errors"))
     return found
 
 
-def _of(record: LogRecord, previous: str, last: Finding | None) -> Finding | None:
+def _of(
+    record: LogRecord, previous: str, last: Finding | None, *, directly: bool
+) -> Finding | None:
     """The finding of a record. `previous`: the message before it of the same part of TuneD;
-    `last`: the finding before it."""
+    `last`: the finding before it; `directly`: it is that of the record before, and of what the
+    plugin has called."""
     words = _quoted("\n".join([record.message, *record.more[:_LONGEST]]))
     known = rules.match(record)
     if known is not None:
-        if known.explains and last is not None and known.subject in last.subject:
+        same = last is not None and (directly or known.subject in last.subject)
+        if known.explains and last is not None and same:
             return replace(last, message=words)
         return make(known.kind, known.subject[:_LONGEST_SUBJECT], words)
     if not record.is_error:
         return None
-    # units.manager logs the plugin in one record, and the reason in the next.
-    plugin = re.match(r"failed to initialize plugin (\S+)", previous)
-    if plugin and record.logger == "tuned.units.manager":
-        return make("plugin-failed", plugin[1], words)
+    # units.manager logs what failed in one record, and the reason in the next.
+    failed = re.match(_FAILED, previous)
+    if failed and record.logger == "tuned.units.manager":
+        return make("plugin-failed", failed[1] or failed[2], words)
     return make("traceback" if record.has_traceback else "error", record.logger, words)
 
 

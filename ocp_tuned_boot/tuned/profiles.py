@@ -147,13 +147,15 @@ def sections(profile: str, files: Mapping[str, str]) -> dict[str, str]:
 
 
 def named_devices(profile: str, files: Mapping[str, str]) -> frozenset[str]:
-    """The sections of `profile` that name their devices."""
+    """The sections of `profile` that name their devices. A condition such as devices_udev_regex
+    does not: the section is for machines that have such devices."""
     units = _merged(profile, files).units
-    return frozenset(
-        name
-        for name, unit in units.items()
-        if unit.devices != "*" or "devices_udev_regex" in unit.conditions
-    )
+    return frozenset(name for name, unit in units.items() if names_devices(unit.devices))
+
+
+def names_devices(devices: str) -> bool:
+    """Whether an option `devices=` names one, rather than all, or all except some."""
+    return any(not each.startswith("!") and each != "*" for each in re.split(r"[\s,;]+", devices))
 
 
 def absent(profile: str, files: Mapping[str, str]) -> dict[str, str]:

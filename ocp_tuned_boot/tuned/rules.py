@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Known:
     """A record that a rule matches. `explains`: if the error before it is about the same subject,
-    both are one finding."""
+    or comes directly before it, both are one finding."""
 
     kind: str
     subject: str
@@ -60,6 +60,12 @@ _RULES = (
     _Rule("broken-profile", "tuned.daemon.daemon", _INITIAL + r".*Cannot parse '([^']*)'"),
     _Rule("broken-profile", "tuned.daemon.daemon", re.escape(_INITIAL)),
     _Rule("broken-recommend", "tuned.utils.profile_recommender", r"error processing '([^']*)'"),
+    _Rule("bad-value", "tuned.profiles.functions", r".* builtin function '([^']*)'"),
+    _Rule("bad-value", "tuned.profiles.functions", r"assertion '([^']*)' failed"),
+    _Rule("bad-value", "tuned.profiles.functions", r"function '([^']*)' not implemented"),
+    _Rule("bad-value", "tuned.profiles.functions", r"invalid .*: '([^']*)'"),
+    _Rule("bad-value", "tuned.profiles.variables", r".* variables_file: '([^']*)'"),
+    _Rule("bad-value", "tuned.profiles.variables", r"variable definition '([^']*)'"),
     _Rule("rolled-back", "tuned.daemon.daemon", r"terminating TuneD, rolling back all()", _INFO),
     # A plugin, and sections and options that it leaves out.
     _Rule("plugin-failed", "tuned.units.manager", r"failed to initialize plugin (\S+)"),
@@ -108,10 +114,12 @@ _RULES = (
           explains=True),
     _Rule("setting-refused", _SCHEDULER, r"Failed to set .*? of (IRQ \d+|PID \d+)"),
     _Rule("hint", _SCHEDULER, r"This may not work with Secure Boot()"),
-    _Rule("command-failed", _MODULES, r"'(modprobe)' command not found, cannot", _WARNING),
+    _Rule("command-failed", _MODULES, r"'(modprobe)' command not found, cannot", _WARNING,
+          explains=True),
     _Rule("no-such-setting", _MODULES, r"kernel module '([^']*)' not found", explains=True),
     _Rule("setting-refused", _MODULES, r"cannot insert/reinsert module '([^']*)'", _WARNING,
           explains=True),
+    _Rule("command-failed", _BOOTLOADER, r"(error generating initrd image)", explains=True),
     _Rule("setting-refused", _BOOTLOADER, r"requested changes to (initrd) will not", _WARNING),
     _Rule("setting-refused", _BOOTLOADER, r"Detected .* support (initrd) overlays", _WARNING),
     _Rule("no-such-setting", _IRQBALANCE, r"(irqbalance) sysconfig file is missing", _WARNING),
@@ -158,7 +166,15 @@ def _subject(record: LogRecord, found: re.Match[str]) -> str:
     plugin = record.logger.rpartition(".")[2]
     # The file of a sysctl becomes its key, which is what the profile contains.
     subject = sysctl_key(found[1]) if found.re.groups else ""
+    if record.logger == "tuned.utils.commands":
+        subject = _command(subject)
     if found.re.groups > 1:
         name = _CLASSES.get(found[2], re.sub(r"Plugin\Z", "", found[2]).lower())
         return f"{name}.{subject}"
     return subject or _LOST.get(plugin, plugin.replace("plugin_", ""))
+
+
+def _command(text: str) -> str:
+    """A command; TuneD logs that of a shell with a space after each character."""
+    spaced = len(text) > 1 and not text[1::2].strip(" ")
+    return text[::2] if spaced else text

@@ -169,6 +169,19 @@ TRACEBACK = ("Traceback (most recent call last):", '  File "x.py", line 1', "Val
          "command-failed", "modinfo cpuidle-haltpoll"),
         (record("ERROR", "tuned.utils.commands", "Executing modprobe error: [Errno 2] …"),
          "command-failed", "modprobe error: [Errno 2] …"),
+        (record("ERROR", "tuned.utils.commands",
+                "Executing 'f i n d   .   |   c p i o' error: /bin/sh: 1: cpio: not found"),
+         "command-failed", "find . | cpio"),
+        (record("ERROR", "tuned.profiles.functions.base",
+                "invalid number of arguments for builtin function 'assertion_non_equal'"),
+         "bad-value", "assertion_non_equal"),
+        (record("ERROR", "tuned.profiles.functions.function_assertion",
+                "assertion 'isolated_cores are set' failed: '1' != '2'"),
+         "bad-value", "isolated_cores are set"),
+        (record("ERROR", "tuned.profiles.functions.parser", "function 'x' not implemented"),
+         "bad-value", "x"),
+        (record("ERROR", "tuned.profiles.variables", "unable to find variables_file: '/x/y.conf'"),
+         "bad-value", "/x/y.conf"),
         (record("ERROR", "tuned.plugins.plugin_scheduler", "Error reading 'min_granularity_ns'"),
          "no-such-setting", "min_granularity_ns"),
         (record("ERROR", "tuned.plugins.plugin_scheduler",
@@ -326,7 +339,8 @@ def test_one_command_that_failed_is_one_finding_and_two_are_two() -> None:
 
 
 def test_an_explanation_is_a_part_of_the_error_before_it() -> None:
-    path = "/sys/kernel/debug/sched/min_granularity_ns"
+    # The kernel has another name for it.
+    path = "/sys/kernel/debug/sched/base_slice_ns"
     log = (
         record("ERROR", "tuned.utils.commands", f"Error when reading file '{path}': '[Errno 1] …'"),
         record("ERROR", PLUGINS + "scheduler", "Error reading 'min_granularity_ns'"),
@@ -343,12 +357,16 @@ def test_what_belongs_together_may_be_apart() -> None:
     log = (
         record("ERROR", "tuned.units.manager", "failed to initialize plugin scheduler"), other,
         record("ERROR", "tuned.units.manager", "No module named 'perf'", *TRACEBACK),
+        record("ERROR", "tuned.units.manager", "BUG: Unhandled exception in start_tuning: x"),
+        other,
+        record("ERROR", "tuned.units.manager", "\n".join(TRACEBACK)),
         record("ERROR", "tuned.utils.commands", "Executing 'modinfo kvm' error: not found"), other,
         record("ERROR", PLUGINS + "modules", "kernel module 'kvm' not found, skipping it"),
         record("ERROR", PLUGINS + "modules", "kernel module 'vfio' not found, skipping it"),
     )  # fmt: skip
     assert said(judge(PROFILE, run((*log, *APPLIED)))) == [
-        ("plugin-failed", "scheduler"), ("command-failed", "modinfo kvm"),
+        ("plugin-failed", "scheduler"), ("plugin-failed", "start_tuning"),
+        ("command-failed", "modinfo kvm"),
         ("no-such-setting", "vfio"),
     ]  # fmt: skip
 

@@ -165,3 +165,13 @@ def test_what_lasts_only_as_long_as_a_file_is_open(
     known = {"/etc/tuned/x/tuned.conf": profile, "/etc/tuned/base/tuned.conf": base}
     found = profiles.open_files("x", known)
     assert [(setting.key, setting.unknown or setting.value) for setting in found] == expected
+
+
+def test_sections_that_name_their_devices() -> None:
+    text = (
+        "[a]\ntype=disk\ndevices=sda\n[b]\ntype=disk\ndevices=!sda, !sdb\n[c]\ntype=disk\n"
+        "[d]\ntype=disk\ndevices_udev_regex=X=1\n[e]\ntype=net\ndevices=!eth0;eth*\n"
+        "[f]\ntype=net\ndevices=*\n"
+    )
+    found = profiles.named_devices("x", {"/etc/tuned/x/tuned.conf": text})
+    assert found == {"a", "e"}
