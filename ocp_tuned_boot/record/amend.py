@@ -40,7 +40,9 @@ def with_values(outcome: Outcome, values: Sequence[Value], accepted: Accepted = 
             f"{each.key}: expected {each.expected!r}, found {each.found!r}",
         )
         for each in values
-        if each.state == "different" and known.isdisjoint(_names(each))
+        # Each missing kernel argument is a finding of its own.
+        if each.state == "different" and each.plugin != "bootloader"
+        if known.isdisjoint(_names(each))
     ]
     return conclude([*others, *findings.accept(found, accepted)])
 

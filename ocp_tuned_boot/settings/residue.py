@@ -22,7 +22,7 @@ from ocp_tuned_boot.settings import values
 from ocp_tuned_boot.tuned.findings import Finding, make
 
 if TYPE_CHECKING:
-    from ocp_tuned_boot.tuned.profiles import Setting
+    from ocp_tuned_boot.tuned.wanted import Setting
 
 log = logging.getLogger(__name__)
 

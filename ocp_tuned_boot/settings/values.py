@@ -18,7 +18,7 @@ from ocp_tuned_boot.record.model import Value
 from ocp_tuned_boot.settings.notation import equal, parse, same
 
 if TYPE_CHECKING:
-    from ocp_tuned_boot.tuned.profiles import Setting
+    from ocp_tuned_boot.tuned.wanted import Setting
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,6 @@ _VALUE = 64 * 1024
 #: The most files and folders that a wildcard may match: 512 CPUs with 9 idle states each do.
 _FILES, _FOLDERS = 5000, 2000
 _MAGIC = re.compile(r"[*?[]")
-_QUOTED = re.compile(r'^"(.*)"$')
 
 
 def _unchecked(key: str, expected: str, why: str) -> Value:
@@ -71,10 +70,12 @@ def read_back(
     values: dict[str, Value] = {}
     for setting in settings:
         for path, value in _checked(root, setting):
-            values[path] = value
+            seen = value
             if path in handed_over:
-                now = read(root, path)
-                values[path] = replace(value, state="handed-over", found=now, why="")
+                seen = replace(value, state="handed-over", found=read(root, path), why="")
+            # Of two settings of one file, TuneD applies the later one last.
+            values.pop(path, None)
+            values[path] = replace(seen, section=setting.section, plugin=setting.plugin)
     return tuple(
         replace(_replaced(root, path, value, values), path=path if path.startswith("/") else "")
         for path, value in values.items()
@@ -87,9 +88,8 @@ def _replaced(root: Path, path: str, value: Value, values: Mapping[str, Value]) 
     if value.state != "different" or value.found != "0" or other is None:
         return value
     if other.state == "verified" and read(root, COUNTERPARTS[path]) != "0":
-        return _unchecked(
-            value.key, value.expected, f"the profile sets {other.key} as well, which replaces it"
-        )
+        why = f"the profile sets {other.key} as well, which replaces it"
+        return replace(value, state="unchecked", found="", why=why)
     return value
 
 
@@ -120,8 +120,7 @@ def targets(root: Path, setting: Setting) -> tuple[list[str], str]:
     if "\0" in key:
         return [], value
     if setting.plugin == "sysctl":
-        # Only this plugin strips quotes (tuned/plugins/plugin_sysctl.py).
-        return _below("/proc/sys", [sysctl_file(key)]), _QUOTED.sub(r"\1", value)
+        return _below("/proc/sys", [sysctl_file(key)]), value
     if setting.plugin == "sysfs":
         return [
             found

@@ -165,6 +165,11 @@ KINDS = {
         "The profile does not set {subject} any more, and the kernel refused its first value of "
         "this boot. To try again: systemctl reload ocp-tuned"
     ),
+    "not-asked": _degrading(
+        "TuneD in this image cannot say what the profile means, so no value was compared. Use an "
+        "image whose TuneD can, or accept it with accept = not-asked:{subject} in [tuning] of "
+        f"{_BOOT_CONF}."
+    ),
     "kubelet-default": _degrading(
         "The kubelet does not start with this value. Remove the setting from the profile, or "
         "protectKernelDefaults from {file}, and reboot.",

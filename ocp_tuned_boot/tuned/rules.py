@@ -52,7 +52,7 @@ _NET, _SCHEDULER = _PLUGIN + "plugin_net", _PLUGIN + "plugin_scheduler"
 _SYSCTL, _VM = _PLUGIN + "plugin_sysctl", _PLUGIN + "plugin_vm"
 _NO_FILE = r"'([^']*)'?:? (?:error: )?'?\[Errno 2\]"
 _RULES = (
-    # Written by settings/cover.py.
+    # Written by inside/cover.py.
     _Rule("not-guarded", "ocp-tuned-boot.guard", r"cannot protect (.+?): "),
     # The profile.
     _Rule("unknown-profile", "tuned.daemon.daemon", _INITIAL + r"Requested profile '([^']*)'"),
