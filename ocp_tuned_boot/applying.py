@@ -329,10 +329,12 @@ def _collected(
             words = "Collecting the files that TuneD wrote…"
             collecting.enter_context(run.progress.step("collect", words))
         active_profile, bootcmdline = _written(run, podman, *of)
+        meaning = this_run.profile.meaning
         tuned = TunedRun(
             ended.status, tuple(tunedlog.parse(ended.log)), active_profile, allowed,
             this_run.over.name if this_run.over.text else "",
             parse_bootcmdline(bootcmdline), inputs.kernel_arguments(paths), limit,
+            wanted.named_devices(meaning) if meaning else frozenset(),
         )  # fmt: skip
         run.recorder.kernel_arguments(tuned.requested_arguments)
     if this_run.said is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from typing import Union
 
@@ -31,6 +32,7 @@ from ocp_tuned_boot.tuned.judge import (
     Outcome,
     Result,
     judge,
+    with_existing,
     with_files,
     with_requested_values,
 )
@@ -127,6 +129,8 @@ def _judged(run: Attempting, applied: Applied) -> Outcome:
     """What TuneD left behind, judged, with the values and files that its log does not name."""
     accept, opened = run.config.accept, {it.key: it.value for it in applied.answered.open_files}
     outcome = judge(run.requested.profile, applied.tuned, accept)
+    root = run.paths.root
+    outcome = with_existing(outcome, lambda path: os.path.isfile(f"{root}{path}"), accept)
     outcome = with_requested_values(outcome, opened)
     outcome = with_files(
         outcome, lambda it: advice.file_for(run.paths, run.requested, applied.prepared.texts, it)
@@ -204,6 +208,7 @@ def _settle(
     found, left = compare.compare(run.paths, known, profile, owned, held)
     recorder.residue(left)
     outcome = with_values(outcome, found, accept)
+    outcome = with_findings(outcome, residue.refused(left), accept)
     named = residue.named(run.paths.root, profile.settings)
     refused = kubelet.refused(run.paths, applied.kubelet, named, owned, recorder.left_out)
     recorder.checked(found, with_findings(outcome, tuple(refused), accept))

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.record.amend import with_values
+from ocp_tuned_boot.record.amend import with_findings, with_values
 from ocp_tuned_boot.record.model import InForce, Residue, State, Value, now
 from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested.config import Config
-from ocp_tuned_boot.settings import handover, residue, values
+from ocp_tuned_boot.settings import handover, notation, residue, values
 from ocp_tuned_boot.settings.residue import Settings
-from ocp_tuned_boot.tuned.judge import Outcome
+from ocp_tuned_boot.tuned.judge import Outcome, conclude
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.tuned.asked import Asked, Comparison, Verified
@@ -106,7 +106,7 @@ def _is_still(row: Comparison, value: Value) -> bool:
     """Whether the host still has what TuneD found, which TuneD takes for what was requested."""
     if value.state == "unchecked" or not row.found:
         return True
-    return values.same(row.found, value.found)
+    return notation.equal(row.found, value.found, value.path)
 
 
 def _of_plugins(profile: Requested, held: tuple[State, ...]) -> Iterator[Value]:
@@ -180,4 +180,17 @@ def catch_up(paths: Paths, config: Config, recorder: Recorder, applied: InForce)
         log.warning("the values of %r are not compared: %s", applied.profile, error)
         return
     outcome = Outcome(applied.result, applied.findings)
-    recorder.caught_up(found, left, with_values(outcome, found, config.accept))
+    outcome = with_values(outcome, found, config.accept)
+    outcome = with_findings(outcome, residue.refused(left), config.accept)
+    recorder.caught_up(found, left, outcome)
+
+
+def put_back_again(paths: Paths, config: Config, recorder: Recorder, applied: InForce) -> None:
+    """Tries again to restore what the kernel refused to restore when the profile was `applied`.
+    Raises `HostError`."""
+    known = residue.load(paths, applied.boot_id)
+    owned = handover.owned(paths, config.handover)
+    known, left = residue.put_back_again(paths.root, known, owned)
+    residue.store(paths, known)
+    outcome = conclude([each for each in applied.findings if each.kind != "not-restored"])
+    recorder.put_back_again(left, with_findings(outcome, residue.refused(left), config.accept))
