@@ -90,7 +90,7 @@ def _is(text: str, found: str) -> bool:
 
 def plainly(path: str, expected: str, found: Optional[str]) -> bool:
     """Whether the text of a file is what a stock profile asks for in TuneD's notation: text,
-    numbers, `>N`, `<N`, and below /sys a choice in brackets."""
+    numbers, `>N`, `<N`, sets of CPUs in hexadecimal, and below /sys a choice in brackets."""
     if found is None:
         return False
     text, want = " ".join(found.split()), " ".join(expected.split())
@@ -98,6 +98,8 @@ def plainly(path: str, expected: str, found: Optional[str]) -> bool:
     text = choice[1] if choice else text
     if want.strip('"') == text:
         return True
+    if re.search(r"(cpumask|_affinity|_cpus)$", path) and re.fullmatch(r"[0-9a-f,]+", want):
+        return _is(f"mask:{want.replace(',', '')}", text)
     sign, number = want[:1], want.lstrip("<>")
     if not (_number(number) and _number(text)):
         return False
