@@ -16,7 +16,7 @@ from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.record import store
-from ocp_tuned_boot.record.model import InForce, Value, now
+from ocp_tuned_boot.record.model import InForce, Standing, State, Value, now
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.settings import compare, handover, holds
@@ -65,8 +65,11 @@ def look(paths: Paths, config_file: Path | None) -> Checked:
         profile = _asked(podman, paths, applied, about)
     owned = handover.owned(paths, config.handover)
     held = holds.look(paths, applied.holds, systemd.stored(systemd.UNIT)) if applied.holds else ()
-    values = tuple(_handed_over(it, owned) for it in compare.judged(paths, profile, owned, held))
-    return Checked(applied.profile, applied.image, applied.since, now(), values)
+    values = [_handed_over(it, owned) for it in compare.judged(paths, profile, owned, held)]
+    lost = [_lost(state) for state in held if state.standing is Standing.LOST]
+    known = {each.key for each in lost}
+    values = [*(each for each in values if each.key not in known), *lost]
+    return Checked(applied.profile, applied.image, applied.since, now(), tuple(values))
 
 
 def _handed_over(value: Value, owned: Collection[str]) -> Value:
@@ -74,6 +77,14 @@ def _handed_over(value: Value, owned: Collection[str]) -> Value:
     if value.plugin == handover.IRQBALANCE and handover.IRQBALANCE_FILE in owned:
         return replace(value, state="handed-over", why="")
     return value
+
+
+def _lost(state: State) -> Value:
+    """A setting whose file descriptor systemd does not hold any more."""
+    plugin = "cpu" if state.hold.kind == "force_latency" else state.hold.kind
+    key = f"{plugin}.{state.hold.kind}"
+    asked = state.hold.asked or state.hold.value
+    return Value(key, "different", asked, "no effect", state.words, plugin=plugin)
 
 
 def _question(paths: Paths, applied: InForce) -> Question:

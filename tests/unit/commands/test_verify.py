@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ocp_tuned_boot.commands.verify import Checked
 from ocp_tuned_boot.errors import HostError, ImageError
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.record import store
-from ocp_tuned_boot.record.model import InForce, Record, Value
+from ocp_tuned_boot.record.model import Hold, InForce, Record, Standing, State, Value
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.requested.lastgood import LastProfile
 from ocp_tuned_boot.tuned import layout
@@ -102,6 +103,27 @@ def test_what_others_own_is_not_unexpected() -> None:
     assert states["vm.x"] == states["irqbalance.banned_cpus"] == "handed-over"
     assert cli.exit_status(found) == cli.DONE
     assert "vm.x: requested '1', found '7' (owned by others)" in report.checked_text(found)
+
+
+def test_what_systemd_does_not_hold_any_more_is_not_in_effect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lost = State(Hold("force_latency", "7", "7"), Standing.LOST, "systemd holds nothing")
+    monkeypatch.setattr("ocp_tuned_boot.settings.holds.look", lambda *_: (lost,))
+    with applied() as (paths, conf, engine):
+        done = store.read(paths)
+        assert done is not None
+        assert done.in_force is not None
+        in_force = replace(done.in_force, holds=(lost.hold,))
+        store.write(paths, replace(done, in_force=in_force))
+        # In its container, TuneD has the descriptor itself.
+        engine.meaning = {**MEANING, "sections": [section("cpu", force_latency="7")]}
+        engine.held = {**HELD, "rows": [row("cpu", "force_latency", "passed", expected="7")]}
+        found = verify.look(paths, conf)
+    assert [(each.key, each.state, each.why) for each in found.values] == [
+        ("cpu.force_latency", "different", lost.words)
+    ]
+    assert cli.exit_status(found) == cli.DRIFTED
 
 
 def test_it_does_not_wait_for_a_run() -> None:
