@@ -149,8 +149,9 @@ KINDS = {
         "To apply it again: ocp-tuned-boot reload --force"
     ),
     "not-asked": _degrading(
-        "TuneD in this image cannot say what the profile means, so no value was compared. Use an "
-        f"image whose TuneD can, or accept it with accept = not-asked:* in [tuning] of {_BOOT_CONF}."
+        "TuneD in this image cannot say what the profile means, so no value was compared. Use "
+        "another image, or accept it with accept = not-asked:* in [tuning] of "
+        f"{_BOOT_CONF}, {RELOAD}"
     ),
     "kubelet-default": _degrading(
         "The kubelet does not start with this value. Remove the setting from the profile, or "
