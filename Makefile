@@ -79,7 +79,7 @@ completion: $(VENV)/done
 # The environment may be in the cache already when this machine has none of the packages.
 $(VENV)/done: | packages
 	/usr/bin/python3 -m venv --clear $(VENV)
-	$(VENV)/bin/pip install -q $$(/usr/bin/python3 -B tests/requirements.py test lint)
+	$(VENV)/bin/pip install -q $$(/usr/bin/python3 -B tests/requirements.py test agent lint)
 	touch $@
 
 packages:
