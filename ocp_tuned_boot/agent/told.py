@@ -62,12 +62,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened. `key` tells it from others: there is one Event for each key."""
+    """One thing that happened, `at` this time (RFC 3339), which is empty for now. `key` tells it
+    from others: there is one Event for each key."""
 
     key: str
     warning: bool
     reason: str
     message: str
+    at: str = ""
 
     def name(self, node: str) -> str:
         """A name for the object: a second one of the same name is refused by the server."""
@@ -118,12 +120,12 @@ def events(seen: Seen, drifted: Sequence[Drifted] = ()) -> list[Event]:
         if waiting(record):
             words = f"The profile {waiting(record)} waits for the next boot or a reload"
             since = record.deferred.since if record.deferred else ""
-            found.append(_event(record, since, False, "TunedDeferred", words))
+            found.append(_event(record, since, False, "TunedDeferred", words, since))
     if record is not None and drifted:
         keys = ", ".join(each.key for each in drifted)
         first = min(each.seen for each in drifted)
         words = f"{len(drifted)} settings no longer have the applied value: {keys}"
-        found.append(_event(record, f"{first} {keys}", True, "TunedDrift", words))
+        found.append(_event(record, f"{first} {keys}", True, "TunedDrift", words, first))
     if seen.problem:
         found.append(Event(seen.problem, True, "TunedAgentProblem", _cut(seen.problem, EVENT)))
     return found
@@ -139,14 +141,14 @@ def _result(record: Record) -> Event:
     reason = f"Tuned{record.result.value.capitalize()}"
     # A run that keeps what is applied is no news.
     since = record.in_force.since if record.in_force is not None else record.started
-    findings = " ".join(f"{each.kind}:{each.subject}" for each in record.findings)
-    if record.result is Result.FAILED:
-        since = findings or since
-    return _event(record, f"{since} {findings}", warning, reason, record.summary())
+    key = " ".join(f"{each.kind}:{each.subject}" for each in record.findings)
+    if record.result is not Result.FAILED or not key:
+        key = f"{since} {key}"
+    return _event(record, key, warning, reason, record.summary(), since)
 
 
-def _event(record: Record, key: str, warning: bool, reason: str, words: str) -> Event:
-    return Event(f"{record.boot_id} {key}", warning, reason, _cut(words, EVENT))
+def _event(record: Record, key: str, warning: bool, reason: str, words: str, at: str) -> Event:
+    return Event(f"{record.boot_id} {key}", warning, reason, _cut(words, EVENT), at)
 
 
 def _conditions(seen: Seen) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ocp_tuned_boot.agent import objects
 from ocp_tuned_boot.agent.objects import BOOTCMDLINE_DEPS, DEFERRED, Node, Profile
 from ocp_tuned_boot.agent.recommend import Choice
 from ocp_tuned_boot.errors import ConfigurationError
@@ -114,9 +115,19 @@ def changed_profile(
     if choice.rule.deferred:
         annotations[DEFERRED] = choice.rule.deferred
     wanted = spec(choice, node)
-    if annotations == (metadata.get("annotations") or {}) and content.get("spec") == wanted:
+    if annotations == (metadata.get("annotations") or {}) and _says(content, wanted):
         return None
     return {**content, "metadata": {**metadata, "annotations": annotations}, "spec": wanted}
+
+
+def _says(content: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether the Profile has this spec, however the server writes it."""
+    try:
+        old, new = (objects.profile({**content, "spec": it}) for it in (content["spec"], wanted))
+    except (ConfigurationError, KeyError):
+        return False
+    fields = ("profile", "provider", "operand", "profiles")
+    return all(getattr(old, each) == getattr(new, each) for each in fields)
 
 
 def _below(name: str) -> str:
