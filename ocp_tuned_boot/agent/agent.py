@@ -72,6 +72,7 @@ class Agent:
         self._reader = Reader(paths)
         self._teller = Teller(kube, options.node, self._profiles)
         self._files = _Files(paths)
+        self._base: Objects | None = None
         self._answered: tuple[Objects, Json] | None = None
         self._problem = ""
         self._notes: tuple[str, ...] = ()
@@ -119,7 +120,7 @@ class Agent:
 
     def _known_profile(self) -> Json | None:
         """The Profile of this node as the server has it, as far as is known."""
-        found = self.desk.known().get("profiles")
+        found = self._base = self.desk.known().get("profiles")
         if found is None:
             return None
         if self._answered is not None and self._answered[0] is found:
@@ -128,7 +129,10 @@ class Agent:
         return found.get((self._options.namespace, self._options.node))
 
     def _answer(self, content: Json) -> None:
-        self._answered = (self.desk.known()["profiles"], content)
+        """What the server has answered to a change of what was known then. If something else is
+        reported meanwhile, that counts."""
+        if self._base is not None:
+            self._answered = (self._base, content)
 
     def _evaluated(self, evaluator: Evaluator, content: Json | None) -> Json | None:
         """The Profile as it is to be, by the Tuneds. Where the server does not take it, it counts

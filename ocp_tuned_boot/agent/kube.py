@@ -116,12 +116,7 @@ class Kube:
     def list(self, resource: Resource) -> Listing:
         """All objects, as they are now. Raises `ApiError`."""
         with self._answer("list", resource, self._lister(resource)) as response:
-            content = self._content(response, resource)
-        items = content.get("items")
-        version = (content.get("metadata") or {}).get("resourceVersion")
-        if not isinstance(items, list) or not isinstance(version, str):
-            raise ApiError(f"cannot list {resource}: the answer is no list of objects")
-        return Listing(tuple(each for each in items if isinstance(each, dict)), version)
+            return _listing(self._content(response, resource), resource)
 
     def watch(self, resource: Resource, version: str) -> Iterator[tuple[str, Json]]:
         """The changes since `version`, each with its type, until the server ends the stream. Raises
@@ -295,6 +290,14 @@ def _with_status(words: str, status: int, retry_after: str = "") -> ApiError:
     seconds = float(retry_after) if retry_after.isdigit() else 0.0
     kind = Gone if status == 410 else ApiError
     return kind(words, status, seconds)
+
+
+def _listing(content: Json, resource: Resource) -> Listing:
+    items, metadata = content.get("items"), content.get("metadata")
+    version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+    if not isinstance(items, list) or not isinstance(version, str):
+        raise ApiError(f"cannot list {resource}: the answer is no list of objects")
+    return Listing(tuple(each for each in items if isinstance(each, dict)), version)
 
 
 def _event(line: bytes, resource: Resource) -> tuple[str, Json]:
