@@ -30,7 +30,7 @@ from ocp_tuned_boot.agent.recorded import Reader, Recorded
 from ocp_tuned_boot.agent.tell import Attempt, Teller
 from ocp_tuned_boot.agent.told import Delivered, Seen
 from ocp_tuned_boot.agent.wanted import Wanted
-from ocp_tuned_boot.errors import BootError, ConfigurationError, defects
+from ocp_tuned_boot.errors import BootError, Busy, ConfigurationError, defects
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.record.model import Record
 
@@ -237,6 +237,8 @@ class _Files:
                 if known:
                     log.warning("another program had changed the files of the agent")
                 log.info("profile %s is requested now", found.profile)
+        except Busy:
+            raise  # another agent writes, for a moment
         except BootError as error:
             self._error = str(error)
             self._written = None

@@ -24,6 +24,7 @@ from ocp_tuned_boot.agent import state, tell
 from ocp_tuned_boot.agent.agent import Agent, Options
 from ocp_tuned_boot.agent.kube import Kube, Server
 from ocp_tuned_boot.agent.recommend import DEFAULT
+from ocp_tuned_boot.agent.told import Event
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import Deferred, InForce, Record, now
@@ -607,7 +608,7 @@ def test_rules_that_can_never_match_are_said(paths: Paths, api: Api) -> None:
 
 def test_an_event_about_what_happened_long_ago_is_no_news() -> None:
     old = tell.stamp(tell.now() - tell.NEWS * 2)
-    event = tell.Event("key", False, "TunedApplied", "message", old)
+    event = Event("key", False, "TunedApplied", "message", old)
     assert not tell._is_news(event)
     assert tell._is_news(replace(event, at=now()))
     assert tell._is_news(replace(event, at="a clock that says nothing"))

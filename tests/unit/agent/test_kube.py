@@ -117,7 +117,8 @@ def test_an_expired_version_in_a_stream_with_status_200(api: Api, kube: Kube) ->
 
 
 def test_an_event_that_is_none(api: Api, kube: Kube) -> None:
-    for wrong in ({"type": 5}, {"type": "ADDED"}, []):
+    events: tuple[object, ...] = ({"type": 5}, {"type": "ADDED"}, [])
+    for wrong in events:
         api.once("WATCH profiles", answers.stream(wrong))
         with pytest.raises(ApiError, match=r"no event|no object"):
             list(kube.watch(PROFILES, "1"))
