@@ -74,16 +74,23 @@ class Agent:
         self._files = _Files(paths)
         self._base: Objects | None = None
         self._answered: tuple[Objects, Json] | None = None
+        self._had_profile = False
         self._problem = ""
         self._notes: tuple[str, ...] = ()
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. Whatever goes wrong is tried again."""
-        self._start()
+        followers = self._followers()
+        for each in followers:
+            each.start()
         while not stop.is_set():
             self.desk.wait(TICK)
             if not stop.is_set():
                 self.step()
+        for each in followers:
+            each.stop()
+        if self._evaluator is not None:
+            self._evaluator.stop()
 
     def step(self) -> None:
         """One pass."""
@@ -94,18 +101,19 @@ class Agent:
             log.error("%s", error)
             time.sleep(TICK)
 
-    def _start(self) -> None:
+    def _followers(self) -> list[Follower]:
         resources = [self._profiles]
         if self._evaluator is not None:
             resources += self._evaluator.resources()
-        for resource in resources:
-            seen = partial(self.desk.put, resource.plural)
-            Follower(self._kube, resource, seen).start()
+        return [
+            Follower(self._kube, each, partial(self.desk.put, each.plural)) for each in resources
+        ]
 
     def _pass(self) -> None:
         content = self._known_profile()
         if self._evaluator is not None:
             content = self._evaluated(self._evaluator, content)
+        self._note_whether_there_is(content)
         if content is not None:
             self._deliver(content)
         recorded = self._reader.look()
@@ -117,6 +125,11 @@ class Agent:
             self._notes,
         )
         self._tell(seen, recorded)
+
+    def _note_whether_there_is(self, content: Json | None) -> None:
+        if self._had_profile and content is None:
+            log.warning("the Profile of this node has gone: what is requested stays as it is")
+        self._had_profile = content is not None
 
     def _known_profile(self) -> Json | None:
         """The Profile of this node as the server has it, as far as is known."""

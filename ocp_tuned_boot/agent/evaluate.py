@@ -37,6 +37,11 @@ class Evaluator:
             Resource("nodes", fields=f"metadata.name={self._name}"),
         )
 
+    def stop(self) -> None:
+        """Follows nothing any more."""
+        if self._pods is not None:
+            self._pods.stop()
+
     def events(self) -> list[Event]:
         """What there is to say about the evaluation."""
         found = []

@@ -34,8 +34,13 @@ class Pause:
     """How long to wait before the next attempt: longer each time, with jitter, so that a thousand
     nodes do not come at once."""
 
-    def __init__(self, between: Callable[[float, float], float] = random.uniform) -> None:
+    def __init__(
+        self,
+        between: Callable[[float, float], float] = random.uniform,
+        longest: float | None = None,
+    ) -> None:
         self._between = between
+        self._longest = LONGEST if longest is None else longest
         self._next = FIRST
 
     def reset(self) -> None:
@@ -43,7 +48,7 @@ class Pause:
 
     def next(self, at_least: float = 0.0) -> float:
         """Seconds. `at_least`: what the server asks for."""
-        pause, self._next = self._next, min(2 * self._next, LONGEST)
+        pause, self._next = self._next, min(2 * self._next, self._longest)
         jittered = self._between(pause / 2, pause)
         asked = min(at_least, PATIENT)
         return max(jittered, asked + self._between(0.0, asked / 2)) if asked else jittered

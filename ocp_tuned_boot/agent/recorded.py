@@ -8,10 +8,10 @@ import time
 from dataclasses import dataclass
 
 from ocp_tuned_boot.errors import HostError, NewerVersion
+from ocp_tuned_boot.host import userspace
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import Record
-from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.settings import drift
 from ocp_tuned_boot.settings.drift import Drifted
 from ocp_tuned_boot.tuned.judge import Result
@@ -21,7 +21,7 @@ from ocp_tuned_boot.tuned.judge import Result
 PATIENCE = 60.0
 
 _NONE = "ocp-tuned-boot has not run in this boot yet, or it is not installed on this node."
-_OTHER = "The record of ocp-tuned-boot is of another boot; it has not run in this one yet."
+_OTHER = "User space was started again, and ocp-tuned-boot has not run since: its record is older."
 _NEWER = "A later release of ocp-tuned-boot runs on this node than this agent knows: {}"
 
 
@@ -68,10 +68,14 @@ class Reader:
 
 
 def read(paths: Paths) -> Recorded:
-    """What is recorded now. Never raises: why there is no record is a part of it."""
+    """What is recorded now. Never raises: why there is no record is a part of it.
+
+    The record is in /run, which is empty after a reboot: it is older than the present boot only if
+    user space was started again without one. The boot ID that a pod sees may be another one.
+    """
     try:
-        boot_id = inputs.boot_id(paths)
         last = store.read(paths)
+        boot_id = _boot_id(paths, last) if last is not None else ""
     except NewerVersion as error:
         return Recorded(unknown=_NEWER.format(error.message))
     except (HostError, FileNotFoundError) as error:
@@ -81,6 +85,12 @@ def read(paths: Paths) -> Recorded:
     if not store.is_of(last, boot_id):
         return Recorded(unknown=_OTHER)
     return Recorded(last, drifted=drift.recorded(paths, boot_id))
+
+
+def _boot_id(paths: Paths, last: Record) -> str:
+    """The ID that a record of now has. Raises `HostError`."""
+    recorded_id = last.in_force.boot_id if last.in_force is not None else last.boot_id
+    return userspace.named(userspace.kernel_of(recorded_id), paths)
 
 
 def _signed(path: os.PathLike[str]) -> tuple[int, ...]:

@@ -26,6 +26,11 @@ log = logging.getLogger(__name__)
 CONFLICTS = 5
 #: How often the annotations of a Node are compared that nobody seems to have changed (seconds).
 COMPARE = 600.0
+#: How long an annotation takes to be reported by a watch (seconds).
+REPORTED = 10.0
+#: The longest pause before something is tried again that nobody waits for (seconds): the account
+#: may not be allowed to do it, on a thousand nodes.
+UNHURRIED = 60.0
 #: An Event about something that happened longer ago is no news: the server itself forgets Events
 #: after an hour.
 NEWS = timedelta(minutes=50)
@@ -50,9 +55,9 @@ def stamp(at: datetime) -> str:
 class Attempt:
     """Something that is tried until it succeeds, with pauses."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(self, longest: float | None = None, clock: Clock = time.monotonic) -> None:
         self._clock = clock
-        self._pause = Pause()
+        self._pause = Pause(longest=longest)
         self._not_before = 0.0
         self._complaint = ""
 
@@ -84,7 +89,8 @@ class Teller:
 
     def __init__(self, kube: Kube, node: str, profiles: Resource) -> None:
         self._kube, self._node, self._profiles = kube, node, profiles
-        self._status, self._annotating, self._events = Attempt(), Attempt(), Attempt()
+        self._status = Attempt()
+        self._annotating, self._events = Attempt(UNHURRIED), Attempt(UNHURRIED)
         self._refused: object = None
         self._annotated: tuple[Mapping[str, str], float] | None = None
         self._told: dict[str, None] = {}
@@ -128,7 +134,7 @@ class Teller:
     ) -> None:
         """Sets these annotations of the Node. `known`: those that it has, None if that has to be
         asked."""
-        if wanted is None or (known is None and not self._is_time(wanted)):
+        if wanted is None or not self._is_time(wanted, COMPARE if known is None else REPORTED):
             return
 
         def write() -> None:
@@ -143,10 +149,10 @@ class Teller:
         if self._annotating.make(write):
             self._annotated = (wanted, time.monotonic())
 
-    def _is_time(self, wanted: Mapping[str, str]) -> bool:
+    def _is_time(self, wanted: Mapping[str, str], pause: float) -> bool:
         if self._annotated is None or self._annotated[0] != wanted:
             return True
-        return time.monotonic() - self._annotated[1] > COMPARE
+        return time.monotonic() - self._annotated[1] > pause
 
     def events(self, events: Sequence[Event]) -> None:
         """Creates those that do not exist yet."""

@@ -285,6 +285,7 @@ def test_killed_at_every_write_the_host_reads_one_whole_state(
     assert states == sorted(states, key=lambda each: each == new)
 
 
+@pytest.mark.usefixtures("_quick")
 def test_a_switch_that_was_interrupted_is_finished_at_the_start(paths: Paths) -> None:
     state.write(paths, of(BEFORE))
     target = of(*AFTERWARDS["everything"])
@@ -369,6 +370,7 @@ def test_the_folder_of_the_agent_is_missing(tmp_path: Path) -> None:
     assert state.fingerprint(Paths(tmp_path), "tuned") == ""
 
 
+@pytest.mark.usefixtures("_quick")
 def test_500_profiles(paths: Paths) -> None:
     many = {f"p{number}": f"[{number}]\n" for number in range(500)}
     state.write(paths, of(profile("p7", many)))
