@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from ocp_tuned_boot import __version__
@@ -52,7 +53,8 @@ def _run(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
     kube = Kube(_server(options, environment))
     stop = threading.Event()
     chosen = Options(options.node, options.namespace, options.image, options.evaluate)
-    agent = Agent(Paths(options.root), chosen, kube, _metrics(options.metrics_port))
+    paths, metrics = Paths(options.root), _metrics(options.metrics_port)
+    agent = Agent(paths, chosen, kube, metrics, partial(_set_verbose, options.verbose))
 
     def end(*_: object) -> None:
         stop.set()
@@ -65,6 +67,10 @@ def _run(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
         "evaluating the Tuneds" if options.evaluate else "following the operator's Profile",
     )  # fmt: skip
     agent.run(stop)
+
+
+def _set_verbose(always: bool, verbose: bool) -> None:
+    logging.getLogger().setLevel(logging.DEBUG if always or verbose else logging.INFO)
 
 
 def _metrics(port: int) -> Metrics | None:

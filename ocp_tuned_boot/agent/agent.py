@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Callable
 
 from ocp_tuned_boot.agent import objects, state, told, wanted
 from ocp_tuned_boot.agent.desk import Desk
@@ -56,11 +57,18 @@ class Options:
 
 
 class Agent:
-    """One node's agent. `metrics` are told after each pass."""
+    """One node's agent. `metrics` are told after each pass; `set_verbose` is called with whether
+    the Profile asks for each step in the log."""
 
     def __init__(
-        self, paths: Paths, options: Options, kube: Kube, metrics: Metrics | None = None
+        self,
+        paths: Paths,
+        options: Options,
+        kube: Kube,
+        metrics: Metrics | None = None,
+        set_verbose: Callable[[bool], None] = lambda _: None,
     ) -> None:
+        self._set_verbose = set_verbose
         self._paths, self._options, self._kube, self._metrics = paths, options, kube, metrics
         self._profiles = Resource(
             "profiles", GROUP, namespace=options.namespace, fields=f"metadata.name={options.node}"
@@ -170,8 +178,7 @@ class Agent:
             self._files.refuse()
             self._problem, self._notes = str(error), ()
             return
-        level = logging.DEBUG if profile.operand.verbosity > 0 else logging.INFO
-        logging.getLogger("ocp_tuned_boot").setLevel(level)
+        self._set_verbose(profile.operand.verbosity > 0)
         self._notes = found.notes
         self._problem = self._files.write(found)
 

@@ -644,6 +644,26 @@ def test_the_command_runs_until_sigterm(paths: Paths, api: Api) -> None:
     assert "node node-1, following the operator's Profile" in said
 
 
+def test_verbosity_is_that_of_the_log(paths: Paths, api: Api) -> None:
+    api.put("profiles", profile())
+    process = subprocess.Popen(command(paths, api), stdout=subprocess.PIPE, text=True)
+    try:
+        eventually(lambda: wanted(paths) == "site")
+        api.edit("profiles", "node-1", lambda it: it["spec"]["config"].update(verbosity=1))
+        # What cannot be read as a request is a matter for the debug log only.
+        api.edit("profiles", "node-1", lambda it: it["spec"]["config"].update(tunedProfile="x"))
+        eventually(lambda: wanted(paths) == "x")
+        paths.boot_id.unlink()
+        applied = api.status()
+        paths.status.write_text("{}")
+        eventually(lambda: api.status() != applied)
+        process.terminate()
+        said, _ = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert "boot_id: No such file" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [
