@@ -6,6 +6,7 @@ The same with a real server, a real kubelet and real knobs: the lab.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -346,6 +347,26 @@ def test_a_record_of_another_boot_or_of_a_later_release_is_unknown_in_words(
         eventually(lambda: conditions(api) == APPLIED)
 
 
+def test_a_record_of_a_program_that_is_older_or_a_little_newer_is_read(
+    paths: Paths, api: Api
+) -> None:
+    """Fields that this agent does not know are ignored, and some that it knows are not there."""
+    api.put("profiles", profile())
+    with running(paths, api):
+        eventually(lambda: wanted(paths) == "site")
+        applies(paths)
+        eventually(lambda: conditions(api) == APPLIED)
+        content = json.loads(paths.status.read_text())
+        for name in ("deferred", "handover", "residue", "left_out", "late"):
+            del content[name]
+        degraded = {"kind": "of-later", "subject": "x", "message": "new words", "advice": ""}
+        paths.status.write_text(
+            json.dumps({**content, "later": {}, "result": "degraded", "findings": [degraded]})
+        )
+        eventually(lambda: conditions(api)["Degraded"] == ("True", "TunedError"))
+        assert "new words" in api.status()["conditions"][1]["message"]
+
+
 def test_a_run_of_a_moment_changes_no_condition(
     paths: Paths, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -645,23 +666,13 @@ def test_the_command_runs_until_sigterm(paths: Paths, api: Api) -> None:
 
 
 def test_verbosity_is_that_of_the_log(paths: Paths, api: Api) -> None:
-    api.put("profiles", profile())
-    process = subprocess.Popen(command(paths, api), stdout=subprocess.PIPE, text=True)
-    try:
-        eventually(lambda: wanted(paths) == "site")
-        api.edit("profiles", "node-1", lambda it: it["spec"]["config"].update(verbosity=1))
-        # What cannot be read as a request is a matter for the debug log only.
-        api.edit("profiles", "node-1", lambda it: it["spec"]["config"].update(tunedProfile="x"))
-        eventually(lambda: wanted(paths) == "x")
-        paths.boot_id.unlink()
-        applied = api.status()
-        paths.status.write_text("{}")
-        eventually(lambda: api.status() != applied)
-        process.terminate()
-        said, _ = process.communicate(timeout=PATIENCE)
-    finally:
-        process.kill()
-    assert "boot_id: No such file" in said
+    calls: list[bool] = []
+    agent = Agent(paths, OPTIONS, Kube(Server(api.url)), set_verbose=calls.append)
+    for verbosity in (0, 1, 0):
+        content = api.put("profiles", profile(verbosity=verbosity))
+        agent.desk.put("profiles", {(NAMESPACE, "node-1"): content})
+        agent.step()
+    assert calls == [False, True, False]
 
 
 @pytest.mark.parametrize(

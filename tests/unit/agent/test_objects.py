@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ocp_tuned_boot.agent import objects
+from ocp_tuned_boot.agent import objects, recommend, told, wanted
+from ocp_tuned_boot.agent.told import Seen
 from ocp_tuned_boot.errors import ConfigurationError
-from tests.unit.agent.made import DATA, Json, annotated, node, profile, rule, tuned
+from tests.unit.agent.made import DATA, NOW, Json, annotated, node, profile, rule, tuned
+from tests.unit.hostile import TEXTS
 
 
 def test_a_tuned() -> None:
@@ -95,3 +101,79 @@ def test_what_is_no_object_of_its_kind(content: Json) -> None:
     for read in (objects.tuned, objects.profile, objects.node):
         with pytest.raises(ConfigurationError, match="found"):
             read(content)
+
+
+#: Any JSON, more often than not with the names of fields that an object has.
+NAMES = st.one_of(
+    st.sampled_from(
+        ["metadata", "name", "labels", "annotations", "spec", "status", "config", "tunedProfile",
+         "profile", "data", "recommend", "match", "label", "value", "type", "priority", "operand",
+         "tunedConfig", "reapply_sysctl", "conditions", "generation", "providerID", "uid",
+         "lastTransitionTime", "machineConfigLabels", "debug", "verbosity", "managementState"]
+    ),
+    TEXTS,
+)  # fmt: skip
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXTS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(NAMES, inner, max_size=6)),
+)
+
+
+def spoilt(content: Json) -> st.SearchStrategy[Json]:
+    """An object with anything in place of one part of it."""
+    places: list[tuple[Any, ...]] = []
+
+    def visit(part: Any, way: tuple[Any, ...]) -> None:
+        places.append(way)
+        for key, each in part.items() if isinstance(part, dict) else ():
+            visit(each, (*way, key))
+        for number, each in enumerate(part) if isinstance(part, list) else ():
+            visit(each, (*way, number))
+
+    visit(content, ())
+
+    def with_part(place: tuple[Any, ...], part: Any) -> Json:
+        copy = json.loads(json.dumps(content))
+        inner = copy
+        for step in place[:-1]:
+            inner = inner[step]
+        inner[place[-1]] = part
+        return dict(copy)
+
+    return st.builds(with_part, st.sampled_from([each for each in places if each]), JSON)
+
+
+TREE = [{"label": "a", "match": [{"label": "b", "value": "1", "type": "pod"}]}]
+OPERAND: Json = {"debug": False, "verbosity": 1, "tunedConfig": {"reapply_sysctl": False}}
+
+
+@given(spoilt(tuned("x", rule("p", 1, match=TREE, operand=OPERAND), profiles={"p": DATA})))
+def test_whatever_a_tuned_is_it_is_evaluated_or_refused(content: Json) -> None:
+    default = objects.tuned(tuned("default", rule("site", 40)))
+    with suppress(ConfigurationError):
+        found = recommend.choose([objects.tuned(content), default], objects.node(node({"a": ""})))
+        made = wanted.new_profile(found, objects.node(node()), "ns")
+        wanted.of_profile(objects.profile(made), "localhost/a")
+
+
+@given(spoilt(annotated(profile(providerName="aws", **OPERAND), deferred="always")))
+def test_whatever_a_profile_is_it_is_written_or_refused(content: Json) -> None:
+    with suppress(ConfigurationError):
+        for path in wanted.of_profile(objects.profile(content), "localhost/a").files:
+            assert ".." not in path.split("/")
+            assert not path.startswith("/")
+            path.encode()
+
+
+OLD = {"tunedProfile": "site", "observedGeneration": 3,
+       "conditions": [{"type": "Applied", "status": "True", "reason": "", "message": "x",
+                       "lastTransitionTime": NOW}]}  # fmt: skip
+
+
+@given(spoilt({"status": OLD}))
+def test_whatever_somebody_has_written_to_the_status_it_is_restored(content: Json) -> None:
+    old = content["status"] if isinstance(content.get("status"), dict) else {}
+    found = told.status(Seen(None, "unknown"), old, NOW)
+    if found is not None:
+        assert [each["type"] for each in found["conditions"]][:2] == ["Applied", "Degraded"]
+        assert told.status(Seen(None, "unknown"), json.loads(json.dumps(found)), NOW) is None

@@ -175,6 +175,16 @@ def test_a_status_that_somebody_has_overwritten_is_restored(old: dict[str, Any])
     assert status(seen(), old) == status(seen())
 
 
+def test_a_clock_that_was_ahead_changes_nothing() -> None:
+    """The time of a condition is compared with nothing."""
+    ahead = status(seen(), now="2999-01-01T00:00:00Z")
+    assert told.status(seen(), ahead, NOW) is None
+    degraded = status(seen(record(Result.DEGRADED, OTHER)), ahead)
+    assert [each["lastTransitionTime"] for each in degraded["conditions"]] == [
+        "2999-01-01T00:00:00Z", NOW,
+    ]  # fmt: skip
+
+
 def test_conditions_of_others_stay() -> None:
     other = {"type": "Site", "status": "True", "lastTransitionTime": NOW}
     found = status(seen(), {"conditions": [other]})
