@@ -284,6 +284,27 @@ def test_a_conflict_is_answered_by_reading_again(paths: Paths, api: Api) -> None
         applies(paths)
         eventually(lambda: conditions(api) == APPLIED)
         assert api.get("profiles", "node-1")["metadata"]["labels"] == {"a": "b"}
+        # At once: not only when the change is reported.
+        assert api.said("GET profiles")
+
+
+def test_what_is_reported_while_the_server_answers_counts(paths: Paths, api: Api) -> None:
+    """Else the answer would hide it until the next report, which may take a minute."""
+    agent = Agent(paths, OPTIONS, Kube(Server(api.url)))
+    content = api.put("profiles", profile())
+
+    def wrong(request: Any) -> None:
+        if request.says == "PUT profiles/status" and not reported:
+            reported.append({**content, "spec": profile("other")["spec"]})
+            agent.desk.put("profiles", {(NAMESPACE, "node-1"): reported[0]})
+
+    reported: list[Json] = []
+    api.wrong = wrong
+    agent.desk.put("profiles", {(NAMESPACE, "node-1"): content})
+    agent.step()
+    assert wanted(paths) == "site"
+    agent.step()
+    assert wanted(paths) == "other"
 
 
 def test_what_the_server_refuses_is_not_sent_again_before_something_changes(
