@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot.settings import cover
+from ocp_tuned_boot.inside import cover
 from ocp_tuned_boot.tuned import findings
 from ocp_tuned_boot.tuned import log as tunedlog
 
