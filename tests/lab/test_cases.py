@@ -183,28 +183,7 @@ def findings(status: dict[str, Any]) -> list[tuple[str, str]]:
     return [(each["kind"], each["subject"]) for each in status["findings"]]
 
 
-#: Right once TuneD itself says what a profile means, and `status` names what is not verified.
-PENDING = {
-    "bytes that replace the ratio of a stock profile",
-    "a ratio that replaces that of a stock profile",
-    "the same, undone",
-    "transparent hugepages of a stock profile, undone",
-    "a value in quotes of a plugin that does not strip them",
-    "overridden by a value that the profile accepts",
-    "a file that does not exist",
-    "a file of variables beside the profile",
-    "a variable without a value",
-    "lines that end with CR only",
-}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.xfail(strict=True)] if name in PENDING else [])
-        for name in CASES
-    ],
-)
+@pytest.mark.parametrize("name", CASES)
 def test_case(node: Node, name: str) -> None:
     case = CASES[name]
     host = set_up(node, name, case.before)
