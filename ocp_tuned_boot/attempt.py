@@ -127,17 +127,18 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Fail
 
 def _judged(run: Attempting, applied: Applied) -> Outcome:
     """What TuneD left behind, judged, with the values and files that its log does not name."""
-    accept, opened = run.config.accept, {it.key: it.value for it in applied.open_files}
+    accept, opened = run.config.accept, {it.key: it.value for it in applied.answered.open_files}
     outcome = judge(run.requested.profile, applied.tuned, accept)
     root = run.paths.root
     outcome = with_existing(outcome, lambda path: os.path.isfile(f"{root}{path}"), accept)
     outcome = with_requested_values(outcome, opened)
     outcome = with_files(
-        outcome, lambda it: advice.file_for(run.paths, run.requested, applied.texts, it)
+        outcome, lambda it: advice.file_for(run.paths, run.requested, applied.prepared.texts, it)
     )
-    if not applied.profile.unknown or outcome.result is Result.FAILED:
+    unknown = applied.answered.profile.unknown
+    if not unknown or outcome.result is Result.FAILED:
         return outcome
-    return with_findings(outcome, [make("not-asked", "tuned", applied.profile.unknown)], accept)
+    return with_findings(outcome, [make("not-asked", "tuned", unknown)], accept)
 
 
 def _pin(run: Attempting, available: Available) -> None:
@@ -184,7 +185,7 @@ def _hold(run: Attempting, applied: Applied) -> tuple[State, ...]:
         known: tuple[State, ...] = ()
         if before is not None and before.holds:
             known = holds.look(run.paths, before.holds, systemd.stored(systemd.UNIT))
-        wanted = holds.wanted(run.paths, applied.open_files, applied.tuned.log)
+        wanted = holds.wanted(run.paths, applied.answered.open_files, applied.tuned.log)
         return holds.store(run.paths, run.progress.notifier, wanted, known)
 
 
@@ -202,8 +203,9 @@ def _settle(
         held = (*seen, *(state for state in held if state not in given))
         outcome = with_holds(outcome, held, accept)
     profile = applying.verified(run, podman, applied)
-    owned = applied.guard.owned if applied.guard else frozenset()
-    found, left = compare.compare(run.paths, applied.known, profile, owned, held)
+    guard, known = applied.answered.guard, applied.answered.known
+    owned = guard.owned if guard else frozenset()
+    found, left = compare.compare(run.paths, known, profile, owned, held)
     recorder.residue(left)
     outcome = with_values(outcome, found, accept)
     outcome = with_findings(outcome, residue.refused(left), accept)

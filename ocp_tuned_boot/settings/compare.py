@@ -68,6 +68,14 @@ def compare(
     return (*_combined(profile, found), *_of_plugins(profile, tuple(held))), left
 
 
+def judged(
+    paths: Paths, profile: Requested, owned: Collection[str], held: Iterable[State]
+) -> tuple[Value, ...]:
+    """Whether each setting of the profile is in effect now; see `compare`. Changes nothing."""
+    found = values.read_back(paths.root, profile.settings, owned)
+    return (*_combined(profile, found), *_of_plugins(profile, tuple(held)))
+
+
 def _combined(profile: Requested, found: Sequence[Value]) -> Iterator[Value]:
     """The values that this program reads, with TuneD's comparisons: `different` only if both find
     them so."""
@@ -154,7 +162,8 @@ def _held(value: Value, held: Sequence[State]) -> Value:
             if state.in_force:
                 found, by = f"{state.hold.value} µs", "ocp-tuned-boot"
                 return replace(value, state="verified", found=found, why="", by=by)
-            return replace(value, why=state.words)
+            # TuneD had the descriptor itself when it compared; the finding says that it is lost.
+            return replace(value, state="unchecked", found="", why=state.words, by="")
     return value
 
 

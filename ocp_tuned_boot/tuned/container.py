@@ -69,6 +69,9 @@ class ContainerSpec:
             # Podman 4.3 ignores packaging/containers.conf.
             "userns_mode": "host",
             "umask": UMASK,
+            # The processes are the host's and the root is not: systemctl takes that for a chroot,
+            # in which it does nothing and reports success.
+            "environment": {"SYSTEMD_IGNORE_CHROOT": "1"},
             "security_opt": ["disable"],  # --security-opt label=disable
             "labels": self.labels,
             # Anonymous volumes, the default, could remain after a power cut, and nothing would tell

@@ -166,9 +166,9 @@ KINDS = {
         "this boot. To try again: systemctl reload ocp-tuned"
     ),
     "not-asked": _degrading(
-        "TuneD in this image cannot say what the profile means, so no value was compared. Use an "
-        "image whose TuneD can, or accept it with accept = not-asked:{subject} in [tuning] of "
-        f"{_BOOT_CONF}."
+        "TuneD in this image cannot say what the profile means, so no value was compared. Use "
+        "another image, or accept it with accept = not-asked:{subject} in [tuning] of "
+        f"{_BOOT_CONF}, {RELOAD}"
     ),
     "kubelet-default": _degrading(
         "The kubelet does not start with this value. Remove the setting from the profile, or "
