@@ -120,7 +120,7 @@ def targets(root: Path, setting: Setting) -> tuple[list[str], str]:
     if "\0" in key:
         return [], value
     if setting.plugin == "sysctl":
-        return _below("/proc/sys", [sysctl_file(key)]), value
+        return _below("/proc/sys", [_sysctl(root, key)]), value
     if setting.plugin == "sysfs":
         return [
             found
@@ -130,6 +130,15 @@ def targets(root: Path, setting: Setting) -> tuple[list[str], str]:
     if key.endswith("_bytes") and value.strip().endswith("%"):
         key, value = key.replace("_bytes", "_ratio"), value.strip()[:-1]
     return ([_VM[key]] if key in _VM else []), value
+
+
+def _sysctl(root: Path, key: str) -> str:
+    """The file of a sysctl. TuneD before 2.24 keeps a slash in the key, as sysctl(8) does where it
+    is the first separator; later versions take it for a dot, and then there is no such file."""
+    path = sysctl_file(key)
+    kept = "/proc/sys/" + key.replace(".", "/")
+    exists = [each for each in (path, kept) if os.path.lexists(f"{root}{each}")]
+    return exists[0] if exists else path
 
 
 def _below(folder: str, paths: Iterable[str]) -> list[str]:

@@ -53,6 +53,7 @@ def root(tmp_path: Path) -> Path:
         ("sysctl", "net.ipv4.tcp_rmem", "4096 131072  6291456", "verified"),
         ("sysctl", "net.ipv4.tcp_rmem", "4096 131073", "different"),
         ("sysctl", "net.ipv4.conf.eth0/1.forwarding", "1", "verified"),
+        ("sysctl", "kernel/mask", "16", "verified"),
         ("sysctl", "kernel.mask", "16", "verified"),
         ("sysctl", "vm.nowhere", "1", "different"),
         ("vm", "dirty_ratio", "20", "verified"),
