@@ -21,10 +21,10 @@ from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.lock import locked
-from ocp_tuned_boot.record import history, store
+from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.amend import with_holds
 from ocp_tuned_boot.record.model import Action, Decision, Record, Why
-from ocp_tuned_boot.record.recorder import Recorder, recording
+from ocp_tuned_boot.record.recorder import Recorder, recording, remember
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs, settled
 from ocp_tuned_boot.requested.config import Config
@@ -131,7 +131,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
                     watching.watch(paths)  # a stop of the unit has stopped some of these
         done = recorder.record()
         if decision.action is Action.APPLY or recorder.defers_anew:
-            history.remember(paths, done)
+            remember(paths, done)
     return done
 
 

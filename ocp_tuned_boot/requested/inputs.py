@@ -16,7 +16,7 @@ from pathlib import Path
 from ocp_tuned_boot.errors import ConfigurationError, HostError, NotRequested
 from ocp_tuned_boot.host import files, userspace
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.requested import envfile, lastgood
+from ocp_tuned_boot.requested import envfile
 from ocp_tuned_boot.tuned.findings import RELOAD, START, Finding, make
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
@@ -218,6 +218,8 @@ def read(
 def last_applied(paths: Paths, requested: Inputs, why: str, advice: str = "") -> Inputs | None:
     """The last profile that was applied, with its files, instead of the requested one, which cannot
     be used: `why`, and what to do about it. None where no profile was ever applied."""
+    from ocp_tuned_boot.requested import lastgood  # noqa: PLC0415  # rarely needed
+
     last = lastgood.profile(paths)
     if last is None:
         return None
@@ -332,6 +334,8 @@ def _image(paths: Paths, default: str) -> tuple[str, str, tuple[Finding, ...]]:
             "Write NTO_IMAGE=<image reference> to this file, or set image in boot.conf.",
         ) from None
     except (ConfigurationError, HostError) as error:
+        from ocp_tuned_boot.requested import lastgood  # noqa: PLC0415  # rarely needed
+
         worked = lastgood.read(paths)
         if not worked:
             raise

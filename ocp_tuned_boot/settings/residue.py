@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 #: The version is incremented when the meaning of a field changes. A file of an earlier one is not
 #: used. 20000 settings with long values have room.
-FORMAT = Format(1, 8 * 1024 * 1024)
+FORMAT = Format(1, 8 * 1024 * 1024, durable=False)
 
 # Setting one of a pair sets the other to zero (sysctl vm.dirty_bytes in the kernel's admin-guide).
 _COUNTERPARTS = {

@@ -53,7 +53,7 @@ def keep_pid_file(paths: Paths) -> None:
         found = files.read(paths.tuned_pid, _PID_LIMIT)
     except FileNotFoundError:
         found = b""
-    files.write(paths.kept_pid, found)
+    files.write(paths.kept_pid, found, durable=False)
 
 
 def forget_tuned(paths: Paths) -> None:
@@ -66,7 +66,7 @@ def forget_tuned(paths: Paths) -> None:
         pass
     else:
         if kept:
-            files.write(paths.tuned_pid, kept)
+            files.write(paths.tuned_pid, kept, durable=False)
         else:
             _remove(paths.tuned_pid)
         _remove(paths.kept_pid)
@@ -156,4 +156,4 @@ def _recommended(profile: str, over: Overlay) -> str:
 def _put(paths: Paths, name: str, data: bytes, mode: int) -> None:
     path = paths.etc_tuned / name
     files.directory(path.parent, paths.root)
-    files.write(path, data, mode)
+    files.write(path, data, mode, durable=False)
