@@ -67,6 +67,18 @@ def product_package(suite: str, version: str = "") -> Path:
     return package
 
 
+def byte_code(root: Path) -> dict[str, int]:
+    """How each module of the program in a root has its byte code checked (PEP 552): 0 by the time
+    of its source, 1 not at all, 3 by a hash of its source; -1: it has none."""
+    found = {}
+    for folder in root.glob("usr/lib/python3*/*-packages/ocp_tuned_boot"):
+        for module in folder.rglob("*.py"):
+            compiled = list(module.parent.glob(f"__pycache__/{module.stem}.cpython-3??.pyc"))
+            flags = int.from_bytes(compiled[0].read_bytes()[4:8], "little") if compiled else -1
+            found[str(module.relative_to(folder))] = flags
+    return found
+
+
 def earlier_package(suite: str) -> Path:
     """The RPM from before the Podman units became a template, as version 0.0.9: the unit files, the
     preset, the spec and the socket paths of that time, everything else from the working tree."""

@@ -152,6 +152,7 @@ def test_an_install_over_another_release_leaves_none_of_its_modules(tmp_path: Pa
     assert "ocp_tuned_boot/podman/client.py" in found
     assert "another release" not in (packages / "ocp_tuned_boot/cli.py").read_text()
     assert sum(name.endswith(".dist-info/METADATA") for name in found) == 1
+    assert -1 not in product.byte_code(source / "build/root").values()
 
 
 def test_links_in_the_documents_lead_somewhere_in_the_package() -> None:
