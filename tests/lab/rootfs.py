@@ -80,6 +80,8 @@ _MASKED = (
 # host's kernel.
 _NO_SYSCTL = 'rm -f "$1"/usr/lib/sysctl.d/*.conf "$1"/etc/sysctl.d/*.conf "$1"/etc/sysctl.conf'
 
+_NO_DAEMON = 'systemctl --root="$1" --quiet disable tuned.service'
+
 _HOOKS = (
     _NO_SYSCTL,
     # podman.service is started by its socket, as on a node.
@@ -91,9 +93,12 @@ _HOOKS = (
 )
 
 
-def base_root(suite: str) -> Path:
-    """A root filesystem to mount a node on. Never write to it."""
+def base_root(suite: str, *, host_tuned: bool = False) -> Path:
+    """A root filesystem to mount a node on. `host_tuned`: with Debian's TuneD, which is not started
+    at boot. Never write to it."""
     recipe = debian.Recipe(suite, "minbase", _packages(suite), _HOOKS)
+    if host_tuned:
+        recipe = debian.Recipe(suite, "minbase", (*recipe.packages, "tuned"), (*_HOOKS, _NO_DAEMON))
     ingredients = [dataclasses.asdict(recipe), FILES, _MASKED, wheels(suite)]
 
     def build(target: Path) -> None:
