@@ -183,7 +183,7 @@ def test_a_volume_of_the_image_is_no_difference() -> None:
                            "RW": True, "Propagation": "rprivate"})  # fmt: skip
     assert container.differences(SPEC, seen) == []
     # And none is made where Podman can do without.
-    assert SPEC.arguments()["image_volume_mode"] == "tmpfs"
+    assert SPEC.description()["image_volume_mode"] == "tmpfs"
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_a_log_that_is_removed_has_ended(tmp_path: Path) -> None:
 
 
 def test_the_log_is_not_replaced_before_it_is_too_long() -> None:
-    (size,) = {SPEC.arguments()["log_config"]["Config"]["size"]}
+    (size,) = {SPEC.description()["log_configuration"]["size"]}
     assert size > container.LOG_LIMIT + container._CHUNK
 
 
