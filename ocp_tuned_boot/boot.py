@@ -104,9 +104,11 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
             cleanup.temporary(paths)
             userspace.count_restarts(paths)
             config = settled.config(paths, config_file)
-            deadline = Deadline(config.timeout, started=started)
-            progress = Progress(deadline, notifier, recorder.steps, paths.console)
+            progress = Progress(Deadline(config.timeout, started=started), notifier,
+                                recorder.steps, paths.console)  # fmt: skip
             _catch_up(paths, config, recorder)
+            if recorder.in_force is None:
+                systemd.wake(config.socket)  # most likely TuneD runs
 
             with progress.step("inputs", "Reading which image and profile are requested…"):
                 requested = settled.requested(

@@ -341,6 +341,21 @@ def stored(name: str) -> Stored | None:
     return None
 
 
+def knock(path: Path) -> None:
+    """Connects once: systemd then starts the service behind the socket. Raises `OSError`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
+        # Not blocking: a backlog that is full is an error at once, not a wait.
+        knocking.setblocking(False)
+        knocking.connect(str(path))
+
+
+def wake(path: Path) -> None:
+    """The same for a service that is most likely needed later: it starts while something else is
+    done. Whether it can be reached is found out when it is asked."""
+    with suppress(OSError):
+        knock(path)
+
+
 def reload(name: str) -> None:
     """Queues the reload of a unit, or its start if it is not active. Raises `HostError`."""
     with _bus() as bus, _manager(bus) as manager:

@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ocp_tuned_boot.errors import DeadlineExceeded, PodmanError, Refused
-from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.typedjson import from_json
 from ocp_tuned_boot.podman import failures, service
@@ -128,10 +128,7 @@ class Transport:
     def _knock(self) -> None:
         """Connects once: starts a socket-activated service, and fails at once without one."""
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
-                # Not blocking: a backlog that is full is an error at once, not a wait.
-                knock.setblocking(False)
-                knock.connect(str(self.path))
+            systemd.knock(self.path)
         except OSError as error:
             raise PodmanError(
                 f"cannot reach Podman at {self.path}: {error.strerror or error}",

@@ -48,6 +48,8 @@ class Counting(socket.socket):
         return super().send(data, *more)
 
 def audit(event, arguments):
+    if event == "socket.connect" and str(arguments[1]).endswith("podman.sock"):
+        note("connect", arguments[1])
     if event in ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.exec"):
         note("process", " ".join(map(os.fsdecode, arguments[1] if len(arguments) > 1 else [event])))
 
@@ -75,9 +77,9 @@ raise SystemExit(main())
 class Cost:
     """What a run has done, in order.
 
-    `done`: what was done (`request`, `fsync`, `process`, or `ready` for READY=1), to what, and the
-    number of modules that were loaded by then; `modules`: those that were loaded, in order, except
-    for what counting itself needs.
+    `done`: what was done (`connect` to Podman, `request`, `fsync`, `process`, or `ready` for
+    READY=1), to what, and the number of modules that were loaded by then; `modules`: those that
+    were loaded, in order, except for what counting itself needs.
     """
 
     done: tuple[tuple[str, str, int], ...]

@@ -144,10 +144,16 @@ def test_a_run_that_applies_loads_no_more_than_it_needs(node: Counting) -> None:
     within(seen.modules_before(counted.READY), "until ready")
 
 
+def test_podman_starts_while_the_rest_is_read_and_imported(node: Counting) -> None:
+    seen = node.run("apply")
+    assert "ocp_tuned_boot.tuning" not in seen.modules_before("connect")
+    assert seen.of("connect") != []
+
+
 def test_what_is_kept_costs_no_request_no_process_and_no_wait_for_the_disk(node: Counting) -> None:
     node.run("apply")
     seen = node.run("apply")
-    assert [seen.of(each) for each in ("request", "process", "fsync")] == [[], [], []]
+    assert [seen.of(each) for each in ("connect", "request", "process", "fsync")] == [[]] * 4
     within(list(seen.modules), "kept")
 
 
