@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from tests.lab import benchreport, nspawn, upstream
-from tests.lab.benchreport import Boot, Memory, Results
+from tests.lab.benchreport import Boot, Idle, Memory, Results
 from tests.lab.demo import tell_what_is_done
 from tests.lab.knobs import KernelKnobs
 from tests.lab.kubelet import kubelet_follows
@@ -88,6 +89,17 @@ RequiredBy={TARGET}
 """
 
 
+_DAEMON_TEXT = """\
+[Service]
+ExecStart=/usr/sbin/tuned --no-dbus
+BindPaths=/etc/lab/daemon:/etc/tuned
+[Install]
+WantedBy=multi-user.target
+"""
+# Until the service of Podman that the program has used is gone: it exits when it is idle.
+_QUIET = "while systemctl --quiet is-active 'ocp-tuned-podman@*.service'; do sleep 0.2; done"
+
+
 @dataclass(frozen=True)
 class Method:
     """One way to apply the profile before the kubelet. `unit`: what the kubelet waits for; `switch`
@@ -128,6 +140,12 @@ METHODS: Mapping[str, Method] = {
     "quadlet": Method("a quadlet, Type=oneshot", "lab-quadlet.service", _quadlet),
     "host": Method("TuneD on the node, no container", _HOST, _enabled(_HOST)),
 }
+#: Only for a node that does nothing: TuneD as it runs in the pod of upstream's DaemonSet, but
+#: without the process of the pod itself.
+DAEMON = Method("the TuneD daemon of upstream's DaemonSet", "lab-daemon.service",
+                _enabled("lab-daemon.service"))  # fmt: skip
+#: How long a node that does nothing is looked at (seconds).
+IDLE = 30.0
 
 
 @contextmanager
@@ -141,16 +159,20 @@ def bench_node(suite: str) -> Iterator[tuple[Node, KernelKnobs]]:
         for folder in ("/etc/lab/tuned", "/etc/tuned"):
             upstream.write_tuned(node, folder)
             node.write(f"{folder}/openshift-node-lab/tuned.conf", PROFILE)
+        upstream.write_tuned(node, "/etc/lab/daemon", daemon=True)
+        node.write("/etc/lab/daemon/openshift-node-lab/tuned.conf", PROFILE)
+        node.write("/etc/systemd/system/lab-daemon.service", _DAEMON_TEXT)
         yield node, knobs
 
 
 @contextmanager
 def booted(node: Node, knobs: KernelKnobs, name: str, network: str) -> Iterator[None]:
     """Boots the node with one method; afterwards it is off."""
-    for other, method in METHODS.items():
+    methods = {**METHODS, "daemon": DAEMON}
+    for other, method in methods.items():
         if other != name:
             method.switch(node, False)
-    METHODS[name].switch(node, True)
+    methods[name].switch(node, True)
     node.write(_NETWORK, _NETWORK_TEXT.format(seconds=NETWORKS[network]))
     _systemctl(node, "enable", "lab-network.service")
     knobs.reset()
@@ -159,7 +181,7 @@ def booted(node: Node, knobs: KernelKnobs, name: str, network: str) -> Iterator[
         has_ended(node)
     yield
     seen = node.witness("kubelet")
-    if name != "nothing" and (seen is None or seen["values"] != WANTED):
+    if name not in ("nothing", "daemon") and (seen is None or seen["values"] != WANTED):
         logged = node.journal(METHODS[name].unit)
         raise RuntimeError(f"{name}: the kubelet found {seen}, expected {WANTED}\n{logged}")
     node.poweroff()
@@ -219,8 +241,7 @@ class Sampler(threading.Thread):
 
     def run(self) -> None:
         while not self._done.wait(0.005):
-            groups = [Path(folder, "cgroup.procs") for folder, _, _ in os.walk(self._group)]
-            sizes = [_pss(pid) for pid in {pid for each in groups for pid in _members(each)}]
+            sizes = [_pss(pid) for pid in _all(self._group)]
             self.most = max(self.most, sum(size for size, _ in sizes))
             self.own = max([self.own, *(size for size, ours in sizes if ours)])
 
@@ -228,6 +249,12 @@ class Sampler(threading.Thread):
         self._done.set()
         self.join()
         return Memory(self.most, self.own)
+
+
+def _all(group: Path) -> set[str]:
+    """The processes in a control group and in those below it."""
+    groups = [Path(folder, "cgroup.procs") for folder, _, _ in os.walk(group)]
+    return {pid for each in groups for pid in _members(each)}
 
 
 def _members(procs: Path) -> list[str]:
@@ -244,6 +271,46 @@ def _pss(pid: str) -> tuple[int, bool]:
         pss = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
         return int(pss.split()[1]) * 1024, b"/usr/bin/ocp-tuned-boot" in command
     return 0, False
+
+
+def idle(node: Node) -> Idle:
+    """What a node needs that does nothing."""
+    node.run("sh", "-c", _QUIET)
+    before = _switches(node)
+    time.sleep(IDLE)
+    after = _switches(node)
+    # Of the threads that exist at both times.
+    woken = sum(number - before[thread] for thread, number in after.items() if thread in before)
+    memory = sum(_pss(pid)[0] for pid in _all(node.group))
+    return Idle(memory, woken * 60 / IDLE)
+
+
+def _switches(node: Node) -> dict[Path, int]:
+    """How often each thread of a node has begun to wait (proc(5), voluntary_ctxt_switches)."""
+    found = {}
+    for pid in _all(node.group):
+        for thread in Path("/proc", pid, "task").glob("*"):
+            with suppress(OSError):
+                lines = (thread / "status").read_text().splitlines()
+                number = next(line for line in lines if line.startswith("voluntary_ctxt"))
+                found[thread] = int(number.split()[1])
+    return found
+
+
+def disk(node: Node) -> dict[str, int]:
+    """The size of what is on disk, by what it is (bytes)."""
+    image = node.run("podman", "image", "inspect", "--format={{.Size}}",
+                     f"localhost/tuned:{node.suite}").stdout  # fmt: skip
+    package = node.run("rpm", "--query", "--queryformat=%{SIZE}", "ocp-tuned-boot").stdout
+    state = node.run("du", "--summarize", "--bytes", "--exclude=storage",
+                     "/var/lib/ocp-tuned-boot").stdout.split()[0]  # fmt: skip
+    run = node.run("du", "--summarize", "--bytes", "/run/ocp-tuned-boot").stdout.split()[0]
+    return {
+        "the package": int(package),
+        "/var/lib/ocp-tuned-boot": int(state),
+        "/run/ocp-tuned-boot (memory)": int(run),
+        "the image with TuneD": int(image),
+    }
 
 
 def measure(suite: str, boots: int) -> Results:
@@ -268,9 +335,17 @@ def measure(suite: str, boots: int) -> Results:
                     pass
             finally:
                 memory[name] = sampler.stop()
-        node.boot()
-        podman = node.run("podman", "--version").stdout.split()[-1]
-    return Results(_commit(), suite, podman, os.cpu_count() or 1, tuple(seen), memory)
+        quiet: dict[str, Idle] = {}
+        sizes: dict[str, int] = {}
+        for name in (*METHODS, "daemon"):
+            with booted(node, knobs, name, "immediate"):
+                log.info("%s: a node that does nothing", name)
+                quiet[name] = idle(node)
+                if name == "ours":
+                    sizes = disk(node)
+                podman = node.run("podman", "--version").stdout.split()[-1]
+    processors = os.cpu_count() or 1
+    return Results(_commit(), suite, podman, processors, tuple(seen), memory, quiet, sizes)
 
 
 def _commit() -> str:
@@ -290,7 +365,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
     options = parser.parse_args(arguments)
     tell_what_is_done()
     results = measure(options.suite, options.boots)
-    labels = {name: method.label for name, method in METHODS.items()}
+    labels = {name: method.label for name, method in {**METHODS, "daemon": DAEMON}.items()}
     benchreport.write(results, labels, options.output)
     print(benchreport.table(results, labels))
     return 0

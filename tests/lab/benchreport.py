@@ -41,8 +41,17 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Idle:
+    """What a node needs that does nothing: the memory of all processes (bytes, PSS), and how often
+    in a minute one of them wakes up."""
+
+    memory: int
+    wakeups: float
+
+
+@dataclass(frozen=True)
 class Results:
-    """`boots`: in the order in which they were made."""
+    """`boots`: in the order in which they were made; `disk`: sizes (bytes) by what they are of."""
 
     commit: str
     suite: str
@@ -50,6 +59,8 @@ class Results:
     processors: int
     boots: tuple[Boot, ...]
     memory: Mapping[str, Memory]
+    idle: Mapping[str, Idle] = field(default_factory=dict)
+    disk: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def networks(self) -> list[str]:
@@ -96,7 +107,7 @@ def _ratio(values: Sequence[float]) -> str:
 def table(results: Results, labels: Mapping[str, str]) -> str:
     """The tables: a row for each method, a table for each network."""
     parts = [_time(results, labels, network) for network in results.networks]
-    return "\n".join([*parts, _cost(results, labels), _steps(results)])
+    return "\n".join([*parts, _cost(results, labels), _idle(results, labels), _steps(results)])
 
 
 def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -113,12 +124,12 @@ def _time(results: Results, labels: Mapping[str, str], network: str) -> str:
 
     rows = [
         (labels[it], _milliseconds(results.of(it, network, "ready")) if it != NOTHING else "",
-         _milliseconds(results.of(it, network, "target")), ratio(it, "ready"), ratio(it, "target"),
+         _milliseconds(results.of(it, network, "target")), ratio(it, "target"),
          _milliseconds(results.of(it, network, "userspace")), ratio(it, "userspace"))
         for it in results.methods
     ]  # fmt: skip
-    head = ("", "until applied (ms)", "until the target (ms)", "ours / this, applied",
-            "ours / this, target", "from the start of systemd (ms)", "ours / this")  # fmt: skip
+    head = ("", "until applied (ms)", "until the target (ms)", "ours / this",
+            "from the start of systemd (ms)", "ours / this")  # fmt: skip
     return f"### {network.capitalize()} network\n\n{_rows(head, rows)}"
 
 
@@ -139,6 +150,21 @@ def _cost(results: Results, labels: Mapping[str, str]) -> str:
     return (
         "### Processor and memory of a boot\n\nBeyond a boot without tuning; memory is PSS.\n\n"
         f"{_rows(head, rows)}"
+    )
+
+
+def _idle(results: Results, labels: Mapping[str, str]) -> str:
+    base = results.idle.get(NOTHING, Idle(0, 0))
+    rows = [
+        (labels[name], f"{max(0, each.memory - base.memory) / 2**20:.0f}",
+         f"{max(0.0, each.wakeups - base.wakeups):.0f}")
+        for name, each in results.idle.items() if name != NOTHING
+    ]  # fmt: skip
+    sizes = [(name, f"{size / 2**20:.1f}") for name, size in results.disk.items()]
+    return (
+        "### A node that does nothing\n\nBeyond one without tuning.\n\n"
+        f"{_rows(('', 'memory (MiB)', 'wake-ups in a minute'), rows)}\n"
+        f"### On disk\n\n{_rows(('', 'MiB'), sizes)}"
     )
 
 

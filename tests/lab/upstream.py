@@ -45,9 +45,10 @@ def write_unit(node: Node, name: str) -> None:
     node.write("/usr/lib/tmpfiles.d/lab.conf", "d /run/tuned\nd /etc/sysconfig\n")
 
 
-def write_tuned(node: Node, folder: str) -> None:
+def write_tuned(node: Node, folder: str, *, daemon: bool = False) -> None:
     """What TuneD is configured with in /etc/tuned, but for the profile."""
-    node.write(f"{folder}/tuned-main.conf", _MAIN)
+    main = _MAIN.replace("daemon = 0", "daemon = 1") if daemon else _MAIN
+    node.write(f"{folder}/tuned-main.conf", main)
     node.write(f"{folder}/profile_mode", "auto\n")
     node.write(f"{folder}/active_profile", "")
     node.write(f"{folder}/recommend.d/00.conf", "[openshift-node-lab]\n")
