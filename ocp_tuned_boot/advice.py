@@ -14,7 +14,7 @@ from ocp_tuned_boot.tuned.findings import Finding
 
 def file_for(paths: Paths, requested: Inputs, texts: Mapping[str, str], found: Finding) -> str:
     """The file, with the line if TuneD names one; empty if it is not known. `texts`: as for
-    `profiles.resolve`."""
+    `profiles.absent`."""
     if found.kind in ("unknown-profile", "wrong-profile"):
         return requested.named_in
     if found.kind == "missing-include":

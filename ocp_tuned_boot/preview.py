@@ -19,7 +19,7 @@ from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.settings import holds
-from ocp_tuned_boot.tuned import container, layout, profiles, reach
+from ocp_tuned_boot.tuned import container, layout, profiles
 from ocp_tuned_boot.tuned.container import ContainerSpec
 from ocp_tuned_boot.tuned.layout import Layout
 
@@ -54,8 +54,9 @@ def preview(paths: Paths, config_file: Path | None) -> Preview:
     notes += tuple(_absent(paths, requested, seen))
     guarded = decision.guarded
     spec = container.specify(
-        paths, requested.contract, image_id, seen or layout.Layout(), guarded=guarded
-    )
+        paths, requested.contract, image_id, seen or layout.Layout(),
+        guarded=guarded, asked=requested.contract == "tuned",
+    )  # fmt: skip
     source = _source(paths, config, requested.image) if image is None else "in Podman's store"
     return Preview(decision, requested, source, spec, (), notes)
 
@@ -86,7 +87,7 @@ def _source(paths: Paths, config: Config, reference: str) -> str:
 def _absent(paths: Paths, requested: Inputs, seen: Layout | None) -> Iterator[str]:
     """Profiles that do not exist, as far as that is known: the image's own are known once it has
     been used."""
-    texts = reach.texts(requested.files, layout.texts(seen) if seen else {})
+    texts = profiles.texts(requested.files, layout.texts(seen) if seen else {})
     for name, by in profiles.absent(requested.profile, texts).items():
         where = f"include= in {advice.on_host(paths, by)}" if by else requested.named_in
         if seen is None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ocp_tuned_boot import plan
 from ocp_tuned_boot.errors import BootError
 from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.plan import Situation
 from ocp_tuned_boot.record import store
@@ -21,6 +23,11 @@ from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.tuned import findings, operand
 from ocp_tuned_boot.tuned.judge import Result
 
+if TYPE_CHECKING:
+    from ocp_tuned_boot.tuned.said import About, Said
+
+log = logging.getLogger(__name__)
+
 #: How long another TuneD may take to apply what has changed (seconds), and how often that is
 #: checked.
 PATIENCE = 10.0
@@ -28,58 +35,74 @@ _TICK = 0.5
 
 
 def look(
-    paths: Paths, config: Config, requested: Inputs, in_force: InForce | None, why: Why
-) -> Situation:
+    paths: Paths, config: Config, requested: Inputs, in_force: InForce | None, why: Why,
+    *, ask: bool = True,
+) -> Situation:  # fmt: skip
     """Which workloads run is found out only for the first profile of a boot: after that some
-    always do."""
+    always do. `ask`: if another TuneD may have applied a change, TuneD may be asked what that
+    means."""
     first = in_force is None or in_force.boot_id != requested.boot_id
     workloads = systemd.running(paths, systemd.workloads()) if first else ()
     tuned = not first or _was_tuned(paths, requested)
     now = Situation(why, config.on_change, config.late, workloads, tuned)
     if in_force is None or first or in_force.fingerprint == requested.fingerprint:
         return now
-    image = _texts_of(paths, in_force.image_id)
-    now = replace(now, unaffected=_is_unaffected(requested, in_force, image))
+    now = replace(now, unaffected=_is_unaffected(paths, requested, in_force))
     other = None if now.unaffected else operand.running(paths)
-    if other is None or not _holds(paths, config, requested, image):
+    if other is None or not _holds(paths, config, requested, in_force, ask=ask):
         return now
     return replace(now, applied_by=other.words)
 
 
-def _texts_of(paths: Paths, image_id: str) -> Mapping[str, str] | None:
-    """The texts of the profiles in the image that was used; None if they are not known any more."""
-    from ocp_tuned_boot.tuned import layout  # noqa: PLC0415  # not for a run without a change
-
-    seen = layout.cached(paths, image_id)
-    return None if seen is None else layout.texts(seen)
-
-
-def _is_unaffected(requested: Inputs, in_force: InForce, image: Mapping[str, str] | None) -> bool:
+def _is_unaffected(paths: Paths, requested: Inputs, in_force: InForce) -> bool:
     """Whether all that has changed are profiles that this node's profile cannot reach. A record of
     an earlier release does not tell: its `reached` is empty."""
-    if image is None:
-        return False
-    from ocp_tuned_boot.tuned import reach  # noqa: PLC0415
+    from ocp_tuned_boot.tuned import reach, said  # noqa: PLC0415  # not for a run without a change
 
-    files = reach.reached(requested.profile, requested.provider, requested.files, image)
+    about = said.About(in_force.boot_id, in_force.image_id, in_force.fingerprint)
+    what = said.load(paths.said, about)
+    files = reach.reached(what.asked() if what is not None else None, requested.files)
     return requested.fingerprint_with(files) == in_force.reached
 
 
 def _holds(
-    paths: Paths, config: Config, requested: Inputs, image: Mapping[str, str] | None
+    paths: Paths, config: Config, requested: Inputs, in_force: InForce, *, ask: bool
 ) -> bool:
     """Whether the host has the values that the requested profile sets, as far as they are known."""
-    if image is None:
-        return False
-    from ocp_tuned_boot.settings import handover, values  # noqa: PLC0415
-    from ocp_tuned_boot.tuned import profiles, reach  # noqa: PLC0415
+    from ocp_tuned_boot.settings import compare, handover, values  # noqa: PLC0415
+    from ocp_tuned_boot.tuned import said  # noqa: PLC0415
 
-    wanted = profiles.resolve(requested.profile, reach.texts(requested.files, image))
+    about = said.About(requested.boot_id, in_force.image_id, requested.fingerprint)
+    what = said.load(paths.said_beside, about)
+    if what is None and ask:
+        what = _asked(paths, config, requested, about)
+    if what is None:
+        return False
     owned = handover.owned(paths, config.handover)
-    found = values.read_back(paths.root, wanted, owned)
+    found = values.read_back(paths.root, compare.requested(what).settings, owned)
     # Of a profile without such values nothing is known.
     states = {each.state for each in found}
     return "verified" in states and states <= {"verified", "handed-over"}
+
+
+def _asked(paths: Paths, config: Config, requested: Inputs, about: About) -> Said | None:
+    """What TuneD says about the requested profile, in a container beside the other TuneD; it is
+    kept. None if it cannot be asked."""
+    from ocp_tuned_boot.podman.client import Podman  # noqa: PLC0415
+    from ocp_tuned_boot.tuned import beside, layout, said  # noqa: PLC0415
+    from ocp_tuned_boot.tuned.conversation import ProgramExited  # noqa: PLC0415
+
+    try:
+        with Podman(config.socket, Deadline(PATIENCE)) as podman:
+            seen = layout.of(paths, podman, about.image_id)
+            question = beside.Question(requested.profile, requested.files, about.image_id, seen)
+            meaning, _ = beside.ask(podman, paths, question, podman.deadline)
+        what = said.Said(about, meaning)
+        said.store(paths.said_beside, what)
+    except (BootError, ProgramExited, ValueError) as error:
+        log.warning("TuneD cannot be asked what the profile means: %s", error)
+        return None
+    return what
 
 
 def beside_others(paths: Paths, config: Config, requested: Inputs) -> Inputs:
@@ -152,5 +175,5 @@ def pending(paths: Paths, config: Config) -> tuple[Decision, Inputs]:
     """What `apply` would decide now, without asking Podman. Raises `BootError`."""
     in_force = store.in_force(paths, inputs.boot_id(paths))
     requested = settled.read(paths, config, fallback(config, in_force))
-    now = look(paths, config, requested, in_force, Why.START)
+    now = look(paths, config, requested, in_force, Why.START, ask=False)
     return plan.decide(requested, in_force, now), requested

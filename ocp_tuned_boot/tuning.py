@@ -6,7 +6,8 @@ import logging
 from dataclasses import replace
 
 from ocp_tuned_boot import situation, watching
-from ocp_tuned_boot.attempt import Attempting, NotLoaded, attempt
+from ocp_tuned_boot.applying import Attempting
+from ocp_tuned_boot.attempt import NotLoaded, attempt
 from ocp_tuned_boot.errors import DeadlineExceeded, HostError
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Progress, pauses

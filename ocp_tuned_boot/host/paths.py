@@ -189,6 +189,26 @@ class Paths:
         return self.run / "conversation"
 
     @property
+    def etc_tuned_beside(self) -> Path:
+        """As `etc_tuned`, for a container in which TuneD only says something."""
+        return self.run / "etc-tuned-beside"
+
+    @property
+    def beside_log(self) -> Path:
+        """The log of that container."""
+        return self.run / "beside.log"
+
+    @property
+    def said(self) -> Path:
+        """What TuneD said about the profile that was last applied."""
+        return self.run / "said.json"
+
+    @property
+    def said_beside(self) -> Path:
+        """What TuneD said about a profile that another TuneD of this node may have applied."""
+        return self.run / "said-beside.json"
+
+    @property
     def retried(self) -> Path:
         """Exists if ocp-tuned-retry.service has held the boot (packaging/gate.sh)."""
         return self.run / "retried"

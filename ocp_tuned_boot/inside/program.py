@@ -33,8 +33,8 @@ from typing import Any
 VERSION = 1
 #: A message is a JSON text in packets. The first byte of a packet says whether another one follows.
 MORE, LAST, PACKET = b"+", b".", 32 * 1024
-#: The word of the host.
-GO = b"go"
+#: The words of the host. After the second one, the files on the hand-over list are covered first.
+GO, GO_GUARDED = b"go", b"go guarded"
 #: The exit status if the host has gone, and nothing was applied (sysexits.h, EX_TEMPFAIL).
 GONE = 75
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -172,11 +172,16 @@ def main(mode: "str", path: "str", command: "list[str]") -> "None":
             if asked is not None:
                 verify(host, asked[0])
             return
-        if host.word() != GO:
+        word = host.word()
+        if word not in (GO, GO_GUARDED):
             raise HostGone("it gave an unknown word")
     except HostGone as error:
         sys.stderr.write(f"ocp-tuned-boot has gone, nothing is applied: {error}\n")
         sys.exit(GONE)
+    if word == GO_GUARDED:
+        from ocp_tuned_boot.inside import cover  # noqa: PLC0415  # after TuneD's own modules
+
+        cover.cover_or_exit(f"{cover.FOLDER}/files")
     if asked is None:
         os.execv(command[0], command)  # noqa: S606  # the host says which
     watched = asked[1]

@@ -187,9 +187,10 @@ class Residue:
 class Value:
     """A requested value, and what was found on the host.
 
-    `state` is `verified`, `different`, `unchecked` or `handed-over` (owned by others); `found` is
-    what the host has, empty where nothing can be read; `why` it was not compared; `path` the file,
-    empty where it is unknown.
+    `state` is `verified`, `different`, `unchecked`, `not-applicable` (this machine has no such
+    thing) or `handed-over` (owned by others); `found` is what the host has, empty where nothing can
+    be read; `why` it was not compared; `path` the file, empty where it is unknown; `section` and
+    `plugin` request it; `by` compared it, `tuned` or `ocp-tuned-boot`, empty where nobody did.
     """
 
     key: str
@@ -198,6 +199,9 @@ class Value:
     found: str = ""
     why: str = ""
     path: str = ""
+    section: str = ""
+    plugin: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Compares the values that a profile requests with those on the host, after TuneD has exited.
+"""Whether the settings that a profile requests are in effect, after TuneD has exited: by TuneD's
+own comparison, and by that of this program.
 
 The run that applied the profile does so once it is ready. If it was killed before that, the next
 run does it first.
@@ -7,13 +8,14 @@ run does it first.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.record.amend import with_values
-from ocp_tuned_boot.record.model import InForce, Residue, Value, now
+from ocp_tuned_boot.record.model import InForce, Residue, State, Value, now
 from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.settings import handover, residue, values
@@ -21,52 +23,161 @@ from ocp_tuned_boot.settings.residue import Settings
 from ocp_tuned_boot.tuned.judge import Outcome
 
 if TYPE_CHECKING:
-    from ocp_tuned_boot.tuned.profiles import Setting
+    from ocp_tuned_boot.tuned.asked import Asked, Comparison, Verified
+    from ocp_tuned_boot.tuned.said import Said
+    from ocp_tuned_boot.tuned.wanted import Setting
 
 log = logging.getLogger(__name__)
 
+_SCRIPTS = ("script_pre", "script_post")
+
+
+@dataclass(frozen=True)
+class Requested:
+    """What a profile requests. `meaning` is what TuneD said about it; None if it could not, and
+    `unknown` is the reason then. `held` is what it found when it compared; None if it did not."""
+
+    settings: tuple[Setting, ...]
+    meaning: Asked | None = None
+    held: Verified | None = None
+    unknown: str = ""
+
+
+def requested(said: Said | None, unknown: str = "") -> Requested:
+    """From what TuneD said; `unknown`: why it said nothing."""
+    from ocp_tuned_boot.tuned import wanted  # noqa: PLC0415  # not for `drift`
+
+    if said is not None:
+        meaning = said.asked()
+        if meaning is not None:
+            return Requested(wanted.settings(meaning), meaning, said.verified())
+        unknown = said.reason()
+    return Requested(wanted.unknown(unknown), unknown=unknown)
+
 
 def compare(
-    paths: Paths, known: Settings, requested: Sequence[Setting], owned: Collection[str]
-) -> tuple[tuple[Value, ...], tuple[Residue, ...]]:
+    paths: Paths, known: Settings, profile: Requested, owned: Collection[str],
+    held: Iterable[State] = (),
+) -> tuple[tuple[Value, ...], tuple[Residue, ...]]:  # fmt: skip
     """Restores the settings that only the previous profile set, and compares those of this one;
-    both are recorded in `settings.json`. `owned`: the files on the hand-over list. Raises
-    `HostError`."""
-    known, left = residue.put_back(paths.root, known, requested, owned)
-    found = values.read_back(paths.root, requested, owned)
-    residue.store(paths, residue.after(paths.root, known, found, requested, now()))
-    return found, left
+    both are recorded in `settings.json`. `owned`: the files on the hand-over list; `held`: what
+    systemd holds. Raises `HostError`."""
+    known, left = residue.put_back(paths.root, known, profile.settings, owned)
+    found = values.read_back(paths.root, profile.settings, owned)
+    residue.store(paths, residue.after(paths.root, known, found, profile.settings, now()))
+    return (*_combined(profile, found), *_of_plugins(profile, tuple(held))), left
+
+
+def _combined(profile: Requested, found: Sequence[Value]) -> Iterator[Value]:
+    """The values that this program reads, with TuneD's comparisons: `different` only if both find
+    them so."""
+    rows: dict[str, list[Comparison]] = {}
+    for row in profile.held.rows if profile.held is not None else ():
+        rows.setdefault(row.section, []).append(row)
+    for value in found:
+        yield _agreed(value, [it for it in rows.get(value.section, ()) if _is_of(it, value)])
+
+
+def _is_of(row: Comparison, value: Value) -> bool:
+    if row.device and value.path:
+        return row.device == value.path or (row.option == value.key and row.device == value.key)
+    return row.option == value.key
+
+
+def _agreed(value: Value, rows: Sequence[Comparison]) -> Value:
+    if value.state == "verified":
+        return replace(value, by="ocp-tuned-boot")
+    if value.state == "handed-over":
+        return value
+    states = {row.state for row in rows}
+    if states == {"not-applicable"}:
+        return replace(value, state="not-applicable", why=rows[0].why or value.why)
+    if states == {"passed"} and all(_is_still(row, value) for row in rows):
+        return replace(value, state="verified", why="", by="tuned")
+    both = value.state == "different" and "failed" in states
+    return replace(value, by="tuned, ocp-tuned-boot" if both else _by(value))
+
+
+def _by(value: Value) -> str:
+    return "ocp-tuned-boot" if value.state == "different" else ""
+
+
+def _is_still(row: Comparison, value: Value) -> bool:
+    """Whether the host still has what TuneD found, which TuneD takes for what was requested."""
+    if value.state == "unchecked" or not row.found:
+        return True
+    return values.same(row.found, value.found)
+
+
+def _of_plugins(profile: Requested, held: tuple[State, ...]) -> Iterator[Value]:
+    """The options that only TuneD compares, one value for each, whatever the number of devices."""
+    from ocp_tuned_boot.tuned.wanted import PLUGINS, in_effect  # noqa: PLC0415
+
+    if profile.meaning is None:
+        return
+    rows: dict[tuple[str, str], list[Comparison]] = {}
+    for row in profile.held.rows if profile.held is not None else ():
+        rows.setdefault((row.section, row.option), []).append(row)
+    for section in in_effect(profile.meaning):
+        for option in section.options:
+            if section.type in PLUGINS and option.option not in _SCRIPTS:
+                continue
+            found = rows.get((section.name, option.option)) or rows.get((section.name, ""), [])
+            if {row.state for row in found} == {"parameter"}:
+                continue
+            key = f"{section.type}.{option.option}"
+            value = Value(key, "unchecked", option.value, section=section.name, plugin=section.type)
+            yield _held(_folded(value, found), held)
+
+
+def _folded(value: Value, rows: Sequence[Comparison]) -> Value:
+    """One value of the comparisons of an option with each device. The worst one counts."""
+    for state, ours in (("failed", "different"), ("unchecked", "unchecked"),
+                        ("passed", "verified"), ("not-applicable", "not-applicable")):  # fmt: skip
+        these = [row for row in rows if row.state == state]
+        if not these:
+            continue
+        first = these[0]
+        found = f"{first.device}: {first.found}" if first.device else first.found
+        more = f" and {len(these) - 1} more" if len(these) > 1 and state == "failed" else ""
+        by = "tuned" if ours in ("verified", "different") else ""
+        shown = found + more if ours == "different" else first.found
+        expected = first.expected or value.expected
+        return replace(value, state=ours, expected=expected, found=shown, why=first.why, by=by)
+    return replace(value, why="TuneD has not compared it")
+
+
+def _held(value: Value, held: Sequence[State]) -> Value:
+    """A setting whose file descriptor systemd holds is in effect as long as it does."""
+    for state in held:
+        if value.key == f"cpu.{state.hold.kind}":
+            if state.in_force:
+                found, by = f"{state.hold.value} µs", "ocp-tuned-boot"
+                return replace(value, state="verified", found=found, why="", by=by)
+            return replace(value, why=state.words)
+    return value
 
 
 def catch_up(paths: Paths, config: Config, recorder: Recorder, applied: InForce) -> None:
     """Compares what a killed run has `applied` and not compared. Settings on the hand-over list are
     owned by others by now. If it is not known any more what was applied, that is logged. Raises
     `NewerVersion`."""
+    from ocp_tuned_boot.tuned import said  # noqa: PLC0415  # hardly ever
+
     log.warning("comparing the values of %r: the run that applied it was killed", applied.profile)
+    about = said.About(applied.boot_id, applied.image_id, applied.fingerprint)
     try:
-        requested = _requested(paths, applied)
         known = residue.load(paths, applied.boot_id)
         owned = handover.owned(paths, config.handover)
-        found, left = compare(paths, known, requested, owned)
+        what = said.load(paths.said, about)
+        if what is None or what.asked() is None:
+            # A setting of this profile could be taken for one that only the previous one set.
+            raise HostError(f"what TuneD said about {applied.profile!r} is not known any more")
+        found, left = compare(paths, known, requested(what), owned)
     except NewerVersion:
         raise
-    except (HostError, FileNotFoundError) as error:
+    except HostError as error:
         log.warning("the values of %r are not compared: %s", applied.profile, error)
         return
     outcome = Outcome(applied.result, applied.findings)
     recorder.caught_up(found, left, with_values(outcome, found, config.accept))
-
-
-def _requested(paths: Paths, applied: InForce) -> tuple[Setting, ...]:
-    """The settings of the profile as TuneD has read it: the agent may have changed it since. Raises
-    `HostError`, also if that is not known any more: then a setting of this profile could be taken
-    for one that only the previous one set. Raises `FileNotFoundError`."""
-    from ocp_tuned_boot.tuned import layout, prepare, profiles  # noqa: PLC0415  # hardly ever
-
-    seen = layout.cached(paths, applied.image_id)
-    if seen is None:
-        raise HostError(f"the profiles of the image {applied.image} are not known any more")
-    texts = {**seen.profiles, **prepare.texts(paths)}
-    for name in profiles.absent(applied.profile, texts):
-        raise HostError(f"the profile {name!r} is not in {paths.etc_tuned} any more")
-    return profiles.resolve(applied.profile, texts)

@@ -1,9 +1,9 @@
 """The hand-over list: settings owned by CRI-O, irqbalance, the CNI or the administrator.
 
 Once workloads run, a run of TuneD is guarded. In its container each file on the hand-over list
-(boot.conf(5)) is covered by a copy (cover.py). Whatever the profile requests, and whoever in the
-container writes it, it is written to the copy: on the host the values of the owners are in effect
-at all times, and remain. What a copy contains after the run is what TuneD would have set.
+(boot.conf(5)) is covered by a copy (inside/cover.py). Whatever the profile requests, and whoever in
+the container writes it, it is written to the copy: on the host the values of the owners are in
+effect at all times, and remain. What a copy contains after the run is what TuneD would have set.
 
 TuneD's irqbalance plugin also restarts irqbalance. With `contract = tuned`, a generated profile
 that is merged over the requested one disables its section (tuned/profiles/merger.py: `enabled=`).
@@ -21,6 +21,7 @@ from pathlib import Path
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths, sysctl_file, sysctl_key
+from ocp_tuned_boot.inside import cover
 from ocp_tuned_boot.record.model import HandedOver
 from ocp_tuned_boot.requested.config import Owners
 from ocp_tuned_boot.settings import values
@@ -63,9 +64,20 @@ exec ${first#??} "${0%/*}/cover.py" "$@"
 """
 
 
+def prepare(paths: Paths) -> None:
+    """Before the container of a guarded run is created: the folder that is mounted there, with the
+    program that covers files (inside/cover.py). Raises `HostError`."""
+    folder = paths.guard
+    files.remove_tree(folder)
+    files.directory(folder / "files", paths.root, 0o700)
+    program = Path(cover.__file__)
+    with files.explained("write", folder):
+        (folder / "enter").write_text(_ENTER)
+        (folder / "cover.py").write_bytes(program.read_bytes())
+
+
 class Guard:
-    """Guards one run of TuneD: `save` before its container is created, `collect` after the run,
-    however it ended.
+    """Guards one run of TuneD: `save` before TuneD runs, `collect` after the run, however it ended.
 
     `sections`: the plugin of each section of the profile; `complete`: these are all of them.
     """
@@ -100,13 +112,7 @@ class Guard:
     def save(self) -> None:
         """Makes the copies. Called as late as possible: TuneD reads them, and their owners may
         change the files. Raises `HostError`."""
-        folder, root = self._paths.guard, self._paths.root
-        files.remove_tree(folder)
-        files.directory(folder / "files", root, 0o700)
-        program = Path(__file__).with_name("cover.py")
-        with files.explained("write", folder):
-            (folder / "enter").write_text(_ENTER)
-            (folder / "cover.py").write_bytes(program.read_bytes())
+        root = self._paths.root
         # Imported here: `drift` needs the list, and no Podman.
         from ocp_tuned_boot.tuned import container  # noqa: PLC0415
 

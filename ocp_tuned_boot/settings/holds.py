@@ -25,7 +25,7 @@ from ocp_tuned_boot.tuned.findings import unquoted
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.tuned.log import LogRecord
-    from ocp_tuned_boot.tuned.profiles import Setting
+    from ocp_tuned_boot.tuned.wanted import Setting
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ _REQUEST = struct.Struct("=i")
 def wanted(
     paths: Paths, requested: Iterable[Setting], logged: Iterable[LogRecord] = ()
 ) -> tuple[Hold, ...]:
-    """What systemd must hold for the `requested` settings (`profiles.open_files`).
+    """What systemd must hold for the `requested` settings (`wanted.open_files`).
 
     A value that TuneD has `logged` wins: TuneD evaluates functions and conditions, this program
     does not.

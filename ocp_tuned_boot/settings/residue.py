@@ -21,7 +21,7 @@ from ocp_tuned_boot.record.model import Residue, Value
 from ocp_tuned_boot.settings import values
 
 if TYPE_CHECKING:
-    from ocp_tuned_boot.tuned.profiles import Setting
+    from ocp_tuned_boot.tuned.wanted import Setting
 
 log = logging.getLogger(__name__)
 

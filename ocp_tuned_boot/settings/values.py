@@ -17,7 +17,7 @@ from ocp_tuned_boot.host.paths import sysctl_file
 from ocp_tuned_boot.record.model import Value
 
 if TYPE_CHECKING:
-    from ocp_tuned_boot.tuned.profiles import Setting
+    from ocp_tuned_boot.tuned.wanted import Setting
 
 log = logging.getLogger(__name__)
 
@@ -57,22 +57,12 @@ def read_back(
             seen = value
             if path in handed_over:
                 seen = replace(value, state="handed-over", found=read(root, path), why="")
-            values[path] = _unambiguous(values.get(path), seen)
+            # Of two settings of one file, TuneD applies the later one last.
+            values.pop(path, None)
+            values[path] = replace(seen, section=setting.section, plugin=setting.plugin)
     return tuple(
         replace(value, path=path if path.startswith("/") else "") for path, value in values.items()
     )
-
-
-def _unambiguous(earlier: Value | None, value: Value) -> Value:
-    """One value for a file that two sections set: only TuneD knows which section is applied
-    last."""
-    if earlier is None or same(earlier.expected, value.expected):
-        return value
-    for state in ("handed-over", "unchecked"):
-        if state in (earlier.state, value.state):
-            return earlier if earlier.state == state else value
-    why = f"two sections set it, to {earlier.expected!r} and to {value.expected!r}"
-    return _unchecked(value.key, value.expected, why)
 
 
 def _checked(root: Path, setting: Setting) -> Iterator[tuple[str, Value]]:

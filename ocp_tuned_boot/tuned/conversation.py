@@ -4,8 +4,9 @@
         (start the container)
         with listener.accept(pid, pidfd, deadline) as program:
             asked.parse(program.hear(deadline))   # Asked or Unasked; nothing has been applied
-            program.go()                          # from here on TuneD applies the profile
-            asked.parse(program.hear(deadline))   # Verified or Unverified; TuneD is about to exit
+            program.go(guarded=False)             # from here on TuneD applies the profile
+            program.listen()                      # whenever something can be read, until …
+            asked.parse(program.said)             # Verified or Unverified; TuneD is about to exit
 
 If the program exits, this is noticed at once; so does the program if this process exits, and then
 it applies nothing.
@@ -24,13 +25,15 @@ from typing import Optional
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.inside.program import GO, LAST, MORE, PACKET
+from ocp_tuned_boot.inside.program import GO, GO_GUARDED, LAST, MORE, PACKET
 from ocp_tuned_boot.tuned.asked import LIMIT
 
 #: Where the container has the program and the socket. Both are mounted read-only.
 TARGET = "/run/ocp-tuned-boot-inside"
 _PACKAGE = "ocp_tuned_boot/inside"
-_SOCKET = "socket"
+# The interpreter is that in TuneD's first line, such as "#!/usr/bin/python3 -Es": Enterprise Linux
+# 8 has none in /usr/bin. $0: the program, $1: the mode, $2: the socket, $3: TuneD.
+_START = 'read -r first < "$3" && exec ${first#??} "$0" "$@"'
 _CREDENTIALS = struct.Struct("iII")
 
 
@@ -51,17 +54,16 @@ def mounts(paths: Paths) -> tuple[tuple[str, str], ...]:
 def entrypoint(mode: str, command: tuple[str, ...]) -> tuple[str, ...]:
     """The container's command. `mode`: `apply` or `verify`; `command`: that of TuneD."""
     program = f"{TARGET}/{_PACKAGE}/program.py"
-    where = f"{TARGET}/conversation/{_SOCKET}"
-    # The options are those with which TuneD itself starts Python.
-    return ("/usr/bin/python3", "-Es", program, mode, where, *command)
+    where = f"{TARGET}/conversation/{mode}"
+    return ("/bin/sh", "-c", _START, program, mode, where, *command)
 
 
 class Listener:
-    """The socket to which the program connects. Raises `HostError`."""
+    """The socket to which the program connects, one for each `mode`. Raises `HostError`."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, mode: str = "apply") -> None:
         self._paths = paths
-        self._path = paths.conversation / _SOCKET
+        self._path = paths.conversation / mode
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def __enter__(self) -> Listener:
@@ -84,17 +86,17 @@ class Listener:
         folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # The path of a socket may have 107 bytes only.
-            self._socket.bind(f"/proc/self/fd/{folder}/{_SOCKET}")
+            self._socket.bind(f"/proc/self/fd/{folder}/{self._path.name}")
         finally:
             os.close(folder)
         self._path.chmod(0o600)
         self._socket.listen()
         self._socket.setblocking(False)
 
-    def accept(self, pid: int, pidfd: Optional[int], deadline: Deadline) -> Program:
+    def accept(self, pid: int, pidfd: int, deadline: Deadline) -> Program:
         """Waits until the container's first process connects; that of an earlier run is refused.
 
-        `pid`: its process ID; `pidfd`: a descriptor of it, if there is one, to notice its exit.
+        `pid`: its process ID; `pidfd`: a descriptor of it, to notice its exit.
         Raises `ProgramExited`, `DeadlineExceeded`.
         """
         while True:
@@ -118,6 +120,9 @@ class Program:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._socket.setblocking(False)
+        self._parts = bytearray()
+        #: The last message; empty until it is complete.
+        self.said = b""
 
     def __enter__(self) -> Program:
         return self
@@ -143,36 +148,42 @@ class Program:
 
         Raises `ProgramExited`, `DeadlineExceeded`, and `ValueError` for what is no message.
         """
-        data = bytearray()
-        while True:
-            packet = self._packet(deadline)
-            sign, part = packet[:1], packet[1:]
-            if sign not in (MORE, LAST) or not 0 < len(part) <= PACKET:
-                raise ValueError(f"found a packet of {len(packet)} bytes that starts with {sign!r}")
-            data += part
-            if len(data) > LIMIT:
-                raise ValueError(f"found a message of more than {LIMIT} bytes")
-            if sign == LAST:
-                return bytes(data)
-
-    def _packet(self, deadline: Deadline) -> bytes:
-        while True:
+        while not self.listen():
             _ready(self._socket, deadline)
+        data, self.said = self.said, b""
+        return data
+
+    def listen(self) -> bool:
+        """Reads what can be read of the next message. Does not wait. Returns whether `said` is a
+        whole one. Raises `ProgramExited`, and `ValueError` for what is no message."""
+        while not self.said:
             try:
                 packet = self._socket.recv(PACKET + 2)
             except BlockingIOError:
-                continue
+                return False
             except OSError:
                 packet = b""
             if not packet:
                 raise ProgramExited("the program in the container exited")
-            return packet
+            self._take(packet)
+        return True
 
-    def go(self) -> None:
+    def _take(self, packet: bytes) -> None:
+        sign, part = packet[:1], packet[1:]
+        if sign not in (MORE, LAST) or not 0 < len(part) <= PACKET:
+            raise ValueError(f"found a packet of {len(packet)} bytes that starts with {sign!r}")
+        self._parts += part
+        if len(self._parts) > LIMIT:
+            raise ValueError(f"found a message of more than {LIMIT} bytes")
+        if sign == LAST:
+            self.said, self._parts = bytes(self._parts), bytearray()
+
+    def go(self, *, guarded: bool = False) -> None:
         """Gives the word: TuneD applies the profile. It can be given only once, at any time; it
-        waits for the program. Raises `ProgramExited`."""
+        waits for the program. `guarded`: the files on the hand-over list are covered before.
+        Raises `ProgramExited`."""
         try:
-            self._socket.send(GO)
+            self._socket.send(GO_GUARDED if guarded else GO)
         except OSError as error:
             raise ProgramExited("the program in the container exited before the word") from error
 

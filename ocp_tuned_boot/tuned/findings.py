@@ -148,6 +148,11 @@ KINDS = {
         "Another program changed the value after TuneD, or the kernel rounds it. "
         "To apply it again: ocp-tuned-boot reload --force"
     ),
+    "not-asked": _degrading(
+        "TuneD in this image cannot say what the profile means, so no value was compared. Use an "
+        "image whose TuneD can, or accept it with accept = not-asked:* in [tuning] of "
+        f"{_BOOT_CONF}."
+    ),
     "kubelet-default": _degrading(
         "The kubelet does not start with this value. Remove the setting from the profile, or "
         "protectKernelDefaults from {file}, and reboot.",
@@ -246,7 +251,7 @@ _PLUGIN, _INITIAL = "tuned.plugins.", "Cannot set initial profile. No tunings wi
 _SCHEDULER = _PLUGIN + "plugin_scheduler"
 _NO_FILE = r"'([^']*)'?:? (?:error: )?'?\[Errno 2\]"
 _RULES = (
-    # Written by settings/cover.py.
+    # Written by inside/cover.py.
     _Rule("not-guarded", "ocp-tuned-boot.guard", r"cannot protect (.+?): "),
     _Rule("unknown-profile", "tuned.daemon.daemon", _INITIAL + r"Requested profile '([^']*)'"),
     _Rule("missing-include", "tuned.daemon.daemon", _INITIAL + r".*Cannot find profile '([^']*)'"),

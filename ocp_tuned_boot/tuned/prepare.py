@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
@@ -27,9 +26,9 @@ profile_dirs = /usr/lib/tuned/profiles,/usr/lib/tuned,/etc/tuned
 """
 
 
-# The most that is read of /etc/tuned again (bytes, entries, levels of folders): it has the custom
-# profiles, and files of the image.
-_TEXTS, _ENTRIES, _LEVELS = 4 * 1024 * 1024, 2000, 10
+# TuneD takes the profile that is named there. The first match wins, and this name sorts before
+# those of the stock files.
+_RECOMMEND = "recommend.d/00-ocp-tuned-boot.conf"
 
 
 def directories(paths: Paths) -> None:
@@ -97,16 +96,18 @@ NOTHING = Overlay()
 
 def etc_tuned(
     paths: Paths, profile: str, custom: Sequence[ProfileFile], variables: Mapping[str, str],
-    over: Overlay = NOTHING,
+    over: Overlay = NOTHING, folder: Path | None = None,
 ) -> None:  # fmt: skip
-    """Replaces the directory that is mounted at `/etc/tuned`. Raises `HostError`.
+    """Replaces the directory that is mounted at `/etc/tuned`, or another `folder`. Raises
+    `HostError`.
 
     The `custom` profiles are copied there, each file with its mode. So TuneD reads exactly what the
     fingerprint covers, even if the agent writes meanwhile, and TuneD before 2.24.1, without
     `profile_dirs`, finds them. `variables` are the image's own files that stock profiles include
     from `/etc/tuned`.
     """
-    empty_etc_tuned(paths)
+    folder = folder or paths.etc_tuned
+    _empty(paths, folder)
     content = {
         **variables,
         "tuned-main.conf": _MAIN_CONF.format(reapply=int(over.reapply)),
@@ -114,46 +115,32 @@ def etc_tuned(
         # Empty, so that their content after the run was written by TuneD.
         "active_profile": "",
         "bootcmdline": "",
-        # The first match wins, and this name sorts before those of the stock files.
-        "recommend.d/00-ocp-tuned-boot.conf": f"[{_recommended(profile, over)}]\n",
+        _RECOMMEND: f"[{profile}]\n",
     }
-    if over.text:
-        content[f"{over.name}/tuned.conf"] = over.text
     for name, text in content.items():
-        _put(paths, name, text.encode(), 0o644)
+        _put(paths, folder / name, text.encode(), 0o644)
     for file in custom:
-        _put(paths, file.path, file.data, file.mode)
+        _put(paths, folder / file.path, file.data, file.mode)
 
 
-def texts(paths: Paths) -> dict[str, str]:
-    """The text of each file that `etc_tuned` has written, by its path in the container; also of
-    what TuneD has written there. Raises `HostError`, also if that is too much; and
-    `FileNotFoundError`."""
-    found, left = {}, _TEXTS
-    for entry in files.Tree(paths.etc_tuned, paths.root, _LEVELS, _ENTRIES):
-        if not entry.is_folder:
-            data = entry.read()
-            left -= len(data)
-            if left < 0:
-                raise HostError(f"{paths.etc_tuned}: the files are larger than {_TEXTS} bytes")
-            name = entry.path.relative_to(paths.etc_tuned)
-            found[f"/etc/tuned/{name}"] = data.decode(errors="replace")
-    return found
+def lay_over(paths: Paths, profile: str, over: Overlay) -> None:
+    """Merges the generated profile over the requested one. Raises `HostError`."""
+    _put(paths, paths.etc_tuned / over.name / "tuned.conf", over.text.encode(), 0o644)
+    # Of several names TuneD merges each over those before it (tuned/profiles/loader.py).
+    _put(paths, paths.etc_tuned / _RECOMMEND, f"[{profile} {over.name}]\n".encode(), 0o644)
 
 
 def empty_etc_tuned(paths: Paths) -> None:
     """Replaces the directory by an empty one, for a program that fills it (`Layout.refills`).
     Raises `HostError`."""
-    files.remove_tree(paths.etc_tuned)
-    files.directory(paths.etc_tuned, paths.root)
+    _empty(paths, paths.etc_tuned)
 
 
-def _recommended(profile: str, over: Overlay) -> str:
-    # Of several names TuneD merges each over those before it (tuned/profiles/loader.py).
-    return f"{profile} {over.name}" if over.text else profile
+def _empty(paths: Paths, folder: Path) -> None:
+    files.remove_tree(folder)
+    files.directory(folder, paths.root)
 
 
-def _put(paths: Paths, name: str, data: bytes, mode: int) -> None:
-    path = paths.etc_tuned / name
+def _put(paths: Paths, path: Path, data: bytes, mode: int) -> None:
     files.directory(path.parent, paths.root)
     files.write(path, data, mode, durable=False)

@@ -2,20 +2,19 @@
 
 On OpenShift, a node has the profiles of the whole cluster. A change of one that this node does not
 use is none here. Rather too many files are reached than too few: a profile's folder is taken as a
-whole, with its scripts and variables files, and everything is reached where an include or a path is
-computed.
+whole, with its scripts and variables files, and everything is reached where a path is computed by a
+script.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from ocp_tuned_boot.tuned import profiles
+from ocp_tuned_boot.tuned.asked import Asked
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
+from ocp_tuned_boot.tuned.profiles import CUSTOM
 
-#: What the operator's own profiles include by: the name of the cloud provider, which is known.
-_PROVIDER = "${f:exec:cat:/var/lib/ocp-tuned/provider}"
 # The folder of all profiles, with a pattern or a variable in the name behind it, or nothing.
 _COMPUTED = re.compile(
     rb"(?:/etc/tuned|/ocp-tuned/profiles|(?<![\w.])\.\.)(?![\w.-]|/[\w.-])|/ocp-tuned/(?![\w.-])"
@@ -23,34 +22,39 @@ _COMPUTED = re.compile(
 )
 
 
-def texts(files: Sequence[ProfileFile], image: Mapping[str, str]) -> dict[str, str]:
-    """Every text that a profile may be made of, by its path in the container: those of the image
-    and those of the custom profiles."""
-    custom = {f"{profiles.CUSTOM}/{file.path}": file.text for file in files}
-    return {**image, **custom}
-
-
-def reached(
-    profile: str, provider: str, files: Sequence[ProfileFile], image: Mapping[str, str]
-) -> tuple[ProfileFile, ...]:
-    """Those of the custom profile `files` that can affect what `profile` does. `image`: the texts
-    of the image, by path."""
-    known = {path: text.replace(_PROVIDER, provider) for path, text in texts(files, image).items()}
-    paths = profiles.loaded(profile, known)
-    if paths is None:
+def reached(meaning: Asked | None, files: Sequence[ProfileFile]) -> tuple[ProfileFile, ...]:
+    """Those of the custom profile `files` that can affect what the profile does. `meaning`: what
+    TuneD said when it loaded the profile; without it all of them can."""
+    if meaning is None or meaning.left:
         return tuple(files)
-    # A folder counts if TuneD loads its profile, or if a file that counts names it in a path.
+    # A folder counts if TuneD has looked there, or if something that counts names it in a path.
     names = {_folder(file) for file in files}
-    found = {name for name in names if f"{profiles.CUSTOM}/{name}/tuned.conf" in paths}
-    unread = [known[path].encode() for path in paths]
-    seen: set[str] = set()
-    while unread:
+    found = new = names & set(_looked_for(meaning))
+    unread = [text.encode() for text in _texts(meaning)]
+    while new or unread:
+        unread += [file.data for file in files if _folder(file) in new]
         if any(_COMPUTED.search(data) for data in unread):
             return tuple(files)
-        found |= {name for name in names - found if _names(unread, name)}
-        unread = [file.data for file in files if _folder(file) in found - seen]
-        seen |= found
+        new = {name for name in names - found if _names(unread, name)}
+        found, unread = found | new, []
     return tuple(file for file in files if _folder(file) in found)
+
+
+def _looked_for(meaning: Asked) -> Iterator[str]:
+    """The profiles that TuneD has loaded, wherever it found them, and those that it did not find:
+    a custom one of this name would be used."""
+    yield from (name for name, _ in meaning.profiles)
+    yield from meaning.absent_profiles
+    for path in (*meaning.files, *meaning.absent):
+        if path.startswith(f"{CUSTOM}/"):
+            yield path[len(CUSTOM) + 1 :].partition("/")[0]
+
+
+def _texts(meaning: Asked) -> Iterator[str]:
+    """What TuneD has computed: paths of scripts and files may be in it."""
+    yield from meaning.commands
+    for section in meaning.sections:
+        yield from (option.value for option in section.options)
 
 
 def _folder(file: ProfileFile) -> str:

@@ -58,7 +58,8 @@ def test_a_custom_profile_is_applied_and_on_record(host: Host) -> None:
     assert len(status["fingerprint"]) == 64
     assert status["findings"] == []
     names = [step["name"] for step in status["steps"]]
-    assert names == ["inputs", "podman", "image", "prepare", "create", "tuned", "collect", "hold"]
+    steps = ["inputs", "podman", "image", "prepare", "create", "ask", "tuned", "collect", "hold"]
+    assert names == steps
     assert all(step["seconds"] >= 0 for step in status["steps"])
     assert sum(step["seconds"] for step in status["steps"]) <= status["seconds"]
     assert status["in_force"]["fingerprint"] == status["fingerprint"]
@@ -106,7 +107,8 @@ def test_plan_shows_what_would_be_done_and_touches_nothing(host: Host) -> None:
     shown = json.loads(host.run("plan", "--json").stdout)
     assert shown["decision"]["action"] == "apply"
     assert shown["image"] == {"reference": hosts.IMAGE, "state": "in Podman's store"}
-    assert shown["container"]["entrypoint"][:2] == ["/usr/sbin/tuned", "--no-dbus"]
+    command = shown["container"]["entrypoint"]
+    assert command[command.index("apply") + 2 :][:2] == ["/usr/sbin/tuned", "--no-dbus"]
     targets = [mount["target"] for mount in shown["container"]["mounts"]]
     assert "/etc/tuned" in targets
     assert hosts.IMAGE in host.run("plan").stdout
@@ -134,6 +136,7 @@ def test_the_container_is_what_the_proposals_unit_asks_for(host: Host) -> None:
         (mount["Source"].replace(host.root, ""), mount["Destination"], mount["RW"])
         for mount in seen["Mounts"]
     }
+    inside = "/usr/lib/python3/dist-packages/ocp_tuned_boot/inside"
     assert found == {
         ("/var/lib/kubelet", "/var/lib/kubelet", False),
         ("/var/lib/ocp-tuned", "/host/var/lib/ocp-tuned", True),
@@ -150,6 +153,9 @@ def test_the_container_is_what_the_proposals_unit_asks_for(host: Host) -> None:
         ("/run/ocp-tuned-boot/etc-tuned", "/etc/tuned", True),
         ("/var/lib/ocp-tuned", "/var/lib/ocp-tuned", True),
         ("/var/lib/tuned", "/var/lib/tuned", True),
+        # Ours: the program that asks TuneD what the profile means, and its socket.
+        (inside, f"/run/ocp-tuned-boot-inside{inside.partition('-packages')[2]}", False),
+        ("/run/ocp-tuned-boot/conversation", "/run/ocp-tuned-boot-inside/conversation", False),
     }
     assert {mount["Propagation"] for mount in seen["Mounts"]} == {"rslave"}
 

@@ -4,7 +4,10 @@ Podman and TuneD. What the container does when it is started is the test's to sa
 
 from __future__ import annotations
 
+import configparser
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +19,7 @@ from ocp_tuned_boot.tuned.container import ContainerSpec
 from ocp_tuned_boot.tuned.layout import Layout
 from tests.unit.fake_podman import listening, reply
 
+_PROGRAM = Path(__file__).with_name("fake_program.py")
 #: What conmon puts before each line of TuneD's.
 HEAD = b"2026-11-23T22:30:36.0+00:00 stderr F "
 #: What TuneD says when it has applied the profile `site`.
@@ -25,6 +29,16 @@ APPLIED = (
     + HEAD + b"2026-11-23 22:30:36,710 INFO     tuned.daemon.daemon: "
     b"terminating TuneD in one-shot mode\n"
 )  # fmt: skip
+
+#: What a profile without sections means, and that it holds (inside/program.py).
+MEANING: dict[str, Any] = {
+    "version": 1, "kind": "asked", "tuned": "2.25", "python": "3.13", "profile": "site",
+    "sections": [], "left": 0, "profiles": [["site", "/etc/tuned/site/tuned.conf"]],
+    "absent_profiles": [], "files": [], "absent": [], "commands": [], "warnings": [],
+}  # fmt: skip
+HELD: dict[str, Any] = {
+    "version": 1, "kind": "verified", "rows": [], "left": 0, "refused": [], "warnings": [],
+}  # fmt: skip
 
 #: From a request to the answer in the place of the usual one; None: the usual one.
 Instead = Callable[[str], Optional[bytes]]
@@ -70,6 +84,12 @@ class Engine:
         self.pid = 0
         #: What the container is made for, and of.
         self.contract, self.layout = "tuned", Layout()
+        #: What the program in it says: what the profile means (None: it exits before), what holds.
+        #: Without sections of its own, the meaning has those of the profile `site`.
+        self.meaning: Optional[dict[str, Any]] = MEANING
+        self.held: dict[str, Any] = HELD
+        self._asked = False
+        self._process: Optional[subprocess.Popen[bytes]] = None
         #: Asked first with each request.
         self.instead: Instead = lambda _: None
         #: Each request's method and path.
@@ -91,6 +111,7 @@ class Engine:
         if "/images/" in path and self._pulled:
             return reply(200, json.dumps({"Id": "id", "Labels": self._labels}))
         if path.endswith("/containers/create"):
+            self._asked = (self._paths.conversation / "apply").exists()
             self._created = True
             return reply(201, '{"Id": "c1", "Warnings": []}')
         if method == "DELETE":
@@ -98,21 +119,59 @@ class Engine:
             return reply(200, "[]")
         if path.endswith("/start"):
             self._start()
+        if path.endswith("/wait") and self._process is not None:
+            self._process.wait()
         if path.endswith("/json") and self._created:
             return reply(200, json.dumps(self._container()))
         found = 200 if path.endswith(("/_ping", "sbin%2Ftuned")) else 404
         return reply(found if method in ("GET", "HEAD") else 204, "")
 
     def _start(self) -> None:
-        self._paths.container_log.write_bytes(self.log)
-        for name, text in self.leaves.items():
-            (self._paths.etc_tuned / name).write_text(text)
+        folder = self._paths.etc_tuned
+        left = {str(folder / name): text for name, text in self.leaves.items()}
+        left[str(self._paths.container_log)] = self.log.decode()
+        self._paths.container_log.touch()
+        if (self._paths.conversation / "verify").exists() and self.meaning is not None:
+            self._say("verify", self.meaning, {})
+        elif not self._asked:
+            for name, text in left.items():
+                Path(name).write_text(text)
+        elif self.meaning is not None:
+            says = {**self.meaning, "sections": self.meaning["sections"] or self._sections()}
+            self._say("apply", says, left)
+
+    def _say(self, mode: str, says: dict[str, Any], left: dict[str, str]) -> None:
+        content = json.dumps({"says": says, "then": self.held, "files": left})
+        where = str(self._paths.conversation / mode)
+        command = [sys.executable, "-SE", str(_PROGRAM), where]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        assert self._process.stdin is not None
+        self._process.stdin.write(content.encode())
+        self._process.stdin.close()
+
+    def _sections(self) -> list[dict[str, Any]]:
+        """Those of the profile `site`, which includes no other."""
+        parser = configparser.RawConfigParser(delimiters=("=",), strict=False)
+        parser.optionxform = str  # type: ignore[assignment,method-assign]
+        parser.read(self._paths.etc_tuned / "site/tuned.conf")
+        usual = {"devices": "*", "conditions": {}, "priority": 0, "left_out": ""}
+        return [
+            {**usual, "name": name, "type": name, "options": [
+                {"option": option, "value": value} for option, value in parser.items(name)
+            ]}
+            for name in parser.sections() if name != "main"
+        ]  # fmt: skip
 
     def _container(self) -> dict[str, Any]:
         guarded = self._paths.guard.exists()
-        spec = container.specify(self._paths, self.contract, "id", self.layout, guarded=guarded)
-        status = "running" if self.pid else "exited"
-        state = {"Status": status, "StartedAt": "2026", "ExitCode": 0, "Pid": self.pid}
+        spec = container.specify(
+            self._paths, self.contract, "id", self.layout, guarded=guarded, asked=self._asked
+        )
+        pid = self.pid
+        if self._process is not None and self._process.poll() is None:
+            pid = self._process.pid
+        status = "running" if pid else "exited"
+        state = {"Status": status, "StartedAt": "2026", "ExitCode": 0, "Pid": pid}
         said = {**inspected(spec), "Id": "c1", "State": state}
         said["Config"]["Labels"] = spec.labels
         return said

@@ -15,7 +15,7 @@ from ocp_tuned_boot.host import clock, systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import store as record
-from ocp_tuned_boot.tuned import container, layout
+from ocp_tuned_boot.tuned import layout, running
 from ocp_tuned_boot.tuned.judge import Result
 from ocp_tuned_boot.tuned.layout import PROGRAMS, Layout
 from tests.unit import fake_manager
@@ -56,7 +56,7 @@ def test_it_is_ready_once_when_the_profile_is_applied(paths: Paths, engine: Engi
     status, said = apply(paths, engine)
     done = record.read(paths)
     assert done is not None
-    assert (status, done.result) == (0, Result.APPLIED)
+    assert (status, done.result) == (0, Result.APPLIED), done.findings
     assert said.count("READY=1") == 1
 
 
@@ -64,7 +64,7 @@ def test_a_result_that_cannot_be_recorded_is_not_ready(paths: Paths, engine: Eng
     """Units that start after it read the record."""
 
     def in_the_way(request: str) -> None:
-        if "/start" in request:
+        if "/wait" in request:
             paths.status.unlink()
             paths.status.mkdir()
 
@@ -78,15 +78,15 @@ def test_before_the_deadline_there_is_room_to_stop_a_tuned_that_hangs(
     paths: Paths, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # All of the time allowed: none is left for TuneD itself, and it is started all the same.
-    monkeypatch.setattr(container, "STOPPING", 600.0)
-    monkeypatch.setattr(container, "LEAST", -600.0)
+    monkeypatch.setattr(running, "STOPPING", 600.0)
+    monkeypatch.setattr(running, "LEAST", -600.0)
     hangs = subprocess.Popen(["sleep", "infinity"])
 
     def runs(_: str) -> None:
         # The first one hangs until it is stopped; the next one exits by itself.
         engine.pid = hangs.pid if hangs.poll() is None else 0
 
-    engine.instead = runs
+    engine.instead, engine.meaning = runs, None
     try:
         with serving(engine) as conf, no_hang():
             done = boot.apply(paths, conf, Notifier())
@@ -95,7 +95,7 @@ def test_before_the_deadline_there_is_room_to_stop_a_tuned_that_hangs(
         hangs.wait()
     assert [each.kind for each in done.attempts] == ["timeout"]
     assert "did not finish within 0 s" in done.attempts[0].message
-    assert done.result is Result.APPLIED
+    assert [each.kind for each in done.findings] == ["not-asked"]
 
 
 def test_nothing_is_applied_before_the_hosts_own_tuned_has_exited(
@@ -154,7 +154,7 @@ def test_podman_is_asked_for_what_tuned_wrote_only_if_the_host_does_not_have_it(
     before: list[str] = []
 
     def starts(request: str) -> None:
-        if request.endswith("/start"):
+        if request.endswith("/start") and not (paths.conversation / "verify").exists():
             before.extend(os.listdir(paths.etc_tuned))
 
     engine.instead = starts

@@ -18,7 +18,7 @@ FLOORS: tuple[set[str], ...] = (
     {"tuning", "gate", "cleanup"},
     {"situation"},
     {"attempt", "plan", "lock", "watching"},
-    {"advice"},
+    {"advice", "applying"},
     {"settings", "images"},
     {"record"},
     {"requested"},

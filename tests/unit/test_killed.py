@@ -3,6 +3,7 @@ first, whatever else it is to do. The same with the real parts: tests/lab/test_l
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import Record
+from ocp_tuned_boot.tuned import said
 from ocp_tuned_boot.tuned.judge import Result
 from tests.unit import fake_manager
 from tests.unit.fake_engine import Engine, serving
@@ -78,7 +80,8 @@ def killed() -> Iterator[Boot]:
         engine = Engine(paths)
 
         def tuned(request: str) -> None:
-            if "/start" in request and "vm.x" in (paths.etc_tuned / "site/tuned.conf").read_text():
+            # After the word, and before the values are compared.
+            if "/wait" in request and "vm.x" in (paths.etc_tuned / "site/tuned.conf").read_text():
                 boot.knob = "1"
 
         engine.instead = tuned
@@ -157,31 +160,24 @@ def test_before_a_change_is_applied_the_profile_before_it_is_compared() -> None:
         assert boot.knob == "0"
 
 
-@pytest.mark.parametrize("broken", ["too large", "link"])
-def test_if_it_is_not_known_any_more_what_was_applied_that_is_said(broken: str) -> None:
+@pytest.mark.parametrize("broken", ["gone", "too large", "link", "of another image", "no meaning"])
+def test_what_is_not_known_any_more_restores_nothing(broken: str) -> None:
     with killed() as boot:
-        conf = boot.paths.etc_tuned / "site/tuned.conf"
-        conf.unlink()
+        what = boot.paths.said
+        content = json.loads(what.read_text())
+        what.unlink()
         if broken == "link":
-            conf.symlink_to("/etc/passwd")
-        else:
-            boot.paths.etc_tuned.joinpath("x").write_bytes(b"x" * (2 << 20))
-        status, said = boot.run("apply")
+            what.symlink_to("/etc/passwd")
+        elif broken == "too large":
+            what.write_bytes(b" " * said.FORMAT.limit + b"{}")
+        elif broken == "of another image":
+            what.write_text(json.dumps({**content, "image_id": "another"}))
+        elif broken == "no meaning":
+            what.write_text(json.dumps({**content, "meaning": "{}"}))
+        status, words = boot.run("apply")
         assert status == 0
-        assert "the values of 'site' are not compared" in said
+        assert "the values of 'site' are not compared" in words
         assert boot.run("drift")[0] == 1
-
-
-@pytest.mark.parametrize("gone", ["the profile", "the image's profiles"])
-def test_what_is_not_known_any_more_restores_nothing(gone: str) -> None:
-    with killed() as boot:
-        if gone == "the profile":
-            (boot.paths.etc_tuned / "site/tuned.conf").unlink()
-        else:
-            for layout in boot.paths.layouts.iterdir():
-                layout.unlink()
-        said = boot.run("apply")[1]
-        assert "the values of 'site' are not compared" in said
         assert boot.knob == "1"
         in_force = boot.record().in_force
         assert in_force is not None

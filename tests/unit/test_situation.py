@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,12 +18,13 @@ from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import Action, InForce, Record, Waits
 from ocp_tuned_boot.requested import settled
 from ocp_tuned_boot.requested.config import Config
-from ocp_tuned_boot.tuned import layout, reach
+from ocp_tuned_boot.tuned import reach, said
 from ocp_tuned_boot.tuned.judge import Result
-from ocp_tuned_boot.tuned.layout import Layout
+from ocp_tuned_boot.tuned.said import About, Said
 from tests.unit.fake_engine import Engine, serving
 from tests.unit.hostile import AGENT, BOOT_ID, file, host
 from tests.unit.patience import no_hang
+from tests.unit.tuned.asking import NOTHING, meaning, message, section
 from tests.unit.tuned.test_operand import TUNED, pod, process
 
 HOST = {
@@ -34,7 +35,11 @@ HOST = {
     "proc/cmdline": file(b"quiet\n"),
     "proc/sys/vm/x": file(b"1\n"),
 }  # fmt: skip
-STOCK = {"/usr/lib/tuned/stock/tuned.conf": "[main]\ninclude=-added\n"}
+MEANING = replace(
+    NOTHING,
+    profiles=(*NOTHING.profiles, ("stock", "/usr/lib/tuned/stock/tuned.conf")),
+    absent_profiles=("added",),
+)
 CONF = Config()
 
 
@@ -45,12 +50,10 @@ def paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[Paths]:
         yield found
 
 
-def applied(paths: Paths, image: dict[str, str] = STOCK) -> InForce:
-    """What is requested is applied, from an image with these profiles."""
-    paths.layouts.mkdir(parents=True)
-    layout.FORMAT.write(paths.layouts / "id.json", asdict(Layout(profiles=image)))
+def applied(paths: Paths) -> InForce:
+    """What is requested is applied."""
     asked = settled.read(paths, CONF)
-    files = reach.reached(asked.profile, asked.provider, asked.files, image)
+    files = reach.reached(MEANING, asked.files)
     done = InForce(
         BOOT_ID, Result.APPLIED, "site", asked.image, "id", asked.fingerprint, "12:00",
         reached=asked.fingerprint_with(files),
@@ -59,7 +62,15 @@ def applied(paths: Paths, image: dict[str, str] = STOCK) -> InForce:
     record = Record(Result.APPLIED, "12:00", BOOT_ID, "apply", profile="site", image=asked.image,
                     fingerprint=asked.fingerprint, in_force=done)  # fmt: skip
     store.write(paths, record)
+    said.store(paths.said, Said(About(BOOT_ID, "id", asked.fingerprint), message(MEANING)))
     return done
+
+
+def asked_about(paths: Paths, value: str) -> None:
+    """TuneD has been asked what is requested now: it sets vm.x to this value."""
+    about = About(BOOT_ID, "id", settled.read(paths, CONF).fingerprint)
+    means = meaning(section("sysctl", {"vm.x": value}))
+    said.store(paths.said_beside, Said(about, message(means)))
 
 
 def wants(paths: Paths, name: str, text: str) -> None:
@@ -107,7 +118,7 @@ def test_where_that_cannot_be_told_every_change_counts(paths: Paths) -> None:
     assert decided(paths) == DEFER
     wants(paths, "foreign", "[sysctl]\nvm.x=2\n")
     assert decided(paths) == KEEP
-    # The image's profiles are not known any more.
+    # What TuneD said about another image does not count.
     store.write(paths, Record(Result.APPLIED, "", BOOT_ID, in_force=replace(done, image_id="y")))
     assert decided(paths) == KEEP
     wants(paths, "foreign", "")
@@ -137,6 +148,7 @@ def operand_runs(paths: Paths) -> None:
 def test_a_change_that_another_tuned_has_applied_does_not_wait(paths: Paths) -> None:
     applied(paths)
     wants(paths, "site", "[sysctl]\nvm.x=5\n")
+    asked_about(paths, "5")
     assert decided(paths) == DEFER
     operand_runs(paths)
     assert decided(paths) == DEFER
@@ -165,6 +177,7 @@ def test_another_tuned_is_given_the_time_to_apply_a_change(
     situation.wait_for_others(paths, None)
     assert waited == []
     wants(paths, "site", "[sysctl]\nvm.x=5\n")
+    asked_about(paths, "5")
     situation.wait_for_others(paths, None)
     assert len(waited) == 3
     done = boot.notice(paths, None)
@@ -173,6 +186,7 @@ def test_another_tuned_is_given_the_time_to_apply_a_change(
     assert [each.kind for each in done.findings] == ["other-tuned"]
     # And not for ever.
     wants(paths, "site", "[sysctl]\nvm.x=6\n")
+    asked_about(paths, "6")
     monkeypatch.setattr(situation, "PATIENCE", 0.0)
     done = boot.notice(paths, None)
     assert done is not None

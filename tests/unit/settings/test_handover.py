@@ -142,6 +142,7 @@ def test_a_section_that_is_disabled_is_reported(paths: Paths) -> None:
 
 
 def test_the_copies_are_what_the_host_has_when_tuned_starts(paths: Paths) -> None:
+    handover.prepare(paths)
     guard = Guard(paths, OWNERS, {})
     put(paths, ETH, "3\n")
     guard.save()
@@ -156,7 +157,7 @@ def test_the_copies_are_what_the_host_has_when_tuned_starts(paths: Paths) -> Non
     assert {path.name for path in paths.guard.iterdir()} == {"enter", "cover.py", "files"}
     # Those of a killed run are gone.
     put(paths, str(paths.guard.relative_to(paths.root) / "files/proc/sys/x"), "1")
-    guard.save()
+    handover.prepare(paths)
     assert not (paths.guard / "files/proc/sys/x").exists()
 
 

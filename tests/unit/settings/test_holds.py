@@ -19,7 +19,7 @@ from ocp_tuned_boot.settings.holds import CState
 from ocp_tuned_boot.tuned import log as tunedlog
 from ocp_tuned_boot.tuned.findings import make
 from ocp_tuned_boot.tuned.judge import Result
-from ocp_tuned_boot.tuned.profiles import Setting
+from ocp_tuned_boot.tuned.wanted import Setting
 from tests.unit import fake_manager
 from tests.unit.fake_manager import Manager
 

@@ -12,7 +12,7 @@ from ocp_tuned_boot.record.model import Residue
 from ocp_tuned_boot.settings import residue as settings
 from ocp_tuned_boot.settings import values
 from ocp_tuned_boot.settings.residue import Saved, Settings
-from ocp_tuned_boot.tuned.profiles import Setting
+from ocp_tuned_boot.tuned.wanted import Setting
 
 A, B = "/proc/sys/vm/a", "/proc/sys/vm/b"
 ASK_A, ASK_B = Setting("sysctl", "vm.a", "5"), Setting("sysctl", "vm.b", "6")

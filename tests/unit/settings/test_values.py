@@ -14,7 +14,7 @@ from ocp_tuned_boot.record.model import Value
 from ocp_tuned_boot.settings import values
 from ocp_tuned_boot.tuned.findings import make
 from ocp_tuned_boot.tuned.judge import Outcome, Result
-from ocp_tuned_boot.tuned.profiles import Setting
+from ocp_tuned_boot.tuned.wanted import Setting
 
 THP = "sys/kernel/mm/transparent_hugepage"
 
@@ -73,8 +73,8 @@ def test_a_wildcard_is_one_value_for_each_file(root: Path) -> None:
     setting = Setting("sysfs", "/sys/block/sd*/queue/read_ahead_kb", "128")
     sda, sdb = (f"/sys/block/{disk}/queue/read_ahead_kb" for disk in ("sda", "sdb"))
     assert values.read_back(root, [setting]) == (
-        Value(sda, "verified", "128", "128", path=sda),
-        Value(sdb, "different", "128", "256", path=sdb),
+        Value(sda, "verified", "128", "128", path=sda, plugin="sysfs"),
+        Value(sdb, "different", "128", "256", path=sdb, plugin="sysfs"),
     )
 
 
@@ -121,20 +121,24 @@ def test_whatever_a_profile_has_in_it_can_be_looked_for(plugin: str, key: str, v
 def test_an_unknown_value_is_not_compared(root: Path) -> None:
     (found,) = values.read_back(root, [Setting("sysctl", "vm.dirty_ratio", "1", "computed")])
     path = "/proc/sys/vm/dirty_ratio"
-    assert found == Value("vm.dirty_ratio", "unchecked", "1", why="computed", path=path)
+    assert found == Value(
+        "vm.dirty_ratio", "unchecked", "1", why="computed", path=path, plugin="sysctl"
+    )
 
 
-def test_what_two_sections_set_differently_is_not_compared(root: Path) -> None:
-    twice = [Setting("sysctl", "vm.dirty_ratio", "20"), Setting("vm", "dirty_ratio", "30")]
-    (found,) = values.read_back(root, twice)
-    assert found.state == "unchecked"
-    assert found.why == "two sections set it, to '20' and to '30'"
-    unknown = Setting("vm", "dirty_ratio", "30", "decided on the machine")
-    for order in ([twice[0], unknown], [unknown, twice[0]]):
+def test_of_two_sections_that_set_one_file_the_later_one_counts(root: Path) -> None:
+    known, unknown = (
+        Setting("sysctl", "vm.dirty_ratio", "20"),
+        Setting("vm", "dirty_ratio", "3", "x"),
+    )
+    for order, expected in (
+        ([known, Setting("vm", "dirty_ratio", "30")], ("different", "30")),
+        ([Setting("vm", "dirty_ratio", "30"), known], ("verified", "20")),
+        ([known, unknown], ("unchecked", "3")),
+        ([unknown, known], ("verified", "20")),
+    ):
         (found,) = values.read_back(root, order)
-        assert (found.state, found.why) == ("unchecked", "decided on the machine")
-    (same,) = values.read_back(root, [*twice[:1], Setting("vm", "dirty_ratio", "20")])
-    assert same.state == "verified"
+        assert (found.state, found.expected) == expected
 
 
 DIFFERENT = Value("vm.x", "different", "1", "2")

@@ -35,7 +35,7 @@ def connected(paths: Paths) -> socket.socket:
     """Another connection to the listener."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     folder = os.open(paths.conversation, os.O_RDONLY)
-    made.connect(f"/proc/self/fd/{folder}/socket")
+    made.connect(f"/proc/self/fd/{folder}/apply")
     os.close(folder)
     return made
 
@@ -45,6 +45,14 @@ def pair() -> Iterator[tuple[Program, socket.socket]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with Program(ours) as program, theirs:
         yield program, theirs
+
+
+@pytest.fixture
+def me() -> Iterator[int]:
+    """A descriptor of this process."""
+    pidfd = os.pidfd_open(os.getpid())
+    yield pidfd
+    os.close(pidfd)
 
 
 def deadline(seconds: float = PATIENCE) -> Deadline:
@@ -58,7 +66,7 @@ def test_a_whole_conversation_with_the_real_program(tmp_path: Path) -> None:
     command.chmod(0o755)
     with Listener(paths) as listener:
         name = Path(conversation.__file__).parents[1] / "inside/program.py"
-        where = str(paths.conversation / "socket")
+        where = str(paths.conversation / "apply")
         process = subprocess.Popen([sys.executable, "-Es", name, "apply", where, command])
         pidfd = os.pidfd_open(process.pid)
         with listener.accept(process.pid, pidfd, deadline()) as program:
@@ -78,16 +86,16 @@ def test_a_whole_conversation_with_the_real_program(tmp_path: Path) -> None:
 
 def test_only_root_can_connect(paths: Paths) -> None:
     with Listener(paths):
-        assert stat.S_IMODE((paths.conversation / "socket").stat().st_mode) == 0o600
+        assert stat.S_IMODE((paths.conversation / "apply").stat().st_mode) == 0o600
         assert stat.S_IMODE(paths.conversation.stat().st_mode) == 0o700
 
 
-def test_a_socket_that_a_killed_run_left_is_replaced(paths: Paths) -> None:
+def test_a_socket_that_a_killed_run_left_is_replaced(paths: Paths, me: int) -> None:
     left = Listener(paths)
     left.__enter__()
     left._socket.close()
     with Listener(paths) as listener, connected(paths):
-        listener.accept(os.getpid(), None, deadline())
+        listener.accept(os.getpid(), me, deadline())
 
 
 def test_a_folder_that_is_a_link(paths: Paths, tmp_path: Path) -> None:
@@ -97,12 +105,12 @@ def test_a_folder_that_is_a_link(paths: Paths, tmp_path: Path) -> None:
         Listener(paths).__enter__()
 
 
-def test_another_process_is_refused(paths: Paths) -> None:
+def test_another_process_is_refused(paths: Paths, me: int) -> None:
     with Listener(paths) as listener:
         code = (
             "import os, socket, sys\n"
             "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
-            "os.chdir(sys.argv[1]); s.connect('socket')\n"
+            "os.chdir(sys.argv[1]); s.connect('apply')\n"
             "print(s.recv(1))\n"
         )
         other = subprocess.Popen(
@@ -113,7 +121,7 @@ def test_another_process_is_refused(paths: Paths) -> None:
             listener.accept(os.getpid(), os.pidfd_open(other.pid), deadline())
         assert other.communicate(timeout=PATIENCE)[0] == "b''\n"
         with connected(paths):
-            listener.accept(os.getpid(), None, deadline())
+            listener.accept(os.getpid(), me, deadline())
 
 
 def test_a_program_that_exits_before_it_connects(paths: Paths) -> None:
@@ -142,9 +150,9 @@ def test_a_program_that_connected_and_exited_is_heard(paths: Paths) -> None:
     os.close(pidfd)
 
 
-def test_a_program_that_does_not_connect(paths: Paths) -> None:
+def test_a_program_that_does_not_connect(paths: Paths, me: int) -> None:
     with Listener(paths) as listener, pytest.raises(DeadlineExceeded):
-        listener.accept(os.getpid(), None, deadline(0.05))
+        listener.accept(os.getpid(), me, deadline(0.05))
 
 
 def test_a_message_in_packets(pair: tuple[Program, socket.socket]) -> None:
@@ -207,11 +215,26 @@ def test_a_program_that_exits_before_the_word(pair: tuple[Program, socket.socket
 
 def test_the_mounts_contain_what_the_entrypoint_names(paths: Paths) -> None:
     command = conversation.entrypoint("apply", ("/usr/sbin/tuned", "--no-dbus"))
-    assert command[3:4] + command[5:] == ("apply", "/usr/sbin/tuned", "--no-dbus")
+    assert command[4:5] + command[6:] == ("apply", "/usr/sbin/tuned", "--no-dbus")
     sources = {target: source for source, target in conversation.mounts(paths)}
-    program, where = Path(command[2]), Path(command[4])
+    program, where = Path(command[3]), Path(command[5])
     assert (Path(sources[str(program.parent)]) / program.name).exists()
     # The package's name is that of the import.
     assert program.parent.parts[-2:] == ("ocp_tuned_boot", "inside")
     with Listener(paths):
         assert (Path(sources[str(where.parent)]) / where.name).is_socket()
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [("#!/bin/echo -Es", "-Es PROGRAM apply"), ("#!/bin/echo", "PROGRAM apply")],
+)
+def test_the_program_is_run_by_the_interpreter_of_tuned(
+    tmp_path: Path, first: str, expected: str
+) -> None:
+    tuned = tmp_path / "tuned"
+    tuned.write_text(f"{first}\nimport tuned\n")
+    command = conversation.entrypoint("apply", (str(tuned), "--no-dbus"))
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    words = done.stdout.replace(command[3], "PROGRAM")
+    assert words == f"{expected} {command[5]} {tuned} --no-dbus\n"

@@ -157,6 +157,8 @@ def test_a_profile_is_merged_over_the_requested_one(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     over = prepare.Overlay("ours", "[main]\n", reapply=False)
     generate(paths, inputs(), {}, over)
+    assert "ours/tuned.conf" not in tree(paths.etc_tuned)
+    prepare.lay_over(paths, "site", over)
     made = tree(paths.etc_tuned)
     assert made["ours/tuned.conf"] == (0o644, "[main]\n")
     assert made["recommend.d/00-ocp-tuned-boot.conf"][1] == "[site ours]\n"

@@ -1,113 +1,82 @@
-"""Which custom profiles the profile of a node can reach."""
+"""Which custom profiles the profile of a node can reach. That TuneD says which it has looked for:
+tests/lab/test_inside.py."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from ocp_tuned_boot.tuned import reach
+from ocp_tuned_boot.tuned.asked import Asked
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
+from tests.unit.tuned.asking import NOTHING, meaning, section
 
-IMAGE = {
-    "/usr/lib/tuned/stock/tuned.conf": "[main]\ninclude=base\n",
-    "/usr/lib/tuned/base/tuned.conf": "[sysctl]\na=1\n",
-    "/usr/lib/tuned/other/tuned.conf": "[sysctl]\na=2\n",
-}
 #: A profile of another node.
 OTHER = ProfileFile("foreign/tuned.conf", b"[sysctl]\na=3\n")
-PROVIDER = "${f:exec:cat:/var/lib/ocp-tuned/provider}"
 
 
-def reached(*files: tuple[str, str], provider: str = "aws") -> list[str]:
+def reached(said: Asked, *files: tuple[str, str]) -> list[str]:
     """The folders that the profile `site` reaches, of those given and one of another node."""
-    given = [ProfileFile(path, text.encode()) for path, text in files]
-    found = reach.reached("site", provider, [*given, OTHER], IMAGE)
-    return sorted({file.path.partition("/")[0] for file in found})
+    given = [ProfileFile("site/tuned.conf", b"[main]\n"), OTHER]
+    given += [ProfileFile(path, text.encode()) for path, text in files]
+    return sorted({file.path.partition("/")[0] for file in reach.reached(said, given)})
 
 
 def test_only_what_is_included_counts_with_everything_in_its_folder() -> None:
-    site = ("site/tuned.conf", "[main]\ninclude=own, stock\n")
-    own, script = ("own/tuned.conf", ""), ("own/deep/script.sh", "x")
-    assert reached(site, own, script) == ["own", "site"]
-    files = [ProfileFile(path, text.encode()) for path, text in (site, own, script)]
-    found = reach.reached("site", "", [*files, OTHER], IMAGE)
-    assert [file.path for file in found] == ["site/tuned.conf", "own/tuned.conf", script[0]]
+    said = replace(NOTHING, profiles=(*NOTHING.profiles, ("own", "/etc/tuned/own/tuned.conf")))
+    own, script = ProfileFile("own/tuned.conf", b""), ProfileFile("own/deep/script.sh", b"x")
+    assert reach.reached(said, [own, OTHER, script]) == (own, script)
 
 
-def test_a_profile_of_the_image_may_include_a_custom_one() -> None:
-    site, base = ("site/tuned.conf", "[main]\ninclude=stock\n"), ("base/tuned.conf", "")
-    assert reached(site, base) == ["base", "site"]
-    # The requested one may be one of the image itself.
-    found = reach.reached("stock", "", [ProfileFile("base/tuned.conf", b""), OTHER], IMAGE)
-    assert [file.path for file in found] == ["base/tuned.conf"]
+def test_a_custom_profile_that_would_be_used_instead_of_the_stock_one_counts() -> None:
+    said = replace(NOTHING, profiles=(("stock", "/usr/lib/tuned/stock/tuned.conf"),))
+    assert reached(said, ("stock/tuned.conf", "")) == ["stock"]
 
 
-def test_a_custom_profile_may_include_that_of_the_image_with_its_own_name() -> None:
-    assert reached(("site/tuned.conf", "[main]\ninclude=site\n")) == ["site"]
+def test_a_profile_that_does_not_exist_reaches_nothing_until_it_does() -> None:
+    said = replace(NOTHING, absent_profiles=("later",))
+    assert reached(said) == ["site"]
+    assert reached(said, ("later/tuned.conf", "")) == ["later", "site"]
 
 
 @pytest.mark.parametrize(
-    "text",
+    "said",
     [
-        "[variables]\ninclude=/etc/tuned/lib/variables.conf\n",
-        "[script]\nscript=${i:PROFILE_DIR}/../lib/script.sh\n",
-        "[sysctl]\na=${f:exec:cat:/var/lib/ocp-tuned/profiles/lib/x}\n",
-        # As scripts have it.
-        "[script]\nscript=x\n# cd /etc/tuned/lib && . ./script.sh\n",
-        "[variables]\nD='/var/lib/ocp-tuned/profiles/lib'\n",
+        replace(NOTHING, files=("/etc/tuned/lib/variables.conf",)),
+        replace(NOTHING, absent=("/etc/tuned/lib/variables.conf",)),
+        replace(NOTHING, commands=("cat /var/lib/ocp-tuned/profiles/lib/x",)),
+        meaning(section("script", {"script": "/etc/tuned/site/../lib/script.sh"})),
     ],
+    ids=["read", "looked for", "command", "option"],
 )
-def test_a_folder_that_is_named_in_a_path_counts(text: str) -> None:
-    assert reached(("site/tuned.conf", text), ("lib/script.sh", "")) == ["lib", "site"]
+def test_a_folder_in_which_tuned_has_looked_counts(said: Asked) -> None:
+    said = replace(said, profiles=NOTHING.profiles)
+    assert reached(said, ("lib/script.sh", "")) == ["lib", "site"]
 
 
 def test_so_does_one_that_is_named_in_a_file_of_such_a_folder() -> None:
     files = (
-        ("site/tuned.conf", "[main]\n"), ("site/script.sh", ". /etc/tuned/lib/a.sh\n"),
-        ("lib/a.sh", ". /etc/tuned/more/b.sh\n"), ("more/b.sh", ""),
+        ("site/script.sh", ". /etc/tuned/lib/a.sh\n"), ("lib/a.sh", ". /etc/tuned/more/b.sh\n"),
+        ("more/b.sh", ""),
     )  # fmt: skip
-    assert reached(*files) == ["lib", "more", "site"]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[main]\ninclude=stock${f:exec:uname:-r}\n",
-        "[variables]\na=own\n[main]\ninclude=${a}\n",
-        "[variables]\ninclude=/etc/tuned/${f:exec:id}/variables.conf\n",
-        "[variables]\ninclude=/etc/tuned/own-${x}/variables.conf\n",
-        "[script]\nscript=/etc/tuned/*/script.sh\n",
-        "[script]\nscript=/etc/tuned/own*/script.sh\n",
-        "[main\n",
-        "[main]\ninclude=" + ",".join(f"x{n}" for n in range(200)) + "\n",
-    ],
-    ids=["function", "variable", "path", "part", "pattern", "part-pattern", "broken", "many"],
-)
-def test_what_is_computed_or_cannot_be_read_reaches_everything(text: str) -> None:
-    assert reached(("site/tuned.conf", text)) == ["foreign", "site"]
+    assert reached(NOTHING, *files) == ["lib", "more", "site"]
 
 
 @pytest.mark.parametrize(
     "script", ["cat /etc/tuned/$1/x", "cd /etc/tuned; cat */x", "cat ../*/x", 'ls "$D/.."',
                "for d in /var/lib/ocp-tuned/profiles/*; do :; done", "x=/var/lib/ocp-tuned/$1"],
 )  # fmt: skip
-def test_so_does_a_script_that_computes_a_path(script: str) -> None:
-    assert reached(("site/tuned.conf", ""), ("site/x.sh", script)) == ["foreign", "site"]
+def test_a_script_that_computes_a_path_reaches_everything(script: str) -> None:
+    assert reached(NOTHING, ("site/x.sh", script)) == ["foreign", "site"]
 
 
 @pytest.mark.parametrize("script", ["echo done... now", "cat /etc/tuned/site/x", "cat ../site/x"])
 def test_a_script_that_does_not_does_not(script: str) -> None:
-    assert reached(("site/tuned.conf", ""), ("site/x.sh", script)) == ["site"]
+    assert reached(NOTHING, ("site/x.sh", script)) == ["site"]
 
 
-def test_the_provider_in_an_include_is_known() -> None:
-    """The operator's own profile, which every node has, includes by it."""
-    text = f"[main]\ninclude=-provider-{PROVIDER},stock\n"
-    site, aws = ("site/tuned.conf", text), ("provider-aws/tuned.conf", "")
-    assert reached(site, aws) == ["provider-aws", "site"]
-    assert reached(site, aws, provider="azure") == ["site"]
-
-
-def test_a_profile_that_does_not_exist_reaches_nothing_until_it_does() -> None:
-    text = "[main]\ninclude=-later\n"
-    assert reached(("site/tuned.conf", text)) == ["site"]
-    assert reached(("site/tuned.conf", text), ("later/tuned.conf", "")) == ["later", "site"]
+def test_what_is_not_known_reaches_everything() -> None:
+    files = [ProfileFile("site/tuned.conf", b""), OTHER]
+    assert reach.reached(None, files) == tuple(files)
+    assert reach.reached(replace(NOTHING, left=1), files) == tuple(files)

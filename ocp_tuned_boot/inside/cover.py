@@ -1,4 +1,4 @@
-"""Runs in the container before TuneD: covers files of the host by copies, then becomes TuneD.
+"""In the container, before TuneD sets anything: covers files of the host by copies.
 
     enter PROGRAM [ARGUMENT…]
 
@@ -6,15 +6,19 @@ Each file below `files`, beside this program, is mounted over the file of the sa
 are in the container's mount namespace only: what TuneD, its plugins and the scripts of a profile
 write goes to the copies, and the host's files keep their values.
 
+Where TuneD is asked what the profile means, program.py does this before it runs TuneD. Otherwise
+this is the container's first program, which then becomes TuneD.
+
 Run by the image's own Python, 3.6 and later, with nothing but its standard library, which has no
 mount(2).
 """
 
-import ctypes
 import os
 import sys
 import time
 
+#: Where the container has the folder with the copies (settings/handover.py).
+FOLDER = "/run/ocp-tuned-boot/guard"
 #: The line that is written instead of TuneD's log if a file cannot be covered, in TuneD's format.
 LOGGER = "ocp-tuned-boot.guard"
 _KERNEL = ("/proc/", "/sys/")
@@ -22,7 +26,9 @@ _KERNEL = ("/proc/", "/sys/")
 _RDONLY, _REMOUNT, _BIND, _REC = 1, 32, 4096, 16384
 
 
-def _mount(source: str, target: str, flags: int) -> None:
+def _mount(source: "str", target: "str", flags: "int") -> "None":
+    import ctypes  # noqa: PLC0415  # slow to import, and only a guarded run needs it
+
     libc = ctypes.CDLL(None, use_errno=True)
     arguments = os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(flags), None
     if libc.mount(*arguments) != 0:
@@ -30,11 +36,11 @@ def _mount(source: str, target: str, flags: int) -> None:
         raise OSError(number, os.strerror(number), target)
 
 
-def _fail(error: OSError) -> None:
+def _fail(error: "OSError") -> "None":
     raise error
 
 
-def cover(files: str) -> None:
+def cover(files: "str") -> "None":
     """Mounts each file below `files` over the file of the same path. Raises `OSError`."""
     for folder, _, names in os.walk(files, onerror=_fail):
         target = folder[len(files) :]
@@ -54,14 +60,20 @@ def cover(files: str) -> None:
                 continue
 
 
-def main(here: str, program: "list[str]") -> None:
-    """Covers the files and becomes the program."""
+def cover_or_exit(files: "str") -> "None":
+    """Covers the files. If one cannot be covered, writes a line to the log and exits: TuneD must
+    not run."""
     try:
-        cover(f"{here}/files")
+        cover(files)
     except OSError as error:
         at = time.strftime("%Y-%m-%d %H:%M:%S")
         words = f"cannot protect {error.filename}: {error.strerror}"
         sys.exit(f"{at},000 ERROR    {LOGGER}: {words}")
+
+
+def main(here: "str", program: "list[str]") -> "None":
+    """Covers the files and becomes the program."""
+    cover_or_exit(f"{here}/files")
     os.execv(program[0], program)  # noqa: S606  # the point of it
 
 

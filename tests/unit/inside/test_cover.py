@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot.settings import cover
+from ocp_tuned_boot.inside import cover
 from ocp_tuned_boot.tuned import findings
 from ocp_tuned_boot.tuned import log as tunedlog
 
@@ -90,4 +90,4 @@ def test_what_cannot_be_covered_ends_it_with_a_finding(
 def test_the_python_of_an_old_image_can_run_it() -> None:
     text = FILE.read_text()
     ast.parse(text, feature_version=(3, 6))
-    assert set(re.findall(r"(?m)^(?:import|from) (\w+)", text)) == {"ctypes", "os", "sys", "time"}
+    assert set(re.findall(r"(?m)^ *(?:import|from) (\w+)", text)) == {"ctypes", "os", "sys", "time"}

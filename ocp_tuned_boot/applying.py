@@ -1,0 +1,379 @@
+"""One run of TuneD in its container, from what is prepared for it to what it left behind.
+
+Under `contract = tuned`, the container is started before anything is applied: the program in it
+says what the profile means, and waits. The first values of the settings are saved then, and the
+files that others own are covered. After the word, TuneD applies the profile and compares.
+
+A TuneD that cannot be asked is run all the same. The operator's program, `contract = operand`, is
+always run as it is: TuneD is asked in another container before it, and compares after READY=1.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from ocp_tuned_boot.errors import BootError, DeadlineExceeded
+from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host.clock import Deadline, Progress
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.images.ensure import Available, ImageSession
+from ocp_tuned_boot.podman import pulling
+from ocp_tuned_boot.podman.client import ContainerState, Podman
+from ocp_tuned_boot.record.model import Decision
+from ocp_tuned_boot.record.recorder import Recorder
+from ocp_tuned_boot.requested import inputs
+from ocp_tuned_boot.requested.config import Config
+from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.settings import compare, handover, kubelet, residue
+from ocp_tuned_boot.settings.compare import Requested
+from ocp_tuned_boot.settings.handover import Guard
+from ocp_tuned_boot.settings.kubelet import Kubelet
+from ocp_tuned_boot.settings.residue import Settings
+from ocp_tuned_boot.tuned import (
+    asked,
+    beside,
+    container,
+    layout,
+    ours,
+    prepare,
+    profiles,
+    reach,
+    running,
+    said,
+    wanted,
+)
+from ocp_tuned_boot.tuned import log as tunedlog
+from ocp_tuned_boot.tuned.beside import Question
+from ocp_tuned_boot.tuned.container import ContainerSpec
+from ocp_tuned_boot.tuned.conversation import Listener, ProgramExited
+from ocp_tuned_boot.tuned.judge import TunedRun, parse_bootcmdline
+from ocp_tuned_boot.tuned.layout import Layout
+from ocp_tuned_boot.tuned.prepare import Overlay
+from ocp_tuned_boot.tuned.running import Exit, Running
+from ocp_tuned_boot.tuned.said import About, Said
+from ocp_tuned_boot.tuned.wanted import Setting
+
+log = logging.getLogger(__name__)
+
+#: The limit for a file that TuneD writes to /etc/tuned (bytes); each has one line.
+_WRITTEN_LIMIT = 64 * 1024
+_MORE_TIME = "Raise timeout in boot.conf."
+
+
+@dataclass(frozen=True)
+class Attempting:
+    """What all attempts of a run share: what is requested, the deadline, the record."""
+
+    paths: Paths
+    config: Config
+    requested: Inputs
+    decision: Decision
+    images: ImageSession
+    recorder: Recorder
+    progress: Progress
+    #: Whether there is a profile to use instead of one that TuneD cannot load.
+    has_fallback: bool = False
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A run of TuneD. `said`: what it said about the profile, None if it could not be asked;
+    `profile`: what the profile requests; `known`: the settings of this boot, those of the profile
+    included; `guard` is None while nothing is owned by others; `texts`: see `profiles.texts`;
+    `reached`: the fingerprint with the files that the profile can reach."""
+
+    tuned: TunedRun
+    image_id: str
+    seen: Layout
+    said: Said | None
+    profile: Requested
+    known: Settings
+    guard: Guard | None
+    texts: Mapping[str, str]
+    kubelet: Kubelet
+    reached: str
+
+    @property
+    def open_files(self) -> tuple[Setting, ...]:
+        """The settings that need a file descriptor that stays open."""
+        return wanted.open_files(self.profile.meaning) if self.profile.meaning else ()
+
+
+class _NotAsked(Exception):
+    """The container exited, or said what is no message, before TuneD was asked. Nothing has been
+    applied."""
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What every way to run TuneD needs. `over` has no text yet: that depends on the profile."""
+
+    available: Available
+    seen: Layout
+    texts: Mapping[str, str]
+    over: Overlay
+
+    @property
+    def image_id(self) -> str:
+        return self.available.image.id
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What TuneD said, and what follows from it for this run; see `Applied`."""
+
+    said: Said | None
+    profile: Requested
+    known: Settings
+    guard: Guard | None
+    over: Overlay
+
+
+def apply(run: Attempting, podman: Podman, available: Available) -> Applied:
+    """Runs TuneD with this image. Raises `BootError`."""
+    ready = _prepare(run, podman, available)
+    if run.requested.contract == "operand":
+        what, unknown = _ask_beside(run, podman, ready)
+        return _run_plainly(run, podman, ready, what, unknown)
+    try:
+        return _ask_and_run(run, podman, ready)
+    except _NotAsked as error:
+        unknown = str(error)
+    log.warning("%s; TuneD is run without being asked", unknown)
+    ours.remove_all(podman, run.paths)
+    return _run_plainly(run, podman, _prepare(run, podman, available), None, unknown)
+
+
+def verified(run: Attempting, podman: Podman, applied: Applied) -> Requested:
+    """What the profile requests, with TuneD's own comparison. What TuneD said is kept for later
+    runs. Raises `HostError`."""
+    what = applied.said
+    if what is None:
+        return applied.profile
+    if run.requested.contract == "operand":
+        try:
+            _, held = _beside(run, podman, applied.image_id, applied.seen)
+            what = replace(what, held=held)
+        except (BootError, ProgramExited, ValueError) as error:
+            log.warning("TuneD has not compared the values: %s", error)
+    said.store(run.paths.said, what)
+    return compare.requested(what)
+
+
+def _prepare(run: Attempting, podman: Podman, available: Available) -> _Prepared:
+    """Everything on the host that the container needs."""
+    paths, requested, image = run.paths, run.requested, available.image
+    with run.progress.step("prepare", "Preparing the container…"):
+        prepare.directories(paths)
+        seen = layout.of(paths, podman, image.id)
+        layout.check(seen, requested.contract, image.reference)
+        over, guarded = prepare.NOTHING, run.decision.guarded
+        if guarded:
+            handover.prepare(paths)
+            over = Overlay(handover.PROFILE, reapply=not run.config.handover.sysctl_d)
+        over = replace(over, reapply=over.reapply and requested.reapply_sysctl)
+        if requested.contract == "tuned":
+            prepare.etc_tuned(paths, requested.profile, requested.files, seen.variables, over)
+        else:
+            prepare.empty_etc_tuned(paths)
+            prepare.keep_pid_file(paths)
+    texts = profiles.texts(requested.files, layout.texts(seen))
+    return _Prepared(available, seen, texts, over)
+
+
+def _ask_and_run(run: Attempting, podman: Podman, ready: _Prepared) -> Applied:
+    """In one container: what the profile means, the word, the run. Raises `_NotAsked`."""
+    spec = _spec(run, ready, asked=True)
+    with Listener(run.paths) as listener, ExitStack() as stack:
+        created = _created(run, podman, spec)
+        allowed, limit = _allowed(run)
+        with run.progress.step("ask", "Asking TuneD what the profile means…"):
+            # Its time counts from here on.
+            started = running.started(podman, created, run.paths, Deadline(allowed))
+            this = stack.enter_context(started)
+            meaning = _heard(this, listener)
+        with run.progress.step("tuned", f"TuneD is applying {run.requested.profile}…"):
+            what = Said(_about(run, ready), meaning) if meaning else None
+            this_run = _decided(run, ready, what, "" if meaning else "TuneD did not answer")
+            if this_run.over.text:
+                prepare.lay_over(run.paths, run.requested.profile, this_run.over)
+            with _guarded(run, ready, this_run.guard):
+                if meaning:
+                    this.go(guarded=this_run.guard is not None)
+                ended = this.finish()
+    return _collected(run, podman, (created, spec), ready, this_run, (ended, allowed, limit))
+
+
+def _heard(this: Running, listener: Listener) -> bytes:
+    """What TuneD says first; empty if it hangs, for which it is stopped like in its run. Raises
+    `_NotAsked`."""
+    try:
+        meaning = this.ask(listener)
+        asked.parse(meaning)
+    except DeadlineExceeded:
+        return b""
+    except (ProgramExited, ValueError) as error:
+        raise _NotAsked(f"TuneD cannot be asked what the profile means: {error}") from error
+    return meaning
+
+
+def _run_plainly(
+    run: Attempting, podman: Podman, ready: _Prepared, what: Said | None, unknown: str
+) -> Applied:
+    """TuneD, or the operator's program, as it is."""
+    this_run = _decided(run, ready, what, unknown)
+    if this_run.over.text:
+        prepare.lay_over(run.paths, run.requested.profile, this_run.over)
+    spec = _spec(run, ready)
+    with _guarded(run, ready, this_run.guard):
+        created = _created(run, podman, spec)
+        allowed, limit = _allowed(run)
+        with run.progress.step("tuned", f"TuneD is applying {run.requested.profile}…"):
+            with running.started(podman, created, run.paths, Deadline(allowed)) as this:
+                ended = this.finish()
+    return _collected(run, podman, (created, spec), ready, this_run, (ended, allowed, limit))
+
+
+def _spec(run: Attempting, ready: _Prepared, *, asked: bool = False) -> ContainerSpec:
+    return container.specify(
+        run.paths, run.requested.contract, ready.image_id, ready.seen,
+        guarded=run.decision.guarded, asked=asked,
+    )  # fmt: skip
+
+
+def _created(run: Attempting, podman: Podman, spec: ContainerSpec) -> ContainerState:
+    with run.progress.step("create", "Creating the container…"):
+        created = container.create(podman, run.paths, spec)
+    _check_time(run)
+    return created
+
+
+def _about(run: Attempting, ready: _Prepared) -> About:
+    return About(run.requested.boot_id, ready.image_id, run.requested.fingerprint)
+
+
+def _decided(run: Attempting, ready: _Prepared, what: Said | None, unknown: str) -> _Asked:
+    """Between what TuneD said and its run: the first value of each setting is saved, and it is
+    decided what is covered. Raises `HostError`."""
+    paths, requested = run.paths, run.requested
+    profile = compare.requested(what, unknown)
+    known = residue.load(paths, requested.boot_id)
+    known = residue.before(paths.root, known, profile.settings)
+    residue.store(paths, known)
+    if what is not None:
+        # For a run after this one, should it be killed.
+        said.store(paths.said, what)
+    guard, over = None, ready.over
+    if run.decision.guarded:
+        sections = wanted.plugins(profile.meaning) if profile.meaning else {}
+        complete = profile.meaning is not None and not profile.meaning.left
+        guard = Guard(paths, run.config.handover, sections, complete=complete)
+        # The program of contract = operand does not read the generated profile.
+        over = replace(over, text=guard.profile() if requested.contract == "tuned" else "")
+    return _Asked(what, profile, known, guard, over)
+
+
+@contextmanager
+def _guarded(run: Attempting, ready: _Prepared, guard: Guard | None) -> Iterator[None]:
+    """Around a run of TuneD: from here on nothing is known to be applied, and TuneD writes copies
+    of the files that others own."""
+    image = ready.available.image
+    run.recorder.tuning(image.reference, image.id, ready.available.source)
+    if guard is None:
+        yield
+        return
+    try:
+        guard.save()
+        yield
+    finally:
+        run.recorder.handed_over(guard.collect())
+
+
+def _check_time(run: Attempting) -> None:
+    """Raises `DeadlineExceeded` if TuneD could not be stopped before the deadline: then it is not
+    started. The message names the step that took the time."""
+    progress, least = run.progress, running.LEAST + running.STOPPING
+    left = progress.deadline.left()
+    if left >= least:
+        return
+    longest = progress.longest()
+    words = (
+        f"TuneD was not started: {left:.1f} s remain of {progress.deadline.seconds:g} s, "
+        f"it needs at least {least:g} s; the step '{longest.name}' took {longest.seconds:.1f} s"
+    )
+    if run.recorder.attempts:
+        words += f"; the attempt before failed: {run.recorder.attempts[-1].message}"
+    raise DeadlineExceeded(words, pulling.SLOW if longest.name == "pull" else _MORE_TIME)
+
+
+def _allowed(run: Attempting) -> tuple[float, str]:
+    """How long TuneD may take (seconds), and the key of boot.conf that says so. Leaves time to stop
+    a TuneD that hangs, before the deadline."""
+    left = max(0.0, run.progress.deadline.left() - running.STOPPING)
+    most = run.config.tuned_timeout
+    return (most, "tuned_timeout") if most <= left else (left, "timeout")
+
+
+def _collected(
+    run: Attempting, podman: Podman, of: tuple[ContainerState, ContainerSpec], ready: _Prepared,
+    this_run: _Asked, how: tuple[Exit, float, str],
+) -> Applied:  # fmt: skip
+    """What TuneD left behind."""
+    paths, requested, (ended, allowed, limit) = run.paths, run.requested, how
+    with ExitStack() as collecting:
+        if ended.status is None:
+            # The record must say that TuneD hung, even if no time is left for this.
+            podman = ours.patient(podman)
+        else:
+            words = "Collecting the files that TuneD wrote…"
+            collecting.enter_context(run.progress.step("collect", words))
+        active_profile, bootcmdline = _written(run, podman, *of)
+        tuned = TunedRun(
+            ended.status, tuple(tunedlog.parse(ended.log)), active_profile, allowed,
+            this_run.over.name if this_run.over.text else "",
+            parse_bootcmdline(bootcmdline), inputs.kernel_arguments(paths), limit,
+        )  # fmt: skip
+        run.recorder.kernel_arguments(tuned.requested_arguments)
+    what = replace(this_run.said, held=ended.said) if this_run.said is not None else None
+    files_ = reach.reached(this_run.profile.meaning, requested.files)
+    return Applied(
+        tuned, ready.image_id, ready.seen, what, this_run.profile, this_run.known, this_run.guard,
+        ready.texts, kubelet.look(paths), requested.fingerprint_with(files_),
+    )  # fmt: skip
+
+
+def _written(
+    run: Attempting, podman: Podman, created: ContainerState, spec: ContainerSpec
+) -> tuple[str, str]:
+    """What TuneD wrote to /etc/tuned: the profile that it says it applied, and the kernel arguments
+    that the profile requests. Empty where it wrote nothing."""
+    names = ("active_profile", "bootcmdline")
+    if not any(mount.target == "/etc/tuned" for mount in spec.mounts):
+        found = podman.files(created.id, "/etc/tuned")
+    else:
+        found = {}
+        for name in names:
+            with suppress(FileNotFoundError):
+                found[name] = files.read(run.paths.etc_tuned / name, _WRITTEN_LIMIT)
+    active_profile, bootcmdline = (found.get(name, b"").strip() for name in names)
+    return tunedlog.printable(active_profile), bootcmdline.decode(errors="replace")
+
+
+def _ask_beside(run: Attempting, podman: Podman, ready: _Prepared) -> tuple[Said | None, str]:
+    """What the profile means, asked in another container; or why that is not known."""
+    try:
+        with run.progress.step("ask", "Asking TuneD what the profile means…"):
+            meaning, _ = _beside(run, podman, ready.image_id, ready.seen)
+    except (BootError, ProgramExited, ValueError) as error:
+        log.warning("TuneD cannot be asked what the profile means: %s", error)
+        return None, f"TuneD cannot be asked what the profile means: {error}"
+    return Said(_about(run, ready), meaning), ""
+
+
+def _beside(run: Attempting, podman: Podman, image_id: str, seen: Layout) -> tuple[bytes, bytes]:
+    allowed, _ = _allowed(run)
+    about = Question(run.requested.profile, run.requested.files, image_id, seen)
+    return beside.ask(podman, run.paths, about, Deadline(allowed))

@@ -1,0 +1,64 @@
+"""Asks TuneD, in a container beside the one that applies the profile: what the profile means, and
+whether its settings are in effect now. Nothing is applied, and nothing of the host can be written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from ocp_tuned_boot.host.clock import Deadline
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.podman.client import Podman
+from ocp_tuned_boot.tuned import container, ours, prepare
+from ocp_tuned_boot.tuned.conversation import Listener, ProgramExited
+from ocp_tuned_boot.tuned.layout import Layout
+from ocp_tuned_boot.tuned.profilefile import ProfileFile
+
+
+@dataclass(frozen=True)
+class Question:
+    """About which profile TuneD is asked: its name, the custom profiles, and the image with its
+    layout."""
+
+    profile: str
+    custom: Sequence[ProfileFile]
+    image_id: str
+    seen: Layout
+
+
+def ask(podman: Podman, paths: Paths, about: Question, deadline: Deadline) -> tuple[bytes, bytes]:
+    """What the profile means, and what holds: two messages, see `asked.parse`.
+
+    Raises `ProgramExited`, `DeadlineExceeded`, `ValueError` for what is no message, `Busy` if
+    another check is active, `PodmanError`, `HostError`.
+    """
+    with ours.checking(podman, paths, 0):
+        paths.beside_log.unlink(missing_ok=True)
+        folder, variables = paths.etc_tuned_beside, about.seen.variables
+        prepare.etc_tuned(paths, about.profile, about.custom, variables, folder=folder)
+        spec = container.specify_beside(paths, about.image_id, about.seen)
+        with Listener(paths, "verify") as listener:
+            created = ours.create(podman, paths, spec.description())
+            podman.start(created.id)
+            with _first_process(podman, created.id) as (pid, pidfd):
+                with listener.accept(pid, pidfd, deadline) as program:
+                    return program.hear(deadline), program.hear(deadline)
+
+
+@contextmanager
+def _first_process(podman: Podman, container_id: str) -> Iterator[tuple[int, int]]:
+    """Its process ID, and a descriptor of it. Raises `ProgramExited`."""
+    state = podman.container(container_id)
+    pid = state.pid if state is not None else 0
+    with suppress(ProcessLookupError):
+        pidfd = os.pidfd_open(pid) if pid else -1
+        if pidfd >= 0:
+            try:
+                yield pid, pidfd
+            finally:
+                os.close(pidfd)
+            return
+    raise ProgramExited("the program in the container exited before it connected")
