@@ -79,37 +79,9 @@ class Attempting:
 
 
 @dataclass(frozen=True)
-class Applied:
-    """A run of TuneD. `said`: what it said about the profile, None if it could not be asked;
-    `profile`: what the profile requests; `known`: the settings of this boot, those of the profile
-    included; `guard` is None while nothing is owned by others; `texts`: see `profiles.texts`;
-    `reached`: the fingerprint with the files that the profile can reach."""
-
-    tuned: TunedRun
-    image_id: str
-    seen: Layout
-    said: Said | None
-    profile: Requested
-    known: Settings
-    guard: Guard | None
-    texts: Mapping[str, str]
-    kubelet: Kubelet
-    reached: str
-
-    @property
-    def open_files(self) -> tuple[Setting, ...]:
-        """The settings that need a file descriptor that stays open."""
-        return wanted.open_files(self.profile.meaning) if self.profile.meaning else ()
-
-
-class _NotAsked(Exception):
-    """The container exited, or said what is no message, before TuneD was asked. Nothing has been
-    applied."""
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """What every way to run TuneD needs. `over` has no text yet: that depends on the profile."""
+class Prepared:
+    """What every way to run TuneD needs. `texts`: see `profiles.texts`; `over` has no text yet:
+    that depends on the profile."""
 
     available: Available
     seen: Layout
@@ -122,14 +94,40 @@ class _Prepared:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What TuneD said, and what follows from it for this run; see `Applied`."""
+class Answered:
+    """What TuneD said about the profile, and what follows from it for this run.
+
+    `said` is None if it could not be asked; `profile`: what the profile requests; `known`: the
+    settings of this boot, those of the profile included; `guard` is None while nothing is owned by
+    others.
+    """
 
     said: Said | None
     profile: Requested
     known: Settings
     guard: Guard | None
     over: Overlay
+
+    @property
+    def open_files(self) -> tuple[Setting, ...]:
+        """The settings that need a file descriptor that stays open."""
+        return wanted.open_files(self.profile.meaning) if self.profile.meaning else ()
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A run of TuneD. `reached`: the fingerprint with the files that the profile can reach."""
+
+    tuned: TunedRun
+    prepared: Prepared
+    answered: Answered
+    kubelet: Kubelet
+    reached: str
+
+
+class _NotAsked(Exception):
+    """The container exited, or said what is no message, before TuneD was asked. Nothing has been
+    applied."""
 
 
 def apply(run: Attempting, podman: Podman, available: Available) -> Applied:
@@ -150,12 +148,12 @@ def apply(run: Attempting, podman: Podman, available: Available) -> Applied:
 def verified(run: Attempting, podman: Podman, applied: Applied) -> Requested:
     """What the profile requests, with TuneD's own comparison. What TuneD said is kept for later
     runs. Raises `HostError`."""
-    what = applied.said
+    what = applied.answered.said
     if what is None:
-        return applied.profile
+        return applied.answered.profile
     if run.requested.contract == "operand":
         try:
-            _, held = _beside(run, podman, applied.image_id, applied.seen)
+            _, held = _beside(run, podman, applied.prepared)
             what = replace(what, held=held)
         except (BootError, ProgramExited, ValueError) as error:
             log.warning("TuneD has not compared the values: %s", error)
@@ -163,7 +161,7 @@ def verified(run: Attempting, podman: Podman, applied: Applied) -> Requested:
     return compare.requested(what)
 
 
-def _prepare(run: Attempting, podman: Podman, available: Available) -> _Prepared:
+def _prepare(run: Attempting, podman: Podman, available: Available) -> Prepared:
     """Everything on the host that the container needs."""
     paths, requested, image = run.paths, run.requested, available.image
     with run.progress.step("prepare", "Preparing the container…"):
@@ -181,10 +179,10 @@ def _prepare(run: Attempting, podman: Podman, available: Available) -> _Prepared
             prepare.empty_etc_tuned(paths)
             prepare.keep_pid_file(paths)
     texts = profiles.texts(requested.files, layout.texts(seen))
-    return _Prepared(available, seen, texts, over)
+    return Prepared(available, seen, texts, over)
 
 
-def _ask_and_run(run: Attempting, podman: Podman, ready: _Prepared) -> Applied:
+def _ask_and_run(run: Attempting, podman: Podman, ready: Prepared) -> Applied:
     """In one container: what the profile means, the word, the run. Raises `_NotAsked`."""
     spec = _spec(run, ready, asked=True)
     with Listener(run.paths) as listener, ExitStack() as stack:
@@ -221,7 +219,7 @@ def _heard(this: Running, listener: Listener) -> bytes:
 
 
 def _run_plainly(
-    run: Attempting, podman: Podman, ready: _Prepared, what: Said | None, unknown: str
+    run: Attempting, podman: Podman, ready: Prepared, what: Said | None, unknown: str
 ) -> Applied:
     """TuneD, or the operator's program, as it is."""
     this_run = _decided(run, ready, what, unknown)
@@ -237,7 +235,7 @@ def _run_plainly(
     return _collected(run, podman, (created, spec), ready, this_run, (ended, allowed, limit))
 
 
-def _spec(run: Attempting, ready: _Prepared, *, asked: bool = False) -> ContainerSpec:
+def _spec(run: Attempting, ready: Prepared, *, asked: bool = False) -> ContainerSpec:
     return container.specify(
         run.paths, run.requested.contract, ready.image_id, ready.seen,
         guarded=run.decision.guarded, asked=asked,
@@ -251,11 +249,11 @@ def _created(run: Attempting, podman: Podman, spec: ContainerSpec) -> ContainerS
     return created
 
 
-def _about(run: Attempting, ready: _Prepared) -> About:
+def _about(run: Attempting, ready: Prepared) -> About:
     return About(run.requested.boot_id, ready.image_id, run.requested.fingerprint)
 
 
-def _decided(run: Attempting, ready: _Prepared, what: Said | None, unknown: str) -> _Asked:
+def _decided(run: Attempting, ready: Prepared, what: Said | None, unknown: str) -> Answered:
     """Between what TuneD said and its run: the first value of each setting is saved, and it is
     decided what is covered. Raises `HostError`."""
     paths, requested = run.paths, run.requested
@@ -273,11 +271,11 @@ def _decided(run: Attempting, ready: _Prepared, what: Said | None, unknown: str)
         guard = Guard(paths, run.config.handover, sections, complete=complete)
         # The program of contract = operand does not read the generated profile.
         over = replace(over, text=guard.profile() if requested.contract == "tuned" else "")
-    return _Asked(what, profile, known, guard, over)
+    return Answered(what, profile, known, guard, over)
 
 
 @contextmanager
-def _guarded(run: Attempting, ready: _Prepared, guard: Guard | None) -> Iterator[None]:
+def _guarded(run: Attempting, ready: Prepared, guard: Guard | None) -> Iterator[None]:
     """Around a run of TuneD: from here on nothing is known to be applied, and TuneD writes copies
     of the files that others own."""
     image = ready.available.image
@@ -318,8 +316,8 @@ def _allowed(run: Attempting) -> tuple[float, str]:
 
 
 def _collected(
-    run: Attempting, podman: Podman, of: tuple[ContainerState, ContainerSpec], ready: _Prepared,
-    this_run: _Asked, how: tuple[Exit, float, str],
+    run: Attempting, podman: Podman, of: tuple[ContainerState, ContainerSpec], ready: Prepared,
+    this_run: Answered, how: tuple[Exit, float, str],
 ) -> Applied:  # fmt: skip
     """What TuneD left behind."""
     paths, requested, (ended, allowed, limit) = run.paths, run.requested, how
@@ -331,18 +329,19 @@ def _collected(
             words = "Collecting the files that TuneD wrote…"
             collecting.enter_context(run.progress.step("collect", words))
         active_profile, bootcmdline = _written(run, podman, *of)
+        meaning = this_run.profile.meaning
         tuned = TunedRun(
             ended.status, tuple(tunedlog.parse(ended.log)), active_profile, allowed,
             this_run.over.name if this_run.over.text else "",
             parse_bootcmdline(bootcmdline), inputs.kernel_arguments(paths), limit,
+            wanted.named_devices(meaning) if meaning else frozenset(),
         )  # fmt: skip
         run.recorder.kernel_arguments(tuned.requested_arguments)
-    what = replace(this_run.said, held=ended.said) if this_run.said is not None else None
-    files_ = reach.reached(this_run.profile.meaning, requested.files)
-    return Applied(
-        tuned, ready.image_id, ready.seen, what, this_run.profile, this_run.known, this_run.guard,
-        ready.texts, kubelet.look(paths), requested.fingerprint_with(files_),
-    )  # fmt: skip
+    if this_run.said is not None:
+        this_run = replace(this_run, said=replace(this_run.said, held=ended.said))
+    reached = reach.reached(this_run.profile.meaning, requested.files)
+    its_kubelet, fingerprint = kubelet.look(paths), requested.fingerprint_with(reached)
+    return Applied(tuned, ready, this_run, its_kubelet, fingerprint)
 
 
 def _written(
@@ -362,18 +361,19 @@ def _written(
     return tunedlog.printable(active_profile), bootcmdline.decode(errors="replace")
 
 
-def _ask_beside(run: Attempting, podman: Podman, ready: _Prepared) -> tuple[Said | None, str]:
+def _ask_beside(run: Attempting, podman: Podman, ready: Prepared) -> tuple[Said | None, str]:
     """What the profile means, asked in another container; or why that is not known."""
     try:
         with run.progress.step("ask", "Asking TuneD what the profile means…"):
-            meaning, _ = _beside(run, podman, ready.image_id, ready.seen)
+            meaning, _ = _beside(run, podman, ready)
     except (BootError, ProgramExited, ValueError) as error:
         log.warning("TuneD cannot be asked what the profile means: %s", error)
         return None, f"TuneD cannot be asked what the profile means: {error}"
     return Said(_about(run, ready), meaning), ""
 
 
-def _beside(run: Attempting, podman: Podman, image_id: str, seen: Layout) -> tuple[bytes, bytes]:
+def _beside(run: Attempting, podman: Podman, ready: Prepared) -> tuple[bytes, bytes]:
     allowed, _ = _allowed(run)
-    about = Question(run.requested.profile, run.requested.files, image_id, seen)
+    requested = run.requested
+    about = Question(requested.profile, requested.files, ready.image_id, ready.seen)
     return beside.ask(podman, run.paths, about, Deadline(allowed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from typing import Union
 
@@ -31,6 +32,7 @@ from ocp_tuned_boot.tuned.judge import (
     Outcome,
     Result,
     judge,
+    with_existing,
     with_files,
     with_requested_values,
 )
@@ -125,15 +127,18 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Fail
 
 def _judged(run: Attempting, applied: Applied) -> Outcome:
     """What TuneD left behind, judged, with the values and files that its log does not name."""
-    accept, opened = run.config.accept, {it.key: it.value for it in applied.open_files}
+    accept, opened = run.config.accept, {it.key: it.value for it in applied.answered.open_files}
     outcome = judge(run.requested.profile, applied.tuned, accept)
+    root = run.paths.root
+    outcome = with_existing(outcome, lambda path: os.path.isfile(f"{root}{path}"), accept)
     outcome = with_requested_values(outcome, opened)
     outcome = with_files(
-        outcome, lambda it: advice.file_for(run.paths, run.requested, applied.texts, it)
+        outcome, lambda it: advice.file_for(run.paths, run.requested, applied.prepared.texts, it)
     )
-    if not applied.profile.unknown or outcome.result is Result.FAILED:
+    unknown = applied.answered.profile.unknown
+    if not unknown or outcome.result is Result.FAILED:
         return outcome
-    return with_findings(outcome, [make("not-asked", "tuned", applied.profile.unknown)], accept)
+    return with_findings(outcome, [make("not-asked", "tuned", unknown)], accept)
 
 
 def _pin(run: Attempting, available: Available) -> None:
@@ -180,7 +185,7 @@ def _hold(run: Attempting, applied: Applied) -> tuple[State, ...]:
         known: tuple[State, ...] = ()
         if before is not None and before.holds:
             known = holds.look(run.paths, before.holds, systemd.stored(systemd.UNIT))
-        wanted = holds.wanted(run.paths, applied.open_files, applied.tuned.log)
+        wanted = holds.wanted(run.paths, applied.answered.open_files, applied.tuned.log)
         return holds.store(run.paths, run.progress.notifier, wanted, known)
 
 
@@ -198,10 +203,12 @@ def _settle(
         held = (*seen, *(state for state in held if state not in given))
         outcome = with_holds(outcome, held, accept)
     profile = applying.verified(run, podman, applied)
-    owned = applied.guard.owned if applied.guard else frozenset()
-    found, left = compare.compare(run.paths, applied.known, profile, owned, held)
+    guard, known = applied.answered.guard, applied.answered.known
+    owned = guard.owned if guard else frozenset()
+    found, left = compare.compare(run.paths, known, profile, owned, held)
     recorder.residue(left)
     outcome = with_values(outcome, found, accept)
+    outcome = with_findings(outcome, residue.refused(left), accept)
     named = residue.named(run.paths.root, profile.settings)
     refused = kubelet.refused(run.paths, applied.kubelet, named, owned, recorder.left_out)
     recorder.checked(found, with_findings(outcome, tuple(refused), accept))

@@ -13,7 +13,7 @@ import math
 import time
 from pathlib import Path
 
-from ocp_tuned_boot import cleanup, plan, situation, watching
+from ocp_tuned_boot import cleanup, kept, plan, situation, watching
 from ocp_tuned_boot.errors import BootError, ConfigurationError, NotRequested, defects
 from ocp_tuned_boot.gate import Gate
 from ocp_tuned_boot.host import systemd, userspace
@@ -22,14 +22,13 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.lock import locked
 from ocp_tuned_boot.record import store
-from ocp_tuned_boot.record.amend import with_holds
 from ocp_tuned_boot.record.model import Action, Decision, Record, Why
 from ocp_tuned_boot.record.recorder import Recorder, recording, remember
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs, settled
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
-from ocp_tuned_boot.tuned.judge import Outcome, Result
+from ocp_tuned_boot.tuned.judge import Result
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +125,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
                 tuning.run(paths, config, requested, decision, recorder, progress)
             else:
                 recorder.kept()
-                _restore_holds(paths, config, recorder, notifier)
+                kept.restore(paths, config, recorder, notifier, why)
                 notifier.ready(recorder.conclude().summary())
                 cleanup.containers(paths, config.socket)
                 if why is Why.START:
@@ -159,18 +158,3 @@ def _log(requested: Inputs, decision: Decision, config: Config) -> None:
             config.images.check(requested.image)
         except ConfigurationError as error:
             log.warning("the next boot will fail: %s", error.message)
-
-
-def _restore_holds(paths: Paths, config: Config, recorder: Recorder, notifier: Notifier) -> None:
-    """Gives systemd again what it should hold for the applied profile and does not."""
-    in_force = recorder.in_force
-    if in_force is None:
-        return
-
-    from ocp_tuned_boot.settings import holds  # noqa: PLC0415
-
-    states = holds.restore(paths, notifier, in_force)
-    # The unit itself has just released what is no longer requested.
-    found = [it for it in in_force.findings if not (notifier.in_unit and it.kind == "still-held")]
-    outcome = with_holds(Outcome(in_force.result, tuple(found)), states, config.accept)
-    recorder.held(outcome, tuple(state.hold for state in states))

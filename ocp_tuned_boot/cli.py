@@ -37,6 +37,7 @@ from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.tuned.judge import Result
 
 if TYPE_CHECKING:
+    from ocp_tuned_boot.commands.verify import Checked
     from ocp_tuned_boot.settings.drift import Drift
 
 DONE = 0
@@ -69,7 +70,7 @@ EXITS = (
          (DeadlineExceeded, Busy)),
     Exit(os.EX_CONFIG, "boot.conf, image.env, the recommend file or a profile is not valid.",
          (ConfigurationError, NotRequested)),
-    Exit(DRIFTED, "drift found settings that no longer have the applied value."),
+    Exit(DRIFTED, "drift or verify found settings that are not in effect any more."),
 )  # fmt: skip
 
 STATUSES = {error: row.status for row in EXITS for error in row.errors}
@@ -117,7 +118,7 @@ def _options(arguments: Sequence[str]) -> Options:
     return full.parse_args(arguments, Options())
 
 
-def exit_status(done: Record | Drift | None) -> int:
+def exit_status(done: Record | Drift | Checked | None) -> int:
     """The exit status for what a command returns (`Command.run`)."""
     if done is None:
         return DONE

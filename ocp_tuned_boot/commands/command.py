@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
+    from ocp_tuned_boot.commands.verify import Checked
     from ocp_tuned_boot.record.model import Record
     from ocp_tuned_boot.settings.drift import Drift
 
@@ -57,12 +58,12 @@ class Command:
     """One command.
 
     `name`: one word, or two if it belongs to a group. `run` returns what decides the exit status:
-    the record of a run, the drift that was found, or None for success. `shows`: it only shows
-    something; standard output is for that, and it logs to standard error.
+    the record of a run, what was compared with the host, or None for success. `shows`: it only
+    shows something; standard output is for that, and it logs to standard error.
     """
 
     name: str
-    run: Callable[[Options], Record | Drift | None]
+    run: Callable[[Options], Record | Drift | Checked | None]
     says: str
     options: tuple[Option, ...] = ()
     shows: bool = False

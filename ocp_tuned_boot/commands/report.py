@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from ocp_tuned_boot.gate import OPENED
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.record.history import Boot
-from ocp_tuned_boot.record.model import Record
+from ocp_tuned_boot.record.model import Record, Value
 from ocp_tuned_boot.settings.drift import Drift, Drifted
 from ocp_tuned_boot.tuned.findings import Finding
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.commands.staging import Listed
     from ocp_tuned_boot.commands.status import Now
+    from ocp_tuned_boot.commands.verify import Checked
     from ocp_tuned_boot.preview import Preview
 
 
@@ -207,10 +208,47 @@ def drift_text(found: Drift) -> str:
     owned = len(found.drifted) - len(found.unexpected)
     counted = f"{len(found.drifted)} of {found.compared} settings differ from the applied values"
     lines = [f"{counted}; owned by others: {owned}" if owned else counted]
-    return "\n".join([*lines, *(f"  {_drifted(each)}" for each in found.drifted)])
+    lines += [f"  {_drifted(each)}" for each in found.drifted]
+    return "\n".join([*lines, "To check the settings of all plugins: ocp-tuned-boot verify"])
 
 
 def drift_json(found: Drift) -> str:
+    """The same for programs."""
+    return json.dumps(asdict(found), indent=2)
+
+
+#: The states of a value that is not verified, in the order in which they are shown.
+_UNVERIFIED = {
+    "different": "different",
+    "handed-over": "owned by others",
+    "unchecked": "unchecked",
+    "not-applicable": "not applicable",
+}
+
+
+def checked_text(found: Checked) -> str:
+    """Whether each setting of the profile is in effect, for people: all that are not verified, by
+    name."""
+    if not found.profile:
+        return "Nothing to compare: no profile has been applied in this boot."
+    states = Counter(each.state for each in found.values)
+    total = f"{states['verified']} of {len(found.values)} settings of {found.profile} are verified"
+    counted = [f"{states[state]} {words}" for state, words in _UNVERIFIED.items() if states[state]]
+    lines = ["; ".join([total, *counted])]
+    for state in _UNVERIFIED:
+        lines += [f"  {_checked(each)}" for each in found.values if each.state == state]
+    return "\n".join(lines)
+
+
+def _checked(each: Value) -> str:
+    name = f"[{each.section}] {each.key}" if each.section else each.key
+    if each.state in ("different", "handed-over"):
+        owned = " (owned by others)" * (each.state == "handed-over")
+        return f"{name}: requested {each.expected!r}, found {each.found!r}{owned}"
+    return f"{name}: {_UNVERIFIED[each.state]}: {each.why}"
+
+
+def checked_json(found: Checked) -> str:
     """The same for programs."""
     return json.dumps(asdict(found), indent=2)
 

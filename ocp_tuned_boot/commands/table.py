@@ -26,6 +26,7 @@ from ocp_tuned_boot.requested.inputs import parse_image_reference, parse_profile
 from ocp_tuned_boot.tuned.judge import Result
 
 if TYPE_CHECKING:
+    from ocp_tuned_boot.commands.verify import Checked
     from ocp_tuned_boot.settings.drift import Drift
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,14 @@ def _drift(options: Options) -> Drift:
     paths = _paths(options)
     found = drift.look(paths, config.load(paths, options.config).handover)
     _show(options, report.drift_text, report.drift_json, found)
+    return found
+
+
+def _verify(options: Options) -> Checked:
+    from ocp_tuned_boot.commands import report, verify  # noqa: PLC0415
+
+    found = verify.look(_paths(options), options.config)
+    _show(options, report.checked_text, report.checked_json, found)
     return found
 
 
@@ -227,6 +236,8 @@ COMMANDS = (
     Command("status", _status, "Show the result of the last run in this boot",
             (CONFIG, JSON), shows=True),
     Command("drift", _drift, "Show settings that no longer have the applied value",
+            (CONFIG, JSON), shows=True),
+    Command("verify", _verify, "Show whether each setting of the profile is in effect now",
             (CONFIG, JSON), shows=True),
     Command("history", _history, "Show the runs of the last ten boots", (JSON,), shows=True),
     Command("image list", _image_list, "List the images that are known to ocp-tuned-boot",

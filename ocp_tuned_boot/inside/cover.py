@@ -23,10 +23,11 @@ FOLDER = "/run/ocp-tuned-boot/guard"
 LOGGER = "ocp-tuned-boot.guard"
 _KERNEL = ("/proc/", "/sys/")
 # linux/mount.h
-_RDONLY, _REMOUNT, _BIND, _REC = 1, 32, 4096, 16384
+RDONLY, REMOUNT, BIND, _REC = 1, 32, 4096, 16384
 
 
-def _mount(source: "str", target: "str", flags: "int") -> "None":
+def mount(source: "str", target: "str", flags: "int") -> "None":
+    """mount(2). Raises `OSError`."""
     import ctypes  # noqa: PLC0415  # slow to import, and only a guarded run needs it
 
     libc = ctypes.CDLL(None, use_errno=True)
@@ -48,13 +49,13 @@ def cover(files: "str") -> "None":
             # The owner of an ordinary file may replace it meanwhile, which removes a mount on it.
             # Then nothing may be written there, rather than over the owner's file.
             if names and not target.startswith(_KERNEL):
-                _mount(target, target, _BIND | _REC)
-                _mount(target, target, _REMOUNT | _BIND | _RDONLY)
+                mount(target, target, BIND | _REC)
+                mount(target, target, REMOUNT | BIND | RDONLY)
         except (FileNotFoundError, NotADirectoryError):
             continue
         for name in names:
             try:
-                _mount(f"{folder}/{name}", f"{target}/{name}", _BIND)
+                mount(f"{folder}/{name}", f"{target}/{name}", BIND)
             except (FileNotFoundError, NotADirectoryError):
                 # A network interface, for example, which has been removed since.
                 continue

@@ -12,7 +12,8 @@ in this process, compare, say what holds (`verified` or `unverified`). Log and e
 of COMMAND. If TuneD cannot be asked, this is said (`unasked`), and after the word COMMAND is run as
 if this program did not exist.
 
-`verify`: load, `asked`, compare, `verified`. Nothing is applied and nothing is written.
+`verify`: make all mounts read-only, load, `asked`, compare, `verified`. Nothing is applied and
+nothing can be written.
 
 Host and program hold the two ends of a socket of type SOCK_SEQPACKET: each notices at once if the
 other exits, and a word that is given early waits in it. Without the word nothing is applied.
@@ -78,12 +79,17 @@ class Host:
         return word
 
 
-def ask(command: "list[str]", host: "Host") -> "Any":
+def ask(mode: "str", command: "list[str]", host: "Host") -> "Any":
     """Says what the profile means. Returns TuneD's application and what compares at the end of its
     run (`comparing.Watched`); None if TuneD cannot be asked, which is said as well."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         _as_started(command)
+        if mode == "verify":
+            from ocp_tuned_boot.inside import readonly  # noqa: PLC0415  # only here
+
+            # Functions of a profile run commands while TuneD loads it.
+            readonly.everything()
         from ocp_tuned_boot.inside import comparing, meaning  # noqa: PLC0415  # import TuneD
 
         application, said = meaning.load(command)
@@ -167,7 +173,7 @@ def verify(host: "Host", application: "Any") -> "None":
 def main(mode: "str", path: "str", command: "list[str]") -> "None":
     try:
         host = Host(path)
-        asked = ask(command, host)
+        asked = ask(mode, command, host)
         if mode == "verify":
             if asked is not None:
                 verify(host, asked[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ocp_tuned_boot.host.paths import sysctl_key
 from ocp_tuned_boot.record.model import Standing, State, Value
 from ocp_tuned_boot.tuned import findings
 from ocp_tuned_boot.tuned.findings import Finding, make
@@ -13,6 +14,8 @@ from ocp_tuned_boot.tuned.judge import Outcome, Result, conclude
 #: `accept` in boot.conf: kind, and subject with wildcards.
 Accepted = Sequence[tuple[str, str]]
 
+#: What TuneD's log says of a setting, and the value on the host may refute.
+_OF_VALUES = {"overridden", "setting-refused"}
 # The finding for the state of a hold.
 _OF_HOLDS = {Standing.LOST: "lost-after-exit", Standing.UNASKED: "still-held"}
 
@@ -20,9 +23,16 @@ _OF_HOLDS = {Standing.LOST: "lost-after-exit", Standing.UNASKED: "still-held"}
 def with_values(outcome: Outcome, values: Sequence[Value], accepted: Accepted = ()) -> Outcome:
     """The outcome after the values were read back; a different value degrades it.
 
-    A setting that has a finding already, refused or overridden, does not get a second one.
+    A setting that has a finding already, refused or overridden, does not get a second one. If it
+    has the requested value after all, it was neither.
     """
-    known = {finding.subject for finding in outcome.findings}
+    verified = {name for each in values if each.state == "verified" for name in _names(each)}
+    others = [
+        each
+        for each in outcome.findings
+        if each.kind not in _OF_VALUES or each.subject not in verified
+    ]
+    known = {finding.subject for finding in others}
     found = [
         make(
             "value-differs",
@@ -31,9 +41,15 @@ def with_values(outcome: Outcome, values: Sequence[Value], accepted: Accepted = 
         )
         for each in values
         # Each missing kernel argument is a finding of its own.
-        if each.state == "different" and each.key not in known and each.plugin != "bootloader"
+        if each.state == "different" and each.plugin != "bootloader"
+        if known.isdisjoint(_names(each))
     ]
-    return conclude([*outcome.findings, *findings.accept(found, accepted)])
+    return conclude([*others, *findings.accept(found, accepted)])
+
+
+def _names(value: Value) -> set[str]:
+    """The subjects that a finding about this value has: the option, or the sysctl or file."""
+    return {value.key, sysctl_key(value.path)} - {""}
 
 
 def with_findings(outcome: Outcome, found: Sequence[Finding], accepted: Accepted = ()) -> Outcome:

@@ -215,6 +215,14 @@ class Recorder:
         """What was done about settings of the previous profile that this one does not name."""
         self._record = replace(self._record, residue=residue)
 
+    def put_back_again(self, residue: tuple[Residue, ...], outcome: Outcome) -> None:
+        """What became of the settings whose first value was refused before, and the result with
+        that."""
+        tried = {each.key for each in residue}
+        others = [each for each in self._record.residue if each.key not in tried]
+        self._record = replace(self._record, residue=(*others, *residue))
+        self._amend(outcome)
+
     def checked(self, values: tuple[Value, ...], outcome: Outcome) -> None:
         """What was read back from the host, and the result with that."""
         self._record = replace(self._record, values=values)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ocp_tuned_boot.errors import ConfigurationError, HostError, NotRequested
-from ocp_tuned_boot.host import files, userspace
+from ocp_tuned_boot.host import files, kernelargs, userspace
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import envfile
 from ocp_tuned_boot.tuned.findings import RELOAD, START, Finding, make
@@ -301,7 +301,7 @@ def boot_id(paths: Paths) -> str:
 def kernel_arguments(paths: Paths) -> tuple[str, ...]:
     """The arguments of the running kernel (kernel-command-line(7)). Raises `HostError`."""
     try:
-        return tuple(_decoded(paths.kernel_cmdline, files.read(paths.kernel_cmdline)).split())
+        return kernelargs.split(_decoded(paths.kernel_cmdline, files.read(paths.kernel_cmdline)))
     except FileNotFoundError:
         return ()
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.record.amend import with_values
+from ocp_tuned_boot.record.amend import with_findings, with_values
 from ocp_tuned_boot.record.model import InForce, Residue, State, Value, now
 from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested.config import Config
-from ocp_tuned_boot.settings import handover, residue, values
+from ocp_tuned_boot.settings import handover, notation, residue, values
 from ocp_tuned_boot.settings.residue import Settings
-from ocp_tuned_boot.tuned.judge import Outcome
+from ocp_tuned_boot.tuned.judge import Outcome, conclude
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.tuned.asked import Asked, Comparison, Verified
@@ -68,6 +68,14 @@ def compare(
     return (*_combined(profile, found), *_of_plugins(profile, tuple(held))), left
 
 
+def judged(
+    paths: Paths, profile: Requested, owned: Collection[str], held: Iterable[State]
+) -> tuple[Value, ...]:
+    """Whether each setting of the profile is in effect now; see `compare`. Changes nothing."""
+    found = values.read_back(paths.root, profile.settings, owned)
+    return (*_combined(profile, found), *_of_plugins(profile, tuple(held)))
+
+
 def _combined(profile: Requested, found: Sequence[Value]) -> Iterator[Value]:
     """The values that this program reads, with TuneD's comparisons: `different` only if both find
     them so."""
@@ -106,7 +114,7 @@ def _is_still(row: Comparison, value: Value) -> bool:
     """Whether the host still has what TuneD found, which TuneD takes for what was requested."""
     if value.state == "unchecked" or not row.found:
         return True
-    return values.same(row.found, value.found)
+    return notation.equal(row.found, value.found, value.path)
 
 
 def _of_plugins(profile: Requested, held: tuple[State, ...]) -> Iterator[Value]:
@@ -154,7 +162,8 @@ def _held(value: Value, held: Sequence[State]) -> Value:
             if state.in_force:
                 found, by = f"{state.hold.value} µs", "ocp-tuned-boot"
                 return replace(value, state="verified", found=found, why="", by=by)
-            return replace(value, why=state.words)
+            # TuneD had the descriptor itself when it compared; the finding says that it is lost.
+            return replace(value, state="unchecked", found="", why=state.words, by="")
     return value
 
 
@@ -180,4 +189,17 @@ def catch_up(paths: Paths, config: Config, recorder: Recorder, applied: InForce)
         log.warning("the values of %r are not compared: %s", applied.profile, error)
         return
     outcome = Outcome(applied.result, applied.findings)
-    recorder.caught_up(found, left, with_values(outcome, found, config.accept))
+    outcome = with_values(outcome, found, config.accept)
+    outcome = with_findings(outcome, residue.refused(left), config.accept)
+    recorder.caught_up(found, left, outcome)
+
+
+def put_back_again(paths: Paths, config: Config, recorder: Recorder, applied: InForce) -> None:
+    """Tries again to restore what the kernel refused to restore when the profile was `applied`.
+    Raises `HostError`."""
+    known = residue.load(paths, applied.boot_id)
+    owned = handover.owned(paths, config.handover)
+    known, left = residue.put_back_again(paths.root, known, owned)
+    residue.store(paths, known)
+    outcome = conclude([each for each in applied.findings if each.kind != "not-restored"])
+    recorder.put_back_again(left, with_findings(outcome, residue.refused(left), config.accept))

@@ -24,7 +24,7 @@ from ocp_tuned_boot.host.paths import Paths, sysctl_file, sysctl_key
 from ocp_tuned_boot.inside import cover
 from ocp_tuned_boot.record.model import HandedOver
 from ocp_tuned_boot.requested.config import Owners
-from ocp_tuned_boot.settings import values
+from ocp_tuned_boot.settings import notation
 
 log = logging.getLogger(__name__)
 
@@ -135,13 +135,13 @@ class Guard:
             contents = saved, self._written(path), _read(self._paths.root, path)
             before, tuned, now = (_text(path, each) for each in contents)
             key, shown = sysctl_key(path), _different_lines(before, tuned, now)
-            if not values.same(before, tuned):
+            if not notation.same(tuned, before, path):
                 handed.append(HandedOver(key, "left-out", *shown))
             elif path == IRQBALANCE_FILE and self._irqbalance():
                 banned = ["; ".join(_BANNED.findall(text)) for text in (before, now)]
                 sections = ", ".join(f"[{name}]" for name in self._irqbalance())
                 handed.append(HandedOver(key, "left-out", banned[0], sections, banned[1]))
-            elif path in self._listed and not values.same(before, now):
+            elif path in self._listed and not notation.equal(before, now, path):
                 handed.append(HandedOver(key, "changed", shown[0], "", shown[2]))
         self._before = {}
         files.remove_tree(self._paths.guard)
@@ -228,7 +228,7 @@ def _keys(path: Path) -> Iterator[str]:
 def _text(path: str, content: bytes) -> str:
     """The value in a file of the kernel, or the whole text of another file."""
     if path.startswith(("/proc/", "/sys/")):
-        return values.parse(content)
+        return notation.parse(content, path)
     return content.decode(errors="backslashreplace").strip()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths, sysctl_file
-from ocp_tuned_boot.settings import values
+from ocp_tuned_boot.settings import notation, values
 from ocp_tuned_boot.tuned.findings import Finding, make
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def refused(
         path = sysctl_file(key)
         is_set = path not in owned and (path in named or found != kubelet.before[key])
         value = left_out.get(key, found if is_set else "")
-        if value and not values.same(REQUIRED[key], value):
+        if value and not notation.equal(REQUIRED[key], value, path):
             words = (
                 f"{key}: the profile requests {value!r}; with protectKernelDefaults in "
                 f"{kubelet.protected_by}, the kubelet starts only with {REQUIRED[key]!r}"

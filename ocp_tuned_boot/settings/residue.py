@@ -19,6 +19,7 @@ from ocp_tuned_boot.host.typedjson import Format
 from ocp_tuned_boot.host.userspace import kernel_of
 from ocp_tuned_boot.record.model import Residue, Value
 from ocp_tuned_boot.settings import values
+from ocp_tuned_boot.tuned.findings import Finding, make
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.tuned.wanted import Setting
@@ -29,21 +30,16 @@ log = logging.getLogger(__name__)
 #: used. 20000 settings with long values have room.
 FORMAT = Format(1, 8 * 1024 * 1024, durable=False)
 
-# Setting one of a pair sets the other to zero (sysctl vm.dirty_bytes in the kernel's admin-guide).
-_COUNTERPARTS = {
-    f"/proc/sys/vm/dirty_{one}": f"/proc/sys/vm/dirty_{other}"
-    for pair in (("bytes", "ratio"), ("background_bytes", "background_ratio"))
-    for one, other in (pair, pair[::-1])
-}
-
 
 @dataclass(frozen=True)
 class Saved:
     """`first`: the value before TuneD first ran in this boot; `applied`: the value after our last
-    run, or None if that run did not set it."""
+    run, or None if that run did not set it; `refused`: the kernel did not accept the first value
+    when it was to be restored."""
 
     first: str
     applied: str | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,11 +82,11 @@ def read(paths: Paths, boot_id: str) -> Settings:
         ) from error
 
 
-def _saved(content: Mapping[str, str | None]) -> Saved:
+def _saved(content: Mapping[str, str | bool | None]) -> Saved:
     first, applied = content["first"], content["applied"]
     if not isinstance(first, str) or not isinstance(applied, (str, type(None))):
         raise TypeError(f"found {content!r}, expected texts")
-    return Saved(first, applied)
+    return Saved(first, applied, content.get("refused") is True)
 
 
 def store(paths: Paths, settings: Settings) -> None:
@@ -101,12 +97,13 @@ def store(paths: Paths, settings: Settings) -> None:
 def named(root: Path, requested: Iterable[Setting]) -> set[str]:
     """The files of all settings that a profile names, as far as they are known."""
     found = {path for setting in requested for path in values.targets(root, setting)[0]}
-    return found | {_COUNTERPARTS[path] for path in found if path in _COUNTERPARTS}
+    return found | {values.COUNTERPARTS[path] for path in found if path in values.COUNTERPARTS}
 
 
 def before(root: Path, known: Settings, requested: Iterable[Setting]) -> Settings:
     """Adds the first value of each setting that is named for the first time in this boot."""
-    new = {path: Saved(values.read(root, path)) for path in named(root, requested)}
+    found = {path: values.found(root, path) for path in named(root, requested)}
+    new = {path: Saved(value) for path, value in found.items() if value is not None}
     return replace(known, saved={**new, **known.saved})
 
 
@@ -125,7 +122,7 @@ def after(
         state = states.get(path, "unchecked")
         changed = state == "unchecked" and current != saved.first
         applied = current if state == "verified" or changed else None
-        ours[path] = replace(saved, applied=applied)
+        ours[path] = Saved(saved.first, applied)
     return replace(known, saved={**known.saved, **ours}, applied_at=now)
 
 
@@ -153,20 +150,67 @@ def put_back(
             if values.read(root, path) != saved.applied
         }
         return replace(known, saved={**known.saved, **others}), ()
-    # Zero comes last: writing the counterpart sets it to zero, and the kernel refuses to write it.
-    order = sorted(left, key=lambda path: (left[path].first == "0", path))
-    done = tuple(_restored(root, path, left[path], path in owned) for path in order)
+    return _put_back(root, known, left, owned)
+
+
+def put_back_again(
+    root: Path, known: Settings, owned: Collection[str]
+) -> tuple[Settings, tuple[Residue, ...]]:
+    """As `put_back`, for what the kernel has refused before."""
+    left = {path: saved for path, saved in known.saved.items() if saved.refused}
+    return _put_back(root, known, left, owned)
+
+
+def refused(residue: Iterable[Residue]) -> tuple[Finding, ...]:
+    """A finding for each setting whose first value the kernel refused."""
+    return tuple(
+        make(
+            "not-restored",
+            each.key,
+            f"{each.key}: {each.first!r} was refused, {each.after!r} stays",
+        )
+        for each in residue
+        if each.how == "refused"
+    )
+
+
+def _put_back(
+    root: Path, known: Settings, left: Mapping[str, Saved], owned: Collection[str]
+) -> tuple[Settings, tuple[Residue, ...]]:
+    # What is ours is decided before anything is written: one setting may change another.
+    found = {path: values.read(root, path) for path in left}
+    changed = {path: saved for path, saved in left.items() if found[path] != saved.first}
+    ours = {
+        path: saved.first
+        for path, saved in changed.items()
+        if path not in owned and found[path] == saved.applied
+    }
+    failed = _restore(root, ours)
+    done = []
+    for path, saved in sorted(changed.items()):
+        how = "refused" if path in failed else "put-back" if path in ours else "theirs"
+        now = values.read(root, path)
+        done.append(Residue(sysctl_key(path), how, saved.first, saved.applied or "", now))
     kept = {path: saved for path, saved in known.saved.items() if path not in left}
-    return replace(known, saved=kept), tuple(each for each in done if each is not None)
+    again = {path: replace(left[path], refused=True) for path in failed}
+    return replace(known, saved={**kept, **again}), tuple(done)
 
 
-def _restored(root: Path, path: str, saved: Saved, owned: bool) -> Residue | None:
-    assert saved.applied is not None  # noqa: S101
-    found = values.read(root, path)
-    if found == saved.first:
-        return None
-    if owned or found != saved.applied:
-        how = "theirs"
-    else:
-        how = "put-back" if values.write(root, path, saved.first) else "refused"
-    return Residue(sysctl_key(path), how, saved.first, saved.applied, values.read(root, path))
+def _restore(root: Path, first: Mapping[str, str]) -> set[str]:
+    """Writes each value to its file. Returns the files that do not have it then.
+
+    The kernel may refuse a value until another one is restored (a minimum above the maximum), or
+    change one with another: they are written again as long as that helps.
+    """
+    missing = set(first)
+    while missing:
+        for path in sorted(missing):
+            other = first.get(values.COUNTERPARTS.get(path, ""), "0")
+            # Written, zero would set the counterpart to zero; that one sets this to zero.
+            if first[path] != "0" or other == "0":
+                values.write(root, path, first[path])
+        wrong = {path for path in first if values.read(root, path) != first[path]}
+        if len(wrong) >= len(missing):
+            return wrong
+        missing = wrong
+    return missing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,6 +15,7 @@ from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import sysctl_file
 from ocp_tuned_boot.record.model import Value
+from ocp_tuned_boot.settings.notation import equal, parse, same
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.tuned.wanted import Setting
@@ -33,6 +34,20 @@ _VM = {
     "dirty_background_ratio": "/proc/sys/vm/dirty_background_ratio",
 }
 
+# The kernel sets one of a pair to zero when the other one is written (vm.dirty_bytes and
+# vm.overcommit_kbytes in the kernel's admin-guide).
+_PAIRS = (
+    ("dirty_bytes", "dirty_ratio"),
+    ("dirty_background_bytes", "dirty_background_ratio"),
+    ("overcommit_kbytes", "overcommit_ratio"),
+)
+#: The file that is set to zero when this one is written.
+COUNTERPARTS = {
+    f"/proc/sys/vm/{one}": f"/proc/sys/vm/{other}"
+    for pair in _PAIRS
+    for one, other in (pair, pair[::-1])
+}
+
 #: The maximum size of a value (bytes): the kernel returns at most one page, of up to 64 KiB.
 _VALUE = 64 * 1024
 #: The most files and folders that a wildcard may match: 512 CPUs with 9 idle states each do.
@@ -49,7 +64,8 @@ def read_back(
 ) -> tuple[Value, ...]:
     """Each setting as it is on the host now, one value for each file that a wildcard matches.
 
-    `handed_over`: the files on the hand-over list. Their values are not compared.
+    `settings` are in the order in which TuneD applies them: of two for one file the later one
+    counts. `handed_over`: the files on the hand-over list. Their values are not compared.
     """
     values: dict[str, Value] = {}
     for setting in settings:
@@ -61,8 +77,20 @@ def read_back(
             values.pop(path, None)
             values[path] = replace(seen, section=setting.section, plugin=setting.plugin)
     return tuple(
-        replace(value, path=path if path.startswith("/") else "") for path, value in values.items()
+        replace(_replaced(root, path, value, values), path=path if path.startswith("/") else "")
+        for path, value in values.items()
     )
+
+
+def _replaced(root: Path, path: str, value: Value, values: Mapping[str, Value]) -> Value:
+    """A value whose counterpart the profile sets as well, and the kernel has replaced it."""
+    other = values.get(COUNTERPARTS.get(path, ""))
+    if value.state != "different" or value.found != "0" or other is None:
+        return value
+    if other.state == "verified" and read(root, COUNTERPARTS[path]) != "0":
+        why = f"the profile sets {other.key} as well, which replaces it"
+        return replace(value, state="unchecked", found="", why=why)
+    return value
 
 
 def _checked(root: Path, setting: Setting) -> Iterator[tuple[str, Value]]:
@@ -78,9 +106,12 @@ def _checked(root: Path, setting: Setting) -> Iterator[tuple[str, Value]]:
         if setting.unknown:
             yield path, _unchecked(name, expected, setting.unknown)
             continue
-        found = read(root, path)
-        state = "verified" if same(expected, found) else "different"
-        yield path, Value(name, state, expected, found)
+        current = found(root, path)
+        if current is None and os.path.lexists(f"{root}{path}"):
+            yield path, _unchecked(name, expected, "the file cannot be read")
+            continue
+        verified = current is not None and same(expected, current, path, setting.plugin)
+        yield path, Value(name, "verified" if verified else "different", expected, current or "")
 
 
 def targets(root: Path, setting: Setting) -> tuple[list[str], str]:
@@ -134,19 +165,16 @@ def _names(root: Path, folder: str, pattern: str) -> list[str]:
 
 def read(root: Path, path: str) -> str:
     """The value in one of the kernel's files; empty if the file cannot be read."""
+    return found(root, path) or ""
+
+
+def found(root: Path, path: str) -> str | None:
+    """The value in one of the kernel's files; None if the file cannot be read."""
     try:
         data = files.read(files.resolved(root / path.lstrip("/")), _VALUE)
     except (OSError, HostError, ValueError):
-        return ""
-    return parse(data)
-
-
-def parse(content: bytes) -> str:
-    """The value that one of the kernel's files contains."""
-    text = content.decode(errors="replace").strip()
-    # `always [madvise] never`: the word in brackets is the value.
-    chosen = re.match(r".*\[([^\]]+)\]", text)
-    return chosen[1] if chosen else text
+        return None
+    return parse(data, path)
 
 
 def write(root: Path, path: str, value: str) -> bool:
@@ -155,28 +183,8 @@ def write(root: Path, path: str, value: str) -> bool:
         # Without O_CREAT and O_TRUNC: a file that does not exist is not one of the kernel's.
         fd = os.open(root / path.lstrip("/"), os.O_WRONLY | os.O_CLOEXEC)
         with open(fd, "wb", buffering=0) as file:
-            file.write(value.encode())
+            # A text of no bytes would not be written at all.
+            file.write(value.encode() or b"\n")
     except (OSError, ValueError) as error:
         log.warning("cannot write %r to %s: %s", value, path, error)
-    return same(value, read(root, path))
-
-
-def same(expected: str, found: str) -> bool:
-    """Whether two values are equal, as TuneD compares them (tuned/plugins/base.py): white space and
-    the notation of a number do not matter; `>N` means at least N, `<N` at most N."""
-    expected, found = " ".join(expected.split()), " ".join(found.split())
-    if expected == found:
-        return True
-    wanted, number = _number(expected.lstrip("<>")), _number(found)
-    if wanted is None or number is None:
-        return False
-    if expected.startswith(">"):
-        return number >= wanted
-    return number <= wanted if expected.startswith("<") else number == wanted
-
-
-def _number(text: str) -> int | None:
-    try:
-        return int(text, 0 if text.lower().startswith("0x") else 10)
-    except ValueError:
-        return None
+    return equal(value, read(root, path), path)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman.client import Podman
-from ocp_tuned_boot.tuned import container, ours, prepare
+from ocp_tuned_boot.tuned import asked, container, ours, prepare
 from ocp_tuned_boot.tuned.conversation import Listener, ProgramExited
 from ocp_tuned_boot.tuned.layout import Layout
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
@@ -30,12 +30,13 @@ class Question:
 
 
 def ask(podman: Podman, paths: Paths, about: Question, deadline: Deadline) -> tuple[bytes, bytes]:
-    """What the profile means, and what holds: two messages, see `asked.parse`.
+    """What the profile means, and what holds: two messages, see `asked.parse`. The second one is
+    empty if TuneD cannot be asked.
 
     Raises `ProgramExited`, `DeadlineExceeded`, `ValueError` for what is no message, `Busy` if
-    another check is active, `PodmanError`, `HostError`.
+    another check does not finish in time, `PodmanError`, `HostError`.
     """
-    with ours.checking(podman, paths, 0):
+    with ours.checking(podman, paths, deadline.left()):
         paths.beside_log.unlink(missing_ok=True)
         folder, variables = paths.etc_tuned_beside, about.seen.variables
         prepare.etc_tuned(paths, about.profile, about.custom, variables, folder=folder)
@@ -45,7 +46,10 @@ def ask(podman: Podman, paths: Paths, about: Question, deadline: Deadline) -> tu
             podman.start(created.id)
             with _first_process(podman, created.id) as (pid, pidfd):
                 with listener.accept(pid, pidfd, deadline) as program:
-                    return program.hear(deadline), program.hear(deadline)
+                    meaning = program.hear(deadline)
+                    if isinstance(asked.parse(meaning), asked.Unasked):
+                        return meaning, b""
+                    return meaning, program.hear(deadline)
 
 
 @contextmanager

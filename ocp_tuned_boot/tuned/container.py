@@ -81,6 +81,9 @@ class ContainerSpec:
             "userns": host,
             "umask": UMASK,
             "resource_limits": {"pids": {"limit": 0}},  # --pids-limit=0, no limit
+            # The processes are the host's and the root is not: systemctl takes that for a chroot,
+            # in which it does nothing and reports success.
+            "env": {"SYSTEMD_IGNORE_CHROOT": "1"},
             "selinux_opts": ["disable"],  # --security-opt label=disable
             "labels": self.labels,
             # Anonymous volumes, the default, could remain after a power cut, and nothing would tell

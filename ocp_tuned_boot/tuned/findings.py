@@ -1,8 +1,8 @@
 """Findings: the reasons why a profile is not applied completely, read from TuneD's log. Pure.
 
 Every ERROR that TuneD or a plugin logs, and every traceback, is a finding, even if no rule below
-matches its text. A rule only gives the finding a more precise kind. The texts are those of TuneD
-2.20 to 2.28 (tuned/daemon, units, profiles, plugins) and of the operator's wrapper.
+matches its text. A rule (rules.py) only gives the finding a more precise kind. A record below ERROR
+is a finding only if a rule says so.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ocp_tuned_boot.errors import Defect, escaped
-from ocp_tuned_boot.host.paths import sysctl_key
+from ocp_tuned_boot.tuned import rules
 
 if TYPE_CHECKING:
     from ocp_tuned_boot.tuned.log import LogRecord
@@ -110,6 +110,15 @@ KINDS = {
         'TuneD in this image has no plugin "{subject}". Remove its section from the profile, or '
         "use an image that has the plugin."
     ),
+    "unknown-option": _degrading(
+        "TuneD ignores the option {subject} (plugin.option). Remove it from the profile, or use an "
+        "image whose TuneD has it."
+    ),
+    "no-devices": _degrading(
+        "This machine has none of the devices that the section [{subject}] names, and the section "
+        "has no effect. Accept it with accept = no-devices:{subject} in [tuning] of "
+        f"{_BOOT_CONF}, or change the section, {RELOAD}"
+    ),
     "plugin-failed": _degrading(
         f'The plugin "{{subject}}" failed, and its section has no effect. See {_LOG}.'
     ),
@@ -132,6 +141,10 @@ KINDS = {
         'The command "{subject}" is not in the image, or it failed. Use an image that has it, or '
         "remove from the profile what requires it."
     ),
+    "hint": _degrading(
+        "TuneD logged a hint as an error; another finding may say what it is about. Accept it with "
+        f"accept = hint:{{subject}} in [tuning] of {_BOOT_CONF}."
+    ),
     "overridden": _degrading(
         "{file} sets another value, and this value wins. Remove the setting there or from the "
         "profile, then: ocp-tuned-boot reload --force",
@@ -148,10 +161,14 @@ KINDS = {
         "Another program changed the value after TuneD, or the kernel rounds it. "
         "To apply it again: ocp-tuned-boot reload --force"
     ),
+    "not-restored": _degrading(
+        "The profile does not set {subject} any more, and the kernel refused its first value of "
+        "this boot. To try again: systemctl reload ocp-tuned"
+    ),
     "not-asked": _degrading(
-        "TuneD in this image cannot say what the profile means, so no value was compared. Use an "
-        "image whose TuneD can, or accept it with accept = not-asked:* in [tuning] of "
-        f"{_BOOT_CONF}."
+        "TuneD in this image cannot say what the profile means, so no value was compared. Use "
+        "another image, or accept it with accept = not-asked:{subject} in [tuning] of "
+        f"{_BOOT_CONF}, {RELOAD}"
     ),
     "kubelet-default": _degrading(
         "The kubelet does not start with this value. Remove the setting from the profile, or "
@@ -234,115 +251,59 @@ def unquoted(message: str) -> str:
     return message[len(_QUOTE) :] if message.startswith(_QUOTE) else message
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """Gives a log record its kind. `logger` and `message` are matched from the start; group 1 of
-    the message is the subject."""
-
-    kind: str
-    logger: str
-    #: A pattern. Compiled on first use: most runs read no log.
-    message: str
-    #: Also matches records below ERROR.
-    any_level: bool = False
-
-
-_PLUGIN, _INITIAL = "tuned.plugins.", "Cannot set initial profile. No tunings will be enabled: "
-_SCHEDULER = _PLUGIN + "plugin_scheduler"
-_NO_FILE = r"'([^']*)'?:? (?:error: )?'?\[Errno 2\]"
-_RULES = (
-    # Written by inside/cover.py.
-    _Rule("not-guarded", "ocp-tuned-boot.guard", r"cannot protect (.+?): "),
-    _Rule("unknown-profile", "tuned.daemon.daemon", _INITIAL + r"Requested profile '([^']*)'"),
-    _Rule("missing-include", "tuned.daemon.daemon", _INITIAL + r".*Cannot find profile '([^']*)'"),
-    _Rule("broken-profile", "tuned.daemon.daemon", _INITIAL + r".*Cannot parse '([^']*)'"),
-    _Rule("broken-profile", "tuned.daemon.daemon", re.escape(_INITIAL)),
-    _Rule("broken-recommend", "tuned.utils.profile_recommender", r"error processing '([^']*)'"),
-    _Rule("plugin-failed", "tuned.units.manager", r"failed to initialize plugin (\S+)"),
-    _Rule("plugin-failed", "tuned.units.manager", r"BUG: Unhandled exception in ([^:]+)"),
-    _Rule("unknown-plugin", "tuned.units.manager",
-          r"No module named 'tuned\.plugins\.plugin_(\w+)'"),
-    _Rule("no-such-setting", "tuned.utils.commands", r"Error when reading file " + _NO_FILE),
-    _Rule("setting-refused", "tuned.utils.commands", r"Error when reading file '([^']*)'"),
-    _Rule("no-such-setting", "tuned.utils.commands", r"Writing to file " + _NO_FILE),
-    _Rule("setting-refused", "tuned.utils.commands", r"Writing to file '([^']*)'"),
-    _Rule("no-such-setting", _PLUGIN + "plugin_sysctl", r"sysctl option (\S+) will not be set"),
-    # The texts of TuneD before 2.24.
-    _Rule("no-such-setting", _PLUGIN + "plugin_sysctl",
-          r"Failed to \w+ sysctl parameter '([^']*)'.*the parameter does not exist"),
-    _Rule("setting-refused", _PLUGIN + "plugin_sysctl",
-          r"Failed to \w+ sysctl parameter '([^']*)'"),
-    _Rule("setting-refused", _PLUGIN + "plugin_sysctl", r"Refusing to set deprecated .* (\S+)$"),
-    _Rule("setting-refused", _PLUGIN + "plugin_sysfs", r"rejecting write to '([^']*)'"),
-    _Rule("script-refused", _PLUGIN, r"Paths outside of the profile directories .*'([^']*)'"),
-    _Rule("script-refused", _PLUGIN, r"Relative paths cannot be used in script.*'([^']*)'"),
-    _Rule("script-failed", _PLUGIN, r"script '([^']*)'"),
-    _Rule("overridden", _PLUGIN + "plugin_sysctl", r"Overriding sysctl parameter '([^']*)'", True),
-    _Rule("rolled-back", "tuned.daemon.daemon", r"terminating TuneD, rolling back all()", True),
-    _Rule("bad-value", _PLUGIN + "plugin_cpu", r"unable to evaluate latency value()"),
-    # Both require a file descriptor that stays open. A one-shot TuneD closes it when it exits;
-    # see settings/holds.py.
-    _Rule("lost-after-exit", _PLUGIN + "plugin_cpu", r"setting new cpu latency()", True),
-    _Rule("lost-after-exit", _PLUGIN + "plugin_rtentsk", r"opened SOF_TIMESTAMPING_\w+()", True),
-    _Rule("no-such-setting", _SCHEDULER, r"Error reading '([^']*)'"),
-    _Rule("setting-refused", _SCHEDULER, r"Error writing value '[^']*' to '([^']*)'"),
-    _Rule("setting-refused", _SCHEDULER, r"Failed to set .*? of (IRQ \d+|PID \d+)"),
-    _Rule("command-failed", "tuned.utils.commands", r"Executing '?([^\s']+)"),
-    # The wrapper of the operator's image. It exits with 0 after every failure.
-    _Rule("killed", "controller.go", r"failed to run TuneD.*signal: (\w+)"),
-    _Rule("exit-status", "controller.go", r"failed to run TuneD.*exit status (\d+)"),
-)  # fmt: skip
-
 #: The most findings of one log, and the most characters of a message and of a subject. The record
 #: must remain small enough to be read, whatever TuneD logs.
 _MOST, _LONGEST, _LONGEST_SUBJECT = 100, 1000, 200
 
+_FAILED = r"failed to initialize plugin (\S+)|BUG: Unhandled exception in ([^:]+)"
+
 # Two records about the same subject: the first, more precise kind is kept.
 _TOGETHER = (("no-such-setting", "setting-refused"), ("unknown-plugin", "plugin-failed"))
-_LOST = {"plugin_cpu": "force_latency", "plugin_rtentsk": "rtentsk"}
 
 
 def read(log: Iterable[LogRecord]) -> list[Finding]:
     """All findings in TuneD's log, in the order of the log."""
     found: list[Finding] = []
-    previous, left = "", 0
+    # TuneD has several threads: what belongs together may be apart.
+    previous: dict[str, str] = {}
+    last, directly, left = None, False, 0
     for record in log:
-        finding = _of(record, previous)
+        finding = _of(record, previous.get(record.logger, ""), last, directly=directly)
         if finding is not None:
             left += not _add(found, finding)
-        previous = record.message
+            last = finding
+        directly = finding is not None and record.logger == "tuned.utils.commands"
+        previous[record.logger] = record.message
     if left:
         found.append(make("error", "tuned", f"TuneD's log has {left} more errors"))
     return found
 
 
-def _of(record: LogRecord, previous: str) -> Finding | None:
+def _of(
+    record: LogRecord, previous: str, last: Finding | None, *, directly: bool
+) -> Finding | None:
+    """The finding of a record. `previous`: the message before it of the same part of TuneD;
+    `last`: the finding before it; `directly`: it is that of the record before, and of what the
+    plugin has called."""
     words = _quoted("\n".join([record.message, *record.more[:_LONGEST]]))
-    for rule in _RULES:
-        if not (record.is_error or rule.any_level) or not record.logger.startswith(rule.logger):
-            continue
-        match = re.match(rule.message, record.message, re.DOTALL)
-        if match:
-            return make(rule.kind, _subject(record, match), words)
+    known = rules.match(record)
+    if known is not None:
+        same = last is not None and (directly or known.subject in last.subject)
+        if known.explains and last is not None and same:
+            return replace(last, message=words)
+        return make(known.kind, known.subject[:_LONGEST_SUBJECT], words)
     if not record.is_error:
         return None
-    # units.manager logs the plugin in one record, and the reason in the next.
-    plugin = re.match(r"failed to initialize plugin (\S+)", previous)
-    if plugin and record.logger == "tuned.units.manager":
-        return make("plugin-failed", plugin[1], words)
+    # units.manager logs what failed in one record, and the reason in the next.
+    failed = re.match(_FAILED, previous)
+    if failed and record.logger == "tuned.units.manager":
+        return make("plugin-failed", failed[1] or failed[2], words)
     return make("traceback" if record.has_traceback else "error", record.logger, words)
 
 
 def _quoted(words: str) -> str:
     """TuneD's own words, in quotes. No longer than a message may be."""
     return f'{_QUOTE}{words[: _LONGEST - len(_QUOTE) - 1]}"'
-
-
-def _subject(record: LogRecord, match: re.Match[str]) -> str:
-    plugin = record.logger.rpartition(".")[2]
-    # The file of a sysctl becomes its key, which is what the profile contains.
-    subject = sysctl_key(match[1]) if match.re.groups else ""
-    return (subject or _LOST.get(plugin, plugin))[:_LONGEST_SUBJECT]
 
 
 def _add(found: list[Finding], finding: Finding) -> bool:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Callable
 
+from ocp_tuned_boot.host import kernelargs
+from ocp_tuned_boot.host.paths import sysctl_file
 from ocp_tuned_boot.tuned import findings
 from ocp_tuned_boot.tuned.findings import Finding, make
 
@@ -74,6 +76,8 @@ class TunedRun:
     requested_arguments: tuple[str, ...] = ()
     kernel_arguments: tuple[str, ...] = ()
     limit: str = "tuned_timeout"
+    #: The sections that name their devices. For all others it is normal that there are none.
+    named_devices: frozenset[str] = frozenset()
 
 
 def judge(expected: str, run: TunedRun, accepted: Sequence[tuple[str, str]] = ()) -> Outcome:
@@ -82,7 +86,8 @@ def judge(expected: str, run: TunedRun, accepted: Sequence[tuple[str, str]] = ()
     `expected` is the requested profile; `accepted` are the `accept` pairs of boot.conf: kind, and
     subject with wildcards.
     """
-    found = [_named(each, expected) for each in findings.read(run.log)]
+    read = [each for each in findings.read(run.log) if _counts(each, run)]
+    found = [_named(each, expected) for each in read]
     found = [*_ending(run), *_profile(expected, run), *found, *_missing_arguments(run)]
     # The cause comes first. With a cause, its effects are left out.
     causes = [each for each in found if each.fatal and each.kind not in _EFFECTS]
@@ -126,6 +131,28 @@ def with_files(outcome: Outcome, file_of: Callable[[Finding], str]) -> Outcome:
     return replace(outcome, findings=tuple(found))
 
 
+def with_existing(
+    outcome: Outcome, exists: Callable[[str], bool], accepted: Sequence[tuple[str, str]] = ()
+) -> Outcome:
+    """A setting that this host has was refused: TuneD's log says "No such file or directory" for
+    both. `exists` returns whether the host has a file."""
+    found = []
+    for each in outcome.findings:
+        path = each.subject if each.subject.startswith("/") else sysctl_file(each.subject)
+        if each.kind == "no-such-setting" and exists(path):
+            refused = make("setting-refused", each.subject, each.message)
+            found += findings.accept([refused], accepted)
+        else:
+            found.append(each)
+    return conclude(found)
+
+
+def _counts(finding: Finding, run: TunedRun) -> bool:
+    """Whether the machine should have what TuneD did not find."""
+    named = finding.subject in run.named_devices
+    return finding.kind != "no-devices" or named or "no matching devices" not in finding.message
+
+
 def _named(finding: Finding, expected: str) -> Finding:
     """TuneD before 2.22 logs the same message for an unknown profile and for a missing include."""
     if finding.kind == "missing-include" and finding.subject == expected:
@@ -166,17 +193,19 @@ def _profile(expected: str, run: TunedRun) -> list[Finding]:
 
 
 def _missing_arguments(run: TunedRun) -> list[Finding]:
+    present = {kernelargs.plain(argument) for argument in run.kernel_arguments}
     return [
         make("missing-kernel-argument", argument, f"the kernel argument {argument!r} is not set")
         for argument in run.requested_arguments[:_ARGUMENTS]
-        if argument not in run.kernel_arguments
+        if kernelargs.plain(argument) not in present
     ]
 
 
 def parse_bootcmdline(text: str) -> tuple[str, ...]:
     """The kernel arguments in TuneD's `bootcmdline` (tuned/plugins/plugin_bootloader.py)."""
-    found = re.search(r'(?m)^TUNED_BOOT_CMDLINE="?(.*?)"?$', text)
-    return tuple(found[1].split()[:_ARGUMENTS]) if found else ()
+    # Quotes in the value are not escaped.
+    found = re.search(r'(?m)^TUNED_BOOT_CMDLINE=(?:"(.*)"|(.*))$', text)
+    return kernelargs.split(found[1] or found[2] or "")[:_ARGUMENTS] if found else ()
 
 
 def _signal_name(number: int) -> str:

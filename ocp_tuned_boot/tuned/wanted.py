@@ -110,3 +110,15 @@ def _devices(section: Section) -> str:
 def plugins(meaning: Asked) -> dict[str, str]:
     """The plugin of each section in effect, by the section's name."""
     return {section.name: section.type for section in in_effect(meaning)}
+
+
+def named_devices(meaning: Asked) -> frozenset[str]:
+    """The sections that name their devices. A condition such as devices_udev_regex does not: such a
+    section is for machines that have these devices."""
+    return frozenset(section.name for section in in_effect(meaning) if _names_one(section.devices))
+
+
+def _names_one(devices: str) -> bool:
+    """Whether `devices=` names one, rather than all, or all except some."""
+    named = [each for each in re.split(r"[\s,;]+", devices) if each]
+    return any(not each.startswith("!") and each != "*" for each in named)

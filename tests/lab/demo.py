@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from ocp_tuned_boot.settings.values import same
+from ocp_tuned_boot.settings.notation import same
 from tests.lab import kubelet
 from tests.lab.activity import activity
 from tests.lab.knobs import KernelKnobs

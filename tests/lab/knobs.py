@@ -23,6 +23,7 @@ _WATCHED = (
     "proc/sys/kernel/**/*",
     "sys/kernel/mm/transparent_hugepage/**/*",
     "sys/kernel/mm/ksm/*",
+    "sys/kernel/mm/swap/*",
     "sys/block/*/queue/read_ahead_kb",
     "sys/block/*/queue/scheduler",
     "sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",
@@ -34,6 +35,16 @@ _ACTIONS = re.compile(
     r"proc/sys/(kernel/(random/|ns_last_pid|cad_pid|modules_disabled|kexec_load)"
     r"|fs/(binfmt_misc|quota)/|vm/(drop_caches|compact_memory|stat_refresh))"
 )
+# Setting one of a pair sets the other to zero. The kernel refuses a zero, or sets the first one to
+# zero again.
+_PAIRS = {
+    f"proc/sys/vm/{one}": f"proc/sys/vm/{other}"
+    for pair in (
+        ("dirty_bytes", "dirty_ratio"), ("dirty_background_bytes", "dirty_background_ratio"),
+        ("overcommit_kbytes", "overcommit_ratio"),
+    )
+    for one, other in (pair, pair[::-1])
+}  # fmt: skip
 # A choice is shown as `always [madvise] never`, and written as the word in brackets.
 _CHOSEN = re.compile(r"\[([^\]]+)\]")
 
@@ -83,10 +94,12 @@ class KernelKnobs:
         """Raises `OSError` if the kernel does not take a value back; all others are restored."""
         if not self._originals.exists():
             return
+        originals = json.loads(self._originals.read_text())
         with ExitStack() as stack:
-            for name, value in json.loads(self._originals.read_text()).items():
+            for name, value in originals.items():
                 path = self._root / name
-                if _read(path) not in (value, None):
+                replaced = value == "0" and originals.get(_PAIRS.get(name, ""), "0") != "0"
+                if not replaced and _read(path) not in (value, None):
                     stack.callback(path.write_text, value)
         self._originals.unlink()
 

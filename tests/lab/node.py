@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Optional
@@ -208,6 +209,15 @@ class Node:
         """A command that runs inside beside the test, with pipes for its input and output. Its
         `kill` ends everything it has started, and so does the end of the machine."""
         return self._on().visit(argv, {**_ENVIRONMENT, **(env or {})})
+
+    def pid_here(self, pid: str) -> str:
+        """The process that has this process ID inside, as this machine numbers it."""
+        for status in Path("/proc").glob("[0-9]*/status"):
+            with suppress(OSError):
+                ids = status.read_text().partition("\nNSpid:\t")[2].partition("\n")[0].split()
+                if ids[-1:] == [pid] and self.name in status.with_name("cgroup").read_text():
+                    return status.parent.name
+        raise LookupError(pid)
 
     def attach(self, *argv: str, env: Optional[Mapping[str, str]] = None) -> int:
         """Runs a command inside with the input and output of this process; its exit status."""

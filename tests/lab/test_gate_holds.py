@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -239,16 +239,6 @@ def little_memory(node: Node) -> Iterator[Path]:
         group.rmdir()
 
 
-def pid_here(node: Node, pid: str) -> str:
-    """The process of the node that has this process ID there."""
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with suppress(OSError):
-            ids = status.read_text().partition("\nNSpid:\t")[2].partition("\n")[0].split()
-            if ids[-1:] == [pid] and node.name in status.with_name("cgroup").read_text():
-                return status.parent.name
-    raise LookupError(pid)
-
-
 @pytest.mark.skipif(
     not (MEMORY / "memory.oom_control").exists(),
     reason="needs a memory controller that systemd does not manage (version 1 of control groups)",
@@ -265,7 +255,7 @@ def test_the_real_program_killed_by_the_oom_killer_is_held_and_continues(suite: 
             # It has started to read what the test writes.
             writes = ("timeout", "60", "sh", "-c", "exec 3> /run/lab-memory; read line; echo >&3")
             with node.popen(*writes) as writer:
-                pid = pid_here(node, shown(node, UNIT, "MainPID"))
+                pid = node.pid_here(shown(node, UNIT, "MainPID"))
                 (group / "cgroup.procs").write_text(pid)
                 writer.communicate("now\n", timeout=60)
             held(node)

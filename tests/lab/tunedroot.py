@@ -99,7 +99,7 @@ class Conversing:
     def __init__(
         self, root: TunedRoot, mode: str = "apply", *before: str, under: tuple[str, ...] = ()
     ) -> None:
-        with Listener(root.paths) as listener:
+        with Listener(root.paths, mode) as listener:
             command = conversation.entrypoint(mode, COMMAND)
             self.process = root.start(*before, *command, under=under)
             # It is in a namespace of its own, whatever its process ID is.

@@ -74,7 +74,7 @@ class Engine:
     """A Podman that has to pull, whose container says `log`, and whose image has `labels`."""
 
     def __init__(self, paths: Paths, log: bytes = APPLIED, labels: object = "") -> None:
-        self._paths = paths
+        self.paths = paths
         self._labels = labels
         self._created = self._pulled = False
         self.log = log
@@ -85,7 +85,7 @@ class Engine:
         #: What the container is made for, and of.
         self.contract, self.layout = "tuned", Layout()
         #: What the program in it says: what the profile means (None: it exits before), what holds.
-        #: Without sections of its own, the meaning has those of the profile `site`.
+        #: The usual meaning has the sections of the profile `site`.
         self.meaning: Optional[dict[str, Any]] = MEANING
         self.held: dict[str, Any] = HELD
         self._asked = False
@@ -111,7 +111,7 @@ class Engine:
         if "/images/" in path and self._pulled:
             return reply(200, json.dumps({"Id": "id", "Labels": self._labels}))
         if path.endswith("/containers/create"):
-            self._asked = (self._paths.conversation / "apply").exists()
+            self._asked = (self.paths.conversation / "apply").exists()
             self._created = True
             return reply(201, '{"Id": "c1", "Warnings": []}')
         if method == "DELETE":
@@ -127,22 +127,24 @@ class Engine:
         return reply(found if method in ("GET", "HEAD") else 204, "")
 
     def _start(self) -> None:
-        folder = self._paths.etc_tuned
+        folder = self.paths.etc_tuned
         left = {str(folder / name): text for name, text in self.leaves.items()}
-        left[str(self._paths.container_log)] = self.log.decode()
-        self._paths.container_log.touch()
-        if (self._paths.conversation / "verify").exists() and self.meaning is not None:
+        left[str(self.paths.container_log)] = self.log.decode()
+        self.paths.container_log.touch()
+        if (self.paths.conversation / "verify").exists() and self.meaning is not None:
             self._say("verify", self.meaning, {})
         elif not self._asked:
             for name, text in left.items():
                 Path(name).write_text(text)
         elif self.meaning is not None:
-            says = {**self.meaning, "sections": self.meaning["sections"] or self._sections()}
+            says = self.meaning
+            if says is MEANING:
+                says = {**says, "sections": self._sections()}
             self._say("apply", says, left)
 
     def _say(self, mode: str, says: dict[str, Any], left: dict[str, str]) -> None:
         content = json.dumps({"says": says, "then": self.held, "files": left})
-        where = str(self._paths.conversation / mode)
+        where = str(self.paths.conversation / mode)
         command = [sys.executable, "-SE", str(_PROGRAM), where]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
         assert self._process.stdin is not None
@@ -153,7 +155,7 @@ class Engine:
         """Those of the profile `site`, which includes no other."""
         parser = configparser.RawConfigParser(delimiters=("=",), strict=False)
         parser.optionxform = str  # type: ignore[assignment,method-assign]
-        parser.read(self._paths.etc_tuned / "site/tuned.conf")
+        parser.read(self.paths.etc_tuned / "site/tuned.conf")
         usual = {"devices": "*", "conditions": {}, "priority": 0, "left_out": ""}
         return [
             {**usual, "name": name, "type": name, "options": [
@@ -163,9 +165,9 @@ class Engine:
         ]  # fmt: skip
 
     def _container(self) -> dict[str, Any]:
-        guarded = self._paths.guard.exists()
+        guarded = self.paths.guard.exists()
         spec = container.specify(
-            self._paths, self.contract, "id", self.layout, guarded=guarded, asked=self._asked
+            self.paths, self.contract, "id", self.layout, guarded=guarded, asked=self._asked
         )
         pid = self.pid
         if self._process is not None and self._process.poll() is None:

@@ -1,18 +1,28 @@
-"""What an attempt does before TuneD is started. All else is tested with the real parts: the lab."""
+"""A run of TuneD: the time it is given, and a TuneD that cannot be asked. All else is tested with
+the real parts: the lab."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from ocp_tuned_boot import applying
+from ocp_tuned_boot import applying, boot
 from ocp_tuned_boot.applying import Attempting
 from ocp_tuned_boot.errors import DeadlineExceeded
 from ocp_tuned_boot.host.clock import Deadline, Progress, Step
+from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
-from ocp_tuned_boot.tuned import running
+from ocp_tuned_boot.record.model import Record
+from ocp_tuned_boot.tuned import running, said
+from ocp_tuned_boot.tuned.judge import Result
+from ocp_tuned_boot.tuned.said import About
+from tests.unit.fake_engine import Engine, serving
+from tests.unit.hostile import GOOD, file, host
+from tests.unit.patience import no_hang
 
 NEEDED = running.LEAST + running.STOPPING
 
@@ -45,3 +55,66 @@ def test_the_failure_that_took_the_time_is_reported() -> None:
     with pytest.raises(DeadlineExceeded, match="before failed: TuneD crashed") as caught:
         applying._check_time(at(1.0, Step("tuned", 80.0), before="TuneD crashed"))
     assert caught.value.hint == "Raise timeout in boot.conf."
+
+
+@pytest.fixture
+def paths() -> Iterator[Paths]:
+    with host({**GOOD, "proc/sys/vm/x": file(b"1\n"), "proc/cmdline": file(b"quiet\n")}) as (
+        found,
+        _,
+    ):
+        yield found
+
+
+def applied(engine: Engine) -> Record:
+    with serving(engine) as conf, no_hang():
+        return boot.apply(engine.paths, conf, Notifier())
+
+
+def test_what_tuned_said_is_kept_for_the_runs_after_this_one(paths: Paths) -> None:
+    done = applied(Engine(paths))
+    assert done.result is Result.APPLIED
+    assert done.values is not None
+    assert [(it.key, it.state) for it in done.values] == [("vm.x", "verified")]
+    assert done.in_force is not None
+    about = About(done.boot_id, "id", done.in_force.fingerprint)
+    kept = said.load(paths.said, about)
+    assert kept is not None
+    assert (kept.asked() is not None, kept.verified() is not None) == (True, True)
+    assert said.load(paths.said, replace(about, fingerprint="another")) is None
+
+
+UNASKED = {"version": 1, "kind": "unasked", "reason": "its API has changed", "profile": False}
+
+
+@pytest.mark.parametrize(
+    ("meaning", "why", "starts"),
+    [
+        # It is run all the same, in the same container if it has not exited.
+        (UNASKED, "its API has changed", 1),
+        (None, "the program in the container exited before it connected", 2),
+        ({"version": 2, "kind": "asked"}, "found version 2, expected 1", 2),
+    ],
+    ids=["unasked", "exits", "another version"],
+)
+def test_a_tuned_that_cannot_be_asked_is_run_and_nothing_is_called_verified(
+    paths: Paths, meaning: dict[str, Any] | None, why: str, starts: int
+) -> None:
+    engine = Engine(paths)
+    engine.meaning = meaning
+    done = applied(engine)
+    (finding,) = done.findings
+    assert (done.result, finding.kind) == (Result.DEGRADED, "not-asked")
+    assert why in finding.message
+    assert done.values is not None
+    assert [(it.state, it.why) for it in done.values] == [("unchecked", finding.message)]
+    assert sum("/start" in each for each in engine.requests) == starts
+
+
+def test_what_is_no_message_at_the_end_is_no_failure(paths: Paths) -> None:
+    engine = Engine(paths)
+    engine.held = {"kind": "nonsense"}
+    done = applied(engine)
+    assert done.result is Result.APPLIED
+    assert done.values is not None
+    assert [(it.state, it.by) for it in done.values] == [("verified", "ocp-tuned-boot")]

@@ -124,10 +124,10 @@ def command(words: str) -> str:
 #: How many modules are loaded: of this program, and of all. The second differs a little between the
 #: releases of Python and of the packages; Python's own start is not in it.
 MODULES = {
-    "before the first request": (81, 190),
-    "until ready": (81, 190),
-    "kept": (40, 110),
-    "status": (49, 127),
+    "before the first request": (84, 190),
+    "until ready": (84, 190),
+    "kept": (43, 112),
+    "status": (53, 130),
 }
 
 

@@ -42,7 +42,7 @@ class Choosy(Engine):
         self.started: list[str] = []
 
     def _start(self) -> None:
-        recommend = self._paths.etc_tuned / "recommend.d/00-ocp-tuned-boot.conf"
+        recommend = self.paths.etc_tuned / "recommend.d/00-ocp-tuned-boot.conf"
         names = recommend.read_text().strip("[]\n")
         name = names.partition(" ")[0]
         self.started.append(name)

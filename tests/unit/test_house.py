@@ -15,7 +15,7 @@ FLOORS: tuple[set[str], ...] = (
     {"cli"},
     {"commands"},
     {"boot", "preview"},
-    {"tuning", "gate", "cleanup"},
+    {"tuning", "gate", "cleanup", "kept"},
     {"situation"},
     {"attempt", "plan", "lock", "watching"},
     {"advice", "applying"},

@@ -188,10 +188,13 @@ def test_a_finding_shows_its_subject_once(message: str, line: str) -> None:
 
 def test_drift_as_text() -> None:
     assert report.drift_text(Drift(0, ())).startswith("Nothing to compare: ")
-    assert report.drift_text(Drift(3, ())) == "0 of 3 settings differ from the applied values"
+    assert report.drift_text(Drift(3, ())).splitlines() == [
+        "0 of 3 settings differ from the applied values",
+        "To check the settings of all plugins: ocp-tuned-boot verify",
+    ]
     lines = report.drift_text(Drift(3, (MINE, THEIRS))).splitlines()
     assert lines[0] == "2 of 3 settings differ from the applied values; owned by others: 1"
-    assert len(lines) == 3
+    assert len(lines) == 4
 
 
 def test_history_as_text() -> None:

@@ -32,7 +32,7 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, 
             raise PermissionError(errno.EPERM, "Operation not permitted", target)
         done.append((source.replace(str(tmp_path), ""), target, flags))
 
-    monkeypatch.setattr(cover, "_mount", mount)
+    monkeypatch.setattr(cover, "mount", mount)
     return done
 
 

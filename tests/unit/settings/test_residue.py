@@ -116,9 +116,24 @@ def test_what_the_kernel_refuses_to_restore_is_reported(root: Path) -> None:
     path = root / A.lstrip("/")
     path.unlink()
     path.symlink_to("/proc/sys/kernel/ostype")  # which cannot be written
-    known = Settings("boot", {A: Saved("1", "Linux")})
-    _, residue = settings.put_back(root, known, [], ())
-    assert residue == (Residue("vm.a", "refused", "1", "Linux", "Linux"),)
+    known = Settings("boot", {A: Saved("Linus", "Linux")})
+    known, residue = settings.put_back(root, known, [], ())
+    assert residue == (Residue("vm.a", "refused", "Linus", "Linux", "Linux"),)
+    (finding,) = settings.refused(residue)
+    assert (finding.kind, finding.subject) == ("not-restored", "vm.a")
+    # It is remembered, also by a profile that does not name it, and tried again.
+    assert known.saved[A] == Saved("Linus", "Linux", refused=True)
+    paths = Paths(root)
+    paths.run.mkdir(parents=True)
+    settings.store(paths, known)
+    assert settings.load(paths, "boot") == known
+    known, residue = settings.put_back_again(root, known, ())
+    assert residue[0].how == "refused"
+    path.unlink()
+    put(root, A, "Linux")
+    known, residue = settings.put_back_again(root, known, ())
+    assert (residue[0].how, values.read(root, A)) == ("put-back", "Linus")
+    assert (known.saved, settings.refused(residue)) == ({}, ())
 
 
 @pytest.mark.parametrize("state", ["different", "handed-over"])
@@ -145,19 +160,82 @@ def test_what_cannot_be_compared_is_ours_if_it_has_changed(
     assert known.saved[A].applied == ours
 
 
-def test_of_two_settings_that_rule_each_other_out_both_are_known(root: Path) -> None:
-    ratio, size = "/proc/sys/vm/dirty_ratio", "/proc/sys/vm/dirty_bytes"
-    put(root, ratio, "20")
-    put(root, size, "0")
-    asked = [Setting("vm", "dirty_bytes", "4096")]
+class Kernel:
+    """Writes as the kernel does: one of a pair sets the other to zero, and A must not be above B
+    (as net.ipv4.ip_unprivileged_port_start and ip_local_port_range). A real one: test_cases.py in
+    the lab."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.written = root, []  # type: ignore[var-annotated]
+
+    def write(self, root: Path, path: str, value: str) -> bool:
+        self.written.append((path, value))
+        a, b = (value if path == one else values.read(root, one) for one in (A, B))
+        if (path.endswith("bytes") and value == "0") or int(a) > int(b):
+            return False
+        put(root, path, value)
+        other = values.COUNTERPARTS.get(path)
+        if other:
+            put(root, other, "0")
+        return True
+
+
+@pytest.fixture
+def kernel(root: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    made = Kernel(root)
+    monkeypatch.setattr(values, "write", made.write)
+    return made
+
+
+@pytest.mark.parametrize("pair", [
+    ("dirty_bytes", "dirty_ratio"), ("dirty_background_bytes", "dirty_background_ratio"),
+    ("overcommit_kbytes", "overcommit_ratio"),
+])  # fmt: skip
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("first", [("0", "20"), ("8192", "0")])
+def test_of_two_settings_that_rule_each_other_out_both_get_their_first_value(
+    root: Path, kernel: Kernel, pair: tuple[str, str], both: bool, first: tuple[str, str]
+) -> None:
+    paths = [f"/proc/sys/vm/{name}" for name in pair]
+    for path, value in zip(paths, first):
+        put(root, path, value)
+    asked = [Setting("sysctl", f"vm.{pair[0]}", "4096")]
+    if both:
+        asked.insert(0, Setting("sysctl", f"vm.{pair[1]}", "40"))
     known = settings.before(root, Settings("boot"), asked)
-    put(root, ratio, "0")
-    put(root, size, "4096")
+    kernel.write(root, paths[0], "4096")
     known = settings.after(root, known, values.read_back(root, asked), asked, "12:00")
+    known, residue = settings.put_back(root, known, [], ())
+    assert tuple(values.read(root, path) for path in paths) == first
+    assert {each.how for each in residue} == {"put-back"}
+    assert not [each for each in known.saved.values() if each.applied is not None]
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize(("first", "then"), [("1 1", "5 6"), ("5 6", "1 1"), ("7 8", "1 1")])
+def test_they_are_restored_in_an_order_that_the_kernel_accepts(
+    root: Path, first: str, then: str
+) -> None:
+    for values_ in (first, then):
+        for path, value in zip((A, B), values_.split()):
+            put(root, path, value)
+    known = Settings("boot", {
+        path: Saved(one, two) for path, one, two in zip((A, B), first.split(), then.split())
+    })  # fmt: skip
     _, residue = settings.put_back(root, known, [], ())
-    # The ratio first: with it the kernel itself sets the other to zero.
-    assert [each.key for each in residue] == ["vm.dirty_ratio", "vm.dirty_bytes"]
-    assert values.read(root, ratio) == "20"
+    assert {each.how for each in residue} == {"put-back"}
+    assert [values.read(root, path) for path in (A, B)] == first.split()
+
+
+def test_a_text_in_brackets_is_restored_as_it_was(root: Path) -> None:
+    pattern = "/proc/sys/kernel/core_pattern"
+    (root / "proc/sys/kernel").mkdir()
+    for first in ("/var/crash/[%e].%p", "a [b] c "):
+        put(root, pattern, first)
+        known = applied(root, Setting("sysctl", "kernel.core_pattern", "core.%p"))
+        _, residue = settings.put_back(root, known, [], ())
+        assert (residue[0].how, residue[0].first) == ("put-back", first)
+        assert values.read(root, pattern) == first
 
 
 def test_what_is_stored_is_loaded_in_the_same_boot_only(tmp_path: Path) -> None:

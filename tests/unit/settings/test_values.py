@@ -42,14 +42,16 @@ def root(tmp_path: Path) -> Path:
     [
         ("sysctl", "vm.dirty_ratio", "20", "verified"),
         ("sysctl", "vm.dirty_ratio", "21", "different"),
-        ("sysctl", "vm.dirty_ratio", "020", "verified"),
+        ("sysctl", "vm.dirty_ratio", "024", "verified"),
+        ("vm", "dirty_ratio", '"20"', "different"),
+        ("sysfs", f"/{THP}/enabled", '"madvise"', "different"),
         ("sysctl", "vm.dirty_ratio", ">10", "verified"),
         ("sysctl", "vm.dirty_ratio", ">30", "different"),
         ("sysctl", "vm.dirty_ratio", "<30", "verified"),
         ("sysctl", "vm.dirty_ratio", "<10", "different"),
         ("sysctl", "vm.dirty_ratio", "twenty", "different"),
         ("sysctl", "net.ipv4.tcp_rmem", "4096 131072  6291456", "verified"),
-        ("sysctl", "net.ipv4.tcp_rmem", "4096 131072", "different"),
+        ("sysctl", "net.ipv4.tcp_rmem", "4096 131073", "different"),
         ("sysctl", "net.ipv4.conf.eth0/1.forwarding", "1", "verified"),
         ("sysctl", "kernel.mask", "16", "verified"),
         ("sysctl", "vm.nowhere", "1", "different"),
@@ -66,7 +68,7 @@ def root(tmp_path: Path) -> Path:
 )
 def test_one_setting(root: Path, plugin: str, key: str, value: str, state: str) -> None:
     (found,) = values.read_back(root, [Setting(plugin, key, value)])
-    assert (found.state, found.expected.lstrip("%")) == (state, value.rstrip("%"))
+    assert (found.state, found.expected) == (state, value.rstrip("%"))
 
 
 def test_a_wildcard_is_one_value_for_each_file(root: Path) -> None:
@@ -141,6 +143,36 @@ def test_of_two_sections_that_set_one_file_the_later_one_counts(root: Path) -> N
         assert (found.state, found.expected) == expected
 
 
+def test_a_setting_that_its_counterpart_replaces_is_not_different(root: Path) -> None:
+    put = root / "proc/sys/vm"
+    (put / "dirty_ratio").write_text("0\n")
+    (put / "dirty_bytes").write_text("8192\n")
+    asked = [Setting("vm", "dirty_ratio", "40"), Setting("sysctl", "vm.dirty_bytes", "8192")]
+    for order in (asked, asked[::-1]):
+        found = {each.key: each for each in values.read_back(root, order)}
+        assert found["vm.dirty_bytes"].state == "verified"
+        replaced = found["dirty_ratio"]
+        assert (replaced.state, replaced.expected) == ("unchecked", "40")
+        assert "vm.dirty_bytes" in replaced.why
+    # If the profile does not set the counterpart, another program has.
+    (found_alone,) = values.read_back(root, asked[:1])
+    assert found_alone.state == "different"
+    (put / "dirty_bytes").write_text("4096\n")
+    assert {each.state for each in values.read_back(root, asked)} == {"different"}
+    (put / "dirty_ratio").write_text("5\n")
+    (put / "dirty_bytes").write_text("0\n")
+    assert {each.state for each in values.read_back(root, asked)} == {"different"}
+
+
+def test_a_file_that_cannot_be_read_is_not_compared(root: Path) -> None:
+    (root / "proc/sys/vm/compact").mkdir()
+    for expected in ("", "1"):
+        (found,) = values.read_back(root, [Setting("sysctl", "vm.compact", expected)])
+        assert (found.state, found.why) == ("unchecked", "the file cannot be read")
+        (found,) = values.read_back(root, [Setting("sysctl", "vm.nowhere", expected)])
+        assert found.state == "different"
+
+
 DIFFERENT = Value("vm.x", "different", "1", "2")
 
 
@@ -155,6 +187,21 @@ def test_a_difference_degrades() -> None:
 def test_a_difference_that_has_a_finding_gets_no_second_one() -> None:
     before = Outcome(Result.DEGRADED, (make("overridden", "vm.x", "…"),))
     assert amend.with_values(before, [DIFFERENT]) == before
+
+
+@pytest.mark.parametrize("kind", ["overridden", "setting-refused"])
+def test_a_setting_that_has_its_value_was_neither_overridden_nor_refused(kind: str) -> None:
+    path = "/proc/sys/vm/x"
+    before = Outcome(Result.DEGRADED, (make(kind, "vm.x", "…"), make(kind, "vm.y", "…")))
+    verified = Value("vm/x", "verified", ">1", "2", path=path)
+    after = amend.with_values(before, [verified])
+    assert [(each.kind, each.subject) for each in after.findings] == [(kind, "vm.y")]
+    assert amend.with_values(Outcome(Result.DEGRADED, before.findings[:1]), [verified]) == Outcome(
+        Result.APPLIED
+    )
+    # The option of [vm] has another name than the sysctl.
+    different = Value("x", "different", "1", "2", path=path)
+    assert amend.with_values(before, [different]) == before
 
 
 def test_a_difference_that_a_site_accepts_does_not_degrade() -> None:

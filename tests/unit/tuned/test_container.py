@@ -181,6 +181,11 @@ def test_a_volume_of_the_image_is_no_difference() -> None:
     assert SPEC.description()["image_volume_mode"] == "tmpfs"
 
 
+def test_systemctl_in_the_container_does_what_it_says() -> None:
+    """Without this, it takes the container for a chroot and does nothing: tests/lab/corpus."""
+    assert SPEC.description()["env"] == {"SYSTEMD_IGNORE_CHROOT": "1"}
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocp_tuned_boot.host import kernelargs
 from ocp_tuned_boot.record.amend import with_holds
 from ocp_tuned_boot.record.model import Hold, Standing, State
 from ocp_tuned_boot.tuned import findings
@@ -20,6 +21,7 @@ from ocp_tuned_boot.tuned.judge import (
     Result,
     TunedRun,
     judge,
+    with_existing,
     with_requested_values,
 )
 from ocp_tuned_boot.tuned.log import LogRecord
@@ -164,9 +166,22 @@ TRACEBACK = ("Traceback (most recent call last):", '  File "x.py", line 1', "Val
          "no-such-setting", "/sys/x"),
         (record("ERROR", "tuned.utils.commands",
                 "Executing 'modinfo cpuidle-haltpoll' error: [Errno 2] No such file or directory"),
-         "command-failed", "modinfo"),
+         "command-failed", "modinfo cpuidle-haltpoll"),
         (record("ERROR", "tuned.utils.commands", "Executing modprobe error: [Errno 2] …"),
-         "command-failed", "modprobe"),
+         "command-failed", "modprobe error: [Errno 2] …"),
+        (record("ERROR", "tuned.utils.commands",
+                "Executing 'f i n d   .   |   c p i o' error: /bin/sh: 1: cpio: not found"),
+         "command-failed", "find . | cpio"),
+        (record("ERROR", "tuned.profiles.functions.base",
+                "invalid number of arguments for builtin function 'assertion_non_equal'"),
+         "bad-value", "assertion_non_equal"),
+        (record("ERROR", "tuned.profiles.functions.function_assertion",
+                "assertion 'isolated_cores are set' failed: '1' != '2'"),
+         "bad-value", "isolated_cores are set"),
+        (record("ERROR", "tuned.profiles.functions.parser", "function 'x' not implemented"),
+         "bad-value", "x"),
+        (record("ERROR", "tuned.profiles.variables", "unable to find variables_file: '/x/y.conf'"),
+         "bad-value", "/x/y.conf"),
         (record("ERROR", "tuned.plugins.plugin_scheduler", "Error reading 'min_granularity_ns'"),
          "no-such-setting", "min_granularity_ns"),
         (record("ERROR", "tuned.plugins.plugin_scheduler",
@@ -199,6 +214,181 @@ def test_an_error_is_named_and_never_ends_as_applied(
     assert judged.result is Result.DEGRADED
     assert said(judged) == [(kind, subject)]
     assert judged.findings[0].message.startswith(f'TuneD logged: "{added.message}')
+
+
+PLUGINS = "tuned.plugins.plugin_"
+
+
+@pytest.mark.parametrize(
+    ("logger", "message", "kind", "subject"),
+    [
+        ("tuned.plugins.base", "Unknown option 'swappiness' for plugin 'VMPlugin'.",
+         "unknown-option", "vm.swappiness"),
+        ("tuned.plugins.base", "Unknown option 'x' for plugin 'CPULatencyPlugin'.",
+         "unknown-option", "cpu.x"),
+        (PLUGINS + "bootloader", "Unknown option 'x' for plugin 'BootloaderPlugin'.",
+         "unknown-option", "bootloader.x"),
+        ("tuned.plugins.base", "instance sd: no matching devices available", "no-devices", "sd"),
+        ("tuned.plugins.base", "Instance 'vm': no device to call script '/p/s.sh' for.",
+         "no-devices", "vm"),
+        (PLUGINS + "vm", "Option 'transparent_hugepages' is not supported on current hardware.",
+         "no-such-setting", "transparent_hugepages"),
+        (PLUGINS + "vm", "Incorrect 'transparent_hugepages' value '\"never\"'.",
+         "bad-value", "transparent_hugepages"),
+        (PLUGINS + "net", "Incorrect 'wake_on_lan' value.", "bad-value", "wake_on_lan"),
+        (PLUGINS + "net", "txqueuelen value 'x' is not integer", "bad-value", "txqueuelen"),
+        (PLUGINS + "net", "Cannot set mtu for device 'eth0'", "setting-refused", "mtu"),
+        (PLUGINS + "net", "ip command not found, ignoring for other devices",
+         "command-failed", "ip"),
+        (PLUGINS + "net", "ignoring unknown features parameter(s): {'x'}",
+         "bad-value", "features"),
+        (PLUGINS + "net", "coalesce parameter rx-usecs is not supported by device eth0",
+         "no-such-setting", "coalesce parameter rx-usecs"),
+        (PLUGINS + "modules", "'modprobe' command not found, cannot reload kernel modules, …",
+         "command-failed", "modprobe"),
+        (PLUGINS + "modules", "cannot insert/reinsert module 'kvm', reboot is required: x",
+         "setting-refused", "kvm"),
+        (PLUGINS + "cpu", "None of the scaling governors is supported: a, b",
+         "setting-refused", "governor"),
+        (PLUGINS + "cpu", "Invalid pm_qos_resume_latency_us specified: 'x', cpu: 'cpu0'.",
+         "bad-value", "pm_qos_resume_latency_us"),
+        (PLUGINS + "cpu", "Failed to set no_turbo for intel_pstate: x",
+         "setting-refused", "no_turbo"),
+        (PLUGINS + "video", "Invalid option for radeon_powersave.",
+         "bad-value", "radeon_powersave"),
+        (PLUGINS + "video", "Invalid value 9 for panel_power_savings",
+         "bad-value", "panel_power_savings"),
+        (PLUGINS + "irqbalance", "irqbalance sysconfig file is missing. Is irqbalance installed?",
+         "no-such-setting", "irqbalance"),
+        (PLUGINS + "bootloader", "requested changes to initrd will not be applied!",
+         "setting-refused", "initrd"),
+        (PLUGINS + "bootloader", "Detected bootc which doesn't support initrd overlays.",
+         "setting-refused", "initrd"),
+    ],
+)  # fmt: skip
+def test_what_tuned_leaves_out_with_a_warning_degrades(
+    logger: str, message: str, kind: str, subject: str
+) -> None:
+    added = record("WARNING", logger, message)
+    left = replace(run((added, *APPLIED)), named_devices=frozenset({"sd"}))
+    judged = judge(PROFILE, left)
+    assert (judged.result, said(judged)) == (Result.DEGRADED, [(kind, subject)])
+    assert judge(PROFILE, left, [(kind, subject)]).result is Result.APPLIED
+    lower = replace(left, log=(replace(added, level="INFO"), *APPLIED))
+    assert judge(PROFILE, lower) == Outcome(Result.APPLIED)
+
+
+@pytest.mark.parametrize(
+    ("logger", "message"),
+    [
+        ("tuned.plugins.base", "instance disk: no matching devices available"),
+        (PLUGINS + "cpu", "Unable to set boost on cpu 'cpu0'. Neither per-policy boost nor …"),
+        (PLUGINS + "cpu", "your CPU doesn't support MSR_IA32_ENERGY_PERF_BIAS, ignoring CPU …"),
+        (PLUGINS + "disk", "hdparm command not found, ignoring for other devices"),
+        (PLUGINS + "scheduler", "python-perf unavailable, disabling perf support and …"),
+        (PLUGINS + "vm", "The 'dirty_ratio' option is deprecated and does not support …"),
+        (PLUGINS + "modules", "'modinfo' command not found, not checking kernel modules"),
+        (PLUGINS + "bootloader", "requested changes to cmdline will not be applied!"),
+    ],
+)
+def test_a_warning_by_which_nothing_is_lost_is_no_finding(logger: str, message: str) -> None:
+    log = (record("WARNING", logger, message), *APPLIED)
+    assert judge(PROFILE, run(log)) == Outcome(Result.APPLIED)
+
+
+@pytest.mark.parametrize(
+    ("logger", "message", "subject"),
+    [
+        (PLUGINS + "scheduler", "This may not work with Secure Boot or kernel_lockdown (…)",
+         "scheduler"),
+        (PLUGINS + "vm", "Conflicting options 'dirty_bytes' and 'dirty_ratio', this may cause …",
+         "dirty_bytes"),
+        (PLUGINS + "sysctl", "Syntax error in file /etc/sysctl.d/50-x.conf, line 3",
+         "/etc/sysctl.d/50-x.conf"),
+    ],
+)  # fmt: skip
+def test_a_hint_that_is_logged_as_an_error_can_be_accepted(
+    logger: str, message: str, subject: str
+) -> None:
+    log = run((record("ERROR", logger, message), *APPLIED))
+    assert said(judge(PROFILE, log)) == [("hint", subject)]
+    assert judge(PROFILE, log, [("hint", subject)]).result is Result.APPLIED
+
+
+def test_one_command_that_failed_is_one_finding_and_two_are_two() -> None:
+    def failed(command: str) -> LogRecord:
+        return record("ERROR", "tuned.utils.commands", f"Executing '{command}' error: not loaded")
+
+    log = (
+        failed("systemctl stop fwupd"), failed("systemctl stop stalld"),
+        failed("systemctl stop fwupd"), failed("modinfo kvm"),
+        record("ERROR", PLUGINS + "modules", "kernel module 'kvm' not found, skipping it"),
+    )  # fmt: skip
+    judged = judge(PROFILE, run((*log, *APPLIED)), [("command-failed", "systemctl stop fwupd")])
+    assert [(each.subject, each.accepted) for each in judged.findings] == [
+        ("systemctl stop fwupd", True), ("systemctl stop stalld", False), ("modinfo kvm", False),
+    ]  # fmt: skip
+    assert "skipping it" in judged.findings[2].message
+    # TuneD before 2.24 names only the program.
+    old = [
+        record("ERROR", "tuned.utils.commands", f"Executing systemctl error: {unit} not loaded")
+        for unit in ("fwupd", "stalld")
+    ]
+    judged = judge(PROFILE, run((*old, *APPLIED)), [("command-failed", "systemctl * fwupd *")])
+    assert [each.accepted for each in judged.findings] == [True, False]
+
+
+def test_an_explanation_is_a_part_of_the_error_before_it() -> None:
+    # The kernel has another name for it.
+    path = "/sys/kernel/debug/sched/base_slice_ns"
+    log = (
+        record("ERROR", "tuned.utils.commands", f"Error when reading file '{path}': '[Errno 1] …'"),
+        record("ERROR", PLUGINS + "scheduler", "Error reading 'min_granularity_ns'"),
+        record("ERROR", PLUGINS + "scheduler", "This may not work with Secure Boot or …"),
+    )
+    assert said(judge(PROFILE, run((*log, *APPLIED)))) == [
+        ("setting-refused", path), ("hint", "scheduler"),
+    ]  # fmt: skip
+
+
+def test_what_belongs_together_may_be_apart() -> None:
+    """TuneD has several threads."""
+    other = record("INFO", "tuned.hardware.inventory", "x")
+    log = (
+        record("ERROR", "tuned.units.manager", "failed to initialize plugin scheduler"), other,
+        record("ERROR", "tuned.units.manager", "No module named 'perf'", *TRACEBACK),
+        record("ERROR", "tuned.units.manager", "BUG: Unhandled exception in start_tuning: x"),
+        other,
+        record("ERROR", "tuned.units.manager", "\n".join(TRACEBACK)),
+        record("ERROR", "tuned.utils.commands", "Executing 'modinfo kvm' error: not found"), other,
+        record("ERROR", PLUGINS + "modules", "kernel module 'kvm' not found, skipping it"),
+        record("ERROR", PLUGINS + "modules", "kernel module 'vfio' not found, skipping it"),
+    )  # fmt: skip
+    assert said(judge(PROFILE, run((*log, *APPLIED)))) == [
+        ("plugin-failed", "scheduler"), ("plugin-failed", "start_tuning"),
+        ("command-failed", "modinfo kvm"),
+        ("no-such-setting", "vfio"),
+    ]  # fmt: skip
+
+
+def test_what_the_host_has_was_refused() -> None:
+    def failed(key: str) -> LogRecord:
+        words = f"Writing to file '{key}' error: '[Errno 2] No such file or directory'"
+        return record("ERROR", "tuned.utils.commands", words)
+
+    there = "/proc/sys/net/ipv4/tcp_congestion_control"
+    log = (failed(there), failed("/proc/sys/vm/nowhere"), failed("/sys/nowhere"))
+    accepted = [("no-such-setting", "*")]
+    judged = judge(PROFILE, run((*log, *APPLIED)), accepted)
+    assert judged.result is Result.APPLIED
+    on_host = with_existing(judged, lambda path: path == there, accepted)
+    assert said(on_host) == [
+        ("setting-refused", "net.ipv4.tcp_congestion_control"),
+        ("no-such-setting", "vm.nowhere"), ("no-such-setting", "/sys/nowhere"),
+    ]  # fmt: skip
+    # To accept that it does not exist is not to accept that it is refused.
+    assert [each.accepted for each in on_host.findings] == [False, True, True]
+    assert on_host.result is Result.DEGRADED
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING"])
@@ -279,6 +469,9 @@ def test_a_profile_that_cannot_be_loaded_for_a_reason_never_seen() -> None:
         ('TUNED_BOOT_CMDLINE=""\n', ()),
         ('TUNED_BOOT_INITRD_ADD="x"\nTUNED_BOOT_CMDLINE="a=1 b  c=2,3"\n', ("a=1", "b", "c=2,3")),
         ("TUNED_BOOT_CMDLINE=a\n", ("a",)),
+        ('TUNED_BOOT_CMDLINE="quiet dyndbg="file a.c +p""\n', ("quiet", 'dyndbg="file a.c +p"')),
+        ('TUNED_BOOT_CMDLINE=a="b c"\n', ('a="b c"',)),
+        ('TUNED_BOOT_CMDLINE="a="b c\n', ('"a="b', "c")),
     ],
 )
 def test_bootcmdline(text: str, arguments: tuple[str, ...]) -> None:
@@ -293,6 +486,15 @@ def test_a_kernel_argument_that_this_boot_lacks_degrades() -> None:
         [("missing-kernel-argument", "a=1")],
     )
     there = replace(asked, kernel_arguments=("a=1", "b"))
+    assert judge(PROFILE, there).result is Result.APPLIED
+
+
+@pytest.mark.parametrize("shown", ['dyndbg="file a.c +p"', '"dyndbg=file a.c +p"'])
+def test_a_kernel_argument_with_spaces_is_one_argument(shown: str) -> None:
+    wanted = outcome.parse_bootcmdline('TUNED_BOOT_CMDLINE="quiet dyndbg="file a.c +p""')
+    asked = replace(run(APPLIED), requested_arguments=wanted, kernel_arguments=("quiet",))
+    assert said(judge(PROFILE, asked)) == [("missing-kernel-argument", 'dyndbg="file a.c +p"')]
+    there = replace(asked, kernel_arguments=kernelargs.split(f"quiet {shown} ro"))
     assert judge(PROFILE, there).result is Result.APPLIED
 
 

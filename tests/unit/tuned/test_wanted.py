@@ -88,3 +88,16 @@ def test_what_lasts_only_as_long_as_a_file_is_open(
 def test_the_plugin_of_each_section() -> None:
     said = meaning(section("more", {}, "sysctl"), section("irqbalance", {}))
     assert wanted.plugins(said) == {"more": "sysctl", "irqbalance": "irqbalance"}
+
+
+def test_sections_that_name_their_devices() -> None:
+    said = meaning(
+        replace(section("a", {"x": "1"}), devices="sda"),
+        replace(section("b", {"x": "1"}), devices="!sda, !sdb"),
+        replace(section("c", {"x": "1"}), devices="*"),
+        replace(section("d", {"x": "1"}), conditions={"devices_udev_regex": "X=1"}),
+        replace(section("e", {"x": "1"}), devices="!eth0;eth*"),
+        replace(section("f", {"x": "1"}), devices=""),
+        replace(section("g", {"x": "1"}), devices="sda", left_out="uname_regex"),
+    )
+    assert wanted.named_devices(said) == {"a", "e"}
