@@ -24,8 +24,9 @@ from ocp_tuned_boot.tuned.profilefile import ProfileFile
 TEXT_LIMIT = 64 * 1024
 #: The largest size of all custom profile files together (bytes). Upstream's have a few KiB.
 PROFILES_LIMIT = 2 * 1024 * 1024
-#: The most custom profile files and folders together. Upstream has two for each profile.
-ENTRIES_LIMIT = 1000
+#: The most custom profile files and folders together, for 1000 profiles and more. Upstream has two
+#: for each profile.
+ENTRIES_LIMIT = 2500
 #: The most bytes of the names of these files together, with their folders.
 NAMES_LIMIT = 256 * 1024
 #: The most levels of folders in a profile.

@@ -69,7 +69,7 @@ def profiles(number: int) -> dict[str, Node]:
 
 
 def test_custom_profiles(tmp_path: Path) -> None:
-    few, more, many = ((number, calls(tmp_path, profiles(number))) for number in (1, 100, 490))
+    few, more, many = ((number, calls(tmp_path, profiles(number))) for number in (1, 100, 1000))
     grows(few, more, many)
 
 
