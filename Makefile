@@ -83,7 +83,7 @@ completion: $(VENV)/done
 # The environment may be in the cache already when this machine has none of the packages.
 $(VENV)/done: | packages
 	/usr/bin/python3 -m venv --clear $(VENV)
-	$(VENV)/bin/pip install -q $$(/usr/bin/python3 -B tests/requirements.py test lint)
+	$(VENV)/bin/pip install -q $$(/usr/bin/python3 -B tests/requirements.py test agent lint)
 	touch $@
 
 packages:
@@ -102,6 +102,8 @@ install-python:
 	python3 -W ignore -c 'from setuptools import build_meta; build_meta.build_wheel("build/wheel")'
 	cd $(DESTDIR)$(PURELIB) 2>/dev/null && rm -rf ocp_tuned_boot ocp_tuned_boot-*.dist-info || :
 	DEB_PYTHON_INSTALL_LAYOUT=deb_system python3 -m installer --destdir=$(DESTDIR)/ build/wheel/*.whl
+	# The node agent runs in a pod, from an image of its own (packaging/agent).
+	rm -f $(DESTDIR)/usr/bin/ocp-tuned-agent
 
 install-data:
 	install -d -m 0755 $(DESTDIR)/usr/lib/systemd/system

@@ -63,7 +63,7 @@ def passes(python: Path | None, version: str) -> bool:
 
 def on_this_machine(python: Path, version: str) -> list[str]:
     """The command that runs the tests on an interpreter of this machine."""
-    needed = requirements.of("test")
+    needed = requirements.of("test", "agent")
     content = hashlib.sha256(json.dumps([str(python), needed]).encode()).hexdigest()[:16]
     venv = cache.directory() / f"python-{version}-{content}"
     if not (venv / "done").exists():
@@ -76,7 +76,7 @@ def on_this_machine(python: Path, version: str) -> list[str]:
 @contextmanager
 def in_bullseye() -> Iterator[list[str]]:
     """The command that runs the tests on Debian bullseye's 3.9, on a copy of the tree."""
-    needed = requirements.of("test")
+    needed = requirements.of("test", "agent")
     root = cache.entry(
         "python39", [dataclasses.asdict(BULLSEYE), needed], lambda target: _bullseye(target, needed)
     )

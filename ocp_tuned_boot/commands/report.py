@@ -149,6 +149,7 @@ def _done(done: Record) -> Iterator[str]:
         states = Counter(value.state for value in done.values)
         counted = ", ".join(f"{states[state]} {state}" for state in sorted(states)) or "none"
         yield f"  values       {counted}"
+        yield from (f"  setting      {_checked(each)}" for each in _unverified(done.values))
     if done.in_force is not None and not done.in_force.compared:
         yield "  values       not compared with the host yet; see: ocp-tuned-boot drift"
     for name, number in done.left_out.items():
@@ -235,9 +236,16 @@ def checked_text(found: Checked) -> str:
     total = f"{states['verified']} of {len(found.values)} settings of {found.profile} are verified"
     counted = [f"{states[state]} {words}" for state, words in _UNVERIFIED.items() if states[state]]
     lines = ["; ".join([total, *counted])]
-    for state in _UNVERIFIED:
-        lines += [f"  {_checked(each)}" for each in found.values if each.state == state]
+    lines += [f"  {_checked(each)}" for each in _unverified(found.values)]
     return "\n".join(lines)
+
+
+def _unverified(values: Iterable[Value]) -> Iterator[Value]:
+    """The values that are not verified, those that matter most first."""
+    order = list(_UNVERIFIED)
+    yield from sorted(
+        (each for each in values if each.state in order), key=lambda each: order.index(each.state)
+    )
 
 
 def _checked(each: Value) -> str:

@@ -22,15 +22,23 @@ def sysctl_key(path: str) -> str:
 
 @dataclass(frozen=True)
 class Paths:
-    """The host contract. `root` is `/` on a node; tests use another folder."""
+    """The host contract. `root` is `/` on a node; tests use another folder. `agent_folder`, below
+    `root`, has the agent's files."""
 
     root: Path = Path("/")
+    agent_folder: str = "var/lib/ocp-tuned"
 
     # Written by the operator's agent, or on day 0.
 
     @property
     def agent(self) -> Path:
-        return self.root / "var/lib/ocp-tuned"
+        return self.root / self.agent_folder
+
+    @property
+    def agent_next(self) -> Path:
+        """All of the agent's files, as they will be: exists only while the agent replaces more than
+        one of them."""
+        return self.agent / "next"
 
     @property
     def image_env(self) -> Path:

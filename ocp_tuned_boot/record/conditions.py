@@ -8,8 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.tuned.findings import Finding
 from ocp_tuned_boot.tuned.judge import Result
+
+
+def of_record(record: Record) -> list[dict[str, str]]:
+    """The conditions of a recorded run."""
+    return conditions(record.result, record.findings, waiting(record))
+
+
+def waiting(record: Record) -> str:
+    """The profile that waits. A new image of the same profile is nothing to wait for."""
+    if record.deferred is None or record.deferred.waits == "image":
+        return ""
+    return record.deferred.profile
 
 
 def conditions(result: Result, found: Sequence[Finding], waits: str = "") -> list[dict[str, str]]:

@@ -22,7 +22,7 @@ from ocp_tuned_boot.host.typedjson import (
     texts,
     typed,
 )
-from ocp_tuned_boot.record.conditions import conditions
+from ocp_tuned_boot.record import conditions
 from ocp_tuned_boot.record.model import (
     Attempt,
     Deferred,
@@ -56,17 +56,10 @@ def encode(record: Record) -> str:
     content = {
         "version": FORMAT.version,
         "program": __version__,
-        "conditions": conditions(record.result, record.findings, _waits(record)),
+        "conditions": conditions.of_record(record),
         **asdict(record),
     }
     return escaped_json(json.dumps(content, indent=2, ensure_ascii=False)) + "\n"
-
-
-def _waits(record: Record) -> str:
-    """The profile that waits. A new image of the same profile is nothing to wait for."""
-    if record.deferred is None or record.deferred.waits == "image":
-        return ""
-    return record.deferred.profile
 
 
 def decode(text: str, where: str) -> Record:

@@ -181,6 +181,23 @@ def parse_recommend(text: str, where: str) -> str:
     return parse_profile_name(header[1:-1], f"{where}: line {number}")
 
 
+def whole(paths: Paths) -> Paths:
+    """The paths by which to read the agent's files.
+
+    An agent that replaces several of them first writes all of them to a folder of their own, which
+    gets its name when it is complete (`Paths.agent_next`), and is removed afterwards. While it
+    exists, its content counts: so what is read is one state or the other, wherever the agent was
+    killed.
+    """
+    try:
+        complete = stat.S_ISDIR(paths.agent_next.lstat().st_mode)
+    except OSError:
+        return paths
+    if not complete:
+        return paths
+    return replace(paths, agent_folder=str(paths.agent_next.relative_to(paths.root)))
+
+
 def tree(profiles: Path, root: Path) -> files.Tree:
     """The folder of the custom profiles, within the limits above."""
     return files.Tree(profiles, root, DEPTH_LIMIT, ENTRIES_LIMIT)
@@ -196,6 +213,7 @@ def read(
     used, which is a finding in `doubts`; with `fallback = last-good` the last profile that was
     applied in the same way. Raises `ConfigurationError` and `HostError`, which name the file.
     """
+    paths = whole(paths)
     reference, image_named_in, doubts = _image(paths, image)
     inputs = Inputs(
         reference, "", contract, boot_id(paths), doubts=doubts, image_named_in=image_named_in
@@ -243,6 +261,7 @@ def following(paths: Paths, requested: Inputs, on_change: str, reapply_sysctl: s
 
     A file of the agent that is not valid is a finding in `doubts`, and counts as missing.
     """
+    paths = whole(paths)
     word, reapply, doubts = "", reapply_sysctl, requested.doubts
     if on_change == "agent":
         word, found = _word(paths, paths.agent_on_change, ON_CHANGE)
@@ -272,13 +291,13 @@ def _word(paths: Paths, path: Path, words: Sequence[str]) -> tuple[str, tuple[Fi
 def read_image(paths: Paths, image: str = "") -> str:
     """The requested image alone, found as `read` finds it. Raises `ConfigurationError`,
     `HostError`."""
-    return _image(paths, image)[0]
+    return _image(whole(paths), image)[0]
 
 
 def read_profile(paths: Paths) -> str:
     """The profile that the recommend file names; empty if it names none."""
     try:
-        return _profile(paths, "")[0]
+        return _profile(whole(paths), "")[0]
     except (ConfigurationError, HostError):
         return ""
 

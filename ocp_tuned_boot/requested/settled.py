@@ -114,6 +114,13 @@ def _boot_conf_files(paths: Paths, override: Path | None) -> Watched:
 
 
 def _agent_files(paths: Paths) -> Watched:
+    yield from _files_of(paths)
+    complete = inputs.whole(paths)
+    if complete is not paths:
+        yield from _files_of(complete)
+
+
+def _files_of(paths: Paths) -> Watched:
     for path in (paths.agent, paths.image_env, paths.recommend.parent, paths.recommend,
                  paths.provider, paths.profiles, paths.agent_on_change,
                  paths.agent_reapply_sysctl):  # fmt: skip

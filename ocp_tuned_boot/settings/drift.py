@@ -81,6 +81,11 @@ def look(paths: Paths, owners: Owners) -> Drift:
     return Drift(len(applied), tuple(drifted))
 
 
+def recorded(paths: Paths, boot_id: str) -> tuple[Drifted, ...]:
+    """What the last call of `look` in this boot has found. Nothing is compared."""
+    return tuple(_earlier(paths, boot_id)[1].values())
+
+
 def _earlier(paths: Paths, boot_id: str) -> tuple[str, Mapping[str, Drifted]]:
     """The time of the last call in this boot, and what had changed then."""
     try:

@@ -19,6 +19,7 @@ FLOORS: tuple[set[str], ...] = (
     {"situation"},
     {"attempt", "plan", "lock", "watching"},
     {"advice", "applying"},
+    {"agent"},
     {"settings", "images"},
     {"record"},
     {"requested"},

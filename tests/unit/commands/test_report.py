@@ -90,7 +90,7 @@ def test_a_status_shows_what_was_recorded_and_the_units() -> None:
                   Finding("no-such-setting", "vm.y", "none", "do that", accepted=True)),
         steps=(Step("tuned", 0.25),),
         attempts=(Attempt(0.5, "podman", "no socket"),),
-        values=(Value("vm.x", "verified", "1"), Value("vm.y", "unchecked", "1"),
+        values=(Value("vm.x", "verified", "1"), Value("vm.y", "unchecked", "1", why="no such file"),
                 Value("vm.z", "verified", "1")),
     )  # fmt: skip
     text = report.status_text(done, Now({"kubelet.service": "active"}))
@@ -98,6 +98,7 @@ def test_a_status_shows_what_was_recorded_and_the_units() -> None:
     for words in (
         "12:00", "apply: because", "localhost/a", "tuned: 0.250 s", "kubelet.service: active",
         "failed after 0.5 s, podman: no socket", "values       1 unchecked, 2 verified",
+        "  setting      vm.y: unchecked: no such file\n",
         "  finding      setting-refused vm.x: no\n", "do this",
         "  finding      (accepted) no-such-setting vm.y: none",
     ):  # fmt: skip

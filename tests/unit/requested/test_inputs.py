@@ -360,3 +360,35 @@ def test_a_profile_with_a_reserved_name_is_refused(paths: Paths, name: str) -> N
     (paths.profiles / name / "tuned.conf").touch()
     with pytest.raises(ConfigurationError, match=f"found a profile named '{name}'"):
         inputs.read(paths, "tuned")
+
+
+def test_a_whole_state_in_the_folder_of_its_own_counts_while_it_exists(paths: Paths) -> None:
+    (paths.agent / "on_change").write_text("always\n")
+    complete = replace(paths, agent_folder="var/lib/ocp-tuned/next")
+    for path, text in (
+        (complete.image_env, "NTO_IMAGE=localhost/b\n"),
+        (complete.recommend, "[other]\n"),
+        (complete.provider, "aws"),
+        (complete.agent_on_change, "update\n"),
+        (complete.profiles / "other/tuned.conf", "[other]\n"),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    found = inputs.following(paths, inputs.read(paths, "tuned"), "agent", "agent")
+    assert (found.image, found.profile, found.provider) == ("localhost/b", "other", "aws")
+    assert [file.path for file in found.files] == ["other/tuned.conf"]
+    assert found.on_change == "update"
+    assert found.named_in == str(complete.recommend)
+    assert (inputs.read_image(paths), inputs.read_profile(paths)) == ("localhost/b", "other")
+    os.rename(paths.agent_next, paths.agent / "gone")
+    found = inputs.following(paths, inputs.read(paths, "tuned"), "agent", "agent")
+    assert (found.image, found.profile, found.on_change) == ("localhost/a", "site", "always")
+
+
+@pytest.mark.parametrize("what", ["file", "link"])
+def test_only_a_folder_can_be_a_whole_state(paths: Paths, what: str) -> None:
+    if what == "file":
+        paths.agent_next.write_text("x")
+    else:
+        paths.agent_next.symlink_to(paths.agent)
+    assert inputs.read(paths, "tuned").profile == "site"

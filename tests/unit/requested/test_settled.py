@@ -158,3 +158,22 @@ def test_an_error_in_an_old_boot_conf_is_reported_at_once(
     paths.admin_conf.write_text("[tuning]\ngate = shut\n")
     with pytest.raises(ConfigurationError, match="found 'shut'"):
         settled.config(paths)
+
+
+def test_a_state_that_is_being_put_in_place_is_waited_for_as_well(
+    paths: Paths, beside: Callable[[Iterator[None]], None]
+) -> None:
+    """The agent's folder with a whole state, which counts while it exists."""
+    later = inputs.whole(paths)
+
+    def agent() -> Iterator[None]:
+        shutil.copytree(paths.agent, paths.root / "copy")
+        (paths.root / "copy").rename(paths.agent_next)
+        yield
+        for text in ("[half", "[second]\n"):
+            (paths.agent_next / "recommend.d/50-openshift.conf").write_text(text)
+            yield
+
+    assert later is paths
+    beside(agent())
+    assert settled.requested(paths, CONFIG).profile == "second"
