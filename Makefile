@@ -1,4 +1,5 @@
 # make demo     boots a node here and shows what that proves (BOOTS=N: medians over N boots)
+# make bench    boots it with this program and with what it replaces, in turns (BOOTS=N: of each)
 # make shell    boots such a node and starts a root shell in it
 # make test     runs all tests except those that need an emulated machine
 # make unit     runs the linters, the type checker and the unit tests (TESTS=: only these)
@@ -35,6 +36,9 @@ help:
 
 demo: $(VENV)/done
 	$(VENV)/bin/python -m tests.lab.demo $(if $(BOOTS),--boots $(BOOTS))
+
+bench: $(VENV)/done
+	$(VENV)/bin/python -m tests.lab.bench $(if $(BOOTS),--boots $(BOOTS))
 
 shell: $(VENV)/done
 	@$(VENV)/bin/python -m tests.lab.shell
@@ -165,5 +169,5 @@ release:
 clean:
 	rm -rf build dist
 
-.PHONY: help demo shell test unit oldest-python lab lab-loaded slow fuzz packages completion install install-python install-data \
+.PHONY: help demo bench shell test unit oldest-python lab lab-loaded slow fuzz packages completion install install-python install-data \
     uninstall source rpm release clean

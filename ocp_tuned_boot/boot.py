@@ -21,9 +21,9 @@ from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.lock import locked
-from ocp_tuned_boot.record import history, store
+from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import Action, Decision, Record, Why
-from ocp_tuned_boot.record.recorder import Recorder, recording
+from ocp_tuned_boot.record.recorder import Recorder, recording, remember
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs, settled
 from ocp_tuned_boot.requested.config import Config
@@ -103,9 +103,11 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
             cleanup.temporary(paths)
             userspace.count_restarts(paths)
             config = settled.config(paths, config_file)
-            deadline = Deadline(config.timeout, started=started)
-            progress = Progress(deadline, notifier, recorder.steps, paths.console)
+            progress = Progress(Deadline(config.timeout, started=started), notifier,
+                                recorder.steps, paths.console)  # fmt: skip
             _catch_up(paths, config, recorder)
+            if recorder.in_force is None:
+                systemd.wake(config.socket)  # most likely TuneD runs
 
             with progress.step("inputs", "Reading which image and profile are requested…"):
                 requested = settled.requested(
@@ -130,7 +132,7 @@ def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -
                     watching.watch(paths)  # a stop of the unit has stopped some of these
         done = recorder.record()
         if decision.action is Action.APPLY or recorder.defers_anew:
-            history.remember(paths, done)
+            remember(paths, done)
     return done
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from ocp_tuned_boot.commands import parser, table
-from ocp_tuned_boot.commands.parser import Command
+from ocp_tuned_boot.commands import command, table
+from ocp_tuned_boot.commands.command import Command, Options
 from ocp_tuned_boot.errors import (
     BootError,
     Busy,
@@ -94,17 +94,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    options = parser.build(table.COMMANDS, table.GROUPS, table.OPTIONS).parse_args(arguments)
-    command: Command = options.command
-    journal.set_up_logging(options.verbose, sys.stderr if command.shows else sys.stdout)
-    if not command.shows:
+    options = _options(sys.argv[1:] if arguments is None else arguments)
+    requested: Command = options.command
+    journal.set_up_logging(options.verbose, sys.stderr if requested.shows else sys.stdout)
+    if not requested.shows:
         # What it writes is read by others, whatever the umask of the caller is.
         os.umask(0o022)
         _raise_on_signals()
-    status = exit_status(command.run(options))
-    if command.shows:
+    status = exit_status(requested.run(options))
+    if requested.shows:
         sys.stdout.flush()
     return status
+
+
+def _options(arguments: Sequence[str]) -> Options:
+    plain = command.plain(table.COMMANDS, table.OPTIONS, arguments)
+    if plain is not None:
+        return plain
+
+    from ocp_tuned_boot.commands import parser  # noqa: PLC0415  # slow to import
+
+    full = parser.build(table.COMMANDS, table.GROUPS, table.OPTIONS)
+    return full.parse_args(arguments, Options())
 
 
 def exit_status(done: Record | Drift | Checked | None) -> int:

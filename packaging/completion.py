@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from ocp_tuned_boot.commands import table
-from ocp_tuned_boot.commands.parser import Option
+from ocp_tuned_boot.commands.command import Option
 
 SCRIPT = """\
 # Completion for ocp-tuned-boot(8). Made by "make completion" from the tables in

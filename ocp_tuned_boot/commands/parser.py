@@ -6,54 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, NoReturn
+from typing import Any, Callable, NoReturn
 
 from ocp_tuned_boot import __version__
+from ocp_tuned_boot.commands.command import Command, Option
 from ocp_tuned_boot.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from ocp_tuned_boot.commands.verify import Checked
-    from ocp_tuned_boot.record.model import Record
-    from ocp_tuned_boot.settings.drift import Drift
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option, or with a name in capitals one argument.
-
-    `takes`: the name of its value; empty for a switch. A DIR or a FILE is a `Path`, anything else
-    text; None if the option is not given. `choices`: the only words it may be, the default first.
-    `check(text, where)` raises `ConfigurationError`, and the exit status is that of wrong usage.
-    """
-
-    name: str
-    says: str
-    takes: str = ""
-    short: str = ""
-    choices: tuple[str, ...] = ()
-    check: Callable[[str, str], str] | None = None
-
-    @property
-    def is_argument(self) -> bool:
-        return not self.name.startswith("-")
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command.
-
-    `name`: one word, or two if it belongs to a group. `run` returns what decides the exit status:
-    the record of a run, what was compared with the host, or None for success. `shows`: it only
-    shows something; standard output is for that, and it logs to standard error.
-    """
-
-    name: str
-    run: Callable[[argparse.Namespace], Record | Drift | Checked | None]
-    says: str
-    options: tuple[Option, ...] = ()
-    shows: bool = False
 
 
 class _Parser(argparse.ArgumentParser):
@@ -108,9 +65,8 @@ def _add(parser: argparse.ArgumentParser, option: Option) -> None:
             option.name.lower(), metavar=option.name, type=_type(option), help=option.says
         )
     else:
-        default = option.choices[0] if option.choices else None
         parser.add_argument(
-            *names, metavar=option.takes, type=_type(option), default=default,
+            *names, metavar=option.takes, type=_type(option), default=option.default,
             choices=option.choices or None, help=option.says,
         )  # fmt: skip
 
@@ -118,7 +74,7 @@ def _add(parser: argparse.ArgumentParser, option: Option) -> None:
 def _type(option: Option) -> Callable[[str], Any]:
     check = option.check
     if check is None:
-        return Path if option.takes in ("DIR", "FILE") else str
+        return option.type
 
     def checked(text: str) -> str:
         try:

@@ -80,8 +80,10 @@ def look(paths: Paths, config_file: Path | None, done: Record | None) -> tuple[R
     """The record with the current findings, and the current state of everything else. Does not
     fail for a user who may not read everything."""
     workloads = systemd.workloads()
-    units = systemd.unit_states((systemd.UNIT, systemd.IMAGE, *workloads, systemd.HOST_TUNED))
-    starting = systemd.unit_states((systemd.UNIT, systemd.RETRY)).values()
+    units = systemd.unit_states(
+        (systemd.UNIT, systemd.IMAGE, *workloads, systemd.HOST_TUNED, systemd.RETRY)
+    )
+    starting = (units.get(systemd.UNIT), units.pop(systemd.RETRY, ""))
     gated = config.gate(paths, config_file) == "closed" and "activating" in starting
     # Started by hand, the unit is activating beside a kubelet that does not wait for it.
     gated = gated and "active" not in [units.get(name) for name in workloads]

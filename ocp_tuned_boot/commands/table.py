@@ -10,12 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from ocp_tuned_boot import boot
-from ocp_tuned_boot.commands.parser import Command, Option
+from ocp_tuned_boot.commands.command import Command, Option, Options
 from ocp_tuned_boot.errors import escaped, escaped_json
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.paths import Paths
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def _paths(options: Namespace) -> Paths:
+def _paths(options: Options) -> Paths:
     return Paths(options.root or Path("/"))
 
 
@@ -42,7 +41,7 @@ def _notifier(paths: Paths) -> Notifier:
 
 
 def _show(
-    options: Namespace, text: Callable[..., str], as_json: Callable[..., str], *content: Any
+    options: Options, text: Callable[..., str], as_json: Callable[..., str], *content: Any
 ) -> None:
     """Prints `content`, for people or for programs (`--json`)."""
     if options.json:
@@ -56,28 +55,28 @@ def _print(text: str) -> None:
     print(escaped(text))
 
 
-def _apply(options: Namespace) -> Record:
+def _apply(options: Options) -> Record:
     paths = _paths(options)
     done = boot.apply(paths, options.config, _notifier(paths))
     log.info("%s", done.summary())
     return done
 
 
-def _reload(options: Namespace) -> Record:
+def _reload(options: Options) -> Record:
     paths = _paths(options)
     done = boot.reload(paths, options.config, _notifier(paths), force=options.force)
     log.info("%s", done.summary())
     return done
 
 
-def _notice(options: Namespace) -> Record | None:
+def _notice(options: Options) -> Record | None:
     done = boot.notice(_paths(options), options.config)
     if done is not None:
         log.info("%s", done.summary())
     return done
 
 
-def _plan(options: Namespace) -> None:
+def _plan(options: Options) -> None:
     from ocp_tuned_boot import preview as previewing  # noqa: PLC0415
     from ocp_tuned_boot.commands import report  # noqa: PLC0415
 
@@ -85,7 +84,7 @@ def _plan(options: Namespace) -> None:
     _show(options, report.plan_text, report.plan_json, preview)
 
 
-def _cleanup(options: Namespace) -> None:
+def _cleanup(options: Options) -> None:
     from ocp_tuned_boot import cleanup, gate  # noqa: PLC0415
 
     if options.purge:
@@ -101,7 +100,7 @@ def _cleanup(options: Namespace) -> None:
         _print("removed the container of a run that was killed")
 
 
-def _status(options: Namespace) -> Record:
+def _status(options: Options) -> Record:
     from ocp_tuned_boot.commands import report, status  # noqa: PLC0415
 
     paths = _paths(options)
@@ -115,7 +114,7 @@ def _status(options: Namespace) -> Record:
     return done or Record(Result.FAILED, "")
 
 
-def _drift(options: Namespace) -> Drift:
+def _drift(options: Options) -> Drift:
     from ocp_tuned_boot.commands import report  # noqa: PLC0415
     from ocp_tuned_boot.settings import drift  # noqa: PLC0415
 
@@ -125,7 +124,7 @@ def _drift(options: Namespace) -> Drift:
     return found
 
 
-def _verify(options: Namespace) -> Checked:
+def _verify(options: Options) -> Checked:
     from ocp_tuned_boot.commands import report, verify  # noqa: PLC0415
 
     found = verify.look(_paths(options), options.config)
@@ -133,7 +132,7 @@ def _verify(options: Namespace) -> Checked:
     return found
 
 
-def _history(options: Namespace) -> None:
+def _history(options: Options) -> None:
     from ocp_tuned_boot.commands import report  # noqa: PLC0415
     from ocp_tuned_boot.record import history  # noqa: PLC0415
 
@@ -141,21 +140,21 @@ def _history(options: Namespace) -> None:
     _show(options, report.history_text, report.rows_json, boots)
 
 
-def _image_list(options: Namespace) -> None:
+def _image_list(options: Options) -> None:
     from ocp_tuned_boot.commands import report, staging  # noqa: PLC0415
 
     rows = staging.listing(_paths(options), options.config)
     _show(options, report.images_text, report.rows_json, rows)
 
 
-def _image_fetch(options: Namespace) -> None:
+def _image_fetch(options: Options) -> None:
     from ocp_tuned_boot.commands import staging  # noqa: PLC0415
 
     image = staging.fetch(_paths(options), options.config)
     _print(f"{image.reference} is on the node" if image else "no image was pulled")
 
 
-def _image_stage(options: Namespace) -> None:
+def _image_stage(options: Options) -> None:
     from ocp_tuned_boot.commands import staging  # noqa: PLC0415
 
     paths = _paths(options)
@@ -166,20 +165,20 @@ def _image_stage(options: Namespace) -> None:
            "To use boot.conf again, remove this file.")  # fmt: skip
 
 
-def _image_prune(options: Namespace) -> None:
+def _image_prune(options: Options) -> None:
     from ocp_tuned_boot.commands import staging  # noqa: PLC0415
 
     for gone in staging.prune(_paths(options), options.config):
         _print(f"removed {gone}")
 
 
-def _image_export(options: Namespace) -> None:
+def _image_export(options: Options) -> None:
     from ocp_tuned_boot.commands import staging  # noqa: PLC0415
 
     _print(staging.export(_paths(options), options.config, options.archive))
 
 
-def _render(options: Namespace) -> None:
+def _render(options: Options) -> None:
     from ocp_tuned_boot.commands import render  # noqa: PLC0415
     from ocp_tuned_boot.host import files  # noqa: PLC0415
 

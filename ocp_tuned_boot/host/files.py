@@ -228,24 +228,29 @@ def _enter(parent: int, name: str, mode: int) -> int:
     return os.open(name, _DIRECTORY, dir_fd=parent)
 
 
-def write(path: Path, data: bytes, mode: int = 0o644, staging: Path | None = None) -> None:
+def write(
+    path: Path, data: bytes, mode: int = 0o644, staging: Path | None = None, *, durable: bool = True
+) -> None:
     """Replaces `path` atomically and durably. Raises `HostError`; then the old file is unchanged.
 
-    A symbolic link at `path` is replaced, not followed. `staging`: see `replacing`.
+    A symbolic link at `path` is replaced, not followed. `staging` and `durable`: see `replacing`.
     """
-    with explained("write", path), replacing(path, mode, staging) as file:
+    with explained("write", path), replacing(path, mode, staging, durable=durable) as file:
         file.write(data)
 
 
 @contextmanager
-def replacing(path: Path, mode: int = 0o644, staging: Path | None = None) -> Iterator[BinaryIO]:
+def replacing(
+    path: Path, mode: int = 0o644, staging: Path | None = None, *, durable: bool = True
+) -> Iterator[BinaryIO]:
     """A file to write; it replaces `path`, as `write` does, if the block ends without an exception.
     Raises `OSError`.
 
     Until it is complete the file has no name. If another file is to be replaced, it has a temporary
     name for a moment, and on file systems without O_TMPFILE from the beginning; see `clear`.
     `staging`: the folder of the temporary name, on the same mount as `path`; for a folder in which
-    another program reads every file. The default is the folder of `path`.
+    another program reads every file. The default is the folder of `path`. `durable`: False for a
+    file in /run, and for a cache: after a power cut it is gone, or empty, and that does not matter.
     """
     with ExitStack() as opened:
         folder = _opened(opened, path.parent)
@@ -257,9 +262,11 @@ def replacing(path: Path, mode: int = 0o644, staging: Path | None = None) -> Ite
                 os.fchmod(file.fileno(), mode & 0o777)
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
                 _name(file.fileno(), (stage, temporary), (folder, path.name))
-            os.fsync(folder)
+            if durable:
+                os.fsync(folder)
         finally:
             # After a signal, the file may have its name already.
             with suppress(FileNotFoundError):

@@ -52,13 +52,14 @@ def typed(kind: type[T], value: Any) -> T:
 @dataclass(frozen=True)
 class Format:
     """A kind of JSON file that this program writes and reads again: its version, and its largest
-    size (bytes), which is the same for both.
+    size (bytes), which is the same for both. `durable`: see `files.replacing`.
 
     The file of a later release is neither read nor overwritten.
     """
 
     version: int
     limit: int = files.LIMIT
+    durable: bool = True
 
     def read(self, path: Path) -> dict[str, Any]:
         """The content of the file, of exactly this version. Raises `FileNotFoundError`,
@@ -82,7 +83,7 @@ class Format:
         if len(data) > self.limit and cut:
             data = self._shortened(path, content, cut)
         self.check_size(path, data)
-        files.write(path, data, mode)
+        files.write(path, data, mode, durable=self.durable)
 
     def check_size(self, path: Path, data: bytes) -> None:
         """Raises `HostError` for a file that could not be read again."""

@@ -19,7 +19,7 @@ def count_restarts(paths: Paths) -> None:
     """From now on, systemd-tmpfiles counts: it appends only to a file that exists. Raises
     `HostError`."""
     if not paths.restarts.exists():
-        files.write(paths.restarts, b"")
+        files.write(paths.restarts, b"", durable=False)
 
 
 def named(kernel_boot_id: str, paths: Paths) -> str:

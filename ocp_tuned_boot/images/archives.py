@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ocp_tuned_boot.errors import ConfigurationError
-from ocp_tuned_boot.host import files, tar
+from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.typedjson import from_json
 from ocp_tuned_boot.requested import inputs
@@ -92,6 +92,8 @@ _COMPRESSED = (b"\x1f\x8b", b"BZ", b"\xfd7", b"\x28\xb5")
 
 
 def _indexed(path: Path, file: BinaryIO) -> Archive:
+    from ocp_tuned_boot.host import tar  # noqa: PLC0415  # rarely needed, and slow to import
+
     for member in tar.members(file):
         name = member.name.removeprefix("./")
         if name in ("index.json", "manifest.json") and member.isreg():

@@ -13,7 +13,6 @@ Run by the image's own Python, 3.6 and later, with nothing but its standard libr
 mount(2).
 """
 
-import ctypes
 import os
 import sys
 import time
@@ -29,6 +28,8 @@ RDONLY, REMOUNT, BIND, _REC = 1, 32, 4096, 16384
 
 def mount(source: "str", target: "str", flags: "int") -> "None":
     """mount(2). Raises `OSError`."""
+    import ctypes  # noqa: PLC0415  # slow to import, and only a guarded run needs it
+
     libc = ctypes.CDLL(None, use_errno=True)
     arguments = os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(flags), None
     if libc.mount(*arguments) != 0:

@@ -19,7 +19,7 @@ from ocp_tuned_boot.errors import (
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
-from ocp_tuned_boot.record import history, store
+from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.amend import without_fallback_image, without_fallback_profile
 from ocp_tuned_boot.record.change import failed_change
 from ocp_tuned_boot.record.model import (
@@ -341,6 +341,13 @@ def _release(paths: Paths) -> None:
         log.warning("%s", error)
 
 
+def remember(paths: Paths, done: Record) -> None:
+    """Adds a run to the history of its boot."""
+    from ocp_tuned_boot.record import history  # noqa: PLC0415  # not for a run that keeps
+
+    history.remember(paths, done)
+
+
 def _boot_id(paths: Paths) -> str:
     """Empty where it cannot be read: then reading the inputs fails, and reports it."""
     try:
@@ -368,7 +375,7 @@ def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Ite
         recorder.failed(error.kind, error.message, error.hint)
         notifier.status(recorder.record().summary())
         recorder.write_if_possible()
-        history.remember(paths, recorder.record())
+        remember(paths, recorder.record())
         raise
     except Interrupted:
         # Another notice follows, and this one has changed nothing.

@@ -116,13 +116,14 @@ def write(paths: Paths, record: Record) -> None:
     FORMAT.refuse_newer(paths.status)
     data = _fitting(paths, record)
     try:
-        files.write(paths.status, data)
+        files.write(paths.status, data, durable=False)
     except HostError as error:
         if not (files.is_full(error) and paths.reserve.exists()):
             raise
         # The record matters more than the details in it: who fills the disk may do it again.
         release(paths)
-        files.write(paths.status, data if len(data) <= RESERVE else _data(_shortened(record, 10)))
+        shorter = data if len(data) <= RESERVE else _data(_shortened(record, 10))
+        files.write(paths.status, shorter, durable=False)
 
 
 def _fitting(paths: Paths, record: Record) -> bytes:

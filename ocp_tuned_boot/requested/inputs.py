@@ -16,7 +16,7 @@ from pathlib import Path
 from ocp_tuned_boot.errors import ConfigurationError, HostError, NotRequested
 from ocp_tuned_boot.host import files, kernelargs, userspace
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.requested import envfile, lastgood
+from ocp_tuned_boot.requested import envfile
 from ocp_tuned_boot.tuned.findings import RELOAD, START, Finding, make
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
@@ -24,8 +24,9 @@ from ocp_tuned_boot.tuned.profilefile import ProfileFile
 TEXT_LIMIT = 64 * 1024
 #: The largest size of all custom profile files together (bytes). Upstream's have a few KiB.
 PROFILES_LIMIT = 2 * 1024 * 1024
-#: The most custom profile files and folders together. Upstream has two for each profile.
-ENTRIES_LIMIT = 1000
+#: The most custom profile files and folders together, for 1000 profiles and more. Upstream has two
+#: for each profile.
+ENTRIES_LIMIT = 2500
 #: The most bytes of the names of these files together, with their folders.
 NAMES_LIMIT = 256 * 1024
 #: The most levels of folders in a profile.
@@ -236,6 +237,8 @@ def read(
 def last_applied(paths: Paths, requested: Inputs, why: str, advice: str = "") -> Inputs | None:
     """The last profile that was applied, with its files, instead of the requested one, which cannot
     be used: `why`, and what to do about it. None where no profile was ever applied."""
+    from ocp_tuned_boot.requested import lastgood  # noqa: PLC0415  # rarely needed
+
     last = lastgood.profile(paths)
     if last is None:
         return None
@@ -351,6 +354,8 @@ def _image(paths: Paths, default: str) -> tuple[str, str, tuple[Finding, ...]]:
             "Write NTO_IMAGE=<image reference> to this file, or set image in boot.conf.",
         ) from None
     except (ConfigurationError, HostError) as error:
+        from ocp_tuned_boot.requested import lastgood  # noqa: PLC0415  # rarely needed
+
         worked = lastgood.read(paths)
         if not worked:
             raise

@@ -18,7 +18,7 @@ from ocp_tuned_boot.settings import handover, residue, values
 
 log = logging.getLogger(__name__)
 
-FORMAT = Format(1)
+FORMAT = Format(1, durable=False)
 
 
 @dataclass(frozen=True)

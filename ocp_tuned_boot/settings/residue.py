@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 #: The version is incremented when the meaning of a field changes. A file of an earlier one is not
 #: used. 20000 settings with long values have room.
-FORMAT = Format(1, 8 * 1024 * 1024)
+FORMAT = Format(1, 8 * 1024 * 1024, durable=False)
 
 
 @dataclass(frozen=True)

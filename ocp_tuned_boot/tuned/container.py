@@ -39,6 +39,16 @@ class Mount:
     read_only: bool = False
     executable: bool = False
 
+    def description(self) -> dict[str, Any]:
+        """As in `ContainerSpec.description`."""
+        options = [
+            "rslave",
+            *(["ro"] if self.read_only else []),
+            *(["exec"] if self.executable else []),
+        ]
+        return {"type": "bind", "source": self.source, "destination": self.target,
+                "options": options}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class ContainerSpec:
@@ -51,50 +61,36 @@ class ContainerSpec:
     log: str
     name: str = CONTAINER
 
-    def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of podman-py's `containers.create`."""
+    def description(self) -> dict[str, Any]:
+        """What Podman's API creates it of (SpecGenerator in pkg/specgen/specgen.go)."""
+        host = {"nsmode": "host"}
         return {
             "name": self.name,
             "image": self.image_id,
             "entrypoint": list(self.entrypoint),
             "privileged": True,
-            "network_mode": "host",
-            "pid_mode": "host",
+            "netns": host,
+            "pidns": host,
             # Not in the proposal's unit. kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.*
             # belong to the IPC namespace, kernel.hostname to the UTS namespace. In namespaces of
             # its own TuneD would report them as set, but the host would not get the values.
-            "ipc_mode": "host",
-            "uts_mode": "host",
+            "ipcns": host,
+            "utsns": host,
             # From here on, containers.conf of the host may have another default, which would apply:
             # Podman 4.3 ignores packaging/containers.conf.
-            "userns_mode": "host",
+            "userns": host,
             "umask": UMASK,
+            "resource_limits": {"pids": {"limit": 0}},  # --pids-limit=0, no limit
             # The processes are the host's and the root is not: systemctl takes that for a chroot,
             # in which it does nothing and reports success.
-            "environment": {"SYSTEMD_IGNORE_CHROOT": "1"},
-            "security_opt": ["disable"],  # --security-opt label=disable
+            "env": {"SYSTEMD_IGNORE_CHROOT": "1"},
+            "selinux_opts": ["disable"],  # --security-opt label=disable
             "labels": self.labels,
             # Anonymous volumes, the default, could remain after a power cut, and nothing would tell
             # whose they are.
             "image_volume_mode": "tmpfs",
-            "log_config": {"Type": "k8s-file", "Config": {"path": self.log, "size": LOG_SIZE}},
-            "mounts": [
-                {
-                    "type": "bind",
-                    "source": mount.source,
-                    "target": mount.target,
-                    "propagation": "rslave",
-                    "read_only": mount.read_only,
-                }
-                for mount in self.mounts
-                if not mount.executable
-            ],
-            # podman-py supports the option `exec` only here.
-            "volumes": {
-                mount.source: {"bind": mount.target, "extended_mode": ["rslave", "exec"]}
-                for mount in self.mounts
-                if mount.executable
-            },
+            "log_configuration": {"driver": "k8s-file", "path": self.log, "size": LOG_SIZE},
+            "mounts": [mount.description() for mount in self.mounts],
         }
 
 
@@ -193,8 +189,8 @@ def _mounts(paths: Paths, layout: Layout, etc_tuned: Path | None) -> list[Mount]
 
 
 def differences(spec: ContainerSpec, inspect: dict[str, Any]) -> list[str]:
-    """How the created container differs from the requested one. podman-py silently ignores some
-    arguments."""
+    """How the created container differs from the requested one. Podman silently ignores some
+    of a description."""
     host = inspect["HostConfig"]
     created = {
         (mount["Source"], mount["Destination"], not mount["RW"], mount["Propagation"])
@@ -230,7 +226,7 @@ def differences(spec: ContainerSpec, inspect: dict[str, Any]) -> list[str]:
 
 def create(podman: Podman, paths: Paths, spec: ContainerSpec) -> ContainerState:
     """Creates the container. Raises `PodmanError`, also if it differs from the requested one."""
-    created = ours.create(podman, paths, spec.arguments())
+    created = ours.create(podman, paths, spec.description())
     wrong = differences(spec, created.inspect)
     if wrong:
         raise PodmanError(

@@ -40,7 +40,7 @@ LAYOUT_LABEL = "ocp-tuned-boot.layout"
 PROGRAMS = {"tuned": "/usr/sbin/tuned", "operand": "/usr/bin/cluster-node-tuning-operator"}
 
 #: The version of a cached layout is incremented when more is read; an older one is read again.
-FORMAT = Format(4)
+FORMAT = Format(4, durable=False)
 
 #: The number of cached layouts: the current image, the previous one, and one that is tried.
 KEPT = 3

@@ -52,7 +52,7 @@ def keep_pid_file(paths: Paths) -> None:
         found = files.read(paths.tuned_pid, _PID_LIMIT)
     except FileNotFoundError:
         found = b""
-    files.write(paths.kept_pid, found)
+    files.write(paths.kept_pid, found, durable=False)
 
 
 def forget_tuned(paths: Paths) -> None:
@@ -65,7 +65,7 @@ def forget_tuned(paths: Paths) -> None:
         pass
     else:
         if kept:
-            files.write(paths.tuned_pid, kept)
+            files.write(paths.tuned_pid, kept, durable=False)
         else:
             _remove(paths.tuned_pid)
         _remove(paths.kept_pid)
@@ -143,4 +143,4 @@ def _empty(paths: Paths, folder: Path) -> None:
 
 def _put(paths: Paths, path: Path, data: bytes, mode: int) -> None:
     files.directory(path.parent, paths.root)
-    files.write(path, data, mode)
+    files.write(path, data, mode, durable=False)

@@ -20,6 +20,8 @@ _COMPUTED = re.compile(
     rb"(?:/etc/tuned|/ocp-tuned/profiles|(?<![\w.])\.\.)(?![\w.-]|/[\w.-])|/ocp-tuned/(?![\w.-])"
     rb"|(?:/etc/tuned|/profiles|(?<![\w.])\.\.)/[\w.-]*[$*?\[{]"
 )
+# What can be the name of a folder, in a path or alone.
+_WORD = re.compile(rb"[\w.-]+")
 
 
 def reached(meaning: Asked | None, files: Sequence[ProfileFile]) -> tuple[ProfileFile, ...]:
@@ -27,15 +29,21 @@ def reached(meaning: Asked | None, files: Sequence[ProfileFile]) -> tuple[Profil
     TuneD said when it loaded the profile; without it all of them can."""
     if meaning is None or meaning.left:
         return tuple(files)
-    # A folder counts if TuneD has looked there, or if something that counts names it in a path.
-    names = {_folder(file) for file in files}
-    found = new = names & set(_looked_for(meaning))
+    # A folder counts if TuneD has looked there, or if something that counts names it in a path. One
+    # whose name is no word cannot be found in that way.
+    texts: dict[str, list[bytes]] = {}
+    for file in files:
+        texts.setdefault(_folder(file), []).append(file.data)
+    names = set(texts)
+    odd = {name for name in names if not _WORD.fullmatch(name.encode())}
+    found = new = names & {*_looked_for(meaning), *odd}
     unread = [text.encode() for text in _texts(meaning)]
     while new or unread:
-        unread += [file.data for file in files if _folder(file) in new]
+        unread += [data for name in new for data in texts[name]]
         if any(_COMPUTED.search(data) for data in unread):
             return tuple(files)
-        new = {name for name in names - found if _names(unread, name)}
+        words = set(_WORD.findall(b"\n".join(unread)))
+        new = {name for name in names - found if name.encode() in words}
         found, unread = found | new, []
     return tuple(file for file in files if _folder(file) in found)
 
@@ -59,9 +67,3 @@ def _texts(meaning: Asked) -> Iterator[str]:
 
 def _folder(file: ProfileFile) -> str:
     return file.path.partition("/")[0]
-
-
-def _names(texts: Sequence[bytes], folder: str) -> bool:
-    """Whether one of the texts has the name of a folder, in a path or alone."""
-    name = re.compile(rb"(?<![\w.-])" + re.escape(folder.encode()) + rb"(?![\w.-])")
-    return any(name.search(data) for data in texts)

@@ -14,7 +14,7 @@ from ocp_tuned_boot.tuned import asked
 from ocp_tuned_boot.tuned.asked import Asked, Unasked, Verified
 
 #: Each of the two messages may be as long as `asked.LIMIT`; in quotes it is longer.
-FORMAT = Format(1, 5 * asked.LIMIT)
+FORMAT = Format(1, 5 * asked.LIMIT, durable=False)
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,11 @@ class Node:
         product: bool = True,
         package: Optional[Path] = None,
         system: Optional[Path] = None,
+        host_tuned: bool = False,
     ) -> None:
         """`image`: the suite of the TuneD image that is in container storage, or None; `package`:
         the RPM to install, by default that of the working tree; `system`: a root filesystem that
-        has the product already."""
+        has the product already; `host_tuned`: TuneD is installed on the node itself."""
         self.suite = suite
         #: Of the current boot, or of the last one.
         self.boot_id = ""
@@ -63,10 +64,12 @@ class Node:
         self._product = product and system is None
         self._package = package
         self._system = system
+        self._host_tuned = host_tuned
         self._machine: Optional[Machine] = None
 
     def __enter__(self) -> Node:
-        layers = [self._system or rootfs.base_root(self.suite)]
+        base = self._system or rootfs.base_root(self.suite, host_tuned=self._host_tuned)
+        layers = [base]
         if self._product:
             layers.insert(0, product_layer(self.suite, self._package))
         store = tunedimage.image_store(self.suite, self.image) if self.image else None
@@ -172,6 +175,11 @@ class Node:
         if self._machine is None:
             raise MachineError(f"{self.name} is off")
         return self._machine
+
+    @property
+    def group(self) -> Path:
+        """The control group that all of its processes are in."""
+        return self._on().cgroup.path
 
     # Commands.
 

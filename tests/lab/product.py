@@ -28,7 +28,7 @@ _PACKAGES = (
     "python3-installer", "python3-setuptools", "python3-wheel",
     # For %check.
     "python3-configobj", "python3-hypothesis", "python3-pystemd", "python3-pytest",
-    "python3-requests", "python3-sdnotify", "procps",
+    "python3-sdnotify", "procps",
     # To look at what was packaged.
     "rpmlint",
 )  # fmt: skip
@@ -67,6 +67,18 @@ def product_package(suite: str, version: str = "") -> Path:
     return package
 
 
+def byte_code(root: Path) -> dict[str, int]:
+    """How each module of the program in a root has its byte code checked (PEP 552): 0 by the time
+    of its source, 1 not at all, 3 by a hash of its source; -1: it has none."""
+    found = {}
+    for folder in root.glob("usr/lib/python3*/*-packages/ocp_tuned_boot"):
+        for module in folder.rglob("*.py"):
+            compiled = list(module.parent.glob(f"__pycache__/{module.stem}.cpython-3??.pyc"))
+            flags = int.from_bytes(compiled[0].read_bytes()[4:8], "little") if compiled else -1
+            found[str(module.relative_to(folder))] = flags
+    return found
+
+
 def earlier_package(suite: str) -> Path:
     """The RPM from before the Podman units became a template, as version 0.0.9: the unit files, the
     preset, the spec and the socket paths of that time, everything else from the working tree."""
@@ -95,15 +107,11 @@ def _commit_earlier(target: Path) -> None:
 
 def build_root(suite: str) -> Path:
     """A root filesystem to build the package in. Never write to it."""
-    wheels = rootfs.wheels(suite)
-    packages = _PACKAGES if wheels else (*_PACKAGES, "python3-podman")
-    recipe = debian.Recipe(suite, "minbase", packages)
-
-    def build(target: Path) -> None:
-        debian.bootstrap(recipe, target, "directory")
-        rootfs.install_wheels(target, wheels)
-
-    return cache.entry(f"builder-{suite}", [dataclasses.asdict(recipe), wheels], build)
+    recipe = debian.Recipe(suite, "minbase", _PACKAGES)
+    return cache.entry(
+        f"builder-{suite}", dataclasses.asdict(recipe),
+        lambda target: debian.bootstrap(recipe, target, "directory"),
+    )  # fmt: skip
 
 
 def _files(*names: str) -> list[Path]:

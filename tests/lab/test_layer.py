@@ -29,6 +29,14 @@ def test_the_layer_has_what_the_package_has_and_the_archive() -> None:
     assert archive.stat().st_size > 1_000_000
 
 
+def test_the_layer_is_compiled_and_the_time_of_a_file_does_not_matter() -> None:
+    """ostree sets the time of all files to 0."""
+    for root in (product.product_layer("trixie"), oslayer.root("trixie")):
+        compiled = product.byte_code(root)
+        assert "podman/client.py" in compiled
+        assert set(compiled.values()) == {1}, compiled
+
+
 def test_a_node_of_that_image_boots_tuned_without_a_registry_and_without_an_image() -> None:
     with KernelKnobs(RESET), Node(image=None, system=oslayer.root("trixie")) as node:
         furnish(node)

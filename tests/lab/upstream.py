@@ -34,14 +34,24 @@ profile_dirs = /usr/lib/tuned/profiles,/usr/lib/tuned,/etc/tuned
 
 def furnish(node: Node, profile: str) -> None:
     """The unit, and what its image is configured with."""
-    node.write(f"/etc/systemd/system/{UNIT}", _TEXT.format(image=f"localhost/tuned:{node.suite}"))
-    node.write("/etc/lab/tuned/tuned-main.conf", _MAIN)
-    node.write("/etc/lab/tuned/profile_mode", "auto\n")
-    node.write("/etc/lab/tuned/active_profile", "")
-    node.write("/etc/lab/tuned/recommend.d/00.conf", "[openshift-node-lab]\n")
+    write_unit(node, UNIT)
+    write_tuned(node, "/etc/lab/tuned")
     write_profile(node, profile)
-    node.write("/usr/lib/tmpfiles.d/lab.conf", "d /run/tuned\nd /etc/sysconfig\n")
     node.enable(UNIT)
+
+
+def write_unit(node: Node, name: str) -> None:
+    node.write(f"/etc/systemd/system/{name}", _TEXT.format(image=f"localhost/tuned:{node.suite}"))
+    node.write("/usr/lib/tmpfiles.d/lab.conf", "d /run/tuned\nd /etc/sysconfig\n")
+
+
+def write_tuned(node: Node, folder: str, *, daemon: bool = False) -> None:
+    """What TuneD is configured with in /etc/tuned, but for the profile."""
+    main = _MAIN.replace("daemon = 0", "daemon = 1") if daemon else _MAIN
+    node.write(f"{folder}/tuned-main.conf", main)
+    node.write(f"{folder}/profile_mode", "auto\n")
+    node.write(f"{folder}/active_profile", "")
+    node.write(f"{folder}/recommend.d/00.conf", "[openshift-node-lab]\n")
 
 
 def write_profile(node: Node, profile: str) -> None:

@@ -183,7 +183,7 @@ def test_what_is_in_force_is_kept_without_podman_even_being_loaded(root: Path) -
     assert modules & {"configparser", "base64", "ocp_tuned_boot.tuned.profiles"} == set()
     # Nor what only people ask for.
     of_commands = {name for name in modules if name.startswith("ocp_tuned_boot.commands.")}
-    assert of_commands == {"ocp_tuned_boot.commands.parser", "ocp_tuned_boot.commands.table"}
+    assert of_commands == {"ocp_tuned_boot.commands.command", "ocp_tuned_boot.commands.table"}
     recorded = record.read(Paths(root))
     assert recorded is not None
     assert (recorded.action, recorded.in_force) == ("keep", before)

@@ -13,7 +13,7 @@ import pytest
 import ocp_tuned_boot
 from ocp_tuned_boot import watching
 from ocp_tuned_boot.commands import staging, table
-from ocp_tuned_boot.commands.parser import Command
+from ocp_tuned_boot.commands.command import Command
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import config
 

@@ -17,7 +17,7 @@ import pytest
 
 from ocp_tuned_boot import cli, errors
 from ocp_tuned_boot.commands import render, table
-from ocp_tuned_boot.commands.parser import Option
+from ocp_tuned_boot.commands.command import Option
 from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.requested import config, keys
 from ocp_tuned_boot.requested.keys import Key

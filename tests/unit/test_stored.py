@@ -228,13 +228,16 @@ def _names(count: int, name: str) -> Sequence[str]:
 @pytest.mark.parametrize("letter", ["x", "\xe9", "\u4e16", "\U0001f4a5", "\x01"])
 def test_the_largest_profiles_of_any_names_are_read_again(paths: Paths, letter: str) -> None:
     """As many files as are allowed, with names as long as they may be, and as much in them."""
-    name = letter * (250 // len(letter.encode()))
+    # Beside `site/` and a number.
+    most = inputs.NAMES_LIMIT // inputs.ENTRIES_LIMIT - 10
+    name = letter * (most // len(letter.encode()))
     for folder in (paths.profiles / "site", paths.recommend.parent):
         folder.mkdir(parents=True)
     paths.image_env.write_text("NTO_IMAGE=localhost/a\n")
     paths.recommend.write_text("[site]\n")
     for each in _names(inputs.ENTRIES_LIMIT - 1, name):
-        (paths.profiles / each).write_bytes(b"\xff" * 2000)
+        data = b"\xff" * (inputs.PROFILES_LIMIT // inputs.ENTRIES_LIMIT)
+        (paths.profiles / each).write_bytes(data)
     requested = inputs.read(paths, "tuned")
     assert len(requested.files) == inputs.ENTRIES_LIMIT - 1
     applied = LastProfile("site", "\x01" * 60_000, requested.files)

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import time
-from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Callable
@@ -23,6 +22,7 @@ from hypothesis import strategies as st
 
 from ocp_tuned_boot import cli
 from ocp_tuned_boot.commands import report, table
+from ocp_tuned_boot.commands.command import Options
 from ocp_tuned_boot.commands.staging import Listed
 from ocp_tuned_boot.commands.status import Now
 from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, PodmanError
@@ -542,7 +542,7 @@ def test_each_report_goes_through_the_one_door(capsys: pytest.CaptureFixture[str
         report.status_text(None, Now({"\x1b": "\x9b"}, waits="\u202e")),
     ):
         table._print(text)
-    table._show(Namespace(json=True), str, json.dumps, ["\x7f\x9b"])
+    table._show(Options(json=True), str, json.dumps, ["\x7f\x9b"])
     shown = capsys.readouterr().out
     assert clean(shown)
     assert json.loads(shown.splitlines()[-1]) == ["\x7f\x9b"]

@@ -292,3 +292,24 @@ def test_a_process_is_the_units_by_its_control_group(
         paths.own_cgroup.parent.mkdir(parents=True)
         paths.own_cgroup.write_text(text)
     assert systemd.is_own_process(paths) is own
+
+
+SHOWN = "LoadState=loaded\nActiveState=active\n\nActiveState=inactive\nLoadState=not-found\n"
+
+
+def test_the_states_of_several_units_come_from_one_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(systemd, "_systemctl", lambda *_: SHOWN)
+    assert systemd.unit_states(["a.service", "b.service"]) == {"a.service": "active"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "\n", "LoadState=loaded\n\nLoadState=loaded\n", SHOWN.partition("\n\n")[0], "x\n\ny"],
+)
+def test_states_that_are_not_those_asked_for_are_unknown(
+    said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd, "_systemctl", lambda *_: said)
+    assert systemd.unit_states(["a.service", "b.service"]) == {}

@@ -519,10 +519,10 @@ def full(paths: Paths, monkeypatch: pytest.MonkeyPatch, *, for_good: bool) -> No
     given back. The same with a real file system: tests/lab/test_full.py."""
     write = files.write
 
-    def refuse(path: Path, data: bytes, mode: int = 0o644) -> None:
+    def refuse(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = True) -> None:
         if for_good or paths.reserve.exists():
             raise HostError("full") from OSError(errno.ENOSPC, "No space left on device")
-        write(path, data, mode)
+        write(path, data, mode, durable=durable)
 
     monkeypatch.setattr(files, "write", refuse)
 
