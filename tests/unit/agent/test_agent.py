@@ -437,7 +437,7 @@ def test_a_profile_that_cannot_be_written_is_told_and_tried_again(
     [
         (profile("../../etc"), "spec.config.tunedProfile: found"),
         (profile("a", {"a": "x" * 1_500_000}), "larger than 1048576 bytes"),
-        (profile("a", {f"p{number}": "" for number in range(501)}), "at most 500"),
+        (profile("a", {f"p{number}": "" for number in range(1251)}), "at most 1250"),
         (profile(debug="yes"), "expected true or false"),
         ({**profile(), "spec": {}}, "found no tunedProfile"),
     ],

@@ -100,7 +100,10 @@ def test_a_name_twice() -> None:
     [
         ({"a": "x" * (files.LIMIT + 1)}, "is larger than 1048576 bytes"),
         ({"a": "x" * files.LIMIT, "b": "x" * files.LIMIT, "c": "x"}, "2097152 bytes together"),
-        ({f"p{number}": "" for number in range(501)}, "found 501 profiles, expected at most 500"),
+        (
+            {f"p{number}": "" for number in range(1251)},
+            "found 1251 profiles, expected at most 1250",
+        ),
         ({f"{'n' * 250}-{number:04}": "" for number in range(500)}, ""),
         ({"a": json.loads('"\\ud800"')}, "found a character that UTF-8 does not have"),
     ],
