@@ -28,7 +28,7 @@ _PACKAGES = (
     "python3-installer", "python3-setuptools", "python3-wheel",
     # For %check.
     "python3-configobj", "python3-hypothesis", "python3-pystemd", "python3-pytest",
-    "python3-sdnotify", "procps",
+    "python3-requests", "python3-sdnotify", "procps",
     # To look at what was packaged.
     "rpmlint",
 )  # fmt: skip
@@ -107,11 +107,15 @@ def _commit_earlier(target: Path) -> None:
 
 def build_root(suite: str) -> Path:
     """A root filesystem to build the package in. Never write to it."""
-    recipe = debian.Recipe(suite, "minbase", _PACKAGES)
-    return cache.entry(
-        f"builder-{suite}", dataclasses.asdict(recipe),
-        lambda target: debian.bootstrap(recipe, target, "directory"),
-    )  # fmt: skip
+    wheels = rootfs.wheels(suite)
+    packages = _PACKAGES if wheels else (*_PACKAGES, "python3-podman")
+    recipe = debian.Recipe(suite, "minbase", packages)
+
+    def build(target: Path) -> None:
+        debian.bootstrap(recipe, target, "directory")
+        rootfs.install_wheels(target, wheels)
+
+    return cache.entry(f"builder-{suite}", [dataclasses.asdict(recipe), wheels], build)
 
 
 def _files(*names: str) -> list[Path]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,11 +21,14 @@ _PACKAGES = (
     "podman", "crun", "conmon", "netavark", "nftables",
     # A registry and a proxy, for tests of pulling; started by those.
     "docker-registry", "tinyproxy-bin", "openssl",
-    # What the product runs on.
-    "python3", "python3-configobj", "python3-pystemd", "python3-sdnotify",
+    # What the product runs on, but for python3-podman.
+    "python3", "python3-configobj", "python3-pystemd", "python3-requests", "python3-sdnotify",
     # What installs the product.
     "rpm",
 )  # fmt: skip
+
+_PODMAN_PY = "podman==5.4.0.1"  # where Debian has no python3-podman; it needs tomli only on 3.10
+_DIST_PACKAGES = "usr/lib/python3/dist-packages"
 
 #: What every node is configured with.
 FILES = {
@@ -90,13 +96,14 @@ _HOOKS = (
 def base_root(suite: str, *, host_tuned: bool = False) -> Path:
     """A root filesystem to mount a node on. `host_tuned`: with Debian's TuneD, which is not started
     at boot. Never write to it."""
-    recipe = debian.Recipe(suite, "minbase", _PACKAGES, _HOOKS)
+    recipe = debian.Recipe(suite, "minbase", _packages(suite), _HOOKS)
     if host_tuned:
         recipe = debian.Recipe(suite, "minbase", (*recipe.packages, "tuned"), (*_HOOKS, _NO_DAEMON))
-    ingredients = [dataclasses.asdict(recipe), FILES, _MASKED]
+    ingredients = [dataclasses.asdict(recipe), FILES, _MASKED, wheels(suite)]
 
     def build(target: Path) -> None:
         debian.bootstrap(recipe, target, "directory")
+        install_wheels(target, wheels(suite))
         configure(target, FILES, _MASKED)
 
     return cache.entry(f"root-{suite}", ingredients, build)
@@ -106,6 +113,32 @@ def as_node(root: Path) -> None:
     """Configures a root filesystem that was not made here as the lab's nodes are."""
     subprocess.run(["sh", "-c", _NO_SYSCTL, "sh", root], check=True)
     configure(root, FILES, _MASKED)
+
+
+def _packages(suite: str) -> tuple[str, ...]:
+    return _PACKAGES if wheels(suite) else (*_PACKAGES, "python3-podman")
+
+
+def wheels(suite: str) -> tuple[str, ...]:
+    """What this suite has no package of."""
+    return (_PODMAN_PY,) if suite == "bookworm" else ()
+
+
+def install_wheels(root: Path, requirements: tuple[str, ...]) -> None:
+    """Pure Python only: such a wheel is a zip file of what belongs into dist-packages."""
+    for requirement in requirements:
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(
+                [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
+                 "--only-binary=:all:", "--dest", folder, requirement],
+                check=True,
+            )  # fmt: skip
+            (wheel,) = Path(folder).iterdir()
+            shutil.unpack_archive(wheel, root / _DIST_PACKAGES, "zip")
+        subprocess.run(
+            ["chroot", root, "python3", "-m", "compileall", "-q", f"/{_DIST_PACKAGES}"],
+            check=True,
+        )
 
 
 def configure(root: Path, files: Mapping[str, str], masked: Sequence[str]) -> None:

@@ -18,7 +18,8 @@ _SUITE = "trixie"
 _PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps", "iproute2", "ca-certificates",
     "podman", "crun", "conmon", "netavark", "nftables",
-    "python3", "python3-configobj", "python3-pystemd", "python3-sdnotify",
+    "python3", "python3-configobj", "python3-pystemd", "python3-requests", "python3-sdnotify",
+    "python3-podman",
     "linux-image-cloud-amd64", "busybox-static", "openssh-server",
 )  # fmt: skip
 # What reads the disk has to be loaded before there is one; ext4 is built into the kernel.
