@@ -156,7 +156,7 @@ def _check_tuned(paths: Paths, podman: Podman, image: Image) -> None:
             "name": ours.CHECK, "image": image.id, "labels": {ours.LABEL: "1"},
             "entrypoint": list(container.ENTRYPOINTS["tuned"][:1]), "command": ["--version"],
             # As it will be run, but without the network and the directories of the host.
-            "privileged": True, "netns": {"nsmode": "none"}, "image_volume_mode": "tmpfs",
+            "privileged": True, "network_mode": "none", "image_volume_mode": "tmpfs",
         },
     )  # fmt: skip
     # Running the program shows whether it is there.

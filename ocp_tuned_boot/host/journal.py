@@ -60,6 +60,7 @@ def set_up_logging(verbose: bool, stream: TextIO) -> None:
     handler = _Handler(stream)
     handler.setFormatter(WithPriority() if _in_journal() else Escaped())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 
 #: How the line begins that says why the program fails.

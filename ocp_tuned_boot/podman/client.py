@@ -80,7 +80,7 @@ class Podman:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing remains open: each request has a connection of its own."""
+        self._transport.close()
 
     @property
     def deadline(self) -> Deadline:
@@ -265,12 +265,13 @@ class Podman:
             response.status_code, Removal.REMOVED
         )
 
-    def create(self, description: Mapping[str, Any]) -> ContainerState:
-        """Creates a container of this description (the API's SpecGenerator). Raises `NameTaken`."""
-        what = f"create container {description['name']}"
+    def create(self, arguments: dict[str, Any]) -> ContainerState:
+        """Creates a container; the arguments are those of podman-py's `containers.create`. Raises
+        `NameTaken`."""
+        what = f"create container {arguments['name']}"
         try:
             with self._transport.understood(what):
-                return _state(self._transport.create(description, what))
+                return _state(self._transport.create(arguments, what))
         except Refused as error:
             if _IN_USE.search(error.message):
                 raise NameTaken(error.message, error.hint) from error

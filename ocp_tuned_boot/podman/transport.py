@@ -1,25 +1,18 @@
-"""Requests to Podman's socket and their answers, in HTTP/1.1.
+"""Requests to Podman's socket and their answers, over podman-py.
 
 Each request gets the time that is left of the deadline, each answer has a limit, and each failure
-is a typed error. What `http.client` raises stops here.
-
-Not podman-py: the boot waits for what is imported. It imports all of its own parts, and requests
-those for TLS, cookies and the detection of encodings, which takes as long as all of this program.
+is a typed error. `podman.APIError` and everything `requests` raises stop here.
 """
 
 from __future__ import annotations
 
 import io
-import json
-import os
 import socket
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from copy import copy
-from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from ocp_tuned_boot.errors import DeadlineExceeded, PodmanError, Refused
 from ocp_tuned_boot.host import files, systemd
@@ -37,79 +30,38 @@ ERRORS = tuple(range(400, 600))
 #: `files.LIMIT` bytes. The largest are an image's labels, and the folders read from an image.
 ANSWER_LIMIT = 4 * 1024 * 1024
 
-#: The size of one piece of a file that is sent (bytes).
-_PIECE = 64 * 1024
 
+class _Bounded:
+    """The body of an answer, as requests reads it."""
 
-class _Socket(socket.socket):
-    """A connection under a deadline, for all that is sent and received together."""
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
 
-    deadline: Deadline
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
 
-    def sendall(self, *arguments: Any) -> None:
-        self.settimeout(self.deadline.left())
-        super().sendall(*arguments)
-
-    def recv_into(self, *arguments: Any) -> int:
-        self.settimeout(self.deadline.left())
-        return super().recv_into(*arguments)
-
-
-class _Connection(HTTPConnection):
-    """A connection for one request."""
-
-    def __init__(self, path: Path, deadline: Deadline) -> None:
-        super().__init__("localhost", blocksize=_PIECE)
-        self._path, self._deadline = path, deadline
-
-    def connect(self) -> None:
-        self.sock = _Socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.deadline = self._deadline
-        self.sock.settimeout(self._deadline.left())
-        self.sock.connect(str(self._path))
-
-
-class Answer:
-    """An answer of Podman. `content`: its body; empty if it is read piece by piece (`stream`)."""
-
-    def __init__(self, response: HTTPResponse) -> None:
-        self.status_code = response.status
-        self.headers = response.headers
-        self.content = b""
-        self._response = response
-
-    def read(self) -> None:
-        """Reads the body. Raises `PodmanError` if it is larger than `ANSWER_LIMIT`."""
-        with self._response as response:
-            self.content = response.read(ANSWER_LIMIT + 1)
-            if len(self.content) > ANSWER_LIMIT:
+    def stream(self, *arguments: Any, **more: Any) -> Iterator[bytes]:
+        """Its parts. Raises `PodmanError` when they are larger than `ANSWER_LIMIT` together."""
+        left = ANSWER_LIMIT
+        for chunk in self._raw.stream(*arguments, **more):
+            left -= len(chunk)
+            if left < 0:
+                self._raw.close()
                 raise PodmanError(f"Podman's answer is larger than {ANSWER_LIMIT} bytes")
-            # `read` with a number of bytes takes an answer that was cut off for a whole one.
-            if response.length:
-                raise IncompleteRead(self.content, response.length)
+            yield chunk
 
-    def pieces(self, size: int) -> Iterator[bytes]:
-        """The parts of the body as they come, of at most `size` bytes."""
-        with self._response as response:
-            left = response.length
-            while piece := response.read1(size):
-                if left is not None:
-                    left -= len(piece)
-                yield piece
-            if left:
-                raise IncompleteRead(b"", left)
 
-    def reason(self) -> str:
-        """Why Podman refuses a request."""
-        try:
-            return str(from_json(self.content)["message"])
-        except (ValueError, KeyError):
-            return self.content.decode(errors="replace")
+def _bounded(response: Any, *, stream: bool = False, **_: Any) -> None:
+    """A hook that requests calls with each answer before it reads it."""
+    # urllib3 1 (Debian 12, EL 9) takes an answer that was cut off for a whole one.
+    response.raw.enforce_content_length = True
+    if not stream or response.status_code in ERRORS:
+        response.raw = _Bounded(response.raw)
 
 
 class Transport:
-    """The way to `podman system service`. Every method may raise `PodmanError` (cannot be reached,
-    refuses) and `DeadlineExceeded` (does not answer in time).
+    """A connection to `podman system service`. Every method may raise `PodmanError` (cannot be
+    reached, refuses) and `DeadlineExceeded` (does not answer in time).
 
     `what` names a request in errors, after "Podman refuses to": "inspect image x".
     """
@@ -118,9 +70,24 @@ class Transport:
         self.deadline = deadline
         self.path = path
         self._knock()
+        # Imported here because it takes a tenth of a second, during which the service starts.
+        from podman import PodmanClient  # noqa: PLC0415
+        from podman.errors import APIError  # noqa: PLC0415
+        from requests.exceptions import RequestException, Timeout  # noqa: PLC0415
+        from urllib3 import Timeout as Allowance  # noqa: PLC0415
+        from urllib3.exceptions import TimeoutError as ReadTimeout  # noqa: PLC0415
+
+        self._allowance = Allowance
+        self._errors = (APIError, RequestException)
+        self._timeouts = (Timeout, ReadTimeout)
+        self._client: Any = PodmanClient(base_url=f"unix://{path}", version=API_VERSION)
+        self._client.api.hooks["response"].append(_bounded)
+
+    def close(self) -> None:
+        self._client.close()
 
     def until(self, deadline: Deadline) -> Transport:
-        """The same under another deadline."""
+        """The same connection under another deadline."""
         other = copy(self)
         other.deadline = deadline
         return other
@@ -140,53 +107,31 @@ class Transport:
                 temporary=True,
             ) from error
 
-    def send(  # noqa: PLR0913  # as many as a request has parts
-        self, method: str, path: str, what: str, fine: tuple[int, ...] = (), *,
-        params: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None,
-        data: PacedFile | bytes | None = None, stream: bool = False,
-    ) -> Answer:  # fmt: skip
-        """Sends one request and returns the answer. `fine`: statuses that are no error; `stream`:
-        the body is read with `lines` or `chunks`."""
-        self.deadline.left()
-        query = f"?{urlencode(params, doseq=True)}" if params else ""
-        where = f"/v{API_VERSION}/libpod{path}{query}"
+    def send(
+        self, method: str, path: str, what: str, fine: tuple[int, ...] = (), **arguments: Any
+    ) -> Any:
+        """Sends one request and returns requests' response. `fine`: statuses that are no error."""
         with self._translating(what):
-            answer = self._answer(method.upper(), where, data, dict(headers or {}))
-            refused = answer.status_code in ERRORS and answer.status_code not in fine
-            if refused or not stream:
-                answer.read()
-        if refused:
-            with self.understood(what):
-                raise self._refused(answer, what)
-        return answer
+            send = getattr(self._client.api, method)
+            # For sending and for the answer together, not for each.
+            allowed = self._allowance(total=self.deadline.left())
+            response = send(path, timeout=allowed, **arguments)
+            if response.status_code not in fine:
+                with self.understood(what):
+                    response.raise_for_status()
+        return response
 
-    def _answer(
-        self, method: str, where: str, data: PacedFile | bytes | None, headers: dict[str, str]
-    ) -> Answer:
-        connection = _Connection(self.path, self.deadline)
-        try:
-            # Podman may answer, and close the connection, before it has read all that is sent.
-            with suppress(BrokenPipeError):
-                if isinstance(data, PacedFile):
-                    headers["Content-Length"] = str(data.size)
-                connection.request(method, where, data, {**headers, "Connection": "close"})
-            return Answer(connection.getresponse())
-        except BaseException:
-            connection.close()
-            raise
+    def create(self, arguments: dict[str, Any], what: str) -> Any:
+        """What `inspect` returns for a container that podman-py's `containers.create` created."""
+        with self._translating(what):
+            self._client.api.timeout = self.deadline.left()
+            return self._client.containers.create(**arguments).attrs
 
-    def create(self, body: Mapping[str, Any], what: str) -> Any:
-        """What `inspect` returns for a container that is created of this description."""
-        data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
-        created = self.send("post", "/containers/create", what, headers=headers, data=data)
-        with self.understood(what):
-            made = parse(created.content)["Id"]
-        return parse(self.send("get", f"/containers/{made}/json", what).content)
-
-    def lines(self, response: Answer, what: str) -> Iterator[bytes]:
+    def lines(self, response: Any, what: str) -> Iterator[bytes]:
         """The lines of a streamed answer; reading stops at the deadline."""
         rest = b""
-        with closing(self.chunks(response, _PIECE, what)) as chunks:
+        # A read returns as soon as there is anything, also if it is less than this.
+        with closing(self.chunks(response, 64 * 1024, what)) as chunks:
             for chunk in chunks:
                 *lines, rest = (rest + chunk).split(b"\n")
                 if len(rest) > files.LIMIT:
@@ -196,10 +141,21 @@ class Transport:
         if rest:
             yield rest
 
-    def chunks(self, response: Answer, size: int, what: str) -> Generator[bytes, None, None]:
-        """A streamed answer in pieces of at most `size` bytes; reading stops at the deadline."""
-        with self._translating(what):
-            yield from response.pieces(size)
+    def chunks(self, response: Any, size: int, what: str) -> Generator[bytes, None, None]:
+        """A streamed answer in pieces of at most `size` bytes; reading stops at the deadline.
+        Whoever does not read to the end has to close it."""
+        # Podman would go on sending to a connection that nobody reads from.
+        with closing(response), self._translating(what):
+            chunks = response.iter_content(chunk_size=size)
+            while True:
+                # A response keeps the timeout it began with: give each read what is left now.
+                left = self.deadline.left()
+                if response.raw.connection is not None and response.raw.connection.sock:
+                    response.raw.connection.sock.settimeout(left)
+                chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                yield chunk
 
     @contextmanager
     def understood(self, what: str) -> Iterator[None]:
@@ -219,24 +175,28 @@ class Transport:
     def _translating(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (DeadlineExceeded, TimeoutError, socket.timeout) as error:
-            raise DeadlineExceeded(
+        except self._errors as error:
+            raise self._translated(error, what) from error
+
+    def _translated(self, error: Exception, what: str) -> PodmanError | DeadlineExceeded:
+        cause = error.__cause__
+        if any(isinstance(each, self._timeouts) for each in (error, cause, error.__context__)):
+            return DeadlineExceeded(
                 f"Podman at {self.path} did not answer in time ({what})",
                 service.journal_hint(self.path),
-            ) from error
-        except (OSError, HTTPException) as error:
-            raise PodmanError(
-                f"lost the connection to Podman at {self.path} ({what}): {error}",
+            )
+        if getattr(error, "status_code", None) is None:
+            reason = cause if isinstance(cause, OSError) else error
+            return PodmanError(
+                f"lost the connection to Podman at {self.path} ({what}): {reason}",
                 service.journal_hint(self.path),
                 temporary=True,
-            ) from error
-
-    def _refused(self, answer: Answer, what: str) -> Refused:
-        reason = answer.reason()
-        hint = failures.storage_hint(reason)
+            )
+        explanation = getattr(error, "explanation", None) or str(error)
+        hint = failures.storage_hint(explanation)
         # 5xx: the storage is busy, a container did not start. 4xx: the request itself is wrong.
-        temporary = answer.status_code >= 500 and not hint
-        return Refused(f"Podman refuses to {what}: {reason}", hint, temporary=temporary)
+        temporary = int(error.status_code) >= 500 and not hint  # type: ignore[attr-defined]
+        return Refused(f"Podman refuses to {what}: {explanation}", hint, temporary=temporary)
 
 
 def parse(data: bytes) -> Any:
@@ -252,11 +212,6 @@ class PacedFile(io.FileIO):
     def __init__(self, path: Path, deadline: Deadline) -> None:
         super().__init__(str(path), "rb", opener=files.opener)
         self._deadline = deadline
-
-    @property
-    def size(self) -> int:
-        """In bytes."""
-        return os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._deadline.left()

@@ -42,7 +42,7 @@ def ask(podman: Podman, paths: Paths, about: Question, deadline: Deadline) -> tu
         prepare.etc_tuned(paths, about.profile, about.custom, variables, folder=folder)
         spec = container.specify_beside(paths, about.image_id, about.seen)
         with Listener(paths, "verify") as listener:
-            created = ours.create(podman, paths, spec.description())
+            created = ours.create(podman, paths, spec.arguments())
             podman.start(created.id)
             with _first_process(podman, created.id) as (pid, pidfd):
                 with listener.accept(pid, pidfd, deadline) as program:

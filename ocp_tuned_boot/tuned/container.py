@@ -39,16 +39,6 @@ class Mount:
     read_only: bool = False
     executable: bool = False
 
-    def description(self) -> dict[str, Any]:
-        """As in `ContainerSpec.description`."""
-        options = [
-            "rslave",
-            *(["ro"] if self.read_only else []),
-            *(["exec"] if self.executable else []),
-        ]
-        return {"type": "bind", "source": self.source, "destination": self.target,
-                "options": options}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class ContainerSpec:
@@ -61,36 +51,50 @@ class ContainerSpec:
     log: str
     name: str = CONTAINER
 
-    def description(self) -> dict[str, Any]:
-        """What Podman's API creates it of (SpecGenerator in pkg/specgen/specgen.go)."""
-        host = {"nsmode": "host"}
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of podman-py's `containers.create`."""
         return {
             "name": self.name,
             "image": self.image_id,
             "entrypoint": list(self.entrypoint),
             "privileged": True,
-            "netns": host,
-            "pidns": host,
+            "network_mode": "host",
+            "pid_mode": "host",
             # Not in the proposal's unit. kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.*
             # belong to the IPC namespace, kernel.hostname to the UTS namespace. In namespaces of
             # its own TuneD would report them as set, but the host would not get the values.
-            "ipcns": host,
-            "utsns": host,
+            "ipc_mode": "host",
+            "uts_mode": "host",
             # From here on, containers.conf of the host may have another default, which would apply:
             # Podman 4.3 ignores packaging/containers.conf.
-            "userns": host,
+            "userns_mode": "host",
             "umask": UMASK,
-            "resource_limits": {"pids": {"limit": 0}},  # --pids-limit=0, no limit
             # The processes are the host's and the root is not: systemctl takes that for a chroot,
             # in which it does nothing and reports success.
-            "env": {"SYSTEMD_IGNORE_CHROOT": "1"},
-            "selinux_opts": ["disable"],  # --security-opt label=disable
+            "environment": {"SYSTEMD_IGNORE_CHROOT": "1"},
+            "security_opt": ["disable"],  # --security-opt label=disable
             "labels": self.labels,
             # Anonymous volumes, the default, could remain after a power cut, and nothing would tell
             # whose they are.
             "image_volume_mode": "tmpfs",
-            "log_configuration": {"driver": "k8s-file", "path": self.log, "size": LOG_SIZE},
-            "mounts": [mount.description() for mount in self.mounts],
+            "log_config": {"Type": "k8s-file", "Config": {"path": self.log, "size": LOG_SIZE}},
+            "mounts": [
+                {
+                    "type": "bind",
+                    "source": mount.source,
+                    "target": mount.target,
+                    "propagation": "rslave",
+                    "read_only": mount.read_only,
+                }
+                for mount in self.mounts
+                if not mount.executable
+            ],
+            # podman-py supports the option `exec` only here.
+            "volumes": {
+                mount.source: {"bind": mount.target, "extended_mode": ["rslave", "exec"]}
+                for mount in self.mounts
+                if mount.executable
+            },
         }
 
 
@@ -189,8 +193,8 @@ def _mounts(paths: Paths, layout: Layout, etc_tuned: Path | None) -> list[Mount]
 
 
 def differences(spec: ContainerSpec, inspect: dict[str, Any]) -> list[str]:
-    """How the created container differs from the requested one. Podman silently ignores some
-    of a description."""
+    """How the created container differs from the requested one. podman-py silently ignores some
+    arguments."""
     host = inspect["HostConfig"]
     created = {
         (mount["Source"], mount["Destination"], not mount["RW"], mount["Propagation"])
@@ -226,7 +230,7 @@ def differences(spec: ContainerSpec, inspect: dict[str, Any]) -> list[str]:
 
 def create(podman: Podman, paths: Paths, spec: ContainerSpec) -> ContainerState:
     """Creates the container. Raises `PodmanError`, also if it differs from the requested one."""
-    created = ours.create(podman, paths, spec.description())
+    created = ours.create(podman, paths, spec.arguments())
     wrong = differences(spec, created.inspect)
     if wrong:
         raise PodmanError(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,14 +55,14 @@ REMAINS = "The next start of ocp-tuned.service removes it. To remove it now: ocp
 _STARTED = ("running", "paused", "stopping", "stopped", "exited")
 
 
-def create(podman: Podman, paths: Paths, description: Mapping[str, Any]) -> ContainerState:
-    """Creates a container of ours; `description` as for `Podman.create`. If
+def create(podman: Podman, paths: Paths, arguments: dict[str, Any]) -> ContainerState:
+    """Creates a container of ours; the arguments are those of podman-py's `containers.create`. If
     its name is taken by a container that was not removed, it gets another one. Raises
     `PodmanError`."""
-    name = str(description["name"])
+    name = str(arguments["name"])
     new = _note(paths, name)
     try:
-        return podman.create(description)
+        return podman.create(arguments)
     except NameTaken as error:
         # It is somebody else's, unless it was noted before.
         if new:
@@ -73,7 +73,7 @@ def create(podman: Podman, paths: Paths, description: Mapping[str, Any]) -> Cont
             error.message, other, name,
         )  # fmt: skip
         _note(paths, other)
-        return podman.create({**description, "name": other})
+        return podman.create({**arguments, "name": other})
 
 
 @contextmanager

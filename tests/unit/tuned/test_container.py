@@ -178,12 +178,12 @@ def test_a_volume_of_the_image_is_no_difference() -> None:
                            "RW": True, "Propagation": "rprivate"})  # fmt: skip
     assert container.differences(SPEC, seen) == []
     # And none is made where Podman can do without.
-    assert SPEC.description()["image_volume_mode"] == "tmpfs"
+    assert SPEC.arguments()["image_volume_mode"] == "tmpfs"
 
 
 def test_systemctl_in_the_container_does_what_it_says() -> None:
     """Without this, it takes the container for a chroot and does nothing: tests/lab/corpus."""
-    assert SPEC.description()["env"] == {"SYSTEMD_IGNORE_CHROOT": "1"}
+    assert SPEC.arguments()["environment"] == {"SYSTEMD_IGNORE_CHROOT": "1"}
 
 
 @pytest.mark.parametrize(
