@@ -7,7 +7,6 @@ is a typed error. `podman.APIError` and everything `requests` raises stop here.
 from __future__ import annotations
 
 import io
-import socket
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from copy import copy

@@ -86,7 +86,7 @@ def chain(number: int) -> dict[str, Node]:
 
 
 def test_a_chain_of_includes(tmp_path: Path) -> None:
-    few, more, many = ((number, calls(tmp_path, chain(number))) for number in (0, 5, 50))
+    few, more, many = ((number, calls(tmp_path, chain(number))) for number in (0, 30, 90))
     grows(few, more, many)
 
 
