@@ -220,8 +220,9 @@ def _last_message(log: Sequence[LogRecord]) -> str:
 
 
 def _last_step(log: Sequence[LogRecord]) -> str:
-    """The part of TuneD that logged the last message."""
-    return log[-1].logger.rpartition(".")[2] if log else "start"
+    """The part of TuneD that logged the last message. Before the first one, it loads the
+    profile."""
+    return log[-1].logger.rpartition(".")[2] if log else "loader"
 
 
 def _timeout_message(run: TunedRun) -> str:
