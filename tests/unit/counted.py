@@ -50,7 +50,8 @@ class Counting(socket.socket):
 def audit(event, arguments):
     if event == "socket.connect" and str(arguments[1]).endswith("podman.sock"):
         note("connect", arguments[1])
-    if event in ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.exec"):
+    # From Python 3.13 on, subprocess itself calls posix_spawn.
+    if event in ("subprocess.Popen", "os.fork", "os.exec"):
         note("process", " ".join(map(os.fsdecode, arguments[1] if len(arguments) > 1 else [event])))
 
 def synced(sync):
