@@ -231,13 +231,20 @@ def test_a_profile_of_another_node_is_no_change_here() -> None:
         recorded(node, action="defer")
         node.run("rm", "-r", f"{AGENT}/profiles/{name}")
         recorded(node, action="keep")
-        # And so is every one where an include is computed.
+        # TuneD itself says what a computed include is.
         node.write(
             CONF, workload.PROFILE.replace("performance\n", "performance${f:exec:printf:}\n", 1)
         )
         node.run("systemctl", "reload", UNIT)
         seen(node)
         in_place(node, foreign, "[sysctl]\nvm.x=3\n")
+        seen(node)
+        assert record(node)["action"] == "keep"
+        # But a script may compute any path.
+        node.write(f"{AGENT}/profiles/{NAME}/any.sh", "#!/bin/sh\ncat /etc/tuned/$1/x\n")
+        node.run("systemctl", "reload", UNIT)
+        seen(node)
+        in_place(node, foreign, "[sysctl]\nvm.x=4\n")
         recorded(node, action="defer")
 
 
