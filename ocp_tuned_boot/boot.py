@@ -88,51 +88,63 @@ def notice(paths: Paths, config_file: Path | None) -> Record | None:
             systemd.reload(systemd.UNIT)
         return None
     situation.wait_for_others(paths, config_file)
-    done = _run(paths, config_file, Notifier(), Why.NOTICE)
+    with defects(), locked(paths):
+        # A run that began meanwhile was killed: only the unit's own processes run TuneD.
+        if store.in_force(paths, inputs.boot_id(paths)) is None:
+            return None
+        done = _run_once(paths, config_file, Notifier(), Why.NOTICE, time.monotonic())
     if situation.is_eager(paths, config_file, done):
         systemd.reload(systemd.UNIT)
     return done
 
 
 def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -> Record:
-    """One run within one deadline: from what is requested to what is recorded."""
+    """One run at a time."""
     started = time.monotonic()
     # Also before there is a recorder: what holds the gate, and why, is in the status line.
     with defects(), locked(paths):
-        with recording(paths, notifier, started, why) as recorder:
-            cleanup.temporary(paths)
-            userspace.count_restarts(paths)
-            config = settled.config(paths, config_file)
-            progress = Progress(Deadline(config.timeout, started=started), notifier,
-                                recorder.steps, paths.console)  # fmt: skip
-            _catch_up(paths, config, recorder)
-            if recorder.in_force is None:
-                systemd.wake(config.socket)  # most likely TuneD runs
+        return _run_once(paths, config_file, notifier, why, started)
 
-            with progress.step("inputs", "Reading which image and profile are requested…"):
-                requested = settled.requested(
-                    paths, config, situation.fallback(config, recorder.before)
-                )
-                requested = situation.beside_others(paths, config, requested)
-                now = situation.look(paths, config, requested, recorder.in_force, why)
-                decision = plan.decide(requested, recorder.in_force, now)
-            recorder.decided(requested, decision, now.workloads)
-            _log(requested, decision, config)
 
-            if decision.action is Action.APPLY:
-                from ocp_tuned_boot import tuning  # noqa: PLC0415
+def _run_once(
+    paths: Paths, config_file: Path | None, notifier: Notifier, why: Why, started: float
+) -> Record:
+    """One run within one deadline, which counts from `started` (monotonic seconds): from what is
+    requested to what is recorded."""
+    with recording(paths, notifier, started, why) as recorder:
+        cleanup.temporary(paths)
+        userspace.count_restarts(paths)
+        config = settled.config(paths, config_file)
+        progress = Progress(Deadline(config.timeout, started=started), notifier,
+                            recorder.steps, paths.console)  # fmt: skip
+        _catch_up(paths, config, recorder)
+        if recorder.in_force is None:
+            systemd.wake(config.socket)  # most likely TuneD runs
 
-                tuning.run(paths, config, requested, decision, recorder, progress)
-            else:
-                recorder.kept()
-                kept.restore(paths, config, recorder, notifier, why)
-                notifier.ready(recorder.conclude().summary())
-                cleanup.containers(paths, config.socket)
-                if why is Why.START:
-                    watching.watch(paths)  # a stop of the unit has stopped some of these
-        done = recorder.record()
-        if decision.action is Action.APPLY or recorder.defers_anew:
-            remember(paths, done)
+        with progress.step("inputs", "Reading which image and profile are requested…"):
+            requested = settled.requested(
+                paths, config, situation.fallback(config, recorder.before)
+            )
+            requested = situation.beside_others(paths, config, requested)
+            now = situation.look(paths, config, requested, recorder.in_force, why)
+            decision = plan.decide(requested, recorder.in_force, now)
+        recorder.decided(requested, decision, now.workloads)
+        _log(requested, decision, config)
+
+        if decision.action is Action.APPLY:
+            from ocp_tuned_boot import tuning  # noqa: PLC0415
+
+            tuning.run(paths, config, requested, decision, recorder, progress)
+        else:
+            recorder.kept()
+            kept.restore(paths, config, recorder, notifier, why)
+            notifier.ready(recorder.conclude().summary())
+            cleanup.containers(paths, config.socket)
+            if why is Why.START:
+                watching.watch(paths)  # a stop of the unit has stopped some of these
+    done = recorder.record()
+    if decision.action is Action.APPLY or recorder.defers_anew:
+        remember(paths, done)
     return done
 
 

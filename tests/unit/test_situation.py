@@ -193,6 +193,17 @@ def test_another_tuned_is_given_the_time_to_apply_a_change(
     assert done.deferred is not None
 
 
+def test_a_notice_never_runs_tuned_even_if_a_run_is_killed_before_it(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has seen that a profile is applied; then a run began, and was killed."""
+    done = applied(paths)
+    killed = Record(Result.APPLYING, "12:01", BOOT_ID, "apply", profile=done.profile)
+    monkeypatch.setattr(situation, "wait_for_others", lambda *_: store.write(paths, killed))
+    assert boot.notice(paths, None) is None
+    assert store.read(paths) == killed
+
+
 def test_status_shows_it_while_it_runs(paths: Paths) -> None:
     applied(paths)
     operand_runs(paths)
