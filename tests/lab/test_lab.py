@@ -136,8 +136,8 @@ def test_the_demo_shows_what_it_proves_and_that_it_worked() -> None:
         r"setting +before +requested +found +result\n",
         r"net\.ipv4\.tcp_fin_timeout +60 +37 +37 +as requested",
         r"vm\.stat_interval +1 +7 +7 +as requested",
-        # Two sections of profiles set it, and which one counts depends on the machine.
-        r"Not compared: transparent_hugepages \(before: never, found: madvise\), because\n.+\.\n",
+        # Another section of the stock profile sets it as well, on other machines.
+        r"transparent_hugepages +never +madvise +madvise +as requested",
         r"force_latency +2000000000 µs +7 µs +7 µs +as requested",
     ):
         assert re.search(row, done.stdout), done.stdout
