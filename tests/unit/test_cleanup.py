@@ -101,7 +101,7 @@ def test_every_run_looks_for_both() -> None:
     (run,) = [
         each
         for each in ast.parse(Path(boot.__file__).read_text()).body
-        if isinstance(each, ast.FunctionDef) and each.name == "_run"
+        if isinstance(each, ast.FunctionDef) and each.name == "_run_once"
     ]
     called = {ast.unparse(each.func) for each in ast.walk(run) if isinstance(each, ast.Call)}
     assert {"cleanup.temporary", "cleanup.containers"} <= called
