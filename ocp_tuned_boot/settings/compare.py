@@ -140,6 +140,10 @@ def _of_plugins(profile: Requested, held: tuple[State, ...]) -> Iterator[Value]:
 
 def _folded(value: Value, rows: Sequence[Comparison]) -> Value:
     """One value of the comparisons of an option with each device. The worst one counts."""
+    if value.plugin == "modules" and not any(row.found for row in rows):
+        # TuneD writes the options to modprobe.d, and compares those of modules that are loaded.
+        why = "the module is not loaded, or has no such parameter"
+        return replace(value, why=why)
     for state, ours in (("failed", "different"), ("unchecked", "unchecked"),
                         ("passed", "verified"), ("not-applicable", "not-applicable")):  # fmt: skip
         these = [row for row in rows if row.state == state]

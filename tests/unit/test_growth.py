@@ -19,8 +19,9 @@ from tests.unit.fake_engine import APPLIED, HEAD, Engine, serving
 from tests.unit.hostile import AGENT, GOOD, Node, file, host
 from tests.unit.patience import PATIENCE
 
-#: One more of many may cost so much more than one more of few: nothing grows faster than that.
-LINEAR = 1.25
+#: One more of many may cost so much more than one more of few: what grows faster costs several
+#: times as much. On a busy machine, waiting takes some calls as well.
+LINEAR = 2.0
 
 _CALLS = """
 import sys

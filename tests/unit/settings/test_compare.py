@@ -147,3 +147,15 @@ def test_of_a_profile_that_tuned_could_not_say_nothing_is_verified(paths: Paths)
     profile = compare.requested(None, "the image has no Python")
     found, _ = compare.compare(paths, Settings("b"), profile, ())
     assert [(it.state, it.why) for it in found] == [("unchecked", "the image has no Python")]
+
+
+def test_an_option_of_a_module_that_is_not_loaded_is_not_different(paths: Paths) -> None:
+    sections = [section("modules", {"kvm": "nx_huge_pages=0"})]
+    rows = [row("failed", "", "modules", "kvm", expected="nx_huge_pages=0")]
+    (found,) = compared(paths, sections, rows)
+    assert (found.state, found.why) == (
+        "unchecked", "the module is not loaded, or has no such parameter",
+    )  # fmt: skip
+    loaded = [row("failed", "nx_huge_pages=1", "modules", "kvm", expected="nx_huge_pages=0")]
+    (found,) = compared(paths, sections, loaded)
+    assert found.state == "different"
