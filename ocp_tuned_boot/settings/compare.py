@@ -140,7 +140,8 @@ def _of_plugins(profile: Requested, held: tuple[State, ...]) -> Iterator[Value]:
 
 def _folded(value: Value, rows: Sequence[Comparison]) -> Value:
     """One value of the comparisons of an option with each device. The worst one counts."""
-    if value.plugin == "modules" and not any(row.found for row in rows):
+    differs = any(row.state == "failed" for row in rows)
+    if value.plugin == "modules" and differs and not any(row.found for row in rows):
         # TuneD writes the options to modprobe.d, and compares those of modules that are loaded.
         why = "the module is not loaded, or has no such parameter"
         return replace(value, why=why)
