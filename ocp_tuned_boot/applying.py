@@ -160,7 +160,7 @@ def verified(run: Attempting, podman: Podman, applied: Applied) -> Requested:
         except (BootError, ProgramExited, ValueError) as error:
             log.warning("TuneD has not compared the values: %s", error)
     said.store(run.paths.said, what)
-    return compare.requested(what)
+    return replace(applied.answered.profile, held=what.verified())
 
 
 def _prepare(run: Attempting, podman: Podman, available: Available) -> Prepared:
@@ -198,8 +198,6 @@ def _ask_and_run(run: Attempting, podman: Podman, ready: Prepared) -> Applied:
         with run.progress.step("tuned", f"TuneD is applying {run.requested.profile}…"):
             what = Said(_about(run, ready), meaning) if meaning else None
             this_run = _decided(run, ready, what, "" if meaning else "TuneD did not answer")
-            if this_run.over.text:
-                prepare.lay_over(run.paths, run.requested.profile, this_run.over)
             with _guarded(run, ready, this_run.guard):
                 if meaning:
                     this.go(guarded=this_run.guard is not None)
@@ -225,8 +223,6 @@ def _run_plainly(
 ) -> Applied:
     """TuneD, or the operator's program, as it is."""
     this_run = _decided(run, ready, what, unknown)
-    if this_run.over.text:
-        prepare.lay_over(run.paths, run.requested.profile, this_run.over)
     spec = _spec(run, ready)
     with _guarded(run, ready, this_run.guard):
         created = _created(run, podman, spec)
@@ -273,6 +269,8 @@ def _decided(run: Attempting, ready: Prepared, what: Said | None, unknown: str) 
         guard = Guard(paths, run.config.handover, sections, complete=complete)
         # The program of contract = operand does not read the generated profile.
         over = replace(over, text=guard.profile() if requested.contract == "tuned" else "")
+    if over.text:
+        prepare.lay_over(paths, requested.profile, over)
     return Answered(what, profile, known, guard, over)
 
 

@@ -65,14 +65,17 @@ def compare(
     known, left = residue.put_back(paths.root, known, profile.settings, owned)
     found = values.read_back(paths.root, profile.settings, owned)
     residue.store(paths, residue.after(paths.root, known, found, profile.settings, now()))
-    return (*_combined(profile, found), *_of_plugins(profile, tuple(held))), left
+    return _judged(profile, found, held), left
 
 
 def judged(
     paths: Paths, profile: Requested, owned: Collection[str], held: Iterable[State]
 ) -> tuple[Value, ...]:
     """Whether each setting of the profile is in effect now; see `compare`. Changes nothing."""
-    found = values.read_back(paths.root, profile.settings, owned)
+    return _judged(profile, values.read_back(paths.root, profile.settings, owned), held)
+
+
+def _judged(profile: Requested, found: Sequence[Value], held: Iterable[State]) -> tuple[Value, ...]:
     return (*_combined(profile, found), *_of_plugins(profile, tuple(held)))
 
 

@@ -4,16 +4,14 @@ whether its settings are in effect now. Nothing is applied, and nothing of the h
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman.client import Podman
-from ocp_tuned_boot.tuned import asked, container, ours, prepare
-from ocp_tuned_boot.tuned.conversation import Listener, ProgramExited
+from ocp_tuned_boot.tuned import asked, container, ours, prepare, running
+from ocp_tuned_boot.tuned.conversation import Listener
 from ocp_tuned_boot.tuned.layout import Layout
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
@@ -44,25 +42,9 @@ def ask(podman: Podman, paths: Paths, about: Question, deadline: Deadline) -> tu
         with Listener(paths, "verify") as listener:
             created = ours.create(podman, paths, spec.arguments())
             podman.start(created.id)
-            with _first_process(podman, created.id) as (pid, pidfd):
+            with running.first_process(podman, created.id) as (pid, pidfd):
                 with listener.accept(pid, pidfd, deadline) as program:
                     meaning = program.hear(deadline)
                     if isinstance(asked.parse(meaning), asked.Unasked):
                         return meaning, b""
                     return meaning, program.hear(deadline)
-
-
-@contextmanager
-def _first_process(podman: Podman, container_id: str) -> Iterator[tuple[int, int]]:
-    """Its process ID, and a descriptor of it. Raises `ProgramExited`."""
-    state = podman.container(container_id)
-    pid = state.pid if state is not None else 0
-    with suppress(ProcessLookupError):
-        pidfd = os.pidfd_open(pid) if pid else -1
-        if pidfd >= 0:
-            try:
-                yield pid, pidfd
-            finally:
-                os.close(pidfd)
-            return
-    raise ProgramExited("the program in the container exited before it connected")

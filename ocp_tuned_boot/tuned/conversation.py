@@ -93,13 +93,15 @@ class Listener:
         self._socket.listen()
         self._socket.setblocking(False)
 
-    def accept(self, pid: int, pidfd: int, deadline: Deadline) -> Program:
+    def accept(self, pid: int, pidfd: Optional[int], deadline: Deadline) -> Program:
         """Waits until the container's first process connects; that of an earlier run is refused.
 
-        `pid`: its process ID; `pidfd`: a descriptor of it, to notice its exit.
+        `pid`: its process ID; `pidfd`: a descriptor of it, to notice its exit; None if it has
+        exited.
         Raises `ProgramExited`, `DeadlineExceeded`.
         """
-        while True:
+        exited = pidfd is None
+        while not exited:
             exited = _ready(self._socket, deadline, pidfd)
             with suppress(BlockingIOError):
                 connection, _ = self._socket.accept()
@@ -109,9 +111,8 @@ class Listener:
                 if _CREDENTIALS.unpack(peer)[0] == pid:
                     return Program(connection)
                 connection.close()
-                continue
-            if exited:
-                raise ProgramExited("the program in the container exited before it connected")
+                exited = False  # the next one may have connected
+        raise ProgramExited("the program in the container exited before it connected")
 
 
 class Program:

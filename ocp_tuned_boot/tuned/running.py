@@ -75,8 +75,6 @@ class Running:
         """Waits for what the program in the container says first: what the profile means. Raises
         `ProgramExited`, `DeadlineExceeded`, and `ValueError` for what is no message."""
         process = self._process
-        if process.pidfd is None:
-            raise ProgramExited("the program in the container exited before it connected")
         process.program = listener.accept(process.pid, process.pidfd, self._deadline)
         return process.program.hear(self._deadline)
 
@@ -179,6 +177,20 @@ class _Process:
 
 @contextmanager
 def _process(podman: Podman, container: str) -> Iterator[_Process]:
+    with first_process(podman, container) as (pid, pidfd):
+        process = _Process(pid, pidfd)
+        try:
+            yield process
+        finally:
+            process.hang_up()
+            # It has exited, unless the run ends here: at the deadline, by a signal or an error.
+            process.send(signal.SIGKILL)
+
+
+@contextmanager
+def first_process(podman: Podman, container: str) -> Iterator[tuple[int, int | None]]:
+    """The process ID of the container's first process, and a descriptor of it; None if it has
+    exited. Raises `PodmanError`."""
     state = podman.container(container)
     pid = state.pid if state is not None else 0
     with ExitStack() as stack:
@@ -190,11 +202,7 @@ def _process(podman: Podman, container: str) -> Iterator[_Process]:
         # Between the two calls the process may have exited and its ID may have been reused.
         again = podman.container(container)
         same = again is not None and again.pid == pid
-        process = _Process(pid, pidfd if same else None)
-        # It has exited, unless the run ends here: at the deadline, by a signal or an error.
-        stack.callback(process.send, signal.SIGKILL)
-        stack.callback(process.hang_up)
-        yield process
+        yield pid, pidfd if same else None
 
 
 class _Follower:

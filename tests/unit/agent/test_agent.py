@@ -131,6 +131,13 @@ APPLIED = {"Applied": ("True", "AsExpected"), "Degraded": ("False", "AsExpected"
 UNKNOWN = {"Applied": ("Unknown", ""), "Degraded": ("Unknown", "")}
 
 
+def site_is_applied(paths: Paths, api: Api) -> None:
+    """The profile `site` is requested, the host applies it, and that is reported."""
+    eventually(lambda: wanted(paths) == "site")
+    applies(paths)
+    eventually(lambda: conditions(api) == APPLIED)
+
+
 def observed(api: Api) -> Any:
     return api.status().get("observedGeneration")
 
@@ -211,9 +218,7 @@ def test_files_are_not_removed_because_an_object_or_the_api_has_gone(
 ) -> None:
     api.put("profiles", profile())
     with running(paths, api, watch=1):
-        eventually(lambda: wanted(paths) == "site")
-        applies(paths)
-        eventually(lambda: conditions(api) == APPLIED)
+        site_is_applied(paths, api)
         before = frozen(paths)
         api.missing.add("profiles")
         api.delete("profiles", "node-1")
@@ -328,9 +333,7 @@ def test_what_the_server_refuses_is_not_sent_again_before_something_changes(
 def test_a_status_that_somebody_overwrites_is_restored(paths: Paths, api: Api) -> None:
     api.put("profiles", profile())
     with running(paths, api):
-        eventually(lambda: wanted(paths) == "site")
-        applies(paths)
-        eventually(lambda: conditions(api) == APPLIED)
+        site_is_applied(paths, api)
         good = api.status()
         api.edit("profiles", "node-1", lambda it: it["status"].update(conditions=[]))
         eventually(lambda: conditions(api) == APPLIED)
@@ -374,9 +377,7 @@ def test_a_record_of_a_program_that_is_older_or_a_little_newer_is_read(
     """Fields that this agent does not know are ignored, and some that it knows are not there."""
     api.put("profiles", profile())
     with running(paths, api):
-        eventually(lambda: wanted(paths) == "site")
-        applies(paths)
-        eventually(lambda: conditions(api) == APPLIED)
+        site_is_applied(paths, api)
         content = json.loads(paths.status.read_text())
         for name in ("deferred", "handover", "residue", "left_out", "late"):
             del content[name]
@@ -412,9 +413,7 @@ def test_a_profile_that_cannot_be_written_is_told_and_tried_again(
 ) -> None:
     api.put("profiles", profile())
     with running(paths, api):
-        eventually(lambda: wanted(paths) == "site")
-        applies(paths)
-        eventually(lambda: conditions(api) == APPLIED)
+        site_is_applied(paths, api)
 
         def opened(*_: object, **__: object) -> int:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -448,9 +447,7 @@ def test_a_profile_that_the_host_would_refuse_is_not_written_and_that_is_told(
 ) -> None:
     api.put("profiles", profile())
     with running(paths, api):
-        eventually(lambda: wanted(paths) == "site")
-        applies(paths)
-        eventually(lambda: conditions(api) == APPLIED)
+        site_is_applied(paths, api)
         before = frozen(paths)
         api.put("profiles", {**api.get("profiles", "node-1"), "spec": content["spec"]})
         eventually(lambda: conditions(api)["Applied"] == ("False", "Failed"))
@@ -480,9 +477,7 @@ def test_what_others_do_to_the_files_is_set_right(
 def test_two_agents_on_one_node(paths: Paths, api: Api) -> None:
     api.put("profiles", profile())
     with running(paths, api), running(paths, api):
-        eventually(lambda: wanted(paths) == "site")
-        applies(paths)
-        eventually(lambda: conditions(api) == APPLIED)
+        site_is_applied(paths, api)
         for name in ("other", "third", "site"):
             content = {**api.get("profiles", "node-1"), "spec": profile(name, {name: DATA})["spec"]}
             api.put("profiles", content)
@@ -501,9 +496,7 @@ def test_a_defect_does_not_end_it(paths: Paths, api: Api, monkeypatch: pytest.Mo
     with running(paths, api):
         with monkeypatch.context() as broken:
             broken.setattr("ocp_tuned_boot.agent.told.events", breaks)
-            eventually(lambda: wanted(paths) == "site")
-        applies(paths)
-        eventually(lambda: conditions(api) == APPLIED)
+            site_is_applied(paths, api)
 
 
 # Without an operator.
@@ -527,9 +520,7 @@ def test_without_an_operator_the_node_gets_a_profile_of_its_own(paths: Paths, ap
         eventually(lambda: api.objects.get("profiles"))
         made = api.get("profiles", "node-1")
         assert made["spec"]["config"]["tunedProfile"] == "site"
-        eventually(lambda: wanted(paths) == "site")
-        applies(paths)
-        eventually(lambda: conditions(api) == APPLIED)
+        site_is_applied(paths, api)
         assert observed(api) == 1
         # The node gets a label, and another profile.
         api.edit("nodes", "node-1", lambda it: it["metadata"].update(labels={"control-plane": ""}))
@@ -580,9 +571,7 @@ def test_what_cannot_be_evaluated_keeps_the_last_state_and_is_said(
 ) -> None:
     api.put("tuneds", TUNED)
     with running(paths, api, EVALUATE):
-        eventually(lambda: wanted(paths) == "site")
-        applies(paths)
-        eventually(lambda: conditions(api) == APPLIED)
+        site_is_applied(paths, api)
         before = frozen(paths)
         generation = api.get("profiles", "node-1")["metadata"]["generation"]
         api.put("tuneds", wrong)
