@@ -215,7 +215,7 @@ def test_the_version_is_said_once_and_the_news_have_it() -> None:
 
 def test_the_package_is_not_built_when_a_unit_test_fails() -> None:
     assert re.search(
-        r"\n%check\n#.*\n%pytest --ignore=tests/unit/test_memory.py tests/unit\n", SPEC
+        r"\n%check\n(#.*\n)+%pytest --ignore=tests/unit/test_memory.py tests/unit >&2\n", SPEC
     )
     assert "nocheck" not in (TREE / "Makefile").read_text()
 
