@@ -22,7 +22,7 @@ from tests.lab.patience import PATIENCE
 
 #: TuneD's command line under `contract = tuned`.
 COMMAND = ("/usr/sbin/tuned", "--no-dbus")
-# $1: the image's root, $2: a folder for what is written, then SOURCE TARGET... -- COMMAND...
+# $1: the image's root, $2: a folder for what is written, then SOURCE TARGET rw|ro... -- COMMAND...
 _ENTER = """
 lower=$1 over=$2 root=$2/root
 shift 2
@@ -31,8 +31,8 @@ mount -t proc -o ro proc $root/proc
 mount -t sysfs -o ro sysfs $root/sys
 while [ "$1" != -- ]; do
     mkdir -p $root$2
-    mount --bind $1 $root$2
-    shift 2
+    mount --bind -o $3 $1 $root$2
+    shift 3
 done
 shift
 exec setpriv --bounding-set=-sys_module,-sys_boot,-sys_time,-sys_rawio chroot $root "$@"
@@ -72,8 +72,9 @@ class TunedRoot:
 
     def start(self, *command: str, under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """Starts a command in the container's place, `under` a command of this machine."""
-        mounts = [(str(self.paths.etc_tuned), "/etc/tuned")]
-        mounts += [it for it in conversation.mounts(self.paths) if Path(it[0]).exists()]
+        mounts = [(str(self.paths.etc_tuned), "/etc/tuned", "rw")]
+        ours = conversation.mounts(self.paths)
+        mounts += [(*mount, "ro") for mount in ours if Path(mount[0]).exists()]
         words = [word for mount in mounts for word in mount]
         return subprocess.Popen(
             ["setpriv", "--pdeathsig=KILL", *under, "unshare", *_NAMESPACES,
