@@ -20,6 +20,7 @@ from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images.ensure import Available, ImageSession
+from ocp_tuned_boot.inside.program import SWITCHED_OFF
 from ocp_tuned_boot.podman import pulling
 from ocp_tuned_boot.podman.client import ContainerState, Podman
 from ocp_tuned_boot.record.model import Decision
@@ -150,17 +151,21 @@ def apply(run: Attempting, podman: Podman, available: Available) -> Applied:
 def verified(run: Attempting, podman: Podman, applied: Applied) -> Requested:
     """What the profile requests, with TuneD's own comparison. What TuneD said is kept for later
     runs. Raises `HostError`."""
-    what = applied.answered.said
+    what, unheld = applied.answered.said, ""
     if what is None:
         return applied.answered.profile
-    if run.requested.contract == "operand":
+    if run.requested.contract == "operand" and not run.config.verify:
+        unheld = SWITCHED_OFF
+    elif run.requested.contract == "operand":
         try:
             _, held = _beside(run, podman, applied.prepared)
             what = replace(what, held=held)
         except (BootError, ProgramExited, ValueError) as error:
             log.warning("TuneD has not compared the values: %s", error)
+            unheld = str(error)
     said.store(run.paths.said, what)
-    return replace(applied.answered.profile, held=what.verified())
+    unheld = what.unverified() or unheld
+    return replace(applied.answered.profile, held=what.verified(), unheld=unheld)
 
 
 def _prepare(run: Attempting, podman: Podman, available: Available) -> Prepared:
@@ -200,7 +205,8 @@ def _ask_and_run(run: Attempting, podman: Podman, ready: Prepared) -> Applied:
             this_run = _decided(run, ready, what, "" if meaning else "TuneD did not answer")
             with _guarded(run, ready, this_run.guard):
                 if meaning:
-                    this.go(guarded=this_run.guard is not None)
+                    guarded = this_run.guard is not None
+                    this.go(guarded=guarded, verify=run.config.verify)
                 ended = this.finish()
     return _collected(run, podman, (created, spec), ready, this_run, (ended, allowed, limit))
 

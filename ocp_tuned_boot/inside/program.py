@@ -8,9 +8,9 @@ folder, which the host mounts read-only, so it uses the standard library and `tu
 syntax of Python 3.6. The host's half is tuned/conversation.py; tuned/asked.py has the messages.
 
 `apply`: import TuneD, load the profile, say what it means (`asked`), wait for the word, run COMMAND
-in this process, compare, say what holds (`verified` or `unverified`). Log and exit status are those
-of COMMAND. If TuneD cannot be asked, this is said (`unasked`), and after the word COMMAND is run as
-if this program did not exist.
+in this process, compare unless the word says otherwise, say what holds (`verified` or
+`unverified`). Log and exit status are those of COMMAND. If TuneD cannot be asked, this is said
+(`unasked`), and after the word COMMAND is run as if this program did not exist.
 
 `verify`: make all mounts read-only, load, `asked`, compare, `verified`. Nothing is applied and
 nothing can be written.
@@ -34,8 +34,11 @@ from typing import Any
 VERSION = 1
 #: A message is a JSON text in packets. The first byte of a packet says whether another one follows.
 MORE, LAST, PACKET = b"+", b".", 32 * 1024
-#: The words of the host. After the second one, the files on the hand-over list are covered first.
-GO, GO_GUARDED = b"go", b"go guarded"
+#: The word of the host, and what may follow it: the files on the hand-over list are covered first;
+#: TuneD does not compare.
+GO, GUARDED, UNVERIFIED = b"go", b"guarded", b"unverified"
+#: Why TuneD does not compare then.
+SWITCHED_OFF = "boot.conf sets verify = no"
 #: The exit status if the host has gone, and nothing was applied (sysexits.h, EX_TEMPFAIL).
 GONE = 75
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -68,15 +71,18 @@ class Host:
         except OSError as error:
             raise HostGone(str(error.strerror)) from error
 
-    def word(self) -> "bytes":
-        """Waits for the word."""
+    def word(self) -> "list[bytes]":
+        """Waits for the word. Returns what follows it."""
         try:
             word = self._socket.recv(64)
         except OSError as error:
             raise HostGone(str(error.strerror)) from error
         if not word:
             raise HostGone("it has exited")
-        return word
+        first, *more = word.split()
+        if first != GO or set(more) - {GUARDED, UNVERIFIED}:
+            raise HostGone("it gave an unknown word")
+        return more
 
 
 def ask(mode: "str", command: "list[str]", host: "Host") -> "Any":
@@ -178,19 +184,19 @@ def main(mode: "str", path: "str", command: "list[str]") -> "None":
             if asked is not None:
                 verify(host, asked[0])
             return
-        word = host.word()
-        if word not in (GO, GO_GUARDED):
-            raise HostGone("it gave an unknown word")
+        more = host.word()
     except HostGone as error:
         sys.stderr.write(f"ocp-tuned-boot has gone, nothing is applied: {error}\n")
         sys.exit(GONE)
-    if word == GO_GUARDED:
+    if GUARDED in more:
         from ocp_tuned_boot.inside import cover  # noqa: PLC0415  # after TuneD's own modules
 
         cover.cover_or_exit(f"{cover.FOLDER}/files")
     if asked is None:
         os.execv(command[0], command)  # noqa: S606  # the host says which
     watched = asked[1]
+    if UNVERIFIED in more:
+        watched.give_up(SWITCHED_OFF)
     # TuneD makes another application.
     del asked
     run(command, host, watched)

@@ -35,12 +35,14 @@ _SCRIPTS = ("script_pre", "script_post")
 @dataclass(frozen=True)
 class Requested:
     """What a profile requests. `meaning` is what TuneD said about it; None if it could not, and
-    `unknown` is the reason then. `held` is what it found when it compared; None if it did not."""
+    `unknown` is the reason then. `held` is what it found when it compared; None if it did not, and
+    `unheld` is the reason, if it is known."""
 
     settings: tuple[Setting, ...]
     meaning: Asked | None = None
     held: Verified | None = None
     unknown: str = ""
+    unheld: str = ""
 
 
 def requested(said: Said | None, unknown: str = "") -> Requested:
@@ -50,7 +52,8 @@ def requested(said: Said | None, unknown: str = "") -> Requested:
     if said is not None:
         meaning = said.asked()
         if meaning is not None:
-            return Requested(wanted.settings(meaning), meaning, said.verified())
+            settings, unheld = wanted.settings(meaning), said.unverified()
+            return Requested(settings, meaning, said.verified(), unheld=unheld)
         unknown = said.reason()
     return Requested(wanted.unknown(unknown), unknown=unknown)
 
@@ -126,6 +129,7 @@ def _of_plugins(profile: Requested, held: tuple[State, ...]) -> Iterator[Value]:
 
     if profile.meaning is None:
         return
+    unheld = f": {profile.unheld}" if profile.unheld else ""
     rows: dict[tuple[str, str], list[Comparison]] = {}
     for row in profile.held.rows if profile.held is not None else ():
         rows.setdefault((row.section, row.option), []).append(row)
@@ -137,7 +141,10 @@ def _of_plugins(profile: Requested, held: tuple[State, ...]) -> Iterator[Value]:
             if {row.state for row in found} == {"parameter"}:
                 continue
             key = f"{section.type}.{option.option}"
-            value = Value(key, "unchecked", option.value, section=section.name, plugin=section.type)
+            value = Value(
+                key, "unchecked", option.value, why=f"TuneD has not compared it{unheld}",
+                section=section.name, plugin=section.type,
+            )  # fmt: skip
             yield _held(_folded(value, found), held)
 
 
@@ -160,7 +167,7 @@ def _folded(value: Value, rows: Sequence[Comparison]) -> Value:
         shown = found + more if ours == "different" else first.found
         expected = first.expected or value.expected
         return replace(value, state=ours, expected=expected, found=shown, why=first.why, by=by)
-    return replace(value, why="TuneD has not compared it")
+    return value
 
 
 def _held(value: Value, held: Sequence[State]) -> Value:

@@ -25,7 +25,7 @@ from typing import Optional
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.inside.program import GO, GO_GUARDED, LAST, MORE, PACKET
+from ocp_tuned_boot.inside.program import GO, GUARDED, LAST, MORE, PACKET, UNVERIFIED
 from ocp_tuned_boot.tuned.asked import LIMIT
 
 #: Where the container has the program and the socket. Both are mounted read-only.
@@ -179,12 +179,13 @@ class Program:
         if sign == LAST:
             self.said, self._parts = bytes(self._parts), bytearray()
 
-    def go(self, *, guarded: bool = False) -> None:
+    def go(self, *, guarded: bool = False, verify: bool = True) -> None:
         """Gives the word: TuneD applies the profile. It can be given only once, at any time; it
-        waits for the program. `guarded`: the files on the hand-over list are covered before.
-        Raises `ProgramExited`."""
+        waits for the program. `guarded`: the files on the hand-over list are covered before;
+        `verify`: TuneD compares afterwards. Raises `ProgramExited`."""
+        word = [GO, *[GUARDED] * guarded, *[UNVERIFIED] * (not verify)]
         try:
-            self._socket.send(GO_GUARDED if guarded else GO)
+            self._socket.send(b" ".join(word))
         except OSError as error:
             raise ProgramExited("the program in the container exited before the word") from error
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host.typedjson import Format, typed
 from ocp_tuned_boot.tuned import asked
-from ocp_tuned_boot.tuned.asked import Asked, Unasked, Verified
+from ocp_tuned_boot.tuned.asked import Asked, Unasked, Unverified, Verified
 
 #: Each of the two messages may be as long as `asked.LIMIT`; in quotes it is longer.
 FORMAT = Format(1, 5 * asked.LIMIT, durable=False)
@@ -50,6 +50,11 @@ class Said:
         """What holds; None if TuneD has not compared."""
         found = parsed(self.held)
         return found if isinstance(found, Verified) else None
+
+    def unverified(self) -> str:
+        """Why TuneD has not compared, if it said so."""
+        found = parsed(self.held)
+        return found.reason if isinstance(found, Unverified) else ""
 
 
 def parsed(message: bytes) -> asked.Said | None:

@@ -5,6 +5,7 @@ Each case has a root of its own in one node, so that all of them share a boot.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,8 @@ THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 PATTERN = "/proc/sys/kernel/core_pattern"
 RATIO, BYTES = "/proc/sys/vm/dirty_ratio", "/proc/sys/vm/dirty_bytes"
 PORTS = "/proc/sys/net/ipv4/ip_local_reserved_ports"
+#: An option of the cpu plugin that every machine has.
+RESUME = "pm_qos_resume_latency_us"
 #: How the kernel is before each case. The order matters: a ratio sets the bytes to zero.
 BEFORE = {
     THP: "never",
@@ -207,6 +210,28 @@ def test_case(node: Node, name: str) -> None:
         if each["state"] in ("unchecked", "not-applicable"):
             assert each["why"]
             assert f"{each['key']}: " in shown
+
+
+@pytest.mark.parametrize("switch", ["yes", "no"])
+def test_boot_conf_switches_off_that_tuned_compares(node: Node, switch: str) -> None:
+    host = set_up(node, f"verify-{switch}", {})
+    host.profile(f"[sysctl]\nvm.swappiness=17\n[cpu]\n{RESUME}=100\n")
+    host.write("etc/ocp-tuned-boot/boot.conf", f"[tuning]\nverify = {switch}\n")
+    host.run("apply")
+    assert host.status()["result"] == "applied", host.messages()
+    values = {each["key"]: each for each in host.status()["values"]}
+    assert (values["vm.swappiness"]["state"], values["vm.swappiness"]["by"]) == (
+        "verified", "ocp-tuned-boot",
+    )  # fmt: skip
+    latency = values[f"cpu.{RESUME}"]
+    if switch == "yes":
+        assert (latency["state"], latency["by"]) == ("verified", "tuned")
+    else:
+        assert (latency["state"], latency["by"]) == ("unchecked", "")
+        assert latency["why"] == "TuneD has not compared it: boot.conf sets verify = no"
+    # The command compares all the same, and what the run has recorded stays.
+    shown = json.loads(host.run("verify", "--json").stdout)["values"]
+    assert {it["key"]: it["state"] for it in shown}[f"cpu.{RESUME}"] == "verified"
 
 
 def test_a_hint_that_tuned_logs_as_an_error_is_accepted(node: Node) -> None:

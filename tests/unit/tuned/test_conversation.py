@@ -17,7 +17,7 @@ import pytest
 from ocp_tuned_boot.errors import DeadlineExceeded, HostError
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.inside.program import GO, LAST, MORE, PACKET, Host
+from ocp_tuned_boot.inside.program import GUARDED, LAST, MORE, PACKET, UNVERIFIED, Host
 from ocp_tuned_boot.tuned import asked, conversation
 from ocp_tuned_boot.tuned.conversation import Listener, Program, ProgramExited
 from tests.unit.patience import PATIENCE
@@ -170,8 +170,8 @@ def test_what_the_program_says_is_what_is_heard(pair: tuple[Program, socket.sock
     host._socket = theirs
     host.say("unasked", reason="é" * 10)
     assert asked.parse(program.hear(deadline())) == asked.Unasked("é" * 10)
-    program.go()
-    assert host.word() == GO
+    program.go(guarded=True, verify=False)
+    assert host.word() == [GUARDED, UNVERIFIED]
 
 
 def test_a_program_that_says_nothing(pair: tuple[Program, socket.socket]) -> None:
