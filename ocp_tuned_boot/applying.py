@@ -14,6 +14,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ocp_tuned_boot.errors import BootError, DeadlineExceeded
 from ocp_tuned_boot.host import files
@@ -47,6 +48,7 @@ from ocp_tuned_boot.tuned import (
     wanted,
 )
 from ocp_tuned_boot.tuned import log as tunedlog
+from ocp_tuned_boot.tuned.asked import Unverified
 from ocp_tuned_boot.tuned.beside import Question
 from ocp_tuned_boot.tuned.container import ContainerSpec
 from ocp_tuned_boot.tuned.conversation import Listener, ProgramExited
@@ -164,8 +166,8 @@ def verified(run: Attempting, podman: Podman, applied: Applied) -> Requested:
             log.warning("TuneD has not compared the values: %s", error)
             unheld = str(error)
     said.store(run.paths.said, what)
-    unheld = what.unverified() or unheld
-    return replace(applied.answered.profile, held=what.verified(), unheld=unheld)
+    end = what.end() or Unverified(unheld)
+    return compare.at_end(applied.answered.profile, end)
 
 
 def _prepare(run: Attempting, podman: Podman, available: Available) -> Prepared:
@@ -205,6 +207,7 @@ def _ask_and_run(run: Attempting, podman: Podman, ready: Prepared) -> Applied:
             this_run = _decided(run, ready, what, "" if meaning else "TuneD did not answer")
             with _guarded(run, ready, this_run.guard):
                 if meaning:
+                    listener.restore(_to_restore(this_run))
                     guarded = this_run.guard is not None
                     this.go(guarded=guarded, verify=run.config.verify)
                 ended = this.finish()
@@ -237,6 +240,14 @@ def _run_plainly(
             with running.started(podman, created, run.paths, Deadline(allowed)) as this:
                 ended = this.finish()
     return _collected(run, podman, (created, spec), ready, this_run, (ended, allowed, limit))
+
+
+def _to_restore(this_run: Answered) -> list[dict[str, Any]]:
+    if not this_run.known.others:
+        return []
+    from ocp_tuned_boot.settings import others  # noqa: PLC0415  # not for the first run of a boot
+
+    return others.to_restore(this_run.known.others, this_run.profile.meaning)
 
 
 def _spec(run: Attempting, ready: Prepared, *, asked: bool = False) -> ContainerSpec:

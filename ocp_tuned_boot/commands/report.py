@@ -165,6 +165,7 @@ _LEFT_OVER = {
     "put-back": "restored",
     "theirs": "left as it is, because it is owned by others",
     "refused": "NOT restored: the kernel refused the first value",
+    "stays": "NOT restored",
 }
 
 
@@ -177,9 +178,12 @@ def _owned(done: Record) -> Iterator[str]:
             f"before {handed.before!r}, {tuned}now {handed.after!r}"
         )
     for left in done.residue:
+        where = f" ({left.devices})" if left.devices else ""
+        first = f"first {left.first!r}, " if left.first or left.how == "refused" else ""
+        now = "" if left.how == "stays" else f", now {left.after!r}"
         yield (
-            f"  left over    {left.key}: {_LEFT_OVER.get(left.how, left.how)}; "
-            f"first {left.first!r}, applied {left.applied!r}, now {left.after!r}"
+            f"  left over    {left.key}{where}: {_LEFT_OVER.get(left.how, left.how)}; "
+            f"{first}applied {left.applied!r}{now}"
         )
 
 

@@ -24,6 +24,8 @@ _ONLY_APPLYING = {("scheduler", "isolated_cores"), ("irq", "affinity")}
 #: TuneD makes this option of all whose names begin so.
 _MERGED = ("bootloader", "cmdline")
 _MISSING = "this machine does not have it"
+#: Why TuneD sets nothing of an option.
+NO_OPTION, NO_PLUGIN = "TuneD does not know this option", "failed to initialize plugin"
 
 
 def is_parameter(plugin: "str", option: "str") -> "bool":

@@ -20,10 +20,11 @@ from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.settings import handover, notation, residue, values
 from ocp_tuned_boot.settings.residue import Settings
+from ocp_tuned_boot.tuned.asked import Unverified
 from ocp_tuned_boot.tuned.judge import Outcome, conclude
 
 if TYPE_CHECKING:
-    from ocp_tuned_boot.tuned.asked import Asked, Comparison, Verified
+    from ocp_tuned_boot.tuned.asked import Asked, Comparison, Original, Restored, Verified
     from ocp_tuned_boot.tuned.said import Said
     from ocp_tuned_boot.tuned.wanted import Setting
 
@@ -36,13 +37,15 @@ _SCRIPTS = ("script_pre", "script_post")
 class Requested:
     """What a profile requests. `meaning` is what TuneD said about it; None if it could not, and
     `unknown` is the reason then. `held` is what it found when it compared; None if it did not, and
-    `unheld` is the reason, if it is known."""
+    `unheld` is the reason, if it is known. `originals` and `restored` as in asked.py."""
 
     settings: tuple[Setting, ...]
     meaning: Asked | None = None
     held: Verified | None = None
     unknown: str = ""
     unheld: str = ""
+    originals: tuple[Original, ...] = ()
+    restored: tuple[Restored, ...] = ()
 
 
 def requested(said: Said | None, unknown: str = "") -> Requested:
@@ -52,10 +55,19 @@ def requested(said: Said | None, unknown: str = "") -> Requested:
     if said is not None:
         meaning = said.asked()
         if meaning is not None:
-            settings, unheld = wanted.settings(meaning), said.unverified()
-            return Requested(settings, meaning, said.verified(), unheld=unheld)
+            return at_end(Requested(wanted.settings(meaning), meaning), said.end())
         unknown = said.reason()
     return Requested(wanted.unknown(unknown), unknown=unknown)
+
+
+def at_end(profile: Requested, end: Verified | Unverified | None) -> Requested:
+    """With what TuneD said at the end of its run, or None if it said nothing."""
+    if end is None:
+        return profile
+    profile = replace(profile, originals=end.originals, restored=end.restored)
+    if isinstance(end, Unverified):
+        return replace(profile, unheld=end.reason)
+    return replace(profile, held=end)
 
 
 def compare(
@@ -66,9 +78,25 @@ def compare(
     both are recorded in `settings.json`. `owned`: the files on the hand-over list; `held`: what
     systemd holds. Raises `HostError`."""
     known, left = residue.put_back(paths.root, known, profile.settings, owned)
+    known, more = _others(known, profile, owned)
     found = values.read_back(paths.root, profile.settings, owned)
     residue.store(paths, residue.after(paths.root, known, found, profile.settings, now()))
-    return _judged(profile, found, held), left
+    return _judged(profile, found, held), (*left, *more)
+
+
+def _others(
+    known: Settings, profile: Requested, owned: Collection[str]
+) -> tuple[Settings, tuple[Residue, ...]]:
+    """The settings of other plugins. Of a profile that is not known, nothing is: what earlier ones
+    have set is kept for a later one."""
+    if profile.meaning is None or profile.meaning.left:
+        return known, ()
+    from ocp_tuned_boot.settings import others  # noqa: PLC0415  # once the unit is ready
+
+    rows = profile.held.rows if profile.held is not None else ()
+    now_set = others.of_profile(profile.meaning, rows, profile.originals)
+    kept, left = others.settled(known.others, now_set, profile.restored, owned)
+    return replace(known, others=kept), left
 
 
 def judged(
@@ -205,7 +233,7 @@ def catch_up(paths: Paths, config: Config, recorder: Recorder, applied: InForce)
         return
     outcome = Outcome(applied.result, applied.findings)
     outcome = with_values(outcome, found, config.accept)
-    outcome = with_findings(outcome, residue.refused(left), config.accept)
+    outcome = with_findings(outcome, tuple(residue.findings(left)), config.accept)
     recorder.caught_up(found, left, outcome)
 
 
@@ -217,4 +245,6 @@ def put_back_again(paths: Paths, config: Config, recorder: Recorder, applied: In
     known, left = residue.put_back_again(paths.root, known, owned)
     residue.store(paths, known)
     outcome = conclude([each for each in applied.findings if each.kind != "not-restored"])
-    recorder.put_back_again(left, with_findings(outcome, residue.refused(left), config.accept))
+    recorder.put_back_again(
+        left, with_findings(outcome, tuple(residue.findings(left)), config.accept)
+    )

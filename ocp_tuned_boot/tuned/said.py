@@ -46,15 +46,10 @@ class Said:
         why = found.reason if isinstance(found, Unasked) else "its answer cannot be read"
         return f"TuneD cannot be asked what the profile means: {why}"
 
-    def verified(self) -> Verified | None:
-        """What holds; None if TuneD has not compared."""
+    def end(self) -> Verified | Unverified | None:
+        """What TuneD said at the end of its run; None if it said nothing."""
         found = parsed(self.held)
-        return found if isinstance(found, Verified) else None
-
-    def unverified(self) -> str:
-        """Why TuneD has not compared, if it said so."""
-        found = parsed(self.held)
-        return found.reason if isinstance(found, Unverified) else ""
+        return found if isinstance(found, (Verified, Unverified)) else None
 
 
 def parsed(message: bytes) -> asked.Said | None:

@@ -277,6 +277,43 @@ def test_a_pair_gets_the_first_values_of_the_boot_back(node: Node, ratio_too: bo
     assert host.status()["result"] == "applied", host.messages()
 
 
+def cpus(node: Node) -> list[str]:
+    """The file of `RESUME` of each CPU."""
+    found = node.run("sh", "-c", f"ls /sys/devices/system/cpu/cpu*/power/{RESUME}").stdout
+    return found.split()
+
+
+@pytest.mark.parametrize("compares", ["yes", "no"])
+def test_what_other_plugins_have_set_is_restored_or_named(node: Node, compares: str) -> None:
+    first = dict.fromkeys(cpus(node), "7")
+    host = set_up(node, f"others-{compares}", first)
+    host.write("etc/ocp-tuned-boot/boot.conf", f"[tuning]\nverify = {compares}\n")
+    host.profile(f"[cpu]\n{RESUME}=100\n[script]\nscript=${{i:PROFILE_DIR}}/script.sh\n", "true")
+    host.run("apply")
+    assert host.status()["result"] == "applied", host.messages()
+    assert {node.read(path) for path in first} == {"100\n"}
+    # Another program has changed one of them since.
+    theirs = list(first)[-1]
+    node.run("sh", "-c", f"echo 50 > {theirs}")
+    host.profile("[sysctl]\nnet.ipv4.tcp_fin_timeout=37\n")
+    host.run("reload")
+    status = host.status()
+    assert {node.read(path) for path in first if path != theirs} == {"7\n"}
+    assert node.read(theirs) == "50\n"
+    found = {(each["key"], each["how"]) for each in status["residue"]}
+    key = f"cpu.{RESUME}"
+    assert found == {(key, "put-back"), (key, "theirs"), ("script.script", "stays")}
+    assert (status["result"], findings(status)) == ("degraded", [("still-set", "script.script")])
+    assert f"{key} (cpu0" in host.run("status").stdout
+    # It stays, whatever is applied next; what was restored is done.
+    host.profile("[sysctl]\nnet.ipv4.tcp_fin_timeout=38\n")
+    host.write("etc/ocp-tuned-boot/boot.conf", "[tuning]\naccept = still-set:script.*\n")
+    host.run("reload")
+    status = host.status()
+    assert [(it["key"], it["how"]) for it in status["residue"]] == [("script.script", "stays")]
+    assert (status["result"], findings(status)) == ("applied", [("still-set", "script.script")])
+
+
 def test_an_empty_value_is_put_back(node: Node) -> None:
     node.run("sh", "-c", f"echo > {PORTS}")
     host = set_up(node, "empty", {})

@@ -20,7 +20,7 @@ from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.inside.program import SWITCHED_OFF
 from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.tuned import layout, running, said
-from ocp_tuned_boot.tuned.asked import Comparison
+from ocp_tuned_boot.tuned.asked import Comparison, Verified
 from ocp_tuned_boot.tuned.judge import Result
 from ocp_tuned_boot.tuned.layout import PROGRAMS, Layout
 from ocp_tuned_boot.tuned.said import About
@@ -85,7 +85,8 @@ def test_what_tuned_said_is_kept_for_the_runs_after_this_one(paths: Paths) -> No
     about = About(done.boot_id, "id", done.in_force.fingerprint)
     kept = said.load(paths.said, about)
     assert kept is not None
-    assert (kept.asked() is not None, kept.verified() is not None) == (True, True)
+    assert kept.asked() is not None
+    assert isinstance(kept.end(), Verified)
     assert said.load(paths.said, replace(about, fingerprint="another")) is None
 
 
