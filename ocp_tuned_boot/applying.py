@@ -242,6 +242,16 @@ def _run_plainly(
     return _collected(run, podman, (created, spec), ready, this_run, (ended, allowed, limit))
 
 
+def _with_unfinished(run: Attempting, known: Settings) -> Settings:
+    """The settings of this boot, with those of a run of another profile that did not come to its
+    end. From here on this run is the one that may not."""
+    begun, this = known.begun, run.requested.fingerprint
+    before = said.last(run.paths.said) if begun not in ("", this) else None
+    if before is not None and before.about.fingerprint == begun:
+        known = compare.with_unfinished(known, compare.requested(before))
+    return replace(known, begun=this)
+
+
 def _to_restore(this_run: Answered) -> list[dict[str, Any]]:
     if not this_run.known.others:
         return []
@@ -274,7 +284,7 @@ def _decided(run: Attempting, ready: Prepared, what: Said | None, unknown: str) 
     paths, requested = run.paths, run.requested
     profile = compare.requested(what, unknown)
     known = residue.load(paths, requested.boot_id)
-    known = residue.before(paths.root, known, profile.settings)
+    known = _with_unfinished(run, residue.before(paths.root, known, profile.settings))
     residue.store(paths, known)
     if what is not None:
         # For a run after this one, should it be killed.

@@ -179,8 +179,10 @@ def _owned(done: Record) -> Iterator[str]:
         )
     for left in done.residue:
         where = f" ({left.devices})" if left.devices else ""
-        first = f"first {left.first!r}, " if left.first or left.how == "refused" else ""
-        now = "" if left.how == "stays" else f", now {left.after!r}"
+        # Of what others have changed, or what TuneD has set and did not restore, not all is known.
+        known = left.how in ("put-back", "refused")
+        first = f"first {left.first!r}, " if left.first or known else ""
+        now = f", now {left.after!r}" if left.after or known else ""
         yield (
             f"  left over    {left.key}{where}: {_LEFT_OVER.get(left.how, left.how)}; "
             f"{first}applied {left.applied!r}{now}"

@@ -78,10 +78,25 @@ def compare(
     both are recorded in `settings.json`. `owned`: the files on the hand-over list; `held`: what
     systemd holds. Raises `HostError`."""
     known, left = residue.put_back(paths.root, known, profile.settings, owned)
-    known, more = _others(known, profile, owned)
+    known, more = _others(replace(known, begun=""), profile, owned)
     found = values.read_back(paths.root, profile.settings, owned)
     residue.store(paths, residue.after(paths.root, known, found, profile.settings, now()))
     return _judged(profile, found, held), (*left, *more)
+
+
+def with_unfinished(known: Settings, profile: Requested) -> Settings:
+    """With what a run of this profile may have set in other plugins, which was not recorded."""
+    if profile.meaning is None:
+        return known
+    from ocp_tuned_boot.settings import others  # noqa: PLC0415  # hardly any run needs it
+
+    begun = others.of_profile(profile.meaning, _rows(profile), profile.originals)
+    return replace(known, others=others.with_unfinished(known.others, begun))
+
+
+def _rows(profile: Requested) -> tuple[Comparison, ...]:
+    """TuneD's comparisons, if there are any."""
+    return profile.held.rows if profile.held is not None else ()
 
 
 def _others(
@@ -93,8 +108,7 @@ def _others(
         return known, ()
     from ocp_tuned_boot.settings import others  # noqa: PLC0415  # once the unit is ready
 
-    rows = profile.held.rows if profile.held is not None else ()
-    now_set = others.of_profile(profile.meaning, rows, profile.originals)
+    now_set = others.of_profile(profile.meaning, _rows(profile), profile.originals)
     kept, left = others.settled(known.others, now_set, profile.restored, owned)
     return replace(known, others=kept), left
 
@@ -114,7 +128,7 @@ def _combined(profile: Requested, found: Sequence[Value]) -> Iterator[Value]:
     """The values that this program reads, with TuneD's comparisons: `different` only if both find
     them so."""
     rows: dict[str, list[Comparison]] = {}
-    for row in profile.held.rows if profile.held is not None else ():
+    for row in _rows(profile):
         rows.setdefault(row.section, []).append(row)
     for value in found:
         yield _agreed(value, [it for it in rows.get(value.section, ()) if _is_of(it, value)])
@@ -159,7 +173,7 @@ def _of_plugins(profile: Requested, held: tuple[State, ...]) -> Iterator[Value]:
         return
     unheld = f": {profile.unheld}" if profile.unheld else ""
     rows: dict[tuple[str, str], list[Comparison]] = {}
-    for row in profile.held.rows if profile.held is not None else ():
+    for row in _rows(profile):
         rows.setdefault((row.section, row.option), []).append(row)
     for section in in_effect(profile.meaning):
         for option in section.options:

@@ -212,6 +212,17 @@ def _lasting(plugin: str, now: Collection[str]) -> str:
     return f"it is in {file}, also after the next boot" if file else ""
 
 
+def with_unfinished(known: Iterable[Other], begun: Iterable[Other]) -> tuple[Other, ...]:
+    """With what a run may have set that was killed, or failed. If a value may be that of this run
+    or of the one before, nobody can say whose it is, and it is not restored."""
+    before, found = _flat(known), _flat(begun)
+    for key, (applied, _) in before.items():
+        again = found.get(key) or found.get((key[0], key[1], ALL))
+        if again is not None and again[0] != applied:
+            before[key] = (again[0], None)
+    return _grouped({**found, **before})
+
+
 def _residue(each: Other, word: str, why: str) -> Residue:
     names = [device for device in each.devices if device not in ("", ALL)]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""

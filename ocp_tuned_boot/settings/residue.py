@@ -63,12 +63,14 @@ class Other:
 @dataclass(frozen=True)
 class Settings:
     """The settings of one boot, by path. `applied_at`: when a profile was last applied (UTC); empty
-    if none was applied in this boot. `others`: those of other plugins (others.py)."""
+    if none was applied in this boot. `others`: those of other plugins (others.py); `begun`: the
+    fingerprint of a run that has not recorded yet what it has set."""
 
     boot_id: str
     saved: Mapping[str, Saved] = field(default_factory=dict)
     applied_at: str = ""
     others: tuple[Other, ...] = ()
+    begun: str = ""
 
 
 def load(paths: Paths, boot_id: str) -> Settings:
@@ -94,7 +96,8 @@ def read(paths: Paths, boot_id: str) -> Settings:
         same = content["boot_id"] == boot_id
         applied_at = str(content["applied_at"]) if same else ""
         # An earlier release did not know them.
-        return Settings(boot_id, saved, applied_at, _others(content.get("others", [])))
+        known = Settings(boot_id, saved, applied_at, _others(content.get("others", [])))
+        return replace(known, begun=str(content.get("begun", "")))
     except FileNotFoundError:
         return Settings(boot_id)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

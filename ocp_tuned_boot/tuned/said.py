@@ -73,11 +73,15 @@ def store(path: Path, said: Said) -> None:
 
 def load(path: Path, about: About) -> Said | None:
     """What was said about exactly this; None if that is not known, or cannot be read."""
+    found = last(path)
+    return found if found is not None and found.about == about else None
+
+
+def last(path: Path) -> Said | None:
+    """What was said last; None if that cannot be read."""
     try:
         content = FORMAT.read(path)
-        found = About(content["boot_id"], content["image_id"], content["fingerprint"])
-        if found != about:
-            return None
+        about = About(content["boot_id"], content["image_id"], content["fingerprint"])
         meaning, held = typed(str, content["meaning"]), typed(str, content["held"])
         return Said(about, meaning.encode(), held.encode())
     except (FileNotFoundError, HostError, ValueError, KeyError, TypeError, AttributeError):

@@ -19,13 +19,15 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.inside.program import SWITCHED_OFF
 from ocp_tuned_boot.record.model import Record
+from ocp_tuned_boot.settings import residue
+from ocp_tuned_boot.settings.residue import Settings
 from ocp_tuned_boot.tuned import layout, running, said
 from ocp_tuned_boot.tuned.asked import Comparison, Verified
 from ocp_tuned_boot.tuned.judge import Result
 from ocp_tuned_boot.tuned.layout import PROGRAMS, Layout
-from ocp_tuned_boot.tuned.said import About
+from ocp_tuned_boot.tuned.said import About, Said
 from tests.unit.fake_engine import HELD, Engine, serving
-from tests.unit.hostile import GOOD, file, host
+from tests.unit.hostile import BOOT_ID, GOOD, file, host
 from tests.unit.patience import no_hang
 from tests.unit.tuned.asking import meaning, message, section
 
@@ -150,3 +152,18 @@ def test_boot_conf_switches_off_that_tuned_compares(
     # The run, and with contract = operand TuneD asked before it; and after it, if it compares.
     starts = sum("/start" in each for each in engine.requests)
     assert starts == (1 if contract == "tuned" else 2 if switch else 3)
+
+
+@pytest.mark.parametrize("begun", ["another", ""], ids=["killed", "recorded"])
+def test_what_a_killed_run_may_have_set_is_named(paths: Paths, begun: str) -> None:
+    before = meaning(section("audio", {"timeout": "10"}))
+    about = About(BOOT_ID, "id", "another")
+    paths.run.mkdir(parents=True)
+    said.store(paths.said, Said(about, message(before)))
+    residue.store(paths, Settings(BOOT_ID, begun=begun))
+    done = applied(Engine(paths))
+    found = [(each.kind, each.subject) for each in done.findings]
+    assert found == ([("still-set", "audio.timeout")] if begun else [])
+    known = residue.load(paths, BOOT_ID)
+    assert known.begun == ""
+    assert [each.option for each in known.others] == (["timeout"] if begun else [])

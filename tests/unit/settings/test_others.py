@@ -213,3 +213,16 @@ def test_settings_of_a_profile_that_is_not_known_are_kept(tmp_path: Path) -> Non
     profile = compare.Requested(wanted.settings(said), said, held())
     _, left = compare.compare(paths, residue.read(paths, "b"), profile, ())
     assert names(left) == [("cpu.governor", "stays", "cpu0, cpu1")]
+
+
+def test_what_an_unfinished_run_may_have_set_is_named() -> None:
+    begun = meaning(section("cpu", {"governor": "schedutil"}), section("audio", {"timeout": "1"}))
+    known = others.with_unfinished(SET, others.of_profile(begun, (), ()))
+    # Which CPUs is known; whose value they have is not.
+    assert others.to_restore(known, ANOTHER) == []
+    _, left = after(known, ANOTHER, [])
+    assert set(names(left)) == {
+        ("cpu.governor", "stays", "cpu0, cpu1"), ("audio.timeout", "stays", ""),
+    }  # fmt: skip
+    finished = meaning(GOVERNOR, section("audio", {"timeout": "1"}))
+    assert after(known, finished, rows(GOVERNOR, "governor", *CPUS))[1] == ()
