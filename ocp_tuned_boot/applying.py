@@ -243,13 +243,12 @@ def _run_plainly(
 
 
 def _with_unfinished(run: Attempting, known: Settings) -> Settings:
-    """The settings of this boot, with those of a run of another profile that did not come to its
-    end. From here on this run is the one that may not."""
-    begun, this = known.begun, run.requested.fingerprint
-    before = said.last(run.paths.said) if begun not in ("", this) else None
-    if before is not None and before.about.fingerprint == begun:
+    """The settings of this boot, with those of a run that did not come to its end. From here on
+    this run is the one that may not."""
+    before = said.last(run.paths.said) if known.begun else None
+    if before is not None and before.about.fingerprint == known.begun:
         known = compare.with_unfinished(known, compare.requested(before))
-    return replace(known, begun=this)
+    return replace(known, begun=run.requested.fingerprint)
 
 
 def _to_restore(this_run: Answered) -> list[dict[str, Any]]:

@@ -109,7 +109,8 @@ def _others(
     from ocp_tuned_boot.settings import others  # noqa: PLC0415  # once the unit is ready
 
     now_set = others.of_profile(profile.meaning, _rows(profile), profile.originals)
-    kept, left = others.settled(known.others, now_set, profile.restored, owned)
+    there = others.named(profile.meaning)
+    kept, left = others.settled(known.others, now_set, there, profile.restored, owned)
     return replace(known, others=kept), left
 
 

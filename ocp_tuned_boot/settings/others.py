@@ -143,43 +143,48 @@ def _grouped(known: _Known) -> tuple[Other, ...]:
     )
 
 
+def named(meaning: Asked) -> set[tuple[str, str]]:
+    """Plugin and name of each option of a profile, whether this machine has it or not."""
+    return {
+        (section.type, name)
+        for section, option, value in _options(meaning)
+        for name, _, _ in _parts(section.type, option, value, None)
+    }
+
+
 def to_restore(known: Iterable[Other], meaning: Asked | None) -> list[dict[str, Any]]:
     """What TuneD is to restore before it applies a profile that does not name these options: the
     rows of the file (inside/undo.py). If the profile is not known completely, nothing."""
     if meaning is None or meaning.left:
         return []
-    named = {
-        (section.type, name)
-        for section, option, value in _options(meaning)
-        for name, _, _ in _parts(section.type, option, value, None)
-    }
-    rows = []
+    there, rows = named(meaning), []
     for each in known:
         devices = [device for device in each.devices if device != ALL]
         if each.first is None or not devices or each.first == each.applied:
             continue
-        if (each.plugin, each.option) not in named:
+        if (each.plugin, each.option) not in there:
             rows.append({**asdict(each), "devices": devices})
     return rows
 
 
 def settled(
-    known: Iterable[Other], now: Iterable[Other], restored: Iterable[Restored],
-    owned: Collection[str],
+    known: Iterable[Other], now: Iterable[Other], there: Collection[tuple[str, str]],
+    restored: Iterable[Restored], owned: Collection[str],
 ) -> tuple[tuple[Other, ...], tuple[Residue, ...]]:  # fmt: skip
     """After a run: what is set by now, and what has become of what earlier profiles have set and
-    this one does not. `owned`: the files on the hand-over list."""
+    this one does not. `there`: see `named`; `owned`: the files on the hand-over list."""
     before, after = _flat(known), _flat(now)
     everywhere = {(plugin, option) for plugin, option, device in after if device == ALL}
     plugins = {plugin for plugin, _, _ in after}
-    by_name = {(plugin, option) for plugin, option, device in before if device != ALL}
+    elsewhere = {(plugin, option) for plugin, option, device in before if device != ALL} | {*there}
     how = {(each.plugin, each.option, each.device): each for each in restored}
     gone: dict[tuple[str, str], _Known] = {}
     for key, value in before.items():
         plugin, option, device = key
         if key in after or (plugin, option) in everywhere or value[0] == value[1]:
             continue
-        if device == ALL and (plugin, option) in by_name:
+        # If the profile names it and has not set it, this machine does not have it.
+        if device == ALL and (plugin, option) in elsewhere:
             continue
         result = how.get(key)
         word, why = (result.how, result.why) if result else ("stays", _lasting(plugin, plugins))
@@ -198,9 +203,14 @@ def settled(
         if word == "stays"
         for key, value in values.items()
     }
-    # The first value of the boot, whatever TuneD has found since.
-    ours = {key: (value[0], before.get(key, value)[1]) for key, value in after.items()}
+    ours = {key: (value[0], _first(key, value[1], before)) for key, value in after.items()}
     return _fitting(_grouped({**stays, **ours})), tuple(residue)
+
+
+def _first(key: _Key, found: str | None, before: _Known) -> str | None:
+    """The first value of the boot, whatever TuneD has found since."""
+    earlier = before.get(key) or before.get((key[0], key[1], ALL))
+    return earlier[1] if earlier else found
 
 
 def _lasting(plugin: str, now: Collection[str]) -> str:

@@ -40,7 +40,8 @@ def after(known: tuple[Other, ...], said: Asked, compared: list[Comparison],
           restored: tuple[Restored, ...] = (), owned: tuple[str, ...] = (),
           ) -> tuple[tuple[Other, ...], tuple[Residue, ...]]:  # fmt: skip
     """What is known after a run of this profile, and what is left over."""
-    return others.settled(known, others.of_profile(said, compared, ()), restored, owned)
+    now_set = others.of_profile(said, compared, ())
+    return others.settled(known, now_set, others.named(said), restored, owned)
 
 
 def names(left: tuple[Residue, ...]) -> list[tuple[str, str, str]]:
@@ -155,6 +156,18 @@ def test_a_script_may_have_set_anything() -> None:
     assert len(after(known, meaning(script), [])[1]) == 1
 
 
+def test_the_first_value_is_not_that_of_an_unfinished_run() -> None:
+    begun = others.with_unfinished((), others.of_profile(meaning(GOVERNOR), (), ()))
+    # TuneD found what the run before had set.
+    found = others.of_profile(
+        meaning(GOVERNOR), rows(GOVERNOR, "governor", "cpu0"),
+        [original("governor", "cpu0", first="performance")],
+    )  # fmt: skip
+    known, left = others.settled(begun, found, others.named(meaning(GOVERNOR)), (), ())
+    assert left == ()
+    assert names(after(known, ANOTHER, [])[1]) == [("cpu.governor", "stays", "cpu0")]
+
+
 def test_parameters_in_a_list_of_net_are_settings_of_their_own() -> None:
     value, before = "adaptive-rx on, rx-usecs 3", "adaptive-rx off rx-usecs 0"
     net = section("net", {"coalesce": value})
@@ -224,5 +237,8 @@ def test_what_an_unfinished_run_may_have_set_is_named() -> None:
     assert set(names(left)) == {
         ("cpu.governor", "stays", "cpu0, cpu1"), ("audio.timeout", "stays", ""),
     }  # fmt: skip
-    finished = meaning(GOVERNOR, section("audio", {"timeout": "1"}))
-    assert after(known, finished, rows(GOVERNOR, "governor", *CPUS))[1] == ()
+    audio = section("audio", {"timeout": "1"})
+    compared = [
+        *rows(GOVERNOR, "governor", *CPUS), *rows(audio, "timeout", "", state="not-applicable"),
+    ]  # fmt: skip
+    assert after(known, meaning(GOVERNOR, audio), compared)[1] == ()
