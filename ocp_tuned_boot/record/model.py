@@ -27,12 +27,13 @@ class Action(str, Enum):
 
 class Why(str, Enum):
     """What started a run: systemd, at boot or later; the path unit, where a profile is applied;
-    `systemctl reload`; `reload --force`."""
+    `systemctl reload`; `reload --force`; `PREVIEW`: none is started."""
 
     START = "start"
     NOTICE = "notice"
     RELOAD = "reload"
     FORCE = "force"
+    PREVIEW = "preview"
 
 
 class Waits(str, Enum):
