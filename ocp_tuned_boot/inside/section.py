@@ -28,6 +28,10 @@ _ONLY_APPLYING = {_ISOLATED, ("irq", "affinity")}
 _MERGED = ("bootloader", "cmdline")
 #: They install a file in /boot.
 _INITRD = {("bootloader", "initrd_add_dir"), ("bootloader", "initrd_add_img")}
+#: Commands of hdparm. It says of no disk which spindown it has: TuneD always reads 253.
+_HDPARM = {("disk", "apm"), ("disk", "spindown")}
+_UNREADABLE = {("disk", "spindown")}
+_UNSAID = "the disk does not say it"
 _MISSING = "this machine does not have it"
 
 
@@ -235,6 +239,9 @@ class Section:
         if result is True and (self._unit.type, option) == _ISOLATED and not words:
             return result
         state, why = self._state(option, result, words, command)
+        if (self._unit.type, option) in _UNREADABLE and heard.results:
+            self._row(option, "unchecked", device=device, expected=asked, why=_UNSAID)
+            return None
         for name, success, new, current in heard.results:
             # Some compare several values, each with a name.
             part = device if device is not None else name if name != option else None
@@ -261,10 +268,17 @@ class Section:
             return ("not-applicable" if absent else "failed"), why
         if heard.results or heard.satisfied is not None:
             return "passed", ""
-        if heard.missing or self._lacks(command):
-            return "not-applicable", why or _MISSING
-        if result is True:
+        lacking = heard.missing or self._lacks(command)
+        if result is True and not lacking:
             return "passed", ""
+        return self._uncompared(key, why, lacking)
+
+    def _uncompared(self, key: "tuple[str, str]", why: "str", lacking: "bool") -> "tuple[str, str]":
+        """The state of what TuneD has not compared, and why. `lacking`: it has found nothing."""
+        if key in _HDPARM and not self._plugin._use_hdparm:
+            return "unchecked", "the image has no hdparm"
+        if lacking:
+            return "not-applicable", why or _MISSING
         if key in _INITRD and not os.path.ismount("/boot"):
             return "not-applicable", "the container has no /boot of the host"
         return "unchecked", why or "TuneD does not compare it"

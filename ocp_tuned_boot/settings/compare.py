@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_US = "ocp-tuned-boot"
+_BOTH = f"tuned, {_US}"
 _SCRIPTS = ("script_pre", "script_post")
 #: The states of a comparison, and of a value; the first one of several comparisons counts.
 _WORST = (
@@ -104,21 +106,17 @@ def _is_of(row: Comparison, value: Value) -> bool:
 
 
 def _agreed(value: Value, rows: Sequence[Comparison]) -> Value:
+    states = {row.state for row in rows}
     if value.state == "verified":
-        return replace(value, by="ocp-tuned-boot")
+        return replace(value, by=_BOTH if states == {"passed"} else _US)
     if value.state == "handed-over":
         return value
-    states = {row.state for row in rows}
     if states == {"not-applicable"}:
         return replace(value, state="not-applicable", why=rows[0].why or value.why)
     if states == {"passed"} and all(_is_still(row, value) for row in rows):
         return replace(value, state="verified", why="", by="tuned")
     both = value.state == "different" and "failed" in states
-    return replace(value, by="tuned, ocp-tuned-boot" if both else _by(value))
-
-
-def _by(value: Value) -> str:
-    return "ocp-tuned-boot" if value.state == "different" else ""
+    return replace(value, by=_BOTH if both else _US if value.state == "different" else "")
 
 
 def _is_still(row: Comparison, value: Value) -> bool:
@@ -187,7 +185,7 @@ def _held(value: Value, held: Sequence[State]) -> Value:
     for state in held:
         if value.key == f"cpu.{state.hold.kind}":
             if state.in_force:
-                found, by = f"{state.hold.value} µs", "ocp-tuned-boot"
+                found, by = f"{state.hold.value} µs", _US
                 return replace(value, state="verified", found=found, why="", by=by)
             # TuneD had the descriptor itself when it compared; the finding says that it is lost.
             return replace(value, state="unchecked", found="", why=state.words, by="")
