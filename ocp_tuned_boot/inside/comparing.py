@@ -242,9 +242,10 @@ class _Comparing:
         for name, value in given(unit):
             if name in states:
                 continue
-            if unit.type == "bootloader" and name.startswith("cmdline") and "cmdline" in states:
-                # TuneD makes one of all of them.
-                self._row(unit, name, states["cmdline"]["state"], why="it is a part of cmdline")
+            if unit.type == "bootloader" and name.startswith("cmdline"):
+                # TuneD makes one of all of them. It may be empty: `-x` takes an argument away.
+                state = states.get("cmdline", {"state": "parameter"})["state"]
+                self._row(unit, name, state, why="it is a part of cmdline")
             elif is_parameter(unit.type, name):
                 self._row(unit, name, "parameter")
             elif name in ("script_pre", "script_post") or unit.type == "script":

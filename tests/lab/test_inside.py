@@ -373,6 +373,18 @@ def test_only_the_run_knows_which_interrupts_can_be_moved(tmp_path: Path) -> Non
     assert states == {"isolated_cores": asked.UNCHECKED, "ps_blacklist": asked.PARAMETER}
 
 
+def test_an_argument_that_is_taken_away_requests_nothing(root: TunedRoot) -> None:
+    root.prepare("custom", custom="[bootloader]\ncmdline_a=-lab.a\n")
+    _, holds, _ = applied(root)
+    assert isinstance(holds, Verified)
+    assert [(row.option, row.state) for row in holds.rows] == [("cmdline_a", asked.PARAMETER)]
+    root.prepare("custom", custom="[bootloader]\ncmdline_a=-lab.a\ncmdline_b=+lab.b\n")
+    _, holds, _ = applied(root)
+    assert isinstance(holds, Verified)
+    rows = {row.option: row.state for row in holds.rows}
+    assert (rows["cmdline_a"], rows["cmdline_b"]) == (asked.FAILED, asked.FAILED)
+
+
 #: Says of each disk that it has this power management and is idle.
 _HDPARM = '#!/bin/sh\necho "$@" >> /etc/tuned/hdparm\necho " APM_level = 128"\n'
 
