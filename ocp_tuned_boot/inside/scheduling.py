@@ -44,8 +44,8 @@ class _Moved(Replaced):
 class Processes:
     """The processes of one section. `row`: see `section.Section`.
 
-    `fresh`: it is not known which of them the plugin has set. Otherwise, only those count: others
-    have been started since.
+    `fresh`: the plugin has set nothing in this process. Otherwise, only what it has set counts:
+    others have been started since.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Processes:
     def _groups(self) -> "None":
         rules = sorted(self._rules(), key=lambda rule: str(rule[1][0]))
         matched = {}  # type: dict[int, str]
-        commands = self._plugin.get_processes() if rules else {}
+        commands = self._commands() if rules else {}
         # As in _instance_apply_static: of two that match a process, the later one wins.
         for option, values in rules:
             for pid, command in commands.items():
@@ -78,6 +78,22 @@ class Processes:
             if wanted.cpus is not None:
                 self._placed.update(dict.fromkeys(these, option))
             self._said(option, these, wanted.found)
+
+    def _commands(self) -> "dict[int, str]":
+        """The command line of each process and thread."""
+        if self._fresh:
+            return dict(self._plugin.get_processes())
+        known = self._plugin._scheduler_original.items()
+        return {pid: was.cmdline for pid, was in known if was.cmdline is not None}
+
+    def _moved(self, allowed: "set[int]") -> "list[int]":
+        """The processes and threads that must not run on isolated CPUs."""
+        if self._fresh:
+            with _Moved(self._plugin) as moved:
+                self._plugin._set_ps_affinity(sorted(allowed))
+            return moved.processes
+        known = self._plugin._scheduler_original.items()
+        return [pid for pid, was in known if was.affinity is not None or was.cgroup is not None]
 
     def _rules(self) -> "Iterator[tuple[str, Any]]":
         """Option and values of each group, as TuneD reads them. What it does not read is a row."""
@@ -95,15 +111,13 @@ class Processes:
                 yield option, values
 
     def _isolated(self, allowed: "set[int]") -> "None":
-        with _Moved(self._plugin) as moved:
-            self._plugin._set_ps_affinity(sorted(allowed))
-
         def found(pid: "int") -> "str":
             cpus = os.sched_getaffinity(pid)
             may = cpus <= allowed or pid in self._placed or _is_fixed(pid) or self._left_alone(pid)
             return "" if may else f"CPUs {_text(cpus)}"
 
-        self._said("isolated_cores", moved.processes, found, owned=True)
+        # Later, a process may run there because its owner has placed it.
+        self._said("isolated_cores", self._moved(allowed), found, placed=self._fresh)
 
     def _left_alone(self, pid: "int") -> "bool":
         """Whether it is in a cgroup whose processes the profile excludes."""
@@ -119,29 +133,28 @@ class Processes:
         option: "str",
         processes: "Iterable[int]",
         found: "Callable[[int], str]",
-        owned: "bool" = False,
+        placed: "bool" = False,
     ) -> "None":
-        """The row of an option. `found`: what a process has that differs; `owned`: it may be placed
-        by its owner, once the profile is applied."""
-        there, differ, since = 0, [], []  # type: int, list[str], list[str]
+        """The row of an option. `found`: what a process has that differs; `placed`: its owner may
+        have given it that."""
+        there, differ = 0, []  # type: int, list[str]
         for pid in processes:
             try:
-                words, name = found(pid), _name(pid)
+                words = found(pid)
+                if words:
+                    differ.append(f"PID {pid} ({_name(pid)}): {words}")
             except (FileNotFoundError, ProcessLookupError):
                 continue
             there += 1
-            if words:
-                ours = not owned if self._fresh else pid in self._plugin._scheduler_original
-                (differ if ours else since).append(f"PID {pid} ({name}): {words}")
-        if differ:
-            self._row(option, "failed", found=first(differ), by=_US)
-        elif since:
-            why = "started since, or placed by others: "
-            self._row(option, "unchecked", why=why + first(since))
-        elif there:
-            self._row(option, "passed", found=f"processes and threads: {there}", by=_US)
-        else:
+        if not there:
             self._row(option, "not-applicable", why=_NONE)
+        elif not differ:
+            self._row(option, "passed", found=f"processes and threads: {there}", by=_US)
+        elif placed:
+            why = "started since, or placed by others: " + first(differ)
+            self._row(option, "unchecked", why=why)
+        else:
+            self._row(option, "failed", found=first(differ), by=_US)
 
 
 class _Wanted:
