@@ -114,6 +114,7 @@ _RULES = (
     _Rule("setting-refused", _SCHEDULER, r"Error writing value '[^']*' to '([^']*)'",
           explains=True),
     _Rule("setting-refused", _SCHEDULER, r"Failed to set .*? of (IRQ \d+|PID \d+)"),
+    _Rule("setting-refused", _SCHEDULER, r"Failed to set default SMP (IRQ affinity)"),
     _Rule("hint", _SCHEDULER, r"This may not work with Secure Boot()"),
     _Rule("command-failed", _MODULES, r"'(modprobe)' command not found, cannot", _WARNING,
           explains=True),
