@@ -53,8 +53,8 @@ class Processes:
     ) -> "None":
         self._instance, self._plugin = instance, instance.plugin
         self._quiet, self._row, self._fresh = quiet, row, fresh
-        #: The option that sets the CPUs of a process, besides isolated_cores.
-        self._placed = {}  # type: dict[int, str]
+        #: The processes whose CPUs a group sets.
+        self._placed = set()  # type: set[int]
 
     def compare(self) -> "None":
         """One row for each group, and one for isolated_cores."""
@@ -68,16 +68,18 @@ class Processes:
         matched = {}  # type: dict[int, str]
         commands = self._commands() if rules else {}
         # As in _instance_apply_static: of two that match a process, the later one wins.
-        for option, values in rules:
+        for option, values, _ in rules:
             for pid, command in commands.items():
                 if re.search(values[4], command) is not None:
                     matched[pid] = option
-        for option, values in rules:
-            wanted = _Wanted(*values[1:4])
+        for option, values, why in rules:
             these = [pid for pid, rule in matched.items() if rule == option]
-            if wanted.cpus is not None:
-                self._placed.update(dict.fromkeys(these, option))
-            self._said(option, these, wanted.found)
+            if values[3] is not None:
+                self._placed.update(these)
+            if why:
+                self._row(option, "unchecked", why=why)
+            else:
+                self._said(option, these, _Wanted(*values[1:4]).found)
 
     def _commands(self) -> "dict[int, str]":
         """The command line of each process and thread."""
@@ -95,20 +97,22 @@ class Processes:
         known = self._plugin._scheduler_original.items()
         return [pid for pid, was in known if was.affinity is not None or was.cgroup is not None]
 
-    def _rules(self) -> "Iterator[tuple[str, Any]]":
-        """Option and values of each group, as TuneD reads them. What it does not read is a row."""
+    def _rules(self) -> "Iterator[tuple[str, Any, str]]":
+        """Option and values of each group, as TuneD reads them, and why it cannot be compared. What
+        TuneD ignores is a row."""
         for option, value in self._instance.options.items():
             if not option.startswith("group."):
                 continue
-            parts, start, values = str(value).split(":", 4), len(self._quiet.texts), None
-            why = "TuneD ignores it: it has less than five parts"
-            if len(parts) == 5:
-                values = self._plugin._convert_sched_cfg(parts)
-                why = self._quiet.since(start, logging.ERROR) or _not_compared(*values[3:])
-            if why:
-                self._row(option, "unchecked", expected=value, why=why)
-            else:
-                yield option, values
+            parts, start = str(value).split(":", 4), len(self._quiet.texts)
+            ignored = "it has less than five parts" if len(parts) < 5 else _invalid(parts[4])
+            if ignored:
+                self._row(option, "unchecked", why="TuneD ignores it: " + ignored)
+                continue
+            values = self._plugin._convert_sched_cfg(parts)
+            why = self._quiet.since(start, logging.ERROR)
+            if isinstance(values[3], str):
+                why = "TuneD does not compare the cgroups of processes"
+            yield option, values, why
 
     def _isolated(self, allowed: "set[int]") -> "None":
         def found(pid: "int") -> "str":
@@ -173,14 +177,12 @@ class _Wanted:
         return "" if same and placed else f"{_POLICIES.get(policy)}:{priority}:{_text(cpus)}"
 
 
-def _not_compared(affinity: "Any", regex: "str") -> "str":
-    """Why a group is not compared; empty if it is."""
-    if isinstance(affinity, str):
-        return "TuneD does not compare the cgroups of processes"
+def _invalid(regex: "str") -> "str":
+    """What is wrong with a regular expression; empty if nothing is."""
     try:
         re.compile(regex)
     except re.error as error:
-        return f"TuneD ignores it: {error}"
+        return str(error)
     return ""
 
 

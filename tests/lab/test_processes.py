@@ -122,9 +122,10 @@ def test_a_process_that_the_profile_excludes_may_run_anywhere(root: TunedRoot) -
     )
     cgroup = "cgroup_ps_blacklist=:/"
     assert now(root, only + cgroup, before)["isolated_cores"].state != asked.UNCHECKED
-    group = f"group.lab=0:*:0:{1 << FIRST:x}:^sleep\n"
-    said = now(root, only + group, before)
-    assert (said["isolated_cores"].state, said["group.lab"].state) == (asked.PASSED, asked.PASSED)
+    for affinity, state in ((f"{1 << FIRST:x}", asked.PASSED), ("cgroup.lab", asked.UNCHECKED)):
+        said = now(root, f"{only}group.lab=0:*:0:{affinity}:^sleep\n", before)
+        assert (said["isolated_cores"].state, said["group.lab"].state) == (asked.PASSED, state)
+    assert said["group.lab"].why == "TuneD does not compare the cgroups of processes"
 
 
 def test_later_a_group_is_compared_and_an_isolated_cpu_may_have_been_given_away(
