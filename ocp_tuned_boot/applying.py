@@ -434,6 +434,7 @@ def _collected(
             this_run.over.name if this_run.over.text else "",
             parse_bootcmdline(bootcmdline), inputs.kernel_arguments(paths), limit,
             wanted.named_devices(meaning) if meaning else frozenset(),
+            wanted.needed_commands(meaning) if meaning else frozenset(),
         )  # fmt: skip
         run.recorder.kernel_arguments(tuned.requested_arguments)
     if this_run.said is not None:

@@ -125,11 +125,11 @@ def _run_once(
             systemd.wake(config.socket)  # most likely TuneD runs
 
         with progress.step("inputs", "Reading which image and profile are requested…"):
-            requested = settled.requested(
-                paths, config, situation.fallback(config, recorder.before)
-            )
+            fallback = situation.fallback(config, recorder.before)
+            requested = settled.requested(paths, config, fallback)
             requested = situation.beside_others(paths, config, requested)
-            now = situation.look(paths, config, requested, recorder.in_force, why)
+            this = (requested, recorder.in_force, why, start.workloads)
+            now = situation.look(paths, config, *this)
             decision = plan.decide(requested, recorder.in_force, now)
         recorder.decided(requested, decision, now.workloads)
         _log(requested, decision, config)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +43,12 @@ CHECK = 10.0
 
 @dataclass(frozen=True)
 class Start:
-    """The start of a run. `at`: when its time starts (monotonic seconds); `ahead`: what is done
-    already, the lock included; `failure`: what took this time already; `refused`: why TuneD must
-    not be run."""
+    """The start of a run. `at`: when its time starts (monotonic seconds); `workloads`: as
+    `systemd.workloads`, if that has been asked already; `ahead`: what is done already, the lock
+    included; `failure`: what took this time already; `refused`: why TuneD must not be run."""
 
     at: float
+    workloads: Sequence[str] = ()
     ahead: Ahead | None = None
     failure: BootError | None = None
     refused: HostError | None = None
@@ -86,7 +87,7 @@ def waited(paths: Paths, config_file: Path | None, notifier: Notifier) -> Iterat
         at = max(began, time.monotonic() - word.age(paths))
         log.info("waited %.1f s for %s", at - began, systemd.GO)
         refused = None if waiter.given() else word.refusal()
-        yield Start(at, ahead, early.failure, refused)
+        yield Start(at, early.workloads, ahead, early.failure, refused)
         try:
             stack.close()
         except BootError as error:
@@ -103,6 +104,7 @@ class _Early:
         self._paths, self._config_file, self._notifier = paths, config_file, notifier
         self._waiter = waiter
         self._checked = -CHECK
+        self.workloads: Sequence[str] = ()
         self.failure: BootError | None = None
         self.in_vain = False
 
@@ -134,7 +136,8 @@ class _Early:
         systemd.wake(config.socket)
         requested = settled.requested(paths, config, situation.fallback(config, None))
         requested = situation.beside_others(paths, config, requested)
-        now = situation.look(paths, config, requested, None, Why.START)
+        self.workloads = systemd.workloads()
+        now = situation.look(paths, config, requested, None, Why.START, self.workloads)
         decision = plan.decide(requested, None, now)
         if decision.action is not Action.APPLY or decision.guarded:
             return None

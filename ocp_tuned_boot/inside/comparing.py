@@ -1,10 +1,11 @@
 """What holds: has TuneD's plugins compare what they set, and notes each comparison.
 
 A row has `section`, `plugin`, `option`, `state`, and if they are known `device`, `expected`,
-`found` and `why`. The states:
+`found` and `why`; `by`, if this program has compared it and TuneD does not. The states:
 
-- `passed`, `failed`: TuneD has compared it.
+- `passed`, `failed`: it has been compared.
 - `not-applicable`: this machine has no such thing.
+- `handed-over`: it is in a file that others own, and TuneD has compared the copy that it set.
 - `parameter`: the option sets nothing, it says how others are applied.
 - `unchecked`: TuneD does not compare it; `why` says the reason.
 """
@@ -12,7 +13,7 @@ A row has `section`, `plugin`, `option`, `state`, and if they are known `device`
 import functools
 import logging
 import re
-from typing import Any
+from typing import Any, Optional
 
 from tuned.hardware.inventory import Inventory
 from tuned.units.manager import Manager
@@ -20,22 +21,33 @@ from tuned.units.manager import Manager
 from ocp_tuned_boot.inside import undo
 from ocp_tuned_boot.inside.harmless import Harmless
 from ocp_tuned_boot.inside.meaning import given, left_out
-from ocp_tuned_boot.inside.quiet import Listening, Quiet, Replaced, Room, cut
+from ocp_tuned_boot.inside.quiet import Listening, Quiet, Reading, Replaced, Room, cut
 from ocp_tuned_boot.inside.section import NO_OPTION, Section, is_parameter, text
 
 #: Options of cpu that only the driver intel_pstate has.
 _PSTATE = ("min_perf_pct", "max_perf_pct", "no_turbo")
+#: Parameters of scheduler that only applying reads.
+_SCHEDULER = (
+    "kthread_process",
+    "ps_whitelist",
+    "ps_blacklist",
+    "cgroup_ps_blacklist",
+    "irq_process",
+    "default_irq_smp_affinity",
+)
 
 
 class Watched(Replaced):
     """Compares in the process of TuneD, with the instances that have applied the profile, after
     TuneD has applied it and before it gives them up.
 
-    `said`: the content of the message `verified`, or of `unverified`.
+    `said`: the content of the message `verified`, or of `unverified`; `copies`: the files that are
+    covered by copies (cover.py).
     """
 
     def __init__(self) -> "None":
         super().__init__()
+        self.copies = frozenset()  # type: frozenset[str]
         self.said = {"reason": "TuneD has not applied the profile"}  # type: dict[str, Any]
         self._units = None  # type: Any
         self._failures = {}  # type: dict[str, str]
@@ -72,12 +84,12 @@ class Watched(Replaced):
 
     def _note(self, manager: "Any", units: "dict[str, Any]") -> "None":
         room = Room()
-        with Quiet() as quiet, Harmless() as harmless:
+        with Quiet() as quiet, Harmless() as harmless, Reading(self.copies) as reading:
             self.said["originals"] = undo.originals(manager, units, room)
             if self._off:
                 self.said["reason"] = self._off
                 return
-            comparing = _Comparing(manager, units, quiet, room, fresh=False)
+            comparing = _Comparing(manager, units, quiet, room, reading)
             self.said.update(comparing.compare(self._failures, harmless))
 
 
@@ -96,7 +108,7 @@ def verify(application: "Any") -> "dict[str, Any]":
             failures = {kind: "it would write a file: " + why for kind, why in failures.items()}
         for instance in manager.instances:
             _as_applied(application.variables, instance)
-        comparing = _Comparing(manager, units, quiet, Room(), fresh=True)
+        comparing = _Comparing(manager, units, quiet, Room())
         failures["rtentsk"] = "it is set while TuneD runs"
         return comparing.compare(failures, harmless)
 
@@ -119,14 +131,15 @@ def _as_applied(variables: "Any", instance: "Any") -> "None":
     from tuned.plugins.plugin_scheduler import IRQAffinities  # noqa: PLC0415  # imports perf
 
     plugin._storage.set(plugin._irq_storage_key, IRQAffinities())
-    for name in ("irq_process", "default_irq_smp_affinity"):
+    for name in _SCHEDULER:
         value = variables.expand(instance.options.get(name))
         if value is not None and name in plugin._commands:
             plugin._execute_non_device_command(instance, plugin._commands[name], value)
 
 
 class _Comparing:
-    """All sections of a profile. `fresh`: the plugins have applied nothing in this process."""
+    """All sections of a profile. `reading`: which copies of files are read; None if the plugins
+    have applied nothing in this process."""
 
     def __init__(
         self,
@@ -134,9 +147,9 @@ class _Comparing:
         units: "dict[str, Any]",
         quiet: "Quiet",
         room: "Room",
-        fresh: "bool",
+        reading: "Optional[Reading]" = None,
     ) -> "None":
-        self._manager, self._units, self._quiet, self._fresh = manager, units, quiet, fresh
+        self._manager, self._units, self._quiet, self._reading = manager, units, quiet, reading
         self._rows = []  # type: list[dict[str, str]]
         self._room = room
 
@@ -188,7 +201,7 @@ class _Comparing:
         if unit.type != "script" and instance.has_static_tuning:
             row = functools.partial(self._row, unit)
             try:
-                Section(unit, instance, self._quiet, row, fresh=self._fresh).compare()
+                Section(unit, instance, self._quiet, row, self._reading).compare()
             except Exception as error:  # noqa: BLE001  # a plugin may be a site's
                 why = f"TuneD cannot compare it: {error!r}"
         self._others(unit, instance, self._rows[start:], why)
@@ -201,9 +214,10 @@ class _Comparing:
         for name, value in given(unit):
             if name in states:
                 continue
-            if unit.type == "bootloader" and name.startswith("cmdline") and "cmdline" in states:
-                # TuneD makes one of all of them.
-                self._row(unit, name, states["cmdline"]["state"], why="it is a part of cmdline")
+            if unit.type == "bootloader" and name.startswith("cmdline"):
+                # TuneD makes one of all of them. It may be empty: `-x` takes an argument away.
+                state = states.get("cmdline", {"state": "parameter"})["state"]
+                self._row(unit, name, state, why="it is a part of cmdline")
             elif is_parameter(unit.type, name):
                 self._row(unit, name, "parameter")
             elif name in ("script_pre", "script_post") or unit.type == "script":
