@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +68,10 @@ def ended(paths: Paths, process: subprocess.Popen[bytes]) -> Record:
     return done
 
 
+def profile(paths: Paths) -> Path:
+    return paths.profiles / "site/tuned.conf"
+
+
 def made(engine: Engine) -> int:
     return sum("/create" in each for each in engine.requests)
 
@@ -93,14 +98,24 @@ def test_the_time_allowed_starts_with_the_word(paths: Paths, engine: Engine) -> 
     assert sum(step.seconds for step in done.steps) <= done.seconds
 
 
-def test_another_image_by_the_word_is_another_run(paths: Paths, engine: Engine) -> None:
+def test_what_changes_at_the_last_moment_is_another_run(paths: Paths, engine: Engine) -> None:
     with starting(paths, engine) as (process, manager):
         manager.wait_for(LOADED)
-        image = paths.image_env.read_text()
-        paths.image_env.write_text(image + "# changed\n")
+        before = len(engine.requests)
+        profile(paths).write_text("[main]\nsummary=other\n")
         give(paths)
         done = ended(paths, process)
     assert done.result is Result.APPLIED
+    assert [each for each in engine.requests[before:] if "/create" in each]
+
+
+def test_what_changes_while_it_waits_is_prepared_anew(paths: Paths, engine: Engine) -> None:
+    with starting(paths, engine) as (process, manager):
+        manager.wait_for(LOADED)
+        first = made(engine)
+        profile(paths).write_text("[main]\nsummary=other\n")
+        eventually(lambda: made(engine) > first)
+        assert process.poll() is None
 
 
 def test_a_container_that_exits_is_made_anew(paths: Paths, engine: Engine) -> None:
