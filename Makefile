@@ -7,7 +7,7 @@
 # make unit     runs the linters, the type checker and the unit tests (TESTS=: only these)
 # make lab      runs the tests that boot nodes (TESTS=: only these)
 # make slow     runs the unit tests on more Pythons, the tests that need an emulated machine (reboots
-#               and power cuts) or a cluster, and the long loops of the lab
+#               and power cuts) or a cluster, and the long loops of the lab (TESTS=: only these)
 # make lab-loaded  runs the lab while the machine is busy with something else
 # make fuzz     searches for half an hour for files with which a pod could do harm
 # make completion  writes the completion for bash from the table of commands
@@ -73,10 +73,14 @@ lab-loaded: $(VENV)/done
 	trap 'kill $$(jobs -p)' EXIT; $(MAKE) lab
 
 slow: $(VENV)/done
+ifdef TESTS
+	$(PYTEST) -m slow -s $(TESTS)
+else
 	apt-get update -q
 	grep -v '^#' tests/lab/packages-vm.txt | xargs apt-get install -qy --no-install-recommends
 	$(VENV)/bin/python -m tests.on_every_python
 	$(PYTEST) -m slow -s tests
+endif
 
 fuzz: $(VENV)/done
 	HYPOTHESIS_PROFILE=long nice -n 19 $(PYTEST) --hypothesis-show-statistics \

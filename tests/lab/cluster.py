@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Optional
 
-from tests.lab import cache, kubebuild, podimages, product, rootfs
+from tests.lab import kubebuild, podimages, product, rootfs
 from tests.lab.controlplane import ADDRESS, ControlPlane, kubeconfig
 from tests.lab.machine import Hardware
 from tests.lab.node import Node
@@ -92,12 +92,11 @@ WantedBy=multi-user.target
 class ClusterNode(Node):
     """A node whose kubelet is a real one. Its name in the cluster is `node-NUMBER`."""
 
-    def __init__(self, number: int, plane: ControlPlane, images: Path, suite: str) -> None:
-        """`images`: a folder of archives."""
+    def __init__(self, number: int, plane: ControlPlane, suite: str) -> None:
         super().__init__(suite, image="trixie")
         self.number = number
         self.known_as = f"node-{number}"
-        self._plane, self._images, self._boots = plane, images, 0
+        self._plane, self._boots = plane, 0
 
     def _roots(self) -> list[Path]:
         return [kubebuild.binaries(), rootfs.base_root(self.suite, more=_PACKAGES)]
@@ -139,7 +138,7 @@ class ClusterNode(Node):
         return dataclasses.replace(
             found, binds={**found.binds, **binds, "/dev/kmsg": Path("/dev/kmsg")},
             # runc limits devices.
-            options=("--system-call-filter=bpf", f"--bind-ro={self._images}:/lab-images"),
+            options=("--system-call-filter=bpf", f"--bind-ro={self._plane.images}:/lab-images"),
         )  # fmt: skip
 
     def start(self, timeout: float = PATIENCE) -> None:
@@ -206,13 +205,12 @@ def install_agent(plane: ControlPlane, tuned_image: str = "localhost/tuned:trixi
 def cluster(*suites: str) -> Iterator[tuple[ControlPlane, list[ClusterNode]]]:
     """A control plane that is ready, and nodes of these suites that are off."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=cache.directory())))
-        podimages.pause(folder / "pause.tar")
-        podimages.agent(folder / "agent.tar")
         plane = stack.enter_context(ControlPlane())
+        podimages.pause(plane.images / "pause.tar")
+        podimages.agent(plane.images / "agent.tar")
         plane.boot()
         nodes = [
-            stack.enter_context(ClusterNode(number, plane, folder, suite))
+            stack.enter_context(ClusterNode(number, plane, suite))
             for number, suite in enumerate(suites, 1)
         ]
         yield plane, nodes

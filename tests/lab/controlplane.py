@@ -135,6 +135,7 @@ class ControlPlane(Node):
 
     def _build(self, layers: list[Path], store: Path | None) -> None:
         super()._build(layers, store)
+        self.images.mkdir()
         rootfs.configure(self.root, {}, ("kubelet.service", "crio.service"))
         self.issue(_SUBJECTS)
         for user in ("admin", "controller-manager", "scheduler"):
@@ -150,6 +151,11 @@ class ControlPlane(Node):
         self.enable(
             "lab-network.service", "etcd.service", *(f"{name}.service" for name in _PROGRAMS)
         )
+
+    @property
+    def images(self) -> Path:
+        """A folder for what the nodes import. It goes with the machine."""
+        return self._place.path / "images"
 
     def issue(self, subjects: dict[str, str]) -> None:
         """Certificates for these subjects, by name, in /etc/kubernetes."""
