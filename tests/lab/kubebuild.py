@@ -49,9 +49,12 @@ factory=vendor/github.com/google/cadvisor/container/docker/factory.go
 sed 's/^const rootDirRetries = 5$/const rootDirRetries = 0/' $factory > /build/factory.go
 ! cmp -s $factory /build/factory.go
 echo "{\"Replace\": {\"$PWD/$factory\": \"/build/factory.go\"}}" > /build/overlay
-at=$tree/vendor/k8s.io/component-base/version
-go build -p 2 -trimpath -overlay /build/overlay -o /target/usr/local/bin/ \
-    -ldflags "-s -w -X $at.gitVersion=v$1 -X $at.gitMajor=${1%%.*} -X $at.gitMinor=20" \
+flags="-s -w"
+for package in component-base/version client-go/pkg/version; do
+    at=$tree/vendor/k8s.io/$package
+    flags="$flags -X $at.gitVersion=v$1 -X $at.gitMajor=1 -X $at.gitMinor=20"
+done
+go build -p 2 -trimpath -overlay /build/overlay -o /target/usr/local/bin/ -ldflags "$flags" \
     ./cmd/kube-apiserver ./cmd/kube-controller-manager ./cmd/kube-scheduler ./cmd/kubelet
 gcc -static -O2 -o /target/pause build/pause/linux/pause.c
 """

@@ -21,7 +21,7 @@ from ocp_tuned_boot.tuned.findings import Finding
 from tests.lab.cluster import NAMESPACE, install_agent
 from tests.lab.controlplane import URL, ControlPlane
 from tests.lab.patience import PATIENCE
-from tests.unit.agent.made import host, rule, tuned
+from tests.unit.agent.made import IMAGE, host, rule, tuned
 from tests.unit.agent.test_agent import applies, frozen, wanted
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
@@ -91,7 +91,7 @@ class Site:
             self._process = subprocess.Popen(
                 self.command(
                     "-m", "ocp_tuned_boot.agent", "--evaluate", f"--node={self.name}",
-                    f"--server={URL}", f"--root={self.paths.root}",
+                    f"--server={URL}", f"--root={self.paths.root}", f"--image={IMAGE}",
                     f"--token-file={self._folder}/token", f"--ca-file={self._folder}/ca.crt",
                 ),
                 stdout=log, stderr=log,
