@@ -1,8 +1,8 @@
 """A cluster: the control plane and nodes, each a machine of its own, with cables between them.
 
 On a node, containerd and the kubelet start as on any node. A node has no cgroup controllers: there
-are no limits, and no CPU manager. A kubelet sets six settings of the one kernel: hold
-`KernelKnobs`.
+are no limits, and no CPU manager. What a kubelet sets of the one kernel are files of the node here:
+only a profile makes it necessary to hold `KernelKnobs`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _KUBELET = {
     "cgroupDriver": "cgroupfs", "cgroupsPerQOS": False, "enforceNodeAllocatable": [],
     "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
     "imageGCHighThresholdPercent": 100,
-    "failSwapOn": False, "resolvConf": "/etc/resolv.conf",
+    "clusterDNS": ["10.96.0.10"], "failSwapOn": False, "resolvConf": "/etc/resolv.conf",
     # What changes is seen soon.
     "syncFrequency": "1s", "nodeStatusUpdateFrequency": "2s",
 }  # fmt: skip
@@ -70,6 +70,37 @@ ExecStart=/usr/local/bin/kubelet --config=/etc/kubernetes/kubelet.json \\
   --container-runtime=remote --container-runtime-endpoint=unix:///run/containerd/containerd.sock \\
   --runtime-cgroups=/ --kubelet-cgroups=/
 Restart=always
+[Install]
+WantedBy=multi-user.target
+"""
+
+# As the kubelet wants them (setupKernelTunables, pkg/kubelet/cm): it finds them like that.
+_KERNEL = {
+    "vm/overcommit_memory": 1, "vm/panic_on_oom": 0, "kernel/panic": 10, "kernel/panic_on_oops": 1,
+    "kernel/keys/root_maxkeys": 1000000, "kernel/keys/root_maxbytes": 25000000,
+}  # fmt: skip
+_KERNEL_UNIT = """\
+[Unit]
+Before=kubelet.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=sh -c 'cd /etc/lab/kernel && find . -type f -exec mount --bind {} /proc/sys/{} \\;'
+[Install]
+WantedBy=multi-user.target
+"""
+
+# Kept by containerd, and so imported once.
+_IMAGES_UNIT = """\
+[Unit]
+After=containerd.service
+Before=kubelet.service
+ConditionPathExists=!/var/lib/containerd/lab
+[Service]
+Type=oneshot
+ExecStart=ctr --namespace=k8s.io images import /lab-images/pause.tar
+ExecStart=ctr --namespace=k8s.io images import /lab-images/agent.tar
+ExecStart=touch /var/lib/containerd/lab
 [Install]
 WantedBy=multi-user.target
 """
@@ -124,12 +155,16 @@ class ClusterNode(Node):
             "etc/systemd/system/kubelet.service": _KUBELET_UNIT.format(
                 name=self.known_as, address=address
             ),
+            "etc/systemd/system/lab-kernel.service": _KERNEL_UNIT,
+            "etc/systemd/system/lab-images.service": _IMAGES_UNIT,
             "etc/systemd/system/lab-network.service": _NETWORK.format(
                 address=address, plane=ADDRESS
             ),
         }
+        files |= {f"etc/lab/kernel/{name}": f"{value}\n" for name, value in _KERNEL.items()}
         rootfs.configure(self.root, files, ("crio.service",))
-        self.enable("lab-network.service", "containerd.service", "kubelet.service")
+        ours = ("lab-network.service", "lab-kernel.service", "lab-images.service")
+        self.enable(*ours, "containerd.service", "kubelet.service")
 
     def _hardware(self) -> Hardware:
         found = super()._hardware()
@@ -160,21 +195,6 @@ class ClusterNode(Node):
             "via",
             f"10.20.0.{10 + self.number}",
         )
-
-    def boot(self, timeout: float = PATIENCE) -> str:
-        """Also waits until the cluster has the node, and imports what it does not have yet."""
-        state = super().boot(timeout)
-        self.run("sh", "-c", _IMPORT, timeout=timeout)
-        return state
-
-
-_IMPORT = """set -e
-for archive in /lab-images/*.tar; do
-    done=/var/lib/containerd/lab-$(basename "$archive")
-    [ -e "$done" ] || ctr --namespace=k8s.io images import "$archive"
-    touch "$done"
-done
-"""
 
 
 def install_agent(plane: ControlPlane, tuned_image: str = "localhost/tuned:trixie") -> None:

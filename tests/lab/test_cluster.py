@@ -14,10 +14,8 @@ import pytest
 from tests.lab import workload
 from tests.lab.cluster import NAMESPACE, ClusterNode, cluster, install_agent, witnesses
 from tests.lab.controlplane import ControlPlane
-from tests.lab.knobs import KernelKnobs
 from tests.lab.patience import PATIENCE
 from tests.lab.watch import Watch
-from tests.lab.workload import RESET
 from tests.unit.agent.made import Json, annotated, rule, tuned
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
@@ -106,13 +104,13 @@ def knobs(node: ClusterNode) -> set[str]:
 @pytest.fixture(scope="module")
 def found() -> Iterator[Cluster]:
     """Both nodes are tuned by the profile `site`."""
-    with KernelKnobs(RESET), cluster("trixie", "bookworm") as (plane, nodes):
+    with cluster("trixie", "bookworm") as (plane, nodes):
+        install_agent(plane)
+        cluster_found = Cluster(plane, nodes)
+        # No node gets the profile of `default`, which sets more than what is of the node alone.
+        cluster_found.create(site(5), json.loads(witnesses([f"net/ipv4/{KNOBS[0]}"])))
         for node in nodes:
             node.boot()
-        install_agent(plane)
-        plane.kubectl("apply", "--filename=-", input=witnesses([f"net/ipv4/{KNOBS[0]}"]))
-        cluster_found = Cluster(plane, nodes)
-        cluster_found.create(site(5))
         for node in nodes:
             cluster_found.has(node, "site", 5)
         yield cluster_found
