@@ -96,6 +96,8 @@ Wants=etcd.service
 [Service]
 {kind}
 ExecStart=/usr/local/bin/{name} {arguments}
+# The server waits a minute for open watches.
+TimeoutStopSec=5
 [Install]
 WantedBy=multi-user.target
 """

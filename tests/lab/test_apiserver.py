@@ -7,6 +7,7 @@ The server is 1.20: it has no ValidatingAdmissionPolicy, and its tokens do not n
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -138,7 +139,7 @@ APPLIED = {"Applied": ("True", "AsExpected"), "Degraded": ("False", "AsExpected"
 
 @pytest.fixture
 def site(plane: ControlPlane, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
-    name = request.node.name.replace("_", "-")[:60].strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name)[-60:].strip("-")
     (tmp_path / "root").mkdir()
     found = Site(plane, host(tmp_path / "root"), name)
     try:

@@ -25,7 +25,8 @@ HERE = f"--namespace={NAMESPACE}"
 KNOBS = ("tcp_fin_timeout", "tcp_keepalive_probes")
 APPLIED = {"Applied": ("True", "AsExpected"), "Degraded": ("False", "AsExpected")}
 DEFERRED = {"Applied": ("False", "Deferred"), "Degraded": ("True", "TunedDeferredUpdate")}
-RESTARTS = 50
+#: Of the agent, on each of the two nodes.
+RESTARTS = 25
 
 
 def eventually(condition: Callable[[], object]) -> None:
