@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from ocp_tuned_boot.errors import BootError, DeadlineExceeded
+from ocp_tuned_boot.errors import BootError, DeadlineExceeded, PodmanError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.images.ensure import Available, ImageSession
+from ocp_tuned_boot.images.ensure import Available
 from ocp_tuned_boot.podman import pulling
-from ocp_tuned_boot.podman.client import ContainerState, Podman
+from ocp_tuned_boot.podman.client import ContainerState, Image, Podman
 from ocp_tuned_boot.record.model import Decision
 from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested import inputs
@@ -73,9 +73,10 @@ class Attempting:
     config: Config
     requested: Inputs
     decision: Decision
-    images: ImageSession
     recorder: Recorder
     progress: Progress
+    #: What was done before this run.
+    ahead: Ahead | None = None
     #: Whether there is a profile to use instead of one that TuneD cannot load.
     has_fallback: bool = False
 
@@ -127,24 +128,81 @@ class Applied:
     reached: str
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """TuneD in its container, asked what the profile means (empty: it did not answer), before the
+    word. `allowed`: how long it may take (seconds); `limit`: the key of boot.conf that says so."""
+
+    prepared: Prepared
+    created: ContainerState
+    spec: ContainerSpec
+    running: Running
+    meaning: bytes
+    allowed: float
+    limit: str
+
+
 class _NotAsked(Exception):
     """The container exited, or said what is no message, before TuneD was asked. Nothing has been
     applied."""
 
 
+@dataclass(frozen=True)
+class Ahead:
+    """What was done before TuneD might be run: Podman answers, and TuneD waits in its container,
+    unless `waiting` is None. Leaving `containers` removes it.
+
+    `podman`, `containers` and the run share one `deadline`.
+    """
+
+    config: Config
+    requested: Inputs
+    deadline: Deadline
+    podman: Podman
+    waiting: Waiting | None
+    containers: ExitStack
+
+    def fits(self, run: Attempting, image: Image) -> bool:
+        """Whether TuneD waits for just this run, with this image."""
+        waiting = self.waiting
+        return (
+            waiting is not None
+            and not waiting.running.has_exited()
+            and not run.decision.guarded
+            and (run.config, run.requested) == (self.config, self.requested)
+            and image.id == waiting.prepared.image_id
+        )
+
+
 def apply(run: Attempting, podman: Podman, available: Available) -> Applied:
     """Runs TuneD with this image. Raises `BootError`."""
+    if run.ahead is not None and run.ahead.waiting is not None:
+        return _go(run, podman, run.ahead.waiting)
     ready = _prepare(run, podman, available)
     if run.requested.contract == "operand":
         what, unknown = _ask_beside(run, podman, ready)
         return _run_plainly(run, podman, ready, what, unknown)
     try:
-        return _ask_and_run(run, podman, ready)
+        with _asked(run, podman, ready) as waiting:
+            return _go(run, podman, waiting)
     except _NotAsked as error:
         unknown = str(error)
     log.warning("%s; TuneD is run without being asked", unknown)
     ours.remove_all(podman, run.paths)
     return _run_plainly(run, podman, _prepare(run, podman, available), None, unknown)
+
+
+@contextmanager
+def started_ahead(run: Attempting, podman: Podman, available: Available) -> Iterator[Waiting]:
+    """Starts TuneD ahead of the run: it has loaded the profile, and waits. Raises `BootError`, also
+    if TuneD cannot be asked what the profile means."""
+    try:
+        with _asked(run, podman, _prepare(run, podman, available)) as this:
+            if not this.meaning:
+                raise DeadlineExceeded("TuneD did not say in time what the profile means")
+            yield this
+    except _NotAsked as error:
+        raise PodmanError(str(error)) from error
 
 
 def verified(run: Attempting, podman: Podman, applied: Applied) -> Requested:
@@ -184,8 +242,10 @@ def _prepare(run: Attempting, podman: Podman, available: Available) -> Prepared:
     return Prepared(available, seen, texts, over)
 
 
-def _ask_and_run(run: Attempting, podman: Podman, ready: Prepared) -> Applied:
-    """In one container: what the profile means, the word, the run. Raises `_NotAsked`."""
+@contextmanager
+def _asked(run: Attempting, podman: Podman, ready: Prepared) -> Iterator[Waiting]:
+    """TuneD in its container, asked what the profile means; the container's process ends with the
+    block. Raises `_NotAsked`."""
     spec = _spec(run, ready, asked=True)
     with Listener(run.paths) as listener, ExitStack() as stack:
         created = _created(run, podman, spec)
@@ -195,14 +255,27 @@ def _ask_and_run(run: Attempting, podman: Podman, ready: Prepared) -> Applied:
             started = running.started(podman, created, run.paths, Deadline(allowed))
             this = stack.enter_context(started)
             meaning = _heard(this, listener)
-        with run.progress.step("tuned", f"TuneD is applying {run.requested.profile}…"):
-            what = Said(_about(run, ready), meaning) if meaning else None
-            this_run = _decided(run, ready, what, "" if meaning else "TuneD did not answer")
-            with _guarded(run, ready, this_run.guard):
-                if meaning:
-                    this.go(guarded=this_run.guard is not None)
-                ended = this.finish()
-    return _collected(run, podman, (created, spec), ready, this_run, (ended, allowed, limit))
+        yield Waiting(ready, created, spec, this, meaning, allowed, limit)
+
+
+def _go(run: Attempting, podman: Podman, waiting: Waiting) -> Applied:
+    """The word, and the run."""
+    ready, meaning, this, allowed, limit = (
+        waiting.prepared, waiting.meaning, waiting.running, waiting.allowed, waiting.limit,
+    )  # fmt: skip
+    if run.ahead is not None:
+        # Its time counts from here on.
+        allowed, limit = _allowed(run)
+        this.allow(Deadline(allowed))
+    with run.progress.step("tuned", f"TuneD is applying {run.requested.profile}…"):
+        what = Said(_about(run, ready), meaning) if meaning else None
+        this_run = _decided(run, ready, what, "" if meaning else "TuneD did not answer")
+        with _guarded(run, ready, this_run.guard):
+            if meaning:
+                this.go(guarded=this_run.guard is not None)
+            ended = this.finish()
+    how = (ended, allowed, limit)
+    return _collected(run, podman, (waiting.created, waiting.spec), ready, this_run, how)
 
 
 def _heard(this: Running, listener: Listener) -> bytes:
@@ -335,6 +408,7 @@ def _collected(
             this_run.over.name if this_run.over.text else "",
             parse_bootcmdline(bootcmdline), inputs.kernel_arguments(paths), limit,
             wanted.named_devices(meaning) if meaning else frozenset(),
+            wanted.needed_commands(meaning) if meaning else frozenset(),
         )  # fmt: skip
         run.recorder.kernel_arguments(tuned.requested_arguments)
     if this_run.said is not None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Union
 
 from ocp_tuned_boot import advice, applying
@@ -12,7 +14,7 @@ from ocp_tuned_boot.applying import Applied, Attempting
 from ocp_tuned_boot.errors import BootError, PodmanError
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.images import ensure, pins, prune
-from ocp_tuned_boot.images.ensure import Available
+from ocp_tuned_boot.images.ensure import Available, ImageSession
 from ocp_tuned_boot.podman.client import Image, Podman
 from ocp_tuned_boot.record.amend import (
     with_fallback_image,
@@ -63,7 +65,7 @@ class NotLoaded:
 Failure = Union[TemporaryFailure, NotLoaded]
 
 
-def attempt(run: Attempting) -> Failure | None:
+def attempt(run: Attempting, images: ImageSession) -> Failure | None:
     """From a connection to Podman to a profile that is applied, or is known not to be.
 
     Returns why another attempt may succeed, or None if this was the last one. Raises `BootError`
@@ -71,12 +73,9 @@ def attempt(run: Attempting) -> Failure | None:
     """
     progress, recorder = run.progress, run.recorder
     try:
-        with progress.step("podman", "Connecting to Podman…"):
-            podman = Podman(run.config.socket, progress.deadline)
-        with podman:
-            podman.check_running()
+        with _connected(run) as podman:
             previous = recorder.attempts[-1].message if recorder.attempts else ""
-            image = run.images.ensure(podman, previous)
+            image = images.ensure(podman, previous)
             try:
                 return _attempt_with(run, podman, image)
             except PodmanError as error:
@@ -92,11 +91,27 @@ def attempt(run: Attempting) -> Failure | None:
         return TemporaryFailure(error.kind, error.message)
 
 
+@contextmanager
+def _connected(run: Attempting) -> Iterator[Podman]:
+    if run.ahead is not None:
+        with run.ahead.containers:
+            yield run.ahead.podman
+        return
+    with run.progress.step("podman", "Connecting to Podman…"):
+        podman = Podman(run.config.socket, run.progress.deadline)
+    with podman:
+        podman.check_running()
+        yield podman
+
+
 def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Failure | None:
     """With an image that is on the node."""
     progress, recorder, accept = run.progress, run.recorder, run.config.accept
     image = available.image
-    with ours.sole(podman, run.paths):
+    if run.ahead is not None and not run.ahead.fits(run, image):
+        run.ahead.containers.close()
+        run = replace(run, ahead=None)
+    with run.ahead.containers.pop_all() if run.ahead else ours.sole(podman, run.paths):
         applied = applying.apply(run, podman, available)
         outcome = _judged(run, applied)
         outcome = with_fallback_image(outcome, run.requested.image, available.fallback, accept)

@@ -1,7 +1,7 @@
 """The boot flow, top to bottom.
 
 boot.conf, image.env, recommend file, profiles → inputs → decision → prepared directories
-→ TuneD in its container → outcome → record → readiness
+→ TuneD in its container → the word → outcome → record → readiness
 
 What is needed only when TuneD runs is imported only then: most runs touch nothing.
 """
@@ -13,11 +13,12 @@ import math
 import time
 from pathlib import Path
 
-from ocp_tuned_boot import cleanup, kept, plan, situation, watching
+from ocp_tuned_boot import cleanup, early, kept, plan, situation, watching
+from ocp_tuned_boot.early import Start
 from ocp_tuned_boot.errors import BootError, ConfigurationError, NotRequested, defects
 from ocp_tuned_boot.gate import Gate
 from ocp_tuned_boot.host import systemd, userspace
-from ocp_tuned_boot.host.clock import Deadline, Progress
+from ocp_tuned_boot.host.clock import Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.lock import locked
@@ -43,7 +44,8 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
     gate = Gate(paths, config_file, notifier)
     while True:
         try:
-            done = _run(paths, config_file, notifier, Why.START)
+            with early.waited(paths, config_file, notifier) as start:
+                done = _run(paths, config_file, notifier, Why.START, start)
         except NotRequested:
             # The agent that would request a profile may itself wait for the gate.
             gate.open()
@@ -70,7 +72,8 @@ def reload(paths: Paths, config_file: Path | None, notifier: Notifier, *, force:
     (systemd.service(5)), and after that message it would wait for ever for the READY=1 of a run
     that was killed.
     """
-    return _run(paths, config_file, notifier, Why.FORCE if force else Why.RELOAD)
+    start = Start(time.monotonic())
+    return _run(paths, config_file, notifier, Why.FORCE if force else Why.RELOAD, start)
 
 
 def notice(paths: Paths, config_file: Path | None) -> Record | None:
@@ -92,49 +95,50 @@ def notice(paths: Paths, config_file: Path | None) -> Record | None:
         # A run that began meanwhile was killed: only the unit's own processes run TuneD.
         if store.in_force(paths, inputs.boot_id(paths)) is None:
             return None
-        done = _run_once(paths, config_file, Notifier(), Why.NOTICE, time.monotonic())
+        done = _run_once(paths, config_file, Notifier(), Why.NOTICE, Start(time.monotonic()))
     if situation.is_eager(paths, config_file, done):
         systemd.reload(systemd.UNIT)
     return done
 
 
-def _run(paths: Paths, config_file: Path | None, notifier: Notifier, why: Why) -> Record:
+def _run(
+    paths: Paths, config_file: Path | None, notifier: Notifier, why: Why, start: Start
+) -> Record:
     """One run at a time."""
-    started = time.monotonic()
     # Also before there is a recorder: what holds the gate, and why, is in the status line.
-    with defects(), locked(paths):
-        return _run_once(paths, config_file, notifier, why, started)
+    with defects(), start.locked(paths):
+        return _run_once(paths, config_file, notifier, why, start)
 
 
 def _run_once(
-    paths: Paths, config_file: Path | None, notifier: Notifier, why: Why, started: float
+    paths: Paths, config_file: Path | None, notifier: Notifier, why: Why, start: Start
 ) -> Record:
-    """One run within one deadline, which counts from `started` (monotonic seconds): from what is
-    requested to what is recorded."""
-    with recording(paths, notifier, started, why) as recorder:
+    """One run within one deadline: from what is requested to what is recorded."""
+    with recording(paths, notifier, start.at, why) as recorder:
         cleanup.temporary(paths)
         userspace.count_restarts(paths)
         config = settled.config(paths, config_file)
-        progress = Progress(Deadline(config.timeout, started=started), notifier,
-                            recorder.steps, paths.console)  # fmt: skip
+        deadline = start.deadline(config.timeout, recorder)
+        progress = Progress(deadline, notifier, recorder.steps, paths.console)
         _catch_up(paths, config, recorder)
         if recorder.in_force is None:
             systemd.wake(config.socket)  # most likely TuneD runs
 
         with progress.step("inputs", "Reading which image and profile are requested…"):
-            requested = settled.requested(
-                paths, config, situation.fallback(config, recorder.before)
-            )
+            fallback = situation.fallback(config, recorder.before)
+            requested = settled.requested(paths, config, fallback)
             requested = situation.beside_others(paths, config, requested)
-            now = situation.look(paths, config, requested, recorder.in_force, why)
+            this = (requested, recorder.in_force, why, start.workloads)
+            now = situation.look(paths, config, *this)
             decision = plan.decide(requested, recorder.in_force, now)
         recorder.decided(requested, decision, now.workloads)
         _log(requested, decision, config)
 
         if decision.action is Action.APPLY:
             from ocp_tuned_boot import tuning  # noqa: PLC0415
+            from ocp_tuned_boot.applying import Attempting as This  # noqa: PLC0415
 
-            tuning.run(paths, config, requested, decision, recorder, progress)
+            tuning.run(This(paths, config, requested, decision, recorder, progress, start.ahead))
         else:
             recorder.kept()
             kept.restore(paths, config, recorder, notifier, why)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -36,20 +37,23 @@ _TICK = 0.5
 
 def look(
     paths: Paths, config: Config, requested: Inputs, in_force: InForce | None, why: Why,
-    *, ask: bool = True,
+    workloads: Sequence[str] = (),
 ) -> Situation:  # fmt: skip
     """Which workloads run is found out only for the first profile of a boot: after that some
-    always do. `ask`: if another TuneD may have applied a change, TuneD may be asked what that
-    means."""
+    always do. `workloads`: as `systemd.workloads`, if that has been asked already.
+
+    If another TuneD may have applied a change, TuneD is asked what that means, unless `why` is
+    `PREVIEW`.
+    """
     first = in_force is None or in_force.boot_id != requested.boot_id
-    workloads = systemd.running(paths, systemd.workloads()) if first else ()
+    running = systemd.running(paths, workloads or systemd.workloads()) if first else ()
     tuned = not first or _was_tuned(paths, requested)
-    now = Situation(why, config.on_change, config.late, workloads, tuned)
+    now = Situation(why, config.on_change, config.late, running, tuned)
     if in_force is None or first or in_force.fingerprint == requested.fingerprint:
         return now
     now = replace(now, unaffected=_is_unaffected(paths, requested, in_force))
     other = None if now.unaffected else operand.running(paths)
-    if other is None or not _holds(paths, config, requested, in_force, ask=ask):
+    if other is None or not _holds(paths, config, requested, in_force, ask=why is not Why.PREVIEW):
         return now
     return replace(now, applied_by=other.words)
 
@@ -175,5 +179,5 @@ def pending(paths: Paths, config: Config) -> tuple[Decision, Inputs]:
     """What `apply` would decide now, without asking Podman. Raises `BootError`."""
     in_force = store.in_force(paths, inputs.boot_id(paths))
     requested = settled.read(paths, config, fallback(config, in_force))
-    now = look(paths, config, requested, in_force, Why.START, ask=False)
+    now = look(paths, config, requested, in_force, Why.PREVIEW)
     return plan.decide(requested, in_force, now), requested

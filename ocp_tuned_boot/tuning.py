@@ -11,31 +11,24 @@ from ocp_tuned_boot.attempt import NotLoaded, attempt
 from ocp_tuned_boot.errors import DeadlineExceeded, HostError
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Progress, pauses
-from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images.ensure import ImageSession
-from ocp_tuned_boot.record.model import Decision
-from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested import inputs, lastgood
-from ocp_tuned_boot.requested.config import Config
-from ocp_tuned_boot.requested.inputs import Inputs
 
 log = logging.getLogger(__name__)
 
 
-def run(
-    paths: Paths, config: Config, requested: Inputs, decision: Decision,
-    recorder: Recorder, progress: Progress,
-) -> None:  # fmt: skip
-    """Applies the profile, in as many attempts as it takes. Raises `BootError` when that cannot
-    succeed."""
+def run(this: Attempting) -> None:
+    """Applies the profile, in as many attempts as it takes; what is done `ahead` is for the first
+    one. Raises `BootError` when that cannot succeed."""
+    paths, recorder, progress = this.paths, this.recorder, this.progress
     if systemd.running(paths, (systemd.HOST_TUNED,)):
         with progress.step("host-tuned", "Stopping the host's own TuneD…"):
             _stop_host_tuned(progress)
-    session = ImageSession(paths, config.images, requested.image, progress)
-    has_fallback = _has_fallback(paths, config, requested, recorder)
-    this = Attempting(paths, config, requested, decision, session, recorder, progress, has_fallback)
+    images = ImageSession(paths, this.config.images, this.requested.image, progress)
+    this = replace(this, has_fallback=_has_fallback(this))
     for pause in pauses():
-        failure = attempt(this)
+        failure = attempt(this, images)
+        this = replace(this, ahead=None)
         if failure is None:
             break
         recorder.attempt_failed(failure.kind, failure.message)
@@ -48,11 +41,12 @@ def run(
     watching.after_run(paths, progress.deadline.spent())
 
 
-def _has_fallback(paths: Paths, config: Config, requested: Inputs, recorder: Recorder) -> bool:
+def _has_fallback(this: Attempting) -> bool:
     """Whether there is a profile to use if TuneD cannot load the requested one. If one is applied
     in this boot already, it stays instead (`record.change`)."""
-    allowed = situation.fallback(config, recorder.before) == "last-good"
-    return allowed and not requested.fallback and lastgood.profile(paths) is not None
+    allowed = situation.fallback(this.config, this.recorder.before) == "last-good"
+    is_fallback = bool(this.requested.fallback)
+    return allowed and not is_fallback and lastgood.profile(this.paths) is not None
 
 
 def _with_fallback(this: Attempting, failure: NotLoaded) -> Attempting:

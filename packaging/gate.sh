@@ -1,11 +1,12 @@
 #!/bin/sh
 # Holds the boot for gate = closed if ocp-tuned-boot itself cannot: it was killed, or does not start.
-# Run by ocp-tuned.service and ocp-tuned-retry.service. It uses nothing of the program, which may be
+# Run by ocp-tuned.service, ocp-tuned-retry.service and ocp-tuned-go.service. It uses nothing of the program, which may be
 # what is broken.
 #
 #   gate pause         exit status 0: the boot continues; another one: it is held. Pauses before it
 #                      exits with another one.
 #   gate stopped       remember that this stop of ocp-tuned.service is one that was requested
+#   gate go            tell ocp-tuned.service that TuneD may run
 #   gate word [ROOT]   print what boot.conf sets: open or closed
 #   gate word '' FILE  the same for one file, as with --config
 
@@ -61,6 +62,17 @@ pause() {
     exit 1
 }
 
+go() {
+    # Opened to read and to write, a FIFO never blocks, also if nobody waits.
+    [ ! -p "$run/wake-up" ] || echo 1<> "$run/wake-up"
+    # If ocp-tuned.service was skipped or has failed before, start it: something may be requested by
+    # now, or the cause may be gone.
+    case $(systemctl show --property=ActiveState,ConditionResult ocp-tuned.service) in
+        *ActiveState=failed* | *ConditionResult=no*)
+            systemctl --no-block start ocp-tuned.service ;;
+    esac
+}
+
 stopped() {
     systemctl list-jobs --plain --no-legend | grep -Eq 'ocp-tuned\.service +stop ' || exit 0
     echo "$INVOCATION_ID" > "$run/stopped"
@@ -69,5 +81,6 @@ stopped() {
 case $1 in
     pause) pause ;;
     stopped) stopped ;;
+    go) go ;;
     word) shift; word "$@" ;;
 esac

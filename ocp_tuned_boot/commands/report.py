@@ -250,7 +250,7 @@ def _unverified(values: Iterable[Value]) -> Iterator[Value]:
 
 def _checked(each: Value) -> str:
     name = f"[{each.section}] {each.key}" if each.section else each.key
-    if each.state in ("different", "handed-over"):
+    if each.state == "different" or (each.state == "handed-over" and not each.why):
         owned = " (owned by others)" * (each.state == "handed-over")
         return f"{name}: requested {each.expected!r}, found {each.found!r}{owned}"
     return f"{name}: {_UNVERIFIED[each.state]}: {each.why}"

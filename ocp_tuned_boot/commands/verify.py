@@ -6,8 +6,7 @@ TuneD itself compares, with the image that applied the profile, in a container t
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ocp_tuned_boot.errors import DeadlineExceeded, HostError, ImageError
@@ -65,18 +64,11 @@ def look(paths: Paths, config_file: Path | None) -> Checked:
         profile = _asked(podman, paths, applied, about)
     owned = handover.owned(paths, config.handover)
     held = holds.look(paths, applied.holds, systemd.stored(systemd.UNIT)) if applied.holds else ()
-    values = [_handed_over(it, owned) for it in compare.judged(paths, profile, owned, held)]
+    values = compare.judged(paths, profile, owned, held)
     lost = [_lost(state) for state in held if state.standing is Standing.LOST]
     known = {each.key for each in lost}
-    values = [*(each for each in values if each.key not in known), *lost]
-    return Checked(applied.profile, applied.image, applied.since, now(), tuple(values))
-
-
-def _handed_over(value: Value, owned: Collection[str]) -> Value:
-    """The option of a plugin whose file is on the hand-over list; for values, that is done."""
-    if value.plugin == handover.IRQBALANCE and handover.IRQBALANCE_FILE in owned:
-        return replace(value, state="handed-over", why="")
-    return value
+    found = [*(each for each in values if each.key not in known), *lost]
+    return Checked(applied.profile, applied.image, applied.since, now(), tuple(found))
 
 
 def _lost(state: State) -> Value:

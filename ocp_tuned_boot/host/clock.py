@@ -39,9 +39,13 @@ class Deadline:
     def __init__(
         self, seconds: float, clock: Clock = time.monotonic, started: float | None = None
     ) -> None:
-        self.seconds = seconds
         self.clock = clock
-        self.end = (clock() if started is None else started) + seconds
+        self.restart(seconds, started)
+
+    def restart(self, seconds: float, started: float | None = None) -> None:
+        """Sets it anew, for all who share it."""
+        self.seconds = seconds
+        self.end = (self.clock() if started is None else started) + seconds
 
     def left(self) -> float:
         """Seconds that remain; raises `DeadlineExceeded` when there are none."""

@@ -217,6 +217,16 @@ class Paths:
         return self.run / "said-beside.json"
 
     @property
+    def go(self) -> Path:
+        """Exists while ocp-tuned-go.service is active: TuneD may be run."""
+        return self.root / "run/ocp-tuned-go"
+
+    @property
+    def wake_up(self) -> Path:
+        """A FIFO, to which ocp-tuned-go.service writes; exists while it is waited for."""
+        return self.run / "wake-up"
+
+    @property
     def retried(self) -> Path:
         """Exists if ocp-tuned-retry.service has held the boot (packaging/gate.sh)."""
         return self.run / "retried"

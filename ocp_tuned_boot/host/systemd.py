@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 
 #: The unit of this program.
 UNIT = "ocp-tuned.service"
-#: Holds the boot if that one was killed or did not start.
+#: Active once everything that TuneD has to follow is there.
+GO = "ocp-tuned-go.service"
+#: Holds the boot if ocp-tuned.service was killed or did not start.
 RETRY = "ocp-tuned-retry.service"
 #: Records what has changed; this starts it anew.
 NOTICE = "ocp-tuned-restart@notice.service"
@@ -258,6 +260,14 @@ def has_failed(name: str) -> bool:
         (unit,) = _shown([name], "LoadState", "Result")
         return unit["LoadState"] == "loaded" and unit["Result"] != "success"
     return False
+
+
+def is_coming(name: str) -> bool:
+    """Whether a unit is active, or waits for its start. Raises `HostError`."""
+    # Without a job its line is empty, or missing.
+    lines = _systemctl(_ANSWER, "show", "--property=ActiveState,Job", name).splitlines()
+    shown = {key: value for key, _, value in (line.partition("=") for line in lines)}
+    return shown.get("ActiveState") in ("active", "activating") or bool(shown.get("Job"))
 
 
 def _shown(names: Sequence[str], *properties: str) -> list[dict[str, str]]:

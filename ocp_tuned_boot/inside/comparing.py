@@ -1,10 +1,11 @@
 """What holds: has TuneD's plugins compare what they set, and notes each comparison.
 
 A row has `section`, `plugin`, `option`, `state`, and if they are known `device`, `expected`,
-`found` and `why`. The states:
+`found` and `why`; `by`, if this program has compared it and TuneD does not. The states:
 
-- `passed`, `failed`: TuneD has compared it.
+- `passed`, `failed`: it has been compared.
 - `not-applicable`: this machine has no such thing.
+- `handed-over`: it is in a file that others own, and TuneD has compared the copy that it set.
 - `parameter`: the option sets nothing, it says how others are applied.
 - `unchecked`: TuneD does not compare it; `why` says the reason.
 """
@@ -14,18 +15,27 @@ import logging
 import os
 import re
 import threading
-from typing import Any
+from typing import Any, Optional
 
 from tuned.hardware.inventory import Inventory
 from tuned.units.manager import Manager
 from tuned.utils.commands import commands
 
 from ocp_tuned_boot.inside.meaning import given, left_out
-from ocp_tuned_boot.inside.quiet import Listening, Quiet, Replaced, Room, cut
+from ocp_tuned_boot.inside.quiet import Listening, Quiet, Reading, Replaced, Room, cut
 from ocp_tuned_boot.inside.section import Section, is_parameter, text
 
 #: Options of cpu that only the driver intel_pstate has.
 _PSTATE = ("min_perf_pct", "max_perf_pct", "no_turbo")
+#: Parameters of scheduler that only applying reads.
+_SCHEDULER = (
+    "kthread_process",
+    "ps_whitelist",
+    "ps_blacklist",
+    "cgroup_ps_blacklist",
+    "irq_process",
+    "default_irq_smp_affinity",
+)
 #: Methods of TuneD's `commands` that change a file.
 _CHANGING = ("rename", "unlink", "copy", "rmtree")
 
@@ -74,11 +84,13 @@ class Watched(Replaced):
     """Compares in the process of TuneD, with the instances that have applied the profile, after
     TuneD has applied it and before it gives them up.
 
-    `said`: the content of the message `verified`, or of `unverified`.
+    `said`: the content of the message `verified`, or of `unverified`; `copies`: the files that are
+    covered by copies (cover.py).
     """
 
     def __init__(self) -> "None":
         super().__init__()
+        self.copies = frozenset()  # type: frozenset[str]
         self.said = {"reason": "TuneD has not applied the profile"}  # type: dict[str, Any]
         self._units = None  # type: Any
         self._failures = {}  # type: dict[str, str]
@@ -100,8 +112,8 @@ class Watched(Replaced):
             units, self._units = self._units, None
             if units is not None:
                 try:
-                    with Quiet() as quiet, _Harmless() as harmless:
-                        comparing = _Comparing(manager, units, quiet, fresh=False)
+                    with Quiet() as quiet, _Harmless() as harmless, Reading(self.copies) as reading:
+                        comparing = _Comparing(manager, units, quiet, reading)
                         self.said = comparing.compare(self._failures, harmless)
                 except Exception as error:  # noqa: BLE001  # TuneD must come to its end
                     self.said = {"reason": f"TuneD cannot compare: {error!r}"}
@@ -125,7 +137,7 @@ def verify(application: "Any") -> "dict[str, Any]":
             failures = {kind: "it would write a file: " + why for kind, why in failures.items()}
         for instance in manager.instances:
             _as_applied(application.variables, instance)
-        comparing = _Comparing(manager, units, quiet, fresh=True)
+        comparing = _Comparing(manager, units, quiet)
         failures["rtentsk"] = "it is set while TuneD runs"
         return comparing.compare(failures, harmless)
 
@@ -148,19 +160,24 @@ def _as_applied(variables: "Any", instance: "Any") -> "None":
     from tuned.plugins.plugin_scheduler import IRQAffinities  # noqa: PLC0415  # imports perf
 
     plugin._storage.set(plugin._irq_storage_key, IRQAffinities())
-    for name in ("irq_process", "default_irq_smp_affinity"):
+    for name in _SCHEDULER:
         value = variables.expand(instance.options.get(name))
         if value is not None and name in plugin._commands:
             plugin._execute_non_device_command(instance, plugin._commands[name], value)
 
 
 class _Comparing:
-    """All sections of a profile. `fresh`: the plugins have applied nothing in this process."""
+    """All sections of a profile. `reading`: which copies of files are read; None if the plugins
+    have applied nothing in this process."""
 
     def __init__(
-        self, manager: "Any", units: "dict[str, Any]", quiet: "Quiet", fresh: "bool"
+        self,
+        manager: "Any",
+        units: "dict[str, Any]",
+        quiet: "Quiet",
+        reading: "Optional[Reading]" = None,
     ) -> "None":
-        self._manager, self._units, self._quiet, self._fresh = manager, units, quiet, fresh
+        self._manager, self._units, self._quiet, self._reading = manager, units, quiet, reading
         self._rows = []  # type: list[dict[str, str]]
         self._room = Room()
 
@@ -212,7 +229,7 @@ class _Comparing:
         if unit.type != "script" and instance.has_static_tuning:
             row = functools.partial(self._row, unit)
             try:
-                Section(unit, instance, self._quiet, row, fresh=self._fresh).compare()
+                Section(unit, instance, self._quiet, row, self._reading).compare()
             except Exception as error:  # noqa: BLE001  # a plugin may be a site's
                 why = f"TuneD cannot compare it: {error!r}"
         self._others(unit, instance, self._rows[start:], why)
@@ -225,9 +242,10 @@ class _Comparing:
         for name, value in given(unit):
             if name in states:
                 continue
-            if unit.type == "bootloader" and name.startswith("cmdline") and "cmdline" in states:
-                # TuneD makes one of all of them.
-                self._row(unit, name, states["cmdline"]["state"], why="it is a part of cmdline")
+            if unit.type == "bootloader" and name.startswith("cmdline"):
+                # TuneD makes one of all of them. It may be empty: `-x` takes an argument away.
+                state = states.get("cmdline", {"state": "parameter"})["state"]
+                self._row(unit, name, state, why="it is a part of cmdline")
             elif is_parameter(unit.type, name):
                 self._row(unit, name, "parameter")
             elif name in ("script_pre", "script_post") or unit.type == "script":

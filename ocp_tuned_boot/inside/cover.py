@@ -61,6 +61,15 @@ def cover(files: "str") -> "None":
                 continue
 
 
+def covered(files: "str") -> "frozenset[str]":
+    """The files that are covered, as the kernel names them."""
+    return frozenset(
+        os.path.realpath(f"{folder[len(files) :]}/{name}")
+        for folder, _, names in os.walk(files)
+        for name in names
+    )
+
+
 def cover_or_exit(files: "str") -> "None":
     """Covers the files. If one cannot be covered, writes a line to the log and exits: TuneD must
     not run."""

@@ -184,13 +184,16 @@ def main(mode: "str", path: "str", command: "list[str]") -> "None":
     except HostGone as error:
         sys.stderr.write(f"ocp-tuned-boot has gone, nothing is applied: {error}\n")
         sys.exit(GONE)
+    copies = frozenset()  # type: frozenset[str]
     if word == GO_GUARDED:
         from ocp_tuned_boot.inside import cover  # noqa: PLC0415  # after TuneD's own modules
 
         cover.cover_or_exit(f"{cover.FOLDER}/files")
+        copies = cover.covered(f"{cover.FOLDER}/files")
     if asked is None:
         os.execv(command[0], command)  # noqa: S606  # the host says which
     watched = asked[1]
+    watched.copies = copies
     # TuneD makes another application.
     del asked
     run(command, host, watched)

@@ -1,7 +1,9 @@
 """What is changed in the process of TuneD and taken back, and what has room in a message."""
 
+import builtins
 import json
 import logging
+import os
 import threading
 from collections.abc import Iterable
 from typing import Any, Callable, TypeVar
@@ -17,6 +19,12 @@ ROOM = 900 * 1024
 def cut(text: "str", length: "int" = TEXT) -> "str":
     """The text, or as much of it as is allowed."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def first(texts: "list[str]") -> "str":
+    """The first one of several texts, and how many there are besides."""
+    more = len(texts) - 1
+    return texts[0] + (f" and {more} more" if more else "")
 
 
 class Room:
@@ -70,6 +78,27 @@ class Replaced:
         value = getattr(owner, name)
         self._before.append((owner, name, name in vars(owner), value))
         setattr(owner, name, make(value))
+
+
+class Reading(Replaced):
+    """Which of some files are read. `files`: as the kernel names them; `read`: those that were."""
+
+    def __init__(self, files: "frozenset[str]") -> "None":
+        super().__init__()
+        self._files = files
+        self.read = set()  # type: set[str]
+
+    def start(self) -> "None":
+        if self._files:
+            self.replace(builtins, "open", self._open)
+
+    def _open(self, real: "Any") -> "Any":
+        def opened(file: "Any", *args: "Any", **options: "Any") -> "Any":
+            if isinstance(file, str) and os.path.realpath(file) in self._files:
+                self.read.add(file)
+            return real(file, *args, **options)
+
+        return opened
 
 
 class Quiet(logging.Handler):

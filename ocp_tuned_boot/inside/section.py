@@ -2,9 +2,10 @@
 
 import logging
 import os
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
-from ocp_tuned_boot.inside.quiet import Quiet, Replaced
+from ocp_tuned_boot.inside.quiet import Quiet, Reading, Replaced, first
+from ocp_tuned_boot.inside.scheduling import Processes
 
 #: Options that set nothing: they say how others are applied.
 _PARAMETERS = {
@@ -19,10 +20,18 @@ _PARAMETERS = {
 }
 #: Plugins that compare all options in one method, and the attribute that contains these.
 _AT_ONCE = {"sysctl": "_sysctl", "sysfs": "_sysfs", "modules": "_modules", "service": "_services"}
+#: Of processes, and of interrupts. TuneD compares the latter only, if it sets them.
+_ISOLATED = ("scheduler", "isolated_cores")
 #: Only while it applies, TuneD learns which interrupts cannot be moved.
-_ONLY_APPLYING = {("scheduler", "isolated_cores"), ("irq", "affinity")}
+_ONLY_APPLYING = {_ISOLATED, ("irq", "affinity")}
 #: TuneD makes this option of all whose names begin so.
 _MERGED = ("bootloader", "cmdline")
+#: They install a file in /boot.
+_INITRD = {("bootloader", "initrd_add_dir"), ("bootloader", "initrd_add_img")}
+#: Commands of hdparm. It says of no disk which spindown it has: TuneD always reads 253.
+_HDPARM = {("disk", "apm"), ("disk", "spindown")}
+_UNREADABLE = {("disk", "spindown")}
+_UNSAID = "the disk does not say it"
 _MISSING = "this machine does not have it"
 
 
@@ -115,7 +124,7 @@ class _Heard(Replaced):
 
 class Section:
     """The comparisons of one section. `row` is called with option and state, and `device`,
-    `expected`, `found` and `why` where they are known. `fresh`: see `comparing`."""
+    `expected`, `found` and `why` where they are known. `reading`: see `comparing`."""
 
     def __init__(
         self,
@@ -123,10 +132,11 @@ class Section:
         instance: "Any",
         quiet: "Quiet",
         row: "Callable[..., None]",
-        fresh: "bool",
+        reading: "Optional[Reading]",
     ) -> "None":
         self._unit, self._instance, self._plugin = unit, instance, instance.plugin
-        self._quiet, self._row, self._fresh = quiet, row, fresh
+        self._quiet, self._row, self._fresh = quiet, row, reading is None
+        self._read = set() if reading is None else reading.read  # type: set[str]
         self._explained = False
 
     def compare(self) -> "None":
@@ -140,6 +150,17 @@ class Section:
             start = len(self._quiet.texts)
             if self._verify() is False and not self._explained:
                 self._row("", "failed", why=self._quiet.since(start, logging.ERROR))
+            if self._unit.type == "scheduler":
+                self._processes()
+
+    def _processes(self) -> "None":
+        processes = Processes(self._instance, self._quiet, self._row, self._fresh)
+        try:
+            processes.compare()
+        except Exception as error:
+            if _ISOLATED[1] in self._unit.options:
+                self._row(_ISOLATED[1], "unchecked", why=f"it fails: {error!r}")
+            raise
 
     def _verify(self) -> "Any":
         devices = self._instance.processed_devices | self._instance.assigned_devices
@@ -201,6 +222,7 @@ class Section:
     ) -> "Any":
         heard = self._heard
         heard.forget()
+        self._read.clear()
         start = len(self._quiet.texts)
         try:
             result = run()
@@ -209,7 +231,17 @@ class Section:
                 option, "unchecked", device=device, expected=asked, why=f"it fails: {error!r}"
             )
             return None
-        state, why = self._state(option, result, self._quiet.since(start), command)
+        words = self._quiet.since(start)
+        if self._read:
+            why = "on the hand-over list: " + first(sorted(self._read))
+            self._row(option, "handed-over", device=device, expected=asked, why=why)
+            return result
+        if result is True and (self._unit.type, option) == _ISOLATED and not words:
+            return result
+        state, why = self._state(option, result, words, command)
+        if (self._unit.type, option) in _UNREADABLE and heard.results:
+            self._row(option, "unchecked", device=device, expected=asked, why=_UNSAID)
+            return None
         for name, success, new, current in heard.results:
             # Some compare several values, each with a name.
             part = device if device is not None else name if name != option else None
@@ -236,10 +268,19 @@ class Section:
             return ("not-applicable" if absent else "failed"), why
         if heard.results or heard.satisfied is not None:
             return "passed", ""
-        if heard.missing or self._lacks(command):
-            return "not-applicable", why or _MISSING
-        if result is True and not (key == ("scheduler", "isolated_cores") and not why):
+        lacking = heard.missing or self._lacks(command)
+        if result is True and not lacking:
             return "passed", ""
+        return self._uncompared(key, why, lacking)
+
+    def _uncompared(self, key: "tuple[str, str]", why: "str", lacking: "bool") -> "tuple[str, str]":
+        """The state of what TuneD has not compared, and why. `lacking`: it has found nothing."""
+        if key in _HDPARM and not self._plugin._use_hdparm:
+            return "unchecked", "the image has no hdparm"
+        if lacking:
+            return "not-applicable", why or _MISSING
+        if key in _INITRD and not os.path.ismount("/boot"):
+            return "not-applicable", "the container has no /boot of the host"
         return "unchecked", why or "TuneD does not compare it"
 
     def _lacks(self, command: "Any") -> "bool":

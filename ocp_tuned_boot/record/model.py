@@ -27,12 +27,13 @@ class Action(str, Enum):
 
 class Why(str, Enum):
     """What started a run: systemd, at boot or later; the path unit, where a profile is applied;
-    `systemctl reload`; `reload --force`."""
+    `systemctl reload`; `reload --force`; `PREVIEW`: none is started."""
 
     START = "start"
     NOTICE = "notice"
     RELOAD = "reload"
     FORCE = "force"
+    PREVIEW = "preview"
 
 
 class Waits(str, Enum):
@@ -187,10 +188,11 @@ class Residue:
 class Value:
     """A requested value, and what was found on the host.
 
-    `state` is `verified`, `different`, `unchecked`, `not-applicable` (this machine has no such
-    thing) or `handed-over` (owned by others); `found` is what the host has, empty where nothing can
-    be read; `why` it was not compared; `path` the file, empty where it is unknown; `section` and
-    `plugin` request it; `by` compared it, `tuned` or `ocp-tuned-boot`, empty where nobody did.
+    `state` is `verified`, `different`, `unchecked`, `not-applicable` (this machine, or TuneD in a
+    container, has no such thing) or `handed-over` (owned by others); `found` is what the host has,
+    empty where nothing can be read; `why` it was not compared; `path` the file, empty where it is
+    unknown; `section` and `plugin` request it; `by` compared it, `tuned` or `ocp-tuned-boot` or
+    both, empty where nobody did.
     """
 
     key: str

@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_US = "ocp-tuned-boot"
+_BOTH = f"tuned, {_US}"
 _SCRIPTS = ("script_pre", "script_post")
+#: The states of a comparison, and of a value; the first one of several comparisons counts.
+_WORST = (
+    ("failed", "different"), ("unchecked", "unchecked"), ("handed-over", "handed-over"),
+    ("passed", "verified"), ("not-applicable", "not-applicable"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,18 +72,21 @@ def compare(
     known, left = residue.put_back(paths.root, known, profile.settings, owned)
     found = values.read_back(paths.root, profile.settings, owned)
     residue.store(paths, residue.after(paths.root, known, found, profile.settings, now()))
-    return _judged(profile, found, held), left
+    return _judged(profile, found, owned, held), left
 
 
 def judged(
     paths: Paths, profile: Requested, owned: Collection[str], held: Iterable[State]
 ) -> tuple[Value, ...]:
     """Whether each setting of the profile is in effect now; see `compare`. Changes nothing."""
-    return _judged(profile, values.read_back(paths.root, profile.settings, owned), held)
+    return _judged(profile, values.read_back(paths.root, profile.settings, owned), owned, held)
 
 
-def _judged(profile: Requested, found: Sequence[Value], held: Iterable[State]) -> tuple[Value, ...]:
-    return (*_combined(profile, found), *_of_plugins(profile, tuple(held)))
+def _judged(
+    profile: Requested, found: Sequence[Value], owned: Collection[str], held: Iterable[State]
+) -> tuple[Value, ...]:
+    plugins = [_owned(value, owned) for value in _of_plugins(profile, tuple(held))]
+    return (*_combined(profile, found), *plugins)
 
 
 def _combined(profile: Requested, found: Sequence[Value]) -> Iterator[Value]:
@@ -96,21 +106,17 @@ def _is_of(row: Comparison, value: Value) -> bool:
 
 
 def _agreed(value: Value, rows: Sequence[Comparison]) -> Value:
+    states = {row.state for row in rows}
     if value.state == "verified":
-        return replace(value, by="ocp-tuned-boot")
+        return replace(value, by=_BOTH if states == {"passed"} else _US)
     if value.state == "handed-over":
         return value
-    states = {row.state for row in rows}
     if states == {"not-applicable"}:
         return replace(value, state="not-applicable", why=rows[0].why or value.why)
     if states == {"passed"} and all(_is_still(row, value) for row in rows):
         return replace(value, state="verified", why="", by="tuned")
     both = value.state == "different" and "failed" in states
-    return replace(value, by="tuned, ocp-tuned-boot" if both else _by(value))
-
-
-def _by(value: Value) -> str:
-    return "ocp-tuned-boot" if value.state == "different" else ""
+    return replace(value, by=_BOTH if both else _US if value.state == "different" else "")
 
 
 def _is_still(row: Comparison, value: Value) -> bool:
@@ -148,19 +154,30 @@ def _folded(value: Value, rows: Sequence[Comparison]) -> Value:
         # TuneD writes the options to modprobe.d, and compares those of modules that are loaded.
         why = "the module is not loaded, or has no such parameter"
         return replace(value, why=why)
-    for state, ours in (("failed", "different"), ("unchecked", "unchecked"),
-                        ("passed", "verified"), ("not-applicable", "not-applicable")):  # fmt: skip
+    for state, ours in _WORST:
         these = [row for row in rows if row.state == state]
         if not these:
             continue
         first = these[0]
         found = f"{first.device}: {first.found}" if first.device else first.found
         more = f" and {len(these) - 1} more" if len(these) > 1 and state == "failed" else ""
-        by = "tuned" if ours in ("verified", "different") else ""
+        by = _judges(these) if ours in ("verified", "different") else ""
         shown = found + more if ours == "different" else first.found
         expected = first.expected or value.expected
         return replace(value, state=ours, expected=expected, found=shown, why=first.why, by=by)
     return replace(value, why="TuneD has not compared it")
+
+
+def _owned(value: Value, owned: Collection[str]) -> Value:
+    """A guarded run leaves out the section of irqbalance, and TuneD compares nothing."""
+    if value.plugin == handover.IRQBALANCE and handover.IRQBALANCE_FILE in owned:
+        why = f"on the hand-over list: {handover.IRQBALANCE_FILE}"
+        return replace(value, state="handed-over", why=why, by="")
+    return value
+
+
+def _judges(rows: Sequence[Comparison]) -> str:
+    return ", ".join(sorted({row.by or "tuned" for row in rows}, reverse=True))
 
 
 def _held(value: Value, held: Sequence[State]) -> Value:
@@ -168,7 +185,7 @@ def _held(value: Value, held: Sequence[State]) -> Value:
     for state in held:
         if value.key == f"cpu.{state.hold.kind}":
             if state.in_force:
-                found, by = f"{state.hold.value} µs", "ocp-tuned-boot"
+                found, by = f"{state.hold.value} µs", _US
                 return replace(value, state="verified", found=found, why="", by=by)
             # TuneD had the descriptor itself when it compared; the finding says that it is lost.
             return replace(value, state="unchecked", found="", why=state.words, by="")

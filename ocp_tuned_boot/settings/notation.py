@@ -32,6 +32,12 @@ _MASKS = (
     f"{_SYSCTLS}net/core/flow_limit_cpu_bitmap", f"{_SYSCTLS}net/core/rps_default_mask",
     "/sys/*/cpumask", "/sys/*_cpumask", "/sys/*/rps_cpus", "/sys/*/xps_cpus", "/sys/*/xps_rxqs",
 )  # fmt: skip
+#: A number that the kernel rounds up to a power of two (fs/pipe.c, net/core/sysctl_net_core.c,
+#: net/core/net-sysfs.c).
+_POWERS = (
+    f"{_SYSCTLS}fs/pipe-max-size", f"{_SYSCTLS}net/core/rps_sock_flow_entries",
+    "/sys/*/rps_flow_cnt",
+)  # fmt: skip
 #: Words whose order does not matter.
 _SETS = (f"{_SYSCTLS}net/ipv4/tcp_allowed_congestion_control",)
 #: Booleans that are shown as a number (kstrtobool). All others show a word.
@@ -103,6 +109,8 @@ def _reader(shown: str, path: str) -> Callable[[str], object]:
         return _list
     if _is(path, _SETS):
         return lambda text: frozenset(text.split())
+    if _is(path, _POWERS):
+        return lambda text: _power(text, path)
     in_sysctls = path.startswith(_SYSCTLS)
     if _is(path, _MASKS) or (not in_sysctls and _SHOWN_MASK.match(shown)):
         return _mask
@@ -134,6 +142,14 @@ def _number(word: str, path: str) -> int | None:
         return int(word)
     octal = int(word, 8) if not re.search("[89]", word) else None
     return octal if path.startswith(_SYSCTLS) or octal == int(word) else None
+
+
+def _power(text: str, path: str) -> int | None:
+    """A number, rounded up to a power of two."""
+    number = _number(text, path)
+    if number is None or number < 0:
+        return None
+    return 1 << (number - 1).bit_length() if number else 0
 
 
 def _decimal(text: str) -> int | None:

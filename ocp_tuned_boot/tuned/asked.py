@@ -18,8 +18,8 @@ from ocp_tuned_boot.inside.program import VERSION
 LIMIT = 1024 * 1024
 #: The states of a comparison, see inside/comparing.py.
 PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not-applicable"
-PARAMETER, UNCHECKED = "parameter", "unchecked"
-STATES = (PASSED, FAILED, NOT_APPLICABLE, PARAMETER, UNCHECKED)
+PARAMETER, UNCHECKED, HANDED_OVER = "parameter", "unchecked", "handed-over"
+STATES = (PASSED, FAILED, NOT_APPLICABLE, PARAMETER, UNCHECKED, HANDED_OVER)
 # Python 3.9 needs quadratic time for a long number. No text of a message is so long.
 _LONG_NUMBER = re.compile(rb"[0-9]{5000}")
 
@@ -88,7 +88,8 @@ class Unasked:
 @dataclass(frozen=True)
 class Comparison:
     """One comparison of TuneD's, or why there is none. `state`: see `STATES`; a text that is not
-    known is empty. `option` is empty for what concerns the whole section."""
+    known is empty. `option` is empty for what concerns the whole section. `by`: who has compared
+    it instead of TuneD."""
 
     section: str
     plugin: str
@@ -98,6 +99,7 @@ class Comparison:
     expected: str = ""
     found: str = ""
     why: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 The texts are those of TuneD 2.20 to 2.28 (tuned/daemon, units, profiles, plugins) and of the
 operator's wrapper. A WARNING is a finding if TuneD leaves out something that the profile requests.
 It is none if the machine has no such thing (boost on a virtual machine), if TuneD uses another
-value that the profile allows, if TuneD also logs it where nothing is requested (hdparm), or if
-another record or the kernel command line shows the same.
+value that the profile allows, or if another record or the kernel command line shows the same. That
+of hdparm counts only if the profile requests something of it (judge.py).
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ _RULES = (
     _Rule("command-failed", "tuned.utils.commands", r"Executing '(.*?)' error: "),
     # TuneD before 2.24 names only the program.
     _Rule("command-failed", "tuned.utils.commands", r"Executing (\S+ error: [^\n]*)"),
+    _Rule("command-failed", _PLUGIN + "plugin_disk", r"(hdparm) command not found", _WARNING),
     _Rule("command-failed", _NET, r"(ip) command not found, ignoring", _WARNING),
     # Both require a file descriptor that stays open. A one-shot TuneD closes it when it exits;
     # see settings/holds.py.
@@ -113,6 +114,7 @@ _RULES = (
     _Rule("setting-refused", _SCHEDULER, r"Error writing value '[^']*' to '([^']*)'",
           explains=True),
     _Rule("setting-refused", _SCHEDULER, r"Failed to set .*? of (IRQ \d+|PID \d+)"),
+    _Rule("setting-refused", _SCHEDULER, r"Failed to set default SMP (IRQ affinity)"),
     _Rule("hint", _SCHEDULER, r"This may not work with Secure Boot()"),
     _Rule("command-failed", _MODULES, r"'(modprobe)' command not found, cannot", _WARNING,
           explains=True),

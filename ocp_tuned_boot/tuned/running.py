@@ -78,6 +78,20 @@ class Running:
         process.program = listener.accept(process.pid, process.pidfd, self._deadline)
         return process.program.hear(self._deadline)
 
+    def has_exited(self) -> bool:
+        """Whether the program in the container has exited, or has said more than it was asked. Does
+        not wait."""
+        return self._process.ended(0) or self._process.program is None
+
+    def fileno(self) -> int:
+        """The connection to the program, whose end is an event (poll)."""
+        program = self._process.program
+        return -1 if program is None else program.fileno()
+
+    def allow(self, deadline: Deadline) -> None:
+        """From now on TuneD may take so long."""
+        self._deadline = deadline
+
     def go(self, *, guarded: bool = False) -> None:
         """Gives the word. If the program has exited, that is noticed when it is waited for."""
         if self._process.program is not None:

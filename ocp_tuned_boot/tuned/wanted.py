@@ -10,6 +10,9 @@ from ocp_tuned_boot.tuned.asked import Asked, Option, Section
 
 #: The plugins whose settings are compared by this program, too, besides TuneD's own comparison.
 PLUGINS = ("sysctl", "sysfs", "vm")
+#: Commands for which TuneD also looks where nothing needs them, and the options that do
+#: (tuned/plugins/plugin_disk.py).
+COMMANDS = {"hdparm": {("disk", "apm"), ("disk", "spindown")}}
 #: The `plugin` of a setting that stands for a profile of which nothing is known.
 UNKNOWN = "include"
 #: The most settings that are compared, and the most of them with wildcards. The rest is reported as
@@ -116,6 +119,12 @@ def named_devices(meaning: Asked) -> frozenset[str]:
     """The sections that name their devices. A condition such as devices_udev_regex does not: such a
     section is for machines that have these devices."""
     return frozenset(section.name for section in in_effect(meaning) if _names_one(section.devices))
+
+
+def needed_commands(meaning: Asked) -> frozenset[str]:
+    """Those of `COMMANDS` without which a section in effect cannot be applied."""
+    options = {(each.type, it.option) for each in in_effect(meaning) for it in each.options}
+    return frozenset(command for command, of in COMMANDS.items() if options & of)
 
 
 def _names_one(devices: str) -> bool:

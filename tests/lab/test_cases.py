@@ -62,6 +62,11 @@ CASES = {
         "[sysfs]\n/sys/kernel/mm/swap/vma_ra_enabled=1\n",
         values={"/sys/kernel/mm/swap/vma_ra_enabled": ("verified", "1", "true")},
     ),
+    "a size that the kernel rounds up": Case(
+        "[sysctl]\nfs.pipe-max-size=500000\n",
+        values={"fs.pipe-max-size": ("verified", "500000", "524288")},
+        before={"/proc/sys/fs/pipe-max-size": "1048576"},
+    ),
     "ports that are shown as a range": Case(
         "[sysctl]\nnet.ipv4.ip_local_reserved_ports=30000,30001,30002\n",
         values={"net.ipv4.ip_local_reserved_ports":

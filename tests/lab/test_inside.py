@@ -373,6 +373,45 @@ def test_only_the_run_knows_which_interrupts_can_be_moved(tmp_path: Path) -> Non
     assert states == {"isolated_cores": asked.UNCHECKED, "ps_blacklist": asked.PARAMETER}
 
 
+def test_an_argument_that_is_taken_away_requests_nothing(root: TunedRoot) -> None:
+    root.prepare("custom", custom="[bootloader]\ncmdline_a=-lab.a\n")
+    _, holds, _ = applied(root)
+    assert isinstance(holds, Verified)
+    assert [(row.option, row.state) for row in holds.rows] == [("cmdline_a", asked.PARAMETER)]
+    root.prepare("custom", custom="[bootloader]\ncmdline_a=-lab.a\ncmdline_b=+lab.b\n")
+    _, holds, _ = applied(root)
+    assert isinstance(holds, Verified)
+    rows = {row.option: row.state for row in holds.rows}
+    assert (rows["cmdline_a"], rows["cmdline_b"]) == (asked.FAILED, asked.FAILED)
+
+
+#: Says of each disk that it has this power management and is idle.
+_HDPARM = '#!/bin/sh\necho "$@" >> /etc/tuned/hdparm\necho " APM_level = 128"\n'
+
+
+def test_what_a_disk_does_not_say(root: TunedRoot) -> None:
+    """TuneD's own comparison reads the same spindown of every disk."""
+    root.prepare("custom", custom="[disk]\napm=128\nspindown=6\n")
+    meaning, without, _ = applied(root)
+    assert isinstance(meaning, Asked)
+    assert isinstance(without, Verified)
+    assert {(row.option, row.state, row.why) for row in without.rows} == {
+        ("apm", asked.UNCHECKED, "the image has no hdparm"),
+        ("spindown", asked.UNCHECKED, "the image has no hdparm"),
+    }
+    program = root.folder / "upper/usr/sbin/hdparm"
+    program.parent.mkdir(parents=True)
+    program.write_text(_HDPARM)
+    program.chmod(0o755)
+    _, holds, _ = applied(root)
+    assert isinstance(holds, Verified)
+    assert "-S 6 /dev/" in root.written("hdparm")
+    assert {(row.option, row.state, row.why) for row in holds.rows} == {
+        ("apm", asked.PASSED, ""),
+        ("spindown", asked.UNCHECKED, "the disk does not say it"),
+    }
+
+
 def _known(row: Comparison) -> tuple[str, ...]:
     return (row.section, row.option, row.device, row.state, row.expected, row.found)
 

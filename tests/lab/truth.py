@@ -11,6 +11,8 @@ from typing import Any, Optional
 from tests.lab import kernelreader
 from tests.lab.kernelreader import Wanted
 
+#: Who compares a setting, as a record has it, and as people read it.
+_JUDGES = {"TuneD": "tuned", "ocp-tuned-boot": "ocp-tuned-boot", "both": "tuned, ocp-tuned-boot"}
 #: What a record says of each file or setting.
 Row = Mapping[str, Any]
 
@@ -26,18 +28,33 @@ class Verdict:
     #: Findings that no file of the kernel can confirm or refute.
     believed: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    #: What nobody compares, and why.
+    unchecked: list[str] = field(default_factory=list)
+    #: How many settings of a plugin each has compared, or have a state.
+    plugins: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, profile: str, other: Verdict) -> None:
-        for name in ("lies", "alarms", "believed"):
+        for name in ("lies", "alarms", "believed", "unchecked"):
             getattr(self, name).extend(f"{profile}: {each}" for each in getattr(other, name))
         self.counts += other.counts
+        self.plugins += other.plugins
 
     def __str__(self) -> str:
         parts = [f"{count} {what}" for what, count in sorted(self.counts.items())]
         lines = [", ".join([*parts, f"{len(self.lies)} lies", f"{len(self.alarms)} false alarms"])]
-        for name in ("lies", "alarms", "believed"):
+        for name in ("lies", "alarms", "believed", "unchecked"):
             lines += [f"{name}: {each}" for each in getattr(self, name)]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._table()])
+
+    def _table(self) -> list[str]:
+        """A table in Markdown: the settings of each plugin by who has compared them."""
+        plugins = sorted({plugin for plugin, _ in self.plugins})
+        columns = [*_JUDGES, "handed-over", "unchecked", "not-applicable"]
+        rows = [["plugin", *columns], ["---"] * (1 + len(columns))]
+        for plugin in plugins:
+            counted = [self.plugins[plugin, column] for column in columns]
+            rows.append([f"`{plugin}`", *(str(count or "–") for count in counted)])
+        return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def of_corpus(
@@ -48,6 +65,7 @@ def of_corpus(
     if record["result"] not in ("applied", "degraded"):
         verdict.lies.append(f"the profile is {record['result']}: {record['findings']}")
         return verdict
+    _by_plugin(verdict, record)
     findings = [each for each in record["findings"] if not each["accepted"]]
     for each in asked:
         found = kernel.get(each.where)
@@ -71,6 +89,7 @@ def of_stock(record: Mapping[str, Any], kernel: Mapping[str, Optional[str]]) -> 
     if record["result"] not in ("applied", "degraded"):
         verdict.believed.append(f"{record['result']}: {record['findings'][0]['message'][:200]}")
         return verdict
+    _by_plugin(verdict, record)
     for row in record["values"] or ():
         verdict.counts[row["state"]] += 1
         if row["state"] not in ("verified", "different") or not row.get("path"):
@@ -85,6 +104,15 @@ def of_stock(record: Mapping[str, Any], kernel: Mapping[str, Optional[str]]) -> 
     findings = [each for each in record["findings"] if not each["accepted"]]
     _others(verdict, record, findings, kernel)
     return verdict
+
+
+def _by_plugin(verdict: Verdict, record: Mapping[str, Any]) -> None:
+    """Who has compared each setting, and which ones nobody has."""
+    names = {by: name for name, by in _JUDGES.items()}
+    for row in record["values"] or ():
+        verdict.plugins[row["plugin"], names.get(row["by"], row["state"])] += 1
+        if row["state"] == "unchecked":
+            verdict.unchecked.append(f"{row['key']}: {row['why']}")
 
 
 def paths(record: Mapping[str, Any]) -> list[str]:

@@ -37,7 +37,7 @@ done
 shift
 exec setpriv --bounding-set=-sys_module,-sys_boot,-sys_time,-sys_rawio chroot $root "$@"
 """
-_NAMESPACES = ("--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child")
+_NAMESPACES = ("--mount", "--net", "--ipc", "--uts", "--fork", "--kill-child")
 
 
 def root_of(suite: str) -> Path:
@@ -54,10 +54,12 @@ def _unpack(archive: Path, target: Path) -> None:
 
 
 class TunedRoot:
-    """A container's root, and the host's folders that are mounted there."""
+    """A container's root, and the host's folders that are mounted there. `own_processes`: it sees
+    no others. Otherwise, apply no profile there that sets any."""
 
-    def __init__(self, suite: str, folder: Path) -> None:
+    def __init__(self, suite: str, folder: Path, *, own_processes: bool = True) -> None:
         self._lower = root_of(suite)
+        self._namespaces = (*_NAMESPACES, *(["--pid"] if own_processes else []))
         self.folder = folder
         self.paths = Paths(folder / "host")
         for name in ("upper", "work", "root", "host/run"):
@@ -77,7 +79,7 @@ class TunedRoot:
         mounts += [(*mount, "ro") for mount in ours if Path(mount[0]).exists()]
         words = [word for mount in mounts for word in mount]
         return subprocess.Popen(
-            ["setpriv", "--pdeathsig=KILL", *under, "unshare", *_NAMESPACES,
+            ["setpriv", "--pdeathsig=KILL", *under, "unshare", *self._namespaces,
              "sh", "-ec", _ENTER, "sh",
              str(self._lower), str(self.folder), *words, "--", *command],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

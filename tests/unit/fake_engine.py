@@ -95,6 +95,10 @@ class Engine:
         #: Each request's method and path.
         self.requests: list[str] = []
 
+    def pull(self) -> None:
+        """As if the image had been pulled by now."""
+        self._pulled = True
+
     def create(self) -> None:
         """As if the container had been created by now."""
         self._created = True

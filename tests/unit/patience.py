@@ -7,8 +7,10 @@ comes, and only the deadline ends the wait.
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Callable
 
 import pytest
 
@@ -31,3 +33,11 @@ def no_hang() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def eventually(condition: Callable[[], object], what: str = "") -> None:
+    """Waits until the condition holds; fails after `PATIENCE`."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, what or "it has not come true"
+        time.sleep(0.01)

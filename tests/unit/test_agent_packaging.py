@@ -21,9 +21,10 @@ from ocp_tuned_boot.agent import __main__ as command
 from ocp_tuned_boot.agent import objects, recommend
 from ocp_tuned_boot.agent.tell import EVENTS
 from ocp_tuned_boot.host.paths import Paths
-from tests.unit.agent.fake_api import Api, Request, eventually, serving
+from tests.unit.agent.fake_api import Api, Request, serving
 from tests.unit.agent.made import DATA, NAMESPACE, host, node, profile, rule, tuned
 from tests.unit.agent.test_agent import EVALUATE, OPTIONS, applies, conditions, pod, running, wanted
+from tests.unit.patience import eventually
 
 yaml = pytest.importorskip("yaml", reason="PyYAML comes with the agent's client")
 

@@ -491,6 +491,7 @@ def held(root: Path) -> str:
     (root / "dev/console").touch()
     (root / "proc/self").mkdir()
     (root / "proc/self/cgroup").write_text("0::/system.slice/ocp-tuned.service\n")
+    (root / "run/ocp-tuned-go").mkdir(parents=True)
     command = [sys.executable, "-m", "ocp_tuned_boot", "--root", str(root), "apply"]
     with fake_manager.listening() as (address, manager):
         env = {**os.environ, "NOTIFY_SOCKET": address}

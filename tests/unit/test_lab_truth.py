@@ -14,7 +14,8 @@ ASKED = Wanted("vm.x", KNOB, "5")
 
 
 def row(state: str, **more: str) -> dict[str, str]:
-    return {"key": "vm.x", "state": state, "expected": "5", "found": "", "path": KNOB, **more}
+    known = {"expected": "5", "found": "", "why": "", "path": KNOB, "plugin": "", "by": ""}
+    return {"key": "vm.x", "state": state, **known, **more}
 
 
 def record(*rows: dict[str, str], found: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
@@ -140,3 +141,16 @@ def test_what_a_stock_profile_asks_for(
     path: str, expected: str, found: Optional[str], holds: bool
 ) -> None:
     assert plainly(path, expected, found) is holds
+
+
+def test_who_has_compared_each_setting() -> None:
+    both, nobody = "tuned, ocp-tuned-boot", row("unchecked", key="vm.y", why="nobody can")
+    told = [
+        row("verified", plugin="vm", by=both),
+        row("different", plugin="vm", by="tuned"),
+        nobody,
+    ]
+    verdict = of_stock(record(*told), {KNOB: "5\n"})
+    assert verdict.plugins == {("vm", "both"): 1, ("vm", "TuneD"): 1, ("", "unchecked"): 1}
+    assert verdict.unchecked == ["vm.y: nobody can"]
+    assert "| `vm` | 1 | – | 1 | – | – | – |" in str(verdict)

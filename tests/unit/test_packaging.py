@@ -68,7 +68,7 @@ def test_what_runs_is_stopped_when_the_package_is_removed() -> None:
 
 def test_the_units_start_the_sockets_that_the_program_connects_to() -> None:
     assert set(values("ocp-tuned.service", "Wants")) == {
-        *SOCKETS, "ocp-tuned.path", "var-lib-kubelet.mount",
+        *SOCKETS, "ocp-tuned.path", "ocp-tuned-go.service",
     }  # fmt: skip
     assert set(values("ocp-tuned.service", "After")) >= SOCKETS
     for order in ("Wants", "After"):
@@ -138,7 +138,7 @@ def test_each_unit_waits_for_the_file_systems_that_it_opens() -> None:
             "/var/lib/ocp-tuned-boot",
         ]
     # The kubelet's credentials: without them, an image that is on the node is applied all the same.
-    for name in ("ocp-tuned.service", "ocp-tuned-image.service"):
+    for name in ("ocp-tuned-go.service", "ocp-tuned-image.service"):
         for order in ("Wants", "After"):
             assert "var-lib-kubelet.mount" in values(name, order)
     store = values("ocp-tuned-podman@.socket", "RequiresMountsFor")

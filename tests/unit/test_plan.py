@@ -18,7 +18,7 @@ IN_FORCE = InForce(
 )
 NEW_IMAGE = replace(IN_FORCE, image="localhost/b")
 CHANGED = replace(IN_FORCE, fingerprint="other")
-ON_ITS_OWN = (Why.START, Why.NOTICE)
+ON_ITS_OWN = (Why.START, Why.NOTICE, Why.PREVIEW)
 NO_RECORD = (None, replace(IN_FORCE, boot_id="other-boot"), replace(IN_FORCE, boot_id=""))
 
 

@@ -64,12 +64,13 @@ def test_the_unit_gates_the_workload_and_never_blocks_it() -> None:
 def test_the_workloads_that_wait_are_those_that_are_checked() -> None:
     """The list is systemd.WORKLOADS; each text has all of it, and nothing else."""
     target = "kubelet-dependencies.target"
-    for unit in (UNIT, (TREE / "units/ocp-tuned-retry.service").read_text()):
+    others = [(TREE / f"units/ocp-tuned-{name}.service").read_text() for name in ("retry", "go")]
+    for unit in (UNIT, *others):
         assert sorted(directives("Before", unit)) == sorted([target, *systemd.WORKLOADS])
     listed = MAN_PROGRAM.split(".SH WORKLOADS\n")[1].split(".nf\n")[1].split(".fi")[0]
     assert listed.replace("\\-", "-").split() == list(systemd.WORKLOADS)
     # It must be started before the program checks whether it runs.
-    assert systemd.HOST_TUNED in directives("After")
+    assert systemd.HOST_TUNED in directives("After", others[1])
     assert directives("Conflicts") == []
 
 

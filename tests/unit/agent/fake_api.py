@@ -338,11 +338,3 @@ def serving(api: Api | None = None, port: int = 0) -> Iterator[Api]:
         server.shutdown()
         server.server_close()
         thread.join(PATIENCE)
-
-
-def eventually(condition: Callable[[], object], what: str = "") -> None:
-    """Waits until the condition holds; fails after `PATIENCE`."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, what or "it has not come true"
-        time.sleep(0.01)

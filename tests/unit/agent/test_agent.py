@@ -33,7 +33,7 @@ from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.tuned.judge import Result
 from tests.unit.agent import answers
 from tests.unit.agent.answers import Answer
-from tests.unit.agent.fake_api import Api, eventually, serving
+from tests.unit.agent.fake_api import Api, serving
 from tests.unit.agent.made import (
     DATA,
     IMAGE,
@@ -46,7 +46,7 @@ from tests.unit.agent.made import (
     rule,
     tuned,
 )
-from tests.unit.patience import PATIENCE
+from tests.unit.patience import PATIENCE, eventually
 
 pytest.importorskip("kubernetes", reason="the agent's client is not in this environment")
 

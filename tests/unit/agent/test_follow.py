@@ -12,8 +12,9 @@ from ocp_tuned_boot.agent.follow import FIRST, LONGEST, PATIENT, Follower, Objec
 from ocp_tuned_boot.agent.kube import Kube, Resource, Server
 from tests.unit.agent import answers
 from tests.unit.agent.answers import Answer
-from tests.unit.agent.fake_api import Api, eventually, serving
+from tests.unit.agent.fake_api import Api, serving
 from tests.unit.agent.made import NAMESPACE, profile
+from tests.unit.patience import eventually
 
 PROFILES = Resource(
     "profiles", "tuned.openshift.io", namespace=NAMESPACE, fields="metadata.name=node-1"

@@ -50,6 +50,7 @@ def one(paths: Paths, value: str, *rows: Comparison) -> tuple[str, str]:
 def test_it_is_verified_if_one_of_both_finds_it_equal(paths: Paths) -> None:
     assert one(paths, "5", row("failed", "5")) == ("verified", "ocp-tuned-boot")
     assert one(paths, "five", row("passed", "5")) == ("verified", "tuned")
+    assert one(paths, "5", row("passed", "5")) == ("verified", "tuned, ocp-tuned-boot")
     assert one(paths, "5") == ("verified", "ocp-tuned-boot")
 
 
@@ -112,6 +113,18 @@ def test_what_only_tuned_compares_is_one_value_for_all_devices(paths: Paths) -> 
     assert (found.state, found.found) == ("different", "cpu1: powersave and 1 more")
     found = plugin(paths, governor("not-applicable", why="no cpufreq"))
     assert (found.state, found.why, found.by) == ("not-applicable", "no cpufreq", "")
+
+
+def test_what_the_program_in_the_container_compares_instead_of_tuned(paths: Paths) -> None:
+    ours = governor("passed", "performance", by="ocp-tuned-boot")
+    assert plugin(paths, ours).by == "ocp-tuned-boot"
+    both = plugin(paths, ours, governor("passed", "performance"))
+    assert (both.state, both.by) == ("verified", "tuned, ocp-tuned-boot")
+    # A part that others own counts, unless another one is different.
+    owned = governor("handed-over", why="on the hand-over list: /x")
+    found = plugin(paths, ours, owned)
+    assert (found.state, found.why, found.by) == ("handed-over", owned.why, "")
+    assert plugin(paths, replace(ours, state="failed"), owned).state == "different"
 
 
 def test_what_nobody_compares_is_named_with_the_reason(paths: Paths) -> None:

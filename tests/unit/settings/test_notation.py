@@ -24,6 +24,8 @@ ONLINE = "/sys/devices/system/cpu/cpu1/online"
 SMT = "/sys/devices/system/cpu/smt/control"
 THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 LRU = "/sys/kernel/mm/lru_gen/enabled"
+PIPE = "/proc/sys/fs/pipe-max-size"
+FLOWS = "/sys/class/net/eth0/queues/rx-0/rps_flow_cnt"
 RA = "/sys/block/sda/queue/read_ahead_kb"
 
 
@@ -34,6 +36,9 @@ RA = "/sys/block/sda/queue/read_ahead_kb"
         (ANY, "0x10", "16"), (ANY, "0X1f", "31"), (ANY, "010", "8"), (ANY, "-1", "-1"),
         (ANY, " 5 ", "5"), (ANY, "0x0", "0"), (ANY, "007", "7"), (LRU, "7", "0x0007"),
         (RA, "0x80", "128"), (RA, "007", "7"),
+        # Rounded up to a power of two.
+        (PIPE, "1000000", "1048576"), (FLOWS, "3000", "4096"), (FLOWS, "0", "0"),
+        (FLOWS, "0x800", "2048"),
         # Several: white space, and fewer than there are.
         (RMEM, "4096 131072  6291456", "4096\t131072\t6291456"),
         (RMEM, "4096 0x20000", "4096\t131072\t6"),
@@ -76,6 +81,9 @@ def test_the_same(path: str, expected: str, found: str) -> None:
         # Limits that TuneD does not know.
         (ANY, ">10", "9"), (ANY, "<10", "11"), (RMEM, ">1", "4096\t131072\t6"), (ANY, ">0x1", "2"),
         (ANY, ">", "1"), (ANY, ">a", "b"), (ANY, "3|4", "2"), (ANY, "|", "1"),
+        # Rounded up, and not to any other.
+        (PIPE, "1000000", "524288"), (PIPE, "1000000", "2097152"), (FLOWS, "1", "0"),
+        (ANY, "1000000", "1048576"), (FLOWS, "-1", "0"),
         # Free text.
         (PATTERN, "|/bin/false", "/bin/false"), (PATTERN, "a|b", "b"), (PATTERN, "010", "8"),
         (PATTERN, "a  b", "a b"), (PATTERN, "[a] b", "a"), (PATTERN, ">1", "2"),

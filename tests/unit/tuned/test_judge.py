@@ -190,6 +190,9 @@ TRACEBACK = ("Traceback (most recent call last):", '  File "x.py", line 1', "Val
         (record("ERROR", "tuned.plugins.plugin_scheduler",
                 "Failed to set SMP affinity of IRQ 36 to '00000001': [Errno 1] …"),
          "setting-refused", "IRQ 36"),
+        (record("ERROR", "tuned.plugins.plugin_scheduler",
+                "Failed to set default SMP IRQ affinity to '00000001': [Errno 30] …"),
+         "setting-refused", "IRQ affinity"),
         (record("ERROR", "tuned.plugins.plugin_sysctl",
                 "Failed to set sysctl parameter 'vm.x' to 'y': [Errno 22] Invalid argument"),
          "setting-refused", "vm.x"),
@@ -262,6 +265,8 @@ PLUGINS = "tuned.plugins.plugin_"
          "no-such-setting", "irqbalance"),
         (PLUGINS + "bootloader", "requested changes to initrd will not be applied!",
          "setting-refused", "initrd"),
+        (PLUGINS + "disk", "hdparm command not found, ignoring for other devices",
+         "command-failed", "hdparm"),
         (PLUGINS + "bootloader", "Detected bootc which doesn't support initrd overlays.",
          "setting-refused", "initrd"),
     ],
@@ -270,7 +275,8 @@ def test_what_tuned_leaves_out_with_a_warning_degrades(
     logger: str, message: str, kind: str, subject: str
 ) -> None:
     added = record("WARNING", logger, message)
-    left = replace(run((added, *APPLIED)), named_devices=frozenset({"sd"}))
+    left = replace(run((added, *APPLIED)), named_devices=frozenset({"sd"}),
+                   needed_commands=frozenset({"hdparm"}))  # fmt: skip
     judged = judge(PROFILE, left)
     assert (judged.result, said(judged)) == (Result.DEGRADED, [(kind, subject)])
     assert judge(PROFILE, left, [(kind, subject)]).result is Result.APPLIED

@@ -101,3 +101,11 @@ def test_sections_that_name_their_devices() -> None:
         replace(section("g", {"x": "1"}), devices="sda", left_out="uname_regex"),
     )
     assert wanted.named_devices(said) == {"a", "e"}
+
+
+def test_commands_that_the_profile_needs() -> None:
+    apm = section("disk", {"apm": "128"})
+    assert wanted.needed_commands(meaning(section("disk", {"readahead": "1"}))) == frozenset()
+    assert wanted.needed_commands(meaning(section("other", {"apm": "1"}, "vm"))) == frozenset()
+    assert wanted.needed_commands(meaning(replace(apm, left_out="enabled"))) == frozenset()
+    assert wanted.needed_commands(meaning(apm)) == {"hdparm"}

@@ -1,0 +1,191 @@
+"""Before the word: does everything that changes no setting, so that TuneD only has to be told.
+
+The request is read, the image is looked for, and TuneD is started in its container, where it has
+loaded the profile and waits. What is requested is looked at again all the time: when it changes, or
+the container exits, everything is done anew. What fails here is no failure of the boot: at the word
+a run starts in any case, which does what is not done yet.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ocp_tuned_boot import plan, situation, word
+from ocp_tuned_boot.errors import BootError, HostError, PodmanError, defects
+from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host.clock import GRACE, Deadline, Progress, pauses
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.lock import locked
+from ocp_tuned_boot.record.model import Action, Why
+from ocp_tuned_boot.record.recorder import Recorder
+from ocp_tuned_boot.requested import config as boot_conf
+from ocp_tuned_boot.requested import settled
+from ocp_tuned_boot.word import Waiter
+
+if TYPE_CHECKING:
+    from ocp_tuned_boot.applying import Ahead
+
+log = logging.getLogger(__name__)
+
+#: How often what is requested is looked at again (seconds).
+LOOK = 1.0
+#: How often it is looked whether the word can still come (seconds). Then Podman is also asked for
+#: something: it exits when it is idle.
+CHECK = 10.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """The start of a run. `at`: when its time starts (monotonic seconds); `workloads`: as
+    `systemd.workloads`, if that has been asked already; `ahead`: what is done already, the lock
+    included; `failure`: what took this time already; `refused`: why TuneD must not be run."""
+
+    at: float
+    workloads: Sequence[str] = ()
+    ahead: Ahead | None = None
+    failure: BootError | None = None
+    refused: HostError | None = None
+
+    def deadline(self, seconds: float, recorder: Recorder) -> Deadline:
+        """That of the run. Raises `HostError` if TuneD must not be run."""
+        if self.refused is not None:
+            raise self.refused
+        if self.failure is not None:
+            recorder.attempt_failed(self.failure.kind, self.failure.message)
+        deadline = Deadline(seconds) if self.ahead is None else self.ahead.deadline
+        deadline.restart(seconds, self.at)
+        return deadline
+
+    def locked(self, paths: Paths) -> AbstractContextManager[None]:
+        """Takes the lock, see `lock.locked`."""
+        return locked(paths) if self.ahead is None else nullcontext()
+
+
+@contextmanager
+def waited(paths: Paths, config_file: Path | None, notifier: Notifier) -> Iterator[Start]:
+    """Returns at the word, or if it is not coming. What is done by then is given up at the end of
+    the block. Raises `HostError`."""
+    if not word.is_needed(paths, notifier):
+        yield Start(time.monotonic())
+        return
+    began = time.monotonic()
+    with word.waiter(paths) as waiter, ExitStack() as stack:
+        early = _Early(paths, config_file, notifier, waiter)
+        ahead = None
+        for pause in pauses(CHECK):
+            ahead = early.turn(pause, stack)
+            if waiter.given() or early.in_vain:
+                break
+        # It may have been given while something was done for it.
+        at = max(began, time.monotonic() - word.age(paths))
+        log.info("waited %.1f s for %s", at - began, systemd.GO)
+        refused = None if waiter.given() else word.refusal()
+        yield Start(at, early.workloads, ahead, early.failure, refused)
+        try:
+            stack.close()
+        except BootError as error:
+            log.warning("%s", error)
+
+
+class _Early:
+    """`failure`: what was going on when the word was given, and failed; `in_vain`: the word is not
+    coming."""
+
+    def __init__(
+        self, paths: Paths, config_file: Path | None, notifier: Notifier, waiter: Waiter
+    ) -> None:
+        self._paths, self._config_file, self._notifier = paths, config_file, notifier
+        self._waiter = waiter
+        self._checked = -CHECK
+        self.workloads: Sequence[str] = ()
+        self.failure: BootError | None = None
+        self.in_vain = False
+
+    def turn(self, pause: float, stack: ExitStack) -> Ahead | None:
+        """Prepares what can be prepared, and waits: for the word, until it has to be done anew, or,
+        if TuneD does not wait, for so many seconds. What ends it is left to `stack`."""
+        end = time.monotonic() + pause
+        try:
+            with defects(), ExitStack() as this:
+                ahead = self._prepare(this)
+                self._wait(ahead, end)
+                if self._waiter.given():
+                    stack.push(this.pop_all())
+                    return ahead
+        except BootError as error:
+            log.info("nothing is prepared before %s is active: %s", systemd.GO, error)
+            if self._waiter.given():
+                self.failure = error
+            self._wait(None, end)
+        return None
+
+    def _prepare(self, stack: ExitStack) -> Ahead | None:
+        """None if nothing is to be applied, or workloads run already. Raises `BootError`."""
+        paths = self._paths
+        recorder = Recorder(paths, time.monotonic())
+        if recorder.in_force is not None:
+            return None
+        config = settled.config(paths, self._config_file)
+        systemd.wake(config.socket)
+        requested = settled.requested(paths, config, situation.fallback(config, None))
+        requested = situation.beside_others(paths, config, requested)
+        self.workloads = systemd.workloads()
+        now = situation.look(paths, config, requested, None, Why.START, self.workloads)
+        decision = plan.decide(requested, None, now)
+        if decision.action is not Action.APPLY or decision.guarded:
+            return None
+
+        from ocp_tuned_boot.applying import Ahead, Attempting, started_ahead  # noqa: PLC0415
+        from ocp_tuned_boot.images.ensure import Available, find  # noqa: PLC0415
+        from ocp_tuned_boot.podman.client import Podman  # noqa: PLC0415
+        from ocp_tuned_boot.tuned import ours  # noqa: PLC0415
+
+        stack.enter_context(locked(paths))
+        progress = Progress(Deadline(config.timeout), self._notifier)
+        podman = stack.enter_context(Podman(config.socket, progress.deadline))
+        podman.check_running()
+        image = find(paths, podman, requested.image)
+        waiting, containers = None, stack.enter_context(ExitStack())
+        if image is not None and requested.contract == "tuned":
+            run = Attempting(paths, config, requested, decision, recorder, progress)
+            containers.enter_context(ours.sole(podman, paths))
+            here = Available(image, "store")
+            waiting = containers.enter_context(started_ahead(run, podman, here))
+        return Ahead(config, requested, progress.deadline, podman, waiting, containers)
+
+    def _wait(self, ahead: Ahead | None, end: float) -> None:
+        running = ahead.waiting.running if ahead is not None and ahead.waiting else None
+        while not (self._waiter.given() or self._is_in_vain(ahead)):
+            left = LOOK if running is not None else end - time.monotonic()
+            if left <= 0 or (ahead is not None and self._has_changed(ahead)):
+                return
+            words = f"Waiting for {systemd.GO}"
+            words += ". TuneD has loaded the profile" if running is not None else ""
+            self._notifier.status(words, extend=LOOK + GRACE)
+            self._waiter.wait(min(left, LOOK), -1 if running is None else running.fileno())
+
+    def _is_in_vain(self, ahead: Ahead | None) -> bool:
+        now = time.monotonic()
+        if now - self._checked >= CHECK:
+            self._checked = now
+            self.in_vain = not word.is_coming(self._paths)
+            if ahead is not None:
+                systemd.wake(ahead.config.socket)
+        return self.in_vain
+
+    def _has_changed(self, ahead: Ahead) -> bool:
+        """Whether TuneD has exited, or something else is requested now. Raises `BootError`."""
+        if ahead.waiting is not None and ahead.waiting.running.has_exited():
+            raise PodmanError("the TuneD container has exited")
+        paths = self._paths
+        config = boot_conf.load(paths, self._config_file)
+        requested = settled.read(paths, config, situation.fallback(config, None))
+        requested = situation.beside_others(paths, config, requested)
+        return (config, requested) != (ahead.config, ahead.requested)

@@ -1,0 +1,102 @@
+"""The word: whether everything that TuneD has to follow is there.
+
+ocp-tuned.service starts early and waits. ocp-tuned-go.service is ordered after everything that
+TuneD has to follow. That it is active is the word, and a folder in /run says so: it lasts, and ends
+with this run of user space. Who waits for it is woken through a FIFO.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.host import files, systemd
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.systemd import Notifier
+
+log = logging.getLogger(__name__)
+
+
+def is_needed(paths: Paths, notifier: Notifier) -> bool:
+    """Whether a start of the unit still has to wait. By hand nobody waits: the caller knows when to
+    run TuneD."""
+    return notifier.in_unit and not paths.go.is_dir()
+
+
+def is_coming(paths: Paths) -> bool:
+    """Whether ocp-tuned-go.service is active or waits for its start. If it does neither, it is
+    started. A systemd that does not answer is no reason not to wait."""
+    if paths.root != Paths().root:
+        return True  # the units of this host are not about that folder
+    try:
+        if systemd.is_coming(systemd.GO):
+            return True
+    except HostError as error:
+        log.warning("%s", error)
+        return True
+    try:
+        systemd.queue("start", [systemd.GO])
+    except HostError as error:
+        log.error("%s", error)
+        return False
+    return True
+
+
+def refusal() -> HostError:
+    """Why TuneD must not be run if the word is not coming."""
+    state = systemd.file_state(systemd.GO) or "not found"
+    return HostError(
+        f"{systemd.GO} ({state}) cannot be started, and TuneD is run only after it",
+        f"To see why: systemctl status {systemd.GO}",
+    )
+
+
+def age(paths: Paths) -> float:
+    """How long ago the word was given (seconds); 0 if it is not given."""
+    with suppress(FileNotFoundError):
+        # The clock may have been set back since.
+        return max(0.0, time.time() - paths.go.stat().st_ctime)
+    return 0.0
+
+
+class Waiter:
+    """Waits for the word."""
+
+    def __init__(self, paths: Paths, wake_up: int) -> None:
+        self._paths, self._wake_up = paths, wake_up
+
+    def given(self) -> bool:
+        """Whether it is given."""
+        return self._paths.go.is_dir()
+
+    def wait(self, seconds: float, other: int = -1) -> None:
+        """Returns once the word is given, who has the other end of the connection `other` has gone,
+        or so many seconds have passed."""
+        poll = select.poll()
+        poll.register(self._wake_up, select.POLLIN)
+        if other >= 0:
+            poll.register(other, select.POLLRDHUP)
+        # The word may have been given before anybody could be woken.
+        if not self.given():
+            poll.poll(seconds * 1000)
+
+
+@contextmanager
+def waiter(paths: Paths) -> Iterator[Waiter]:
+    """Who is woken by ocp-tuned-go.service. Raises `HostError`."""
+    files.directory(paths.run, paths.root)
+    with files.explained("create", paths.wake_up):
+        paths.wake_up.unlink(missing_ok=True)
+        os.mkfifo(paths.wake_up, 0o600)
+        wake_up = os.open(paths.wake_up, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        yield Waiter(paths, wake_up)
+    finally:
+        os.close(wake_up)
+        with suppress(OSError):
+            paths.wake_up.unlink()

@@ -1,0 +1,163 @@
+"""What is done before the word, and what is not. With TuneD: tests/lab/test_starting_line.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.record import store as record
+from ocp_tuned_boot.record.model import Record
+from ocp_tuned_boot.tuned.judge import Result
+from tests.unit import fake_manager
+from tests.unit.fake_engine import Engine, serving
+from tests.unit.fake_manager import Manager
+from tests.unit.hostile import host
+from tests.unit.patience import PATIENCE, eventually
+from tests.unit.test_boot import HOST
+from tests.unit.test_word import give
+
+WAITS = "STATUS=Waiting for ocp-tuned-go.service"
+LOADED = f"{WAITS}. TuneD has loaded the profile"
+
+
+@pytest.fixture
+def paths() -> Iterator[Paths]:
+    with host(HOST) as (found, _):
+        found.own_cgroup.parent.mkdir(parents=True, exist_ok=True)
+        found.own_cgroup.write_text("0::/system.slice/ocp-tuned.service\n")
+        yield found
+
+
+@pytest.fixture
+def engine(paths: Paths) -> Engine:
+    """Its image is on the node."""
+    made = Engine(paths)
+    made.pull()
+    return made
+
+
+@contextmanager
+def starting(
+    paths: Paths, engine: Engine, conf: str = ""
+) -> Iterator[tuple[subprocess.Popen[bytes], Manager]]:
+    """The program in the unit, before the word; it is killed at the end."""
+    command = [sys.executable, "-m", "ocp_tuned_boot", "--root", str(paths.root), "apply"]
+    with serving(engine, conf) as file, fake_manager.listening() as (address, manager):
+        process = subprocess.Popen(
+            [*command, "--config", str(file)], env={**os.environ, "NOTIFY_SOCKET": address},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            yield process, manager
+        finally:
+            process.kill()
+            process.wait()
+
+
+def ended(paths: Paths, process: subprocess.Popen[bytes]) -> Record:
+    process.wait(PATIENCE)
+    done = record.read(paths)
+    assert done is not None
+    return done
+
+
+def made(engine: Engine) -> int:
+    return sum("/create" in each for each in engine.requests)
+
+
+def test_tuned_is_only_told_at_the_word(paths: Paths, engine: Engine) -> None:
+    with starting(paths, engine) as (process, manager):
+        manager.wait_for(LOADED)
+        # Nothing is on record: nothing has been done yet.
+        assert record.read(paths) is None
+        before = len(engine.requests)
+        give(paths)
+        done = ended(paths, process)
+    assert done.result is Result.APPLIED
+    assert not [each for each in engine.requests[before:] if "/create" in each or "/start" in each]
+    assert [step.name for step in done.steps] == ["inputs", "image", "tuned", "collect", "hold"]
+    assert not paths.wake_up.exists()
+
+
+def test_the_time_allowed_starts_with_the_word(paths: Paths, engine: Engine) -> None:
+    with starting(paths, engine) as (process, manager):
+        manager.wait_for(LOADED)
+        give(paths)
+        done = ended(paths, process)
+    assert sum(step.seconds for step in done.steps) <= done.seconds
+
+
+def test_another_image_by_the_word_is_another_run(paths: Paths, engine: Engine) -> None:
+    with starting(paths, engine) as (process, manager):
+        manager.wait_for(LOADED)
+        image = paths.image_env.read_text()
+        paths.image_env.write_text(image + "# changed\n")
+        give(paths)
+        done = ended(paths, process)
+    assert done.result is Result.APPLIED
+
+
+def test_a_container_that_exits_is_made_anew(paths: Paths, engine: Engine) -> None:
+    with starting(paths, engine) as (process, manager):
+        manager.wait_for(LOADED)
+        assert engine._process is not None
+        first = made(engine)
+        engine._process.kill()
+        eventually(lambda: made(engine) > first)
+        give(paths)
+        done = ended(paths, process)
+    assert done.result is Result.APPLIED
+
+
+def test_what_fails_early_is_no_failure(paths: Paths, engine: Engine) -> None:
+    """A file that is broken for now, for example."""
+    good = paths.recommend.read_bytes()
+    paths.recommend.write_bytes(b"")
+    with starting(paths, engine) as (process, manager):
+        manager.wait_for(WAITS)
+        assert process.poll() is None
+        assert record.read(paths) is None
+        paths.recommend.write_bytes(good)
+        give(paths)
+        done = ended(paths, process)
+    assert done.result is Result.APPLIED
+
+
+def test_what_fails_still_at_the_word_is_one(paths: Paths, engine: Engine) -> None:
+    paths.recommend.write_bytes(b"")
+    with starting(paths, engine) as (process, manager):
+        manager.wait_for(WAITS)
+        give(paths)
+        done = ended(paths, process)
+    assert (done.result, done.findings[0].kind) == (Result.FAILED, "configuration")
+
+
+def test_a_signal_ends_the_wait_and_the_container(paths: Paths, engine: Engine) -> None:
+    with starting(paths, engine) as (process, manager):
+        manager.wait_for(LOADED)
+        process.terminate()
+        process.wait(PATIENCE)
+    assert any(each.startswith("DELETE") for each in engine.requests)
+    assert not paths.wake_up.exists()
+
+
+def test_nothing_is_pulled_early(paths: Paths) -> None:
+    """The network may not be up."""
+    engine = Engine(paths)
+    with starting(paths, engine) as (process, manager):
+        manager.wait_for(WAITS)
+        assert not [each for each in engine.requests if "/images/pull" in each]
+        give(paths)
+        assert ended(paths, process).result is Result.APPLIED
+
+
+def test_an_operands_container_is_not_made_early(paths: Paths, engine: Engine) -> None:
+    with starting(paths, engine, "[image]\ncontract = operand\n") as (_, manager):
+        manager.wait_for(WAITS)
+        assert made(engine) == 0

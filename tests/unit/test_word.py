@@ -1,0 +1,120 @@
+"""Whether TuneD may run. With the real units: tests/lab/test_starting_line.py."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot import word
+from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.systemd import Notifier
+from tests.unit.patience import PATIENCE
+
+
+def give(paths: Paths) -> None:
+    """As ocp-tuned-go.service does (packaging/gate.sh)."""
+    paths.go.mkdir(parents=True)
+    if paths.wake_up.exists():
+        with paths.wake_up.open("r+b", buffering=0) as fifo:
+            fifo.write(b"\n")
+
+
+def test_only_a_start_of_the_unit_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/nobody")
+    paths = Paths(tmp_path)
+    assert word.is_needed(paths, Notifier(in_unit=True))
+    assert not word.is_needed(paths, Notifier())
+    give(paths)
+    assert not word.is_needed(paths, Notifier(in_unit=True))
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_who_waits_is_woken_whenever_the_word_is_given(tmp_path: Path, before: bool) -> None:
+    paths = Paths(tmp_path)
+    with word.waiter(paths) as waiter:
+        assert not waiter.given()
+        giver = threading.Thread(target=give, args=[paths])
+        giver.start()
+        if before:
+            giver.join()
+        waiter.wait(PATIENCE)
+        giver.join()
+        assert waiter.given()
+    assert not paths.wake_up.exists()
+
+
+def test_a_fifo_that_a_killed_run_has_left_is_replaced(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    paths.run.mkdir(parents=True)
+    paths.wake_up.write_text("")
+    with word.waiter(paths):
+        assert paths.wake_up.is_fifo()
+
+
+def test_the_end_of_the_program_in_the_container_ends_a_wait(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, word.waiter(Paths(tmp_path)) as waiter:
+        theirs.close()
+        waiter.wait(PATIENCE, ours.fileno())
+
+
+def test_a_program_that_goes_on_talking_does_not_keep_the_host_busy(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, word.waiter(Paths(tmp_path)) as waiter:
+        theirs.send(b"more")
+        before = time.monotonic()
+        waiter.wait(0.2, ours.fileno())
+        assert time.monotonic() - before >= 0.2
+
+
+def test_how_long_ago_it_was_given(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    assert word.age(paths) == 0
+    give(paths)
+    os.utime(paths.go, (0, 0))  # that is not when it was made
+    assert 0 <= word.age(paths) < PATIENCE
+
+
+@pytest.mark.parametrize(
+    ("shown", "coming"),
+    [
+        ("ActiveState=inactive\nJob=77", True),
+        ("ActiveState=activating", True),
+        ("ActiveState=active", True),
+        ("ActiveState=inactive", False),
+        ("ActiveState=inactive\nJob=", False),
+        ("ActiveState=failed", False),
+    ],
+)
+def test_a_unit_that_is_neither_active_nor_queued_is_started(
+    monkeypatch: pytest.MonkeyPatch, shown: str, coming: bool
+) -> None:
+    asked: list[str] = []
+
+    def systemctl(_: float, *arguments: str) -> str:
+        asked.append(arguments[0])
+        if arguments[0] == "start":
+            raise HostError("Unit ocp-tuned-go.service is masked.")
+        return "masked\n" if "UnitFileState" in arguments[2] else f"{shown}\n"
+
+    monkeypatch.setattr(systemd, "_systemctl", systemctl)
+    assert word.is_coming(Paths()) is coming
+    assert asked == ["show"] if coming else ["show", "start"]
+    if not coming:
+        words = "ocp-tuned-go.service (masked) cannot be started, and TuneD is run only after it"
+        assert word.refusal().message == words
+
+
+def test_a_systemd_that_does_not_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def systemctl(*_: object) -> str:
+        raise HostError("no answer within 5.0 s")
+
+    monkeypatch.setattr(systemd, "_systemctl", systemctl)
+    assert word.is_coming(Paths())
