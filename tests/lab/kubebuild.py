@@ -28,8 +28,8 @@ chroot . apt-get update -q
 chroot . sh -c 'cd /usr/src/kubernetes && apt-get source -q --download-only kubernetes'
 """
 
-# Static: what is built runs on every suite. $1: the version. What is done about empty strings has no
-# effect yet: where a schema says "string", the server still answers 422 to one.
+# Static: what is built runs on every suite. $1: the version. What is done about empty strings has
+# no effect yet: where a schema says "string", the server still answers 422 to one.
 _BUILD = r"""set -e
 export PATH=/usr/lib/go-1.19/bin:$PATH HOME=/build GOPATH=/build/go GO111MODULE=off CGO_ENABLED=0
 tree=k8s.io/kubernetes
