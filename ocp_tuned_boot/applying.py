@@ -14,12 +14,14 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ocp_tuned_boot.errors import BootError, DeadlineExceeded, PodmanError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images.ensure import Available
+from ocp_tuned_boot.inside.program import SWITCHED_OFF
 from ocp_tuned_boot.podman import pulling
 from ocp_tuned_boot.podman.client import ContainerState, Image, Podman
 from ocp_tuned_boot.record.model import Decision
@@ -46,6 +48,7 @@ from ocp_tuned_boot.tuned import (
     wanted,
 )
 from ocp_tuned_boot.tuned import log as tunedlog
+from ocp_tuned_boot.tuned.asked import Unverified
 from ocp_tuned_boot.tuned.beside import Question
 from ocp_tuned_boot.tuned.container import ContainerSpec
 from ocp_tuned_boot.tuned.conversation import Listener, ProgramExited
@@ -136,6 +139,7 @@ class Waiting:
     prepared: Prepared
     created: ContainerState
     spec: ContainerSpec
+    listener: Listener
     running: Running
     meaning: bytes
     allowed: float
@@ -208,17 +212,21 @@ def started_ahead(run: Attempting, podman: Podman, available: Available) -> Iter
 def verified(run: Attempting, podman: Podman, applied: Applied) -> Requested:
     """What the profile requests, with TuneD's own comparison. What TuneD said is kept for later
     runs. Raises `HostError`."""
-    what = applied.answered.said
+    what, unheld = applied.answered.said, ""
     if what is None:
         return applied.answered.profile
-    if run.requested.contract == "operand":
+    if run.requested.contract == "operand" and not run.config.verify:
+        unheld = SWITCHED_OFF
+    elif run.requested.contract == "operand":
         try:
             _, held = _beside(run, podman, applied.prepared)
             what = replace(what, held=held)
         except (BootError, ProgramExited, ValueError) as error:
             log.warning("TuneD has not compared the values: %s", error)
+            unheld = str(error)
     said.store(run.paths.said, what)
-    return replace(applied.answered.profile, held=what.verified())
+    end = what.end() or Unverified(unheld)
+    return compare.at_end(applied.answered.profile, end)
 
 
 def _prepare(run: Attempting, podman: Podman, available: Available) -> Prepared:
@@ -255,7 +263,7 @@ def _asked(run: Attempting, podman: Podman, ready: Prepared) -> Iterator[Waiting
             started = running.started(podman, created, run.paths, Deadline(allowed))
             this = stack.enter_context(started)
             meaning = _heard(this, listener)
-        yield Waiting(ready, created, spec, this, meaning, allowed, limit)
+        yield Waiting(ready, created, spec, listener, this, meaning, allowed, limit)
 
 
 def _go(run: Attempting, podman: Podman, waiting: Waiting) -> Applied:
@@ -272,7 +280,8 @@ def _go(run: Attempting, podman: Podman, waiting: Waiting) -> Applied:
         this_run = _decided(run, ready, what, "" if meaning else "TuneD did not answer")
         with _guarded(run, ready, this_run.guard):
             if meaning:
-                this.go(guarded=this_run.guard is not None)
+                waiting.listener.restore(_to_restore(this_run))
+                this.go(guarded=this_run.guard is not None, verify=run.config.verify)
             ended = this.finish()
     how = (ended, allowed, limit)
     return _collected(run, podman, (waiting.created, waiting.spec), ready, this_run, how)
@@ -306,6 +315,23 @@ def _run_plainly(
     return _collected(run, podman, (created, spec), ready, this_run, (ended, allowed, limit))
 
 
+def _with_unfinished(run: Attempting, known: Settings) -> Settings:
+    """The settings of this boot, with those of a run that did not come to its end. From here on
+    this run is the one that may not."""
+    before = said.last(run.paths.said) if known.begun else None
+    if before is not None and before.about.fingerprint == known.begun:
+        known = compare.with_unfinished(known, compare.requested(before))
+    return replace(known, begun=run.requested.fingerprint)
+
+
+def _to_restore(this_run: Answered) -> list[dict[str, Any]]:
+    if not this_run.known.others:
+        return []
+    from ocp_tuned_boot.settings import others  # noqa: PLC0415  # not for the first run of a boot
+
+    return others.to_restore(this_run.known.others, this_run.profile.meaning)
+
+
 def _spec(run: Attempting, ready: Prepared, *, asked: bool = False) -> ContainerSpec:
     return container.specify(
         run.paths, run.requested.contract, ready.image_id, ready.seen,
@@ -330,7 +356,7 @@ def _decided(run: Attempting, ready: Prepared, what: Said | None, unknown: str) 
     paths, requested = run.paths, run.requested
     profile = compare.requested(what, unknown)
     known = residue.load(paths, requested.boot_id)
-    known = residue.before(paths.root, known, profile.settings)
+    known = _with_unfinished(run, residue.before(paths.root, known, profile.settings))
     residue.store(paths, known)
     if what is not None:
         # For a run after this one, should it be killed.

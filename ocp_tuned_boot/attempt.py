@@ -223,7 +223,7 @@ def _settle(
     found, left = compare.compare(run.paths, known, profile, owned, held)
     recorder.residue(left)
     outcome = with_values(outcome, found, accept)
-    outcome = with_findings(outcome, residue.refused(left), accept)
+    outcome = with_findings(outcome, tuple(residue.findings(left)), accept)
     named = residue.named(run.paths.root, profile.settings)
     refused = kubelet.refused(run.paths, applied.kubelet, named, owned, recorder.left_out)
     recorder.checked(found, with_findings(outcome, tuple(refused), accept))

@@ -165,6 +165,7 @@ _LEFT_OVER = {
     "put-back": "restored",
     "theirs": "left as it is, because it is owned by others",
     "refused": "NOT restored: the kernel refused the first value",
+    "stays": "NOT restored",
 }
 
 
@@ -177,9 +178,14 @@ def _owned(done: Record) -> Iterator[str]:
             f"before {handed.before!r}, {tuned}now {handed.after!r}"
         )
     for left in done.residue:
+        where = f" ({left.devices})" if left.devices else ""
+        # Of what others have changed, or what TuneD has set and did not restore, not all is known.
+        known = left.how in ("put-back", "refused")
+        first = f"first {left.first!r}, " if left.first or known else ""
+        now = f", now {left.after!r}" if left.after or known else ""
         yield (
-            f"  left over    {left.key}: {_LEFT_OVER.get(left.how, left.how)}; "
-            f"first {left.first!r}, applied {left.applied!r}, now {left.after!r}"
+            f"  left over    {left.key}{where}: {_LEFT_OVER.get(left.how, left.how)}; "
+            f"{first}applied {left.applied!r}{now}"
         )
 
 

@@ -12,18 +12,17 @@ A row has `section`, `plugin`, `option`, `state`, and if they are known `device`
 
 import functools
 import logging
-import os
 import re
-import threading
 from typing import Any, Optional
 
 from tuned.hardware.inventory import Inventory
 from tuned.units.manager import Manager
-from tuned.utils.commands import commands
 
+from ocp_tuned_boot.inside import undo
+from ocp_tuned_boot.inside.harmless import Harmless
 from ocp_tuned_boot.inside.meaning import given, left_out
 from ocp_tuned_boot.inside.quiet import Listening, Quiet, Reading, Replaced, Room, cut
-from ocp_tuned_boot.inside.section import Section, is_parameter, text
+from ocp_tuned_boot.inside.section import NO_OPTION, Section, is_parameter, text
 
 #: Options of cpu that only the driver intel_pstate has.
 _PSTATE = ("min_perf_pct", "max_perf_pct", "no_turbo")
@@ -36,48 +35,6 @@ _SCHEDULER = (
     "irq_process",
     "default_irq_smp_affinity",
 )
-#: Methods of TuneD's `commands` that change a file.
-_CHANGING = ("rename", "unlink", "copy", "rmtree")
-
-
-class _Harmless(Replaced):
-    """While TuneD compares in this thread, it writes nothing. `refused`: the files to be written.
-
-    A few plugins write while they read (boost of cpu) or when they are created (systemd).
-    """
-
-    def __init__(self) -> "None":
-        super().__init__()
-        self.refused = []  # type: list[str]
-        self._thread = threading.get_ident()
-
-    def start(self) -> "None":
-        self.replace(commands, "write_to_file", self._write_to_file)
-        for name in _CHANGING:
-            self.replace(commands, name, self._change)
-
-    def _write_to_file(self, real: "Any") -> "Any":
-        def write_to_file(
-            self_: "Any", file: "str", data: "Any", *rest: "Any", **options: "Any"
-        ) -> "Any":
-            if threading.get_ident() != self._thread:
-                return real(self_, file, data, *rest, **options)
-            same = bool(self_.read_file(file, no_error=True).strip() == str(data).strip())
-            if not same:
-                self.refused.append(file)
-            return same
-
-        return write_to_file
-
-    def _change(self, real: "Any") -> "Any":
-        def change(self_: "Any", file: "str", *rest: "Any", **options: "Any") -> "Any":
-            if threading.get_ident() != self._thread:
-                return real(self_, file, *rest, **options)
-            if os.path.exists(file):
-                self.refused.append(file)
-            return False
-
-        return change
 
 
 class Watched(Replaced):
@@ -94,10 +51,15 @@ class Watched(Replaced):
         self.said = {"reason": "TuneD has not applied the profile"}  # type: dict[str, Any]
         self._units = None  # type: Any
         self._failures = {}  # type: dict[str, str]
+        self._off = ""
 
     def start(self) -> "None":
         self.replace(Manager, "create", self._create)
         self.replace(Manager, "destroy_all", self._destroy_all)
+
+    def give_up(self, reason: "str") -> "None":
+        """Has TuneD not compare."""
+        self._off = reason
 
     def _create(self, real: "Any") -> "Any":
         def create(manager: "Any", units: "Any") -> "None":
@@ -111,15 +73,24 @@ class Watched(Replaced):
         def destroy_all(manager: "Any") -> "None":
             units, self._units = self._units, None
             if units is not None:
+                self.said = {}
                 try:
-                    with Quiet() as quiet, _Harmless() as harmless, Reading(self.copies) as reading:
-                        comparing = _Comparing(manager, units, quiet, reading)
-                        self.said = comparing.compare(self._failures, harmless)
+                    self._note(manager, units)
                 except Exception as error:  # noqa: BLE001  # TuneD must come to its end
-                    self.said = {"reason": f"TuneD cannot compare: {error!r}"}
+                    self.said["reason"] = f"TuneD cannot compare: {error!r}"
             real(manager)
 
         return destroy_all
+
+    def _note(self, manager: "Any", units: "dict[str, Any]") -> "None":
+        room = Room()
+        with Quiet() as quiet, Harmless() as harmless, Reading(self.copies) as reading:
+            self.said["originals"] = undo.originals(manager, units, room)
+            if self._off:
+                self.said["reason"] = self._off
+                return
+            comparing = _Comparing(manager, units, quiet, room, reading)
+            self.said.update(comparing.compare(self._failures, harmless))
 
 
 def verify(application: "Any") -> "dict[str, Any]":
@@ -128,7 +99,7 @@ def verify(application: "Any") -> "dict[str, Any]":
     manager, units = application._daemon._unit_manager, application._daemon.profile.units
     # An instance of this plugin is what it sets.
     created = {name: unit for name, unit in units.items() if unit.type != "rtentsk"}
-    with Quiet() as quiet, _Harmless() as harmless, Replaced() as replaced:
+    with Quiet() as quiet, Harmless() as harmless, Replaced() as replaced:
         # TuneD would tune a device that is added now.
         replaced.replace(Inventory, "start_processing_events", lambda _: lambda _: None)
         manager.create(created)
@@ -137,7 +108,7 @@ def verify(application: "Any") -> "dict[str, Any]":
             failures = {kind: "it would write a file: " + why for kind, why in failures.items()}
         for instance in manager.instances:
             _as_applied(application.variables, instance)
-        comparing = _Comparing(manager, units, quiet)
+        comparing = _Comparing(manager, units, quiet, Room())
         failures["rtentsk"] = "it is set while TuneD runs"
         return comparing.compare(failures, harmless)
 
@@ -175,13 +146,14 @@ class _Comparing:
         manager: "Any",
         units: "dict[str, Any]",
         quiet: "Quiet",
+        room: "Room",
         reading: "Optional[Reading]" = None,
     ) -> "None":
         self._manager, self._units, self._quiet, self._reading = manager, units, quiet, reading
         self._rows = []  # type: list[dict[str, str]]
-        self._room = Room()
+        self._room = room
 
-    def compare(self, failures: "dict[str, str]", harmless: "_Harmless") -> "dict[str, Any]":
+    def compare(self, failures: "dict[str, str]", harmless: "Harmless") -> "dict[str, Any]":
         """The content of the message `verified`. `failures`: see `_failures`."""
         instances = {each.name: each for each in self._manager.instances}
         for unit in self._units.values():
@@ -255,4 +227,4 @@ class _Comparing:
             elif name in instance.options:
                 self._row(unit, name, "unchecked", why=why)
             else:
-                self._row(unit, name, "unchecked", why="TuneD does not know this option")
+                self._row(unit, name, "unchecked", why=NO_OPTION)

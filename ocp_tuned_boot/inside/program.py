@@ -7,10 +7,11 @@ COMMAND is the command line of TuneD: `/usr/sbin/tuned --no-dbus`. The image's o
 folder, which the host mounts read-only, so it uses the standard library and `tuned` only, in the
 syntax of Python 3.6. The host's half is tuned/conversation.py; tuned/asked.py has the messages.
 
-`apply`: import TuneD, load the profile, say what it means (`asked`), wait for the word, run COMMAND
-in this process, compare, say what holds (`verified` or `unverified`). Log and exit status are those
-of COMMAND. If TuneD cannot be asked, this is said (`unasked`), and after the word COMMAND is run as
-if this program did not exist.
+`apply`: import TuneD, load the profile, say what it means (`asked`), wait for the word, restore
+what only earlier profiles have set, run COMMAND in this process, compare unless the word says
+otherwise, say what holds (`verified` or `unverified`). Log and exit status are those of COMMAND. If
+TuneD cannot be asked, this is said (`unasked`), and after the word COMMAND is run as if this
+program did not exist.
 
 `verify`: make all mounts read-only, load, `asked`, compare, `verified`. Nothing is applied and
 nothing can be written.
@@ -34,8 +35,13 @@ from typing import Any
 VERSION = 1
 #: A message is a JSON text in packets. The first byte of a packet says whether another one follows.
 MORE, LAST, PACKET = b"+", b".", 32 * 1024
-#: The words of the host. After the second one, the files on the hand-over list are covered first.
-GO, GO_GUARDED = b"go", b"go guarded"
+#: The word of the host, and what may follow it: the files on the hand-over list are covered first;
+#: TuneD does not compare.
+GO, GUARDED, UNVERIFIED = b"go", b"guarded", b"unverified"
+#: Why TuneD does not compare then.
+SWITCHED_OFF = "boot.conf sets verify = no"
+#: The name of the file that says what to restore is that of the socket with this suffix.
+RESTORE = ".restore"
 #: The exit status if the host has gone, and nothing was applied (sysexits.h, EX_TEMPFAIL).
 GONE = 75
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -68,15 +74,18 @@ class Host:
         except OSError as error:
             raise HostGone(str(error.strerror)) from error
 
-    def word(self) -> "bytes":
-        """Waits for the word."""
+    def word(self) -> "list[bytes]":
+        """Waits for the word. Returns what follows it."""
         try:
             word = self._socket.recv(64)
         except OSError as error:
             raise HostGone(str(error.strerror)) from error
         if not word:
             raise HostGone("it has exited")
-        return word
+        first, *more = word.split()
+        if first != GO or set(more) - {GUARDED, UNVERIFIED}:
+            raise HostGone("it gave an unknown word")
+        return more
 
 
 def ask(mode: "str", command: "list[str]", host: "Host") -> "Any":
@@ -121,7 +130,23 @@ def _reason(error: "BaseException") -> "str":
     return f"{words[:1000]} ({os.path.basename(frame[0])}:{frame[1]})"
 
 
-def run(command: "list[str]", host: "Host", watched: "Any") -> "None":
+def restore(application: "Any", watched: "Any", path: "str") -> "list[Any]":
+    """Restores what earlier profiles have set (undo.py). Returns what has become of it; nothing if
+    that fails: TuneD runs all the same."""
+    from ocp_tuned_boot.inside import undo  # noqa: PLC0415  # imports TuneD
+
+    # It is not what is applied that is watched now.
+    watched.__exit__()
+    try:
+        return undo.put_back(application, path + RESTORE)
+    except Exception as error:  # noqa: BLE001  # a plugin may be a site's
+        sys.stderr.write(f"ocp-tuned-boot restores nothing: {_reason(error)}\n")
+        return []
+    finally:
+        watched.__enter__()
+
+
+def run(command: "list[str]", host: "Host", watched: "Any", restored: "list[Any]") -> "None":
     """Runs TuneD in this process, says what holds, and exits with its exit status."""
     import runpy  # noqa: PLC0415  # verify does not need it
 
@@ -139,7 +164,8 @@ def run(command: "list[str]", host: "Host", watched: "Any") -> "None":
         stop = SystemExit(1)
     # If the host has gone: TuneD has done its work.
     with contextlib.suppress(HostGone):
-        host.say("unverified" if "reason" in watched.said else "verified", **watched.said)
+        kind = "unverified" if "reason" in watched.said else "verified"
+        host.say(kind, restored=restored, **watched.said)
     _leave(stop)
 
 
@@ -178,25 +204,26 @@ def main(mode: "str", path: "str", command: "list[str]") -> "None":
             if asked is not None:
                 verify(host, asked[0])
             return
-        word = host.word()
-        if word not in (GO, GO_GUARDED):
-            raise HostGone("it gave an unknown word")
+        more = host.word()
     except HostGone as error:
         sys.stderr.write(f"ocp-tuned-boot has gone, nothing is applied: {error}\n")
         sys.exit(GONE)
     copies = frozenset()  # type: frozenset[str]
-    if word == GO_GUARDED:
+    if GUARDED in more:
         from ocp_tuned_boot.inside import cover  # noqa: PLC0415  # after TuneD's own modules
 
         cover.cover_or_exit(f"{cover.FOLDER}/files")
         copies = cover.covered(f"{cover.FOLDER}/files")
     if asked is None:
         os.execv(command[0], command)  # noqa: S606  # the host says which
-    watched = asked[1]
+    application, watched = asked
     watched.copies = copies
+    if UNVERIFIED in more:
+        watched.give_up(SWITCHED_OFF)
+    restored = restore(application, watched, path)
     # TuneD makes another application.
-    del asked
-    run(command, host, watched)
+    del asked, application
+    run(command, host, watched, restored)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ _HDPARM = {("disk", "apm"), ("disk", "spindown")}
 _UNREADABLE = {("disk", "spindown")}
 _UNSAID = "the disk does not say it"
 _MISSING = "this machine does not have it"
+#: Why TuneD sets nothing of an option.
+NO_OPTION, NO_PLUGIN = "TuneD does not know this option", "failed to initialize plugin"
 
 
 def is_parameter(plugin: "str", option: "str") -> "bool":

@@ -174,7 +174,8 @@ class Residue:
     """A setting that the previous profile named and this one does not.
 
     `how`: `put-back` to its first value; `theirs`: it was changed since by others, or is on the
-    hand-over list; `refused`: the kernel does not accept the first value.
+    hand-over list; `refused`: the kernel does not accept the first value; `stays`: only TuneD could
+    restore it, and did not, `why` where it said so. `devices` it is of, for people.
     """
 
     key: str
@@ -182,6 +183,8 @@ class Residue:
     first: str
     applied: str
     after: str
+    devices: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,11 @@ class Tuning:
         "Controls whether TuneD applies the host's sysctl.d again after the sysctls of the "
         "profile.",
     )  # fmt: skip
+    verify: bool = key(
+        True, yes_or_no(),
+        "Controls whether TuneD itself compares the settings with the host after it has applied "
+        "the profile.",
+    )  # fmt: skip
 
 
 # Writing ip_forward also changes accept_redirects (ip-sysctl in the kernel's networking

@@ -20,10 +20,11 @@ from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.settings import handover, notation, residue, values
 from ocp_tuned_boot.settings.residue import Settings
+from ocp_tuned_boot.tuned.asked import Unverified
 from ocp_tuned_boot.tuned.judge import Outcome, conclude
 
 if TYPE_CHECKING:
-    from ocp_tuned_boot.tuned.asked import Asked, Comparison, Verified
+    from ocp_tuned_boot.tuned.asked import Asked, Comparison, Original, Restored, Verified
     from ocp_tuned_boot.tuned.said import Said
     from ocp_tuned_boot.tuned.wanted import Setting
 
@@ -42,12 +43,16 @@ _WORST = (
 @dataclass(frozen=True)
 class Requested:
     """What a profile requests. `meaning` is what TuneD said about it; None if it could not, and
-    `unknown` is the reason then. `held` is what it found when it compared; None if it did not."""
+    `unknown` is the reason then. `held` is what it found when it compared; None if it did not, and
+    `unheld` is the reason, if it is known. `originals` and `restored` as in asked.py."""
 
     settings: tuple[Setting, ...]
     meaning: Asked | None = None
     held: Verified | None = None
     unknown: str = ""
+    unheld: str = ""
+    originals: tuple[Original, ...] = ()
+    restored: tuple[Restored, ...] = ()
 
 
 def requested(said: Said | None, unknown: str = "") -> Requested:
@@ -57,9 +62,19 @@ def requested(said: Said | None, unknown: str = "") -> Requested:
     if said is not None:
         meaning = said.asked()
         if meaning is not None:
-            return Requested(wanted.settings(meaning), meaning, said.verified())
+            return at_end(Requested(wanted.settings(meaning), meaning), said.end())
         unknown = said.reason()
     return Requested(wanted.unknown(unknown), unknown=unknown)
+
+
+def at_end(profile: Requested, end: Verified | Unverified | None) -> Requested:
+    """With what TuneD said at the end of its run, or None if it said nothing."""
+    if end is None:
+        return profile
+    profile = replace(profile, originals=end.originals, restored=end.restored)
+    if isinstance(end, Unverified):
+        return replace(profile, unheld=end.reason)
+    return replace(profile, held=end)
 
 
 def compare(
@@ -70,9 +85,40 @@ def compare(
     both are recorded in `settings.json`. `owned`: the files on the hand-over list; `held`: what
     systemd holds. Raises `HostError`."""
     known, left = residue.put_back(paths.root, known, profile.settings, owned)
+    known, more = _others(replace(known, begun=""), profile, owned)
     found = values.read_back(paths.root, profile.settings, owned)
     residue.store(paths, residue.after(paths.root, known, found, profile.settings, now()))
-    return _judged(profile, found, owned, held), left
+    return _judged(profile, found, owned, held), (*left, *more)
+
+
+def with_unfinished(known: Settings, profile: Requested) -> Settings:
+    """With what a run of this profile may have set in other plugins, which was not recorded."""
+    if profile.meaning is None:
+        return known
+    from ocp_tuned_boot.settings import others  # noqa: PLC0415  # hardly any run needs it
+
+    begun = others.of_profile(profile.meaning, _rows(profile), profile.originals)
+    return replace(known, others=others.with_unfinished(known.others, begun))
+
+
+def _rows(profile: Requested) -> tuple[Comparison, ...]:
+    """TuneD's comparisons, if there are any."""
+    return profile.held.rows if profile.held is not None else ()
+
+
+def _others(
+    known: Settings, profile: Requested, owned: Collection[str]
+) -> tuple[Settings, tuple[Residue, ...]]:
+    """The settings of other plugins. Of a profile that is not known, nothing is: what earlier ones
+    have set is kept for a later one."""
+    if profile.meaning is None or profile.meaning.left:
+        return known, ()
+    from ocp_tuned_boot.settings import others  # noqa: PLC0415  # once the unit is ready
+
+    now_set = others.of_profile(profile.meaning, _rows(profile), profile.originals)
+    there = others.named(profile.meaning)
+    kept, left = others.settled(known.others, now_set, there, profile.restored, owned)
+    return replace(known, others=kept), left
 
 
 def judged(
@@ -93,7 +139,7 @@ def _combined(profile: Requested, found: Sequence[Value]) -> Iterator[Value]:
     """The values that this program reads, with TuneD's comparisons: `different` only if both find
     them so."""
     rows: dict[str, list[Comparison]] = {}
-    for row in profile.held.rows if profile.held is not None else ():
+    for row in _rows(profile):
         rows.setdefault(row.section, []).append(row)
     for value in found:
         yield _agreed(value, [it for it in rows.get(value.section, ()) if _is_of(it, value)])
@@ -132,8 +178,9 @@ def _of_plugins(profile: Requested, held: tuple[State, ...]) -> Iterator[Value]:
 
     if profile.meaning is None:
         return
+    unheld = f": {profile.unheld}" if profile.unheld else ""
     rows: dict[tuple[str, str], list[Comparison]] = {}
-    for row in profile.held.rows if profile.held is not None else ():
+    for row in _rows(profile):
         rows.setdefault((row.section, row.option), []).append(row)
     for section in in_effect(profile.meaning):
         for option in section.options:
@@ -143,7 +190,10 @@ def _of_plugins(profile: Requested, held: tuple[State, ...]) -> Iterator[Value]:
             if {row.state for row in found} == {"parameter"}:
                 continue
             key = f"{section.type}.{option.option}"
-            value = Value(key, "unchecked", option.value, section=section.name, plugin=section.type)
+            value = Value(
+                key, "unchecked", option.value, why=f"TuneD has not compared it{unheld}",
+                section=section.name, plugin=section.type,
+            )  # fmt: skip
             yield _held(_folded(value, found), held)
 
 
@@ -165,7 +215,7 @@ def _folded(value: Value, rows: Sequence[Comparison]) -> Value:
         shown = found + more if ours == "different" else first.found
         expected = first.expected or value.expected
         return replace(value, state=ours, expected=expected, found=shown, why=first.why, by=by)
-    return replace(value, why="TuneD has not compared it")
+    return value
 
 
 def _owned(value: Value, owned: Collection[str]) -> Value:
@@ -215,7 +265,7 @@ def catch_up(paths: Paths, config: Config, recorder: Recorder, applied: InForce)
         return
     outcome = Outcome(applied.result, applied.findings)
     outcome = with_values(outcome, found, config.accept)
-    outcome = with_findings(outcome, residue.refused(left), config.accept)
+    outcome = with_findings(outcome, tuple(residue.findings(left)), config.accept)
     recorder.caught_up(found, left, outcome)
 
 
@@ -227,4 +277,6 @@ def put_back_again(paths: Paths, config: Config, recorder: Recorder, applied: In
     known, left = residue.put_back_again(paths.root, known, owned)
     residue.store(paths, known)
     outcome = conclude([each for each in applied.findings if each.kind != "not-restored"])
-    recorder.put_back_again(left, with_findings(outcome, residue.refused(left), config.accept))
+    recorder.put_back_again(
+        left, with_findings(outcome, tuple(residue.findings(left)), config.accept)
+    )

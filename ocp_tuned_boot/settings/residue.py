@@ -8,14 +8,14 @@ file is in `/run` and contains the boot ID.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.host.paths import Paths, sysctl_key
-from ocp_tuned_boot.host.typedjson import Format
+from ocp_tuned_boot.host.typedjson import Format, built, texts
 from ocp_tuned_boot.host.userspace import kernel_of
 from ocp_tuned_boot.record.model import Residue, Value
 from ocp_tuned_boot.settings import values
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 #: The version is incremented when the meaning of a field changes. A file of an earlier one is not
 #: used. 20000 settings with long values have room.
 FORMAT = Format(1, 8 * 1024 * 1024, durable=False)
+#: A device that stands for all that the machine has.
+ALL = "*"
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,32 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class Other:
+    """An option that TuneD has set to `applied` for these devices, and the value `first` that it
+    had before TuneD first ran in this boot; None if that is not known.
+
+    The name of no device is empty. `ALL`: for all that the machine has. Of a script, the device is
+    its file. A parameter in a list of net's is a part of the name: `coalesce rx-usecs`.
+    """
+
+    plugin: str
+    option: str
+    devices: tuple[str, ...]
+    applied: str
+    first: str | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """The settings of one boot, by path. `applied_at`: when a profile was last applied (UTC); empty
-    if none was applied in this boot."""
+    if none was applied in this boot. `others`: those of other plugins (others.py); `begun`: the
+    fingerprint of a run that has not recorded yet what it has set."""
 
     boot_id: str
     saved: Mapping[str, Saved] = field(default_factory=dict)
     applied_at: str = ""
+    others: tuple[Other, ...] = ()
+    begun: str = ""
 
 
 def load(paths: Paths, boot_id: str) -> Settings:
@@ -73,7 +94,10 @@ def read(paths: Paths, boot_id: str) -> Settings:
         saved = {str(path): _saved(each) for path, each in content["saved"].items()}
         # The kernel keeps all settings in a soft-reboot, but no profile was applied since.
         same = content["boot_id"] == boot_id
-        return Settings(boot_id, saved, str(content["applied_at"]) if same else "")
+        applied_at = str(content["applied_at"]) if same else ""
+        # An earlier release did not know them.
+        known = Settings(boot_id, saved, applied_at, _others(content.get("others", [])))
+        return replace(known, begun=str(content.get("begun", "")))
     except FileNotFoundError:
         return Settings(boot_id)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -87,6 +111,10 @@ def _saved(content: Mapping[str, str | bool | None]) -> Saved:
     if not isinstance(first, str) or not isinstance(applied, (str, type(None))):
         raise TypeError(f"found {content!r}, expected texts")
     return Saved(first, applied, content.get("refused") is True)
+
+
+def _others(content: list[dict[str, Any]]) -> tuple[Other, ...]:
+    return tuple(built(Other, {**it, "devices": texts(it["devices"])}) for it in content)
 
 
 def store(paths: Paths, settings: Settings) -> None:
@@ -161,17 +189,20 @@ def put_back_again(
     return _put_back(root, known, left, owned)
 
 
-def refused(residue: Iterable[Residue]) -> tuple[Finding, ...]:
-    """A finding for each setting whose first value the kernel refused."""
-    return tuple(
-        make(
-            "not-restored",
-            each.key,
-            f"{each.key}: {each.first!r} was refused, {each.after!r} stays",
-        )
-        for each in residue
-        if each.how == "refused"
-    )
+def findings(residue: Iterable[Residue]) -> Iterator[Finding]:
+    """A finding for each setting that was to be restored, and was not."""
+    for each in residue:
+        if each.how == "refused":
+            words = f"{each.key}: {each.first!r} was refused, {each.after!r} stays"
+            yield make("not-restored", each.key, words)
+        elif each.how == "stays":
+            yield make("still-set", each.key, _staying(each))
+
+
+def _staying(each: Residue) -> str:
+    where = f" ({each.devices})" if each.devices else ""
+    why = f": {each.why}" if each.why else " until the next boot"
+    return f"{each.key}{where}: {each.applied!r} of an earlier profile stays{why}"
 
 
 def _put_back(

@@ -20,6 +20,8 @@ LIMIT = 1024 * 1024
 PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not-applicable"
 PARAMETER, UNCHECKED, HANDED_OVER = "parameter", "unchecked", "handed-over"
 STATES = (PASSED, FAILED, NOT_APPLICABLE, PARAMETER, UNCHECKED, HANDED_OVER)
+#: What may have become of what was to be restored, see inside/undo.py.
+OUTCOMES = ("restored", "has-first", "theirs", "stays")
 # Python 3.9 needs quadratic time for a long number. No text of a message is so long.
 _LONG_NUMBER = re.compile(rb"[0-9]{5000}")
 
@@ -103,6 +105,30 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Original:
+    """The original value that TuneD remembers of an option, `first`, and what the profile requested
+    instead, `applied`. `devices`: for these; empty texts for an option without."""
+
+    plugin: str
+    option: str
+    devices: tuple[str, ...]
+    first: str
+    applied: str
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What has become of an option of an earlier profile. `how` as in inside/undo.py; `why` it was
+    not restored, where TuneD said it."""
+
+    plugin: str
+    option: str
+    device: str
+    how: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Verified:
     """What holds. `left`: the number of items that had no room in the message; `refused`: the files
     that TuneD would have written in order to compare; `warnings`: what TuneD logged meanwhile."""
@@ -111,6 +137,8 @@ class Verified:
     left: int
     refused: tuple[str, ...]
     warnings: tuple[str, ...]
+    originals: tuple[Original, ...] = ()
+    restored: tuple[Restored, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +146,8 @@ class Unverified:
     """TuneD has compared nothing."""
 
     reason: str
+    originals: tuple[Original, ...] = ()
+    restored: tuple[Restored, ...] = ()
 
 
 Said = Union[Asked, Unasked, Verified, Unverified]
@@ -182,8 +212,26 @@ def _verified(content: dict[str, Any]) -> Verified:
     if wrong:
         raise ValueError(f"found state {min(wrong)!r}, expected one of {list(STATES)}")
     return Verified(
-        rows, _number(content["left"]), texts(content["refused"]), texts(content["warnings"])
-    )
+        rows, _number(content["left"]), texts(content["refused"]), texts(content["warnings"]),
+        *_undone(content),
+    )  # fmt: skip
+
+
+def _unverified(content: dict[str, Any]) -> Unverified:
+    return Unverified(typed(str, content["reason"]), *_undone(content))
+
+
+def _undone(content: dict[str, Any]) -> tuple[tuple[Original, ...], tuple[Restored, ...]]:
+    """Both are missing where TuneD has only compared, and in a message to an earlier release."""
+    originals = [
+        built(Original, {**typed(dict, each), "devices": texts(each["devices"])})
+        for each in typed(list, content.get("originals", []))
+    ]
+    restored = many(Restored, content.get("restored", []))
+    wrong = {each.how for each in restored} - set(OUTCOMES)
+    if wrong:
+        raise ValueError(f"found {min(wrong)!r}, expected one of {list(OUTCOMES)}")
+    return tuple(originals), restored
 
 
 def _number(found: Any, least: int = 0) -> int:
@@ -197,5 +245,5 @@ _KINDS: dict[str, Callable[[dict[str, Any]], Said]] = {
     "asked": _asked,
     "unasked": lambda content: built(Unasked, content),
     "verified": _verified,
-    "unverified": lambda content: Unverified(typed(str, content["reason"])),
+    "unverified": _unverified,
 }

@@ -14,18 +14,19 @@ it applies nothing.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import socket
 import struct
 from contextlib import suppress
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.inside.program import GO, GO_GUARDED, LAST, MORE, PACKET
+from ocp_tuned_boot.inside.program import GO, GUARDED, LAST, MORE, PACKET, RESTORE, UNVERIFIED
 from ocp_tuned_boot.tuned.asked import LIMIT
 
 #: Where the container has the program and the socket. Both are mounted read-only.
@@ -64,6 +65,7 @@ class Listener:
     def __init__(self, paths: Paths, mode: str = "apply") -> None:
         self._paths = paths
         self._path = paths.conversation / mode
+        self._restore = paths.conversation / (mode + RESTORE)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def __enter__(self) -> Listener:
@@ -78,11 +80,13 @@ class Listener:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
-        with suppress(OSError):
-            self._path.unlink()
+        for path in (self._path, self._restore):
+            with suppress(OSError):
+                path.unlink()
 
     def _listen(self) -> None:
-        self._path.unlink(missing_ok=True)
+        for path in (self._path, self._restore):
+            path.unlink(missing_ok=True)
         folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # The path of a socket may have 107 bytes only.
@@ -92,6 +96,12 @@ class Listener:
         self._path.chmod(0o600)
         self._socket.listen()
         self._socket.setblocking(False)
+
+    def restore(self, rows: list[dict[str, Any]]) -> None:
+        """Before the word: what TuneD restores first, see inside/undo.py. Raises `HostError`."""
+        if rows:
+            text = json.dumps(rows)
+            files.write(self._restore, text.encode(), 0o600, durable=False)
 
     def accept(self, pid: int, pidfd: Optional[int], deadline: Deadline) -> Program:
         """Waits until the container's first process connects; that of an earlier run is refused.
@@ -179,12 +189,13 @@ class Program:
         if sign == LAST:
             self.said, self._parts = bytes(self._parts), bytearray()
 
-    def go(self, *, guarded: bool = False) -> None:
+    def go(self, *, guarded: bool = False, verify: bool = True) -> None:
         """Gives the word: TuneD applies the profile. It can be given only once, at any time; it
-        waits for the program. `guarded`: the files on the hand-over list are covered before.
-        Raises `ProgramExited`."""
+        waits for the program. `guarded`: the files on the hand-over list are covered before;
+        `verify`: TuneD compares afterwards. Raises `ProgramExited`."""
+        word = [GO, *[GUARDED] * guarded, *[UNVERIFIED] * (not verify)]
         try:
-            self._socket.send(GO_GUARDED if guarded else GO)
+            self._socket.send(b" ".join(word))
         except OSError as error:
             raise ProgramExited("the program in the container exited before the word") from error
 

@@ -165,6 +165,11 @@ KINDS = {
         "The profile does not set {subject} any more, and the kernel refused its first value of "
         "this boot. To try again: systemctl reload ocp-tuned"
     ),
+    "still-set": _degrading(
+        "The profile does not set {subject} any more, and TuneD could not restore it. Reboot; if "
+        "the message names a file, remove it first. To accept it: accept = still-set:{subject} in "
+        f"[tuning] of {_BOOT_CONF}"
+    ),
     "not-asked": _degrading(
         "TuneD in this image cannot say what the profile means, so no value was compared. Use "
         "another image, or accept it with accept = not-asked:{subject} in [tuning] of "

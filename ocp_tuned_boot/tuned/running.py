@@ -92,11 +92,12 @@ class Running:
         """From now on TuneD may take so long."""
         self._deadline = deadline
 
-    def go(self, *, guarded: bool = False) -> None:
-        """Gives the word. If the program has exited, that is noticed when it is waited for."""
+    def go(self, *, guarded: bool = False, verify: bool = True) -> None:
+        """Gives the word, see `Program.go`. If the program has exited, that is noticed when it is
+        waited for."""
         if self._process.program is not None:
             with suppress(ProgramExited):
-                self._process.program.go(guarded=guarded)
+                self._process.program.go(guarded=guarded, verify=verify)
 
     def finish(self) -> Exit:
         """Follows the log, and waits until the container exits or the deadline passes.

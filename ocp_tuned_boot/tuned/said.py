@@ -11,7 +11,7 @@ from pathlib import Path
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host.typedjson import Format, typed
 from ocp_tuned_boot.tuned import asked
-from ocp_tuned_boot.tuned.asked import Asked, Unasked, Verified
+from ocp_tuned_boot.tuned.asked import Asked, Unasked, Unverified, Verified
 
 #: Each of the two messages may be as long as `asked.LIMIT`; in quotes it is longer.
 FORMAT = Format(1, 5 * asked.LIMIT, durable=False)
@@ -46,10 +46,10 @@ class Said:
         why = found.reason if isinstance(found, Unasked) else "its answer cannot be read"
         return f"TuneD cannot be asked what the profile means: {why}"
 
-    def verified(self) -> Verified | None:
-        """What holds; None if TuneD has not compared."""
+    def end(self) -> Verified | Unverified | None:
+        """What TuneD said at the end of its run; None if it said nothing."""
         found = parsed(self.held)
-        return found if isinstance(found, Verified) else None
+        return found if isinstance(found, (Verified, Unverified)) else None
 
 
 def parsed(message: bytes) -> asked.Said | None:
@@ -73,11 +73,15 @@ def store(path: Path, said: Said) -> None:
 
 def load(path: Path, about: About) -> Said | None:
     """What was said about exactly this; None if that is not known, or cannot be read."""
+    found = last(path)
+    return found if found is not None and found.about == about else None
+
+
+def last(path: Path) -> Said | None:
+    """What was said last; None if that cannot be read."""
     try:
         content = FORMAT.read(path)
-        found = About(content["boot_id"], content["image_id"], content["fingerprint"])
-        if found != about:
-            return None
+        about = About(content["boot_id"], content["image_id"], content["fingerprint"])
         meaning, held = typed(str, content["meaning"]), typed(str, content["held"])
         return Said(about, meaning.encode(), held.encode())
     except (FileNotFoundError, HostError, ValueError, KeyError, TypeError, AttributeError):

@@ -28,6 +28,7 @@ _WATCHED = (
     "sys/block/*/queue/scheduler",
     "sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",
     "sys/devices/system/cpu/cpu*/power/energy_perf_bias",
+    "sys/devices/system/cpu/cpu*/power/pm_qos_resume_latency_us",
     "sys/module/*/parameters/*",
 )
 # To read or write these is to do something, or they change by themselves.

@@ -5,6 +5,7 @@ Each case has a root of its own in one node, so that all of them share a boot.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,8 @@ THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 PATTERN = "/proc/sys/kernel/core_pattern"
 RATIO, BYTES = "/proc/sys/vm/dirty_ratio", "/proc/sys/vm/dirty_bytes"
 PORTS = "/proc/sys/net/ipv4/ip_local_reserved_ports"
+#: An option of the cpu plugin that every machine has.
+RESUME = "pm_qos_resume_latency_us"
 #: How the kernel is before each case. The order matters: a ratio sets the bytes to zero.
 BEFORE = {
     THP: "never",
@@ -214,6 +217,28 @@ def test_case(node: Node, name: str) -> None:
             assert f"{each['key']}: " in shown
 
 
+@pytest.mark.parametrize("switch", ["yes", "no"])
+def test_boot_conf_switches_off_that_tuned_compares(node: Node, switch: str) -> None:
+    host = set_up(node, f"verify-{switch}", {})
+    host.profile(f"[sysctl]\nvm.swappiness=17\n[cpu]\n{RESUME}=100\n")
+    host.write("etc/ocp-tuned-boot/boot.conf", f"[tuning]\nverify = {switch}\n")
+    host.run("apply")
+    assert host.status()["result"] == "applied", host.messages()
+    values = {each["key"]: each for each in host.status()["values"]}
+    value = values["vm.swappiness"]
+    judges = "tuned, ocp-tuned-boot" if switch == "yes" else "ocp-tuned-boot"
+    assert (value["state"], value["by"]) == ("verified", judges)
+    latency = values[f"cpu.{RESUME}"]
+    if switch == "yes":
+        assert (latency["state"], latency["by"]) == ("verified", "tuned")
+    else:
+        assert (latency["state"], latency["by"]) == ("unchecked", "")
+        assert latency["why"] == "TuneD has not compared it: boot.conf sets verify = no"
+    # The command compares all the same, and what the run has recorded stays.
+    shown = json.loads(host.run("verify", "--json").stdout)["values"]
+    assert {it["key"]: it["state"] for it in shown}[f"cpu.{RESUME}"] == "verified"
+
+
 def test_a_hint_that_tuned_logs_as_an_error_is_accepted(node: Node) -> None:
     host = set_up(node, "hint", {})
     host.profile("[scheduler]\nsched_min_granularity_ns=10000000\n")
@@ -255,6 +280,43 @@ def test_a_pair_gets_the_first_values_of_the_boot_back(node: Node, ratio_too: bo
     assert (node.read(RATIO), node.read(BYTES)) == ("20\n", "0\n")
     assert [node.read(f"/proc/sys/vm/overcommit_{it}") for it in ("ratio", "kbytes")] == before
     assert host.status()["result"] == "applied", host.messages()
+
+
+def cpus(node: Node) -> list[str]:
+    """The file of `RESUME` of each CPU."""
+    found = node.run("sh", "-c", f"ls /sys/devices/system/cpu/cpu*/power/{RESUME}").stdout
+    return found.split()
+
+
+@pytest.mark.parametrize("compares", ["yes", "no"])
+def test_what_other_plugins_have_set_is_restored_or_named(node: Node, compares: str) -> None:
+    first = dict.fromkeys(cpus(node), "7")
+    host = set_up(node, f"others-{compares}", first)
+    host.write("etc/ocp-tuned-boot/boot.conf", f"[tuning]\nverify = {compares}\n")
+    host.profile(f"[cpu]\n{RESUME}=100\n[script]\nscript=${{i:PROFILE_DIR}}/script.sh\n", "true")
+    host.run("apply")
+    assert host.status()["result"] == "applied", host.messages()
+    assert {node.read(path) for path in first} == {"100\n"}
+    # Another program has changed one of them since.
+    theirs = list(first)[-1]
+    node.run("sh", "-c", f"echo 50 > {theirs}")
+    host.profile("[sysctl]\nnet.ipv4.tcp_fin_timeout=37\n")
+    host.run("reload")
+    status = host.status()
+    assert {node.read(path) for path in first if path != theirs} == {"7\n"}
+    assert node.read(theirs) == "50\n"
+    found = {(each["key"], each["how"]) for each in status["residue"]}
+    key = f"cpu.{RESUME}"
+    assert found == {(key, "put-back"), (key, "theirs"), ("script.script", "stays")}
+    assert (status["result"], findings(status)) == ("degraded", [("still-set", "script.script")])
+    assert f"{key} (cpu0" in host.run("status").stdout
+    # It stays, whatever is applied next; what was restored is done.
+    host.profile("[sysctl]\nnet.ipv4.tcp_fin_timeout=38\n")
+    host.write("etc/ocp-tuned-boot/boot.conf", "[tuning]\naccept = still-set:script.*\n")
+    host.run("reload")
+    status = host.status()
+    assert [(it["key"], it["how"]) for it in status["residue"]] == [("script.script", "stays")]
+    assert (status["result"], findings(status)) == ("applied", [("still-set", "script.script")])
 
 
 def test_an_empty_value_is_put_back(node: Node) -> None:

@@ -7,13 +7,23 @@ import json
 import os
 import re
 import signal
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ocp_tuned_boot.inside.program import RESTORE
 from ocp_tuned_boot.tuned import asked
-from ocp_tuned_boot.tuned.asked import Asked, Comparison, Option, Unasked, Unverified, Verified
+from ocp_tuned_boot.tuned.asked import (
+    Asked,
+    Comparison,
+    Option,
+    Original,
+    Unasked,
+    Unverified,
+    Verified,
+)
 from tests.lab import tunedimage
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
@@ -339,6 +349,55 @@ def test_a_plugin_that_writes_and_fails(root: TunedRoot) -> None:
             "silent": (asked.UNCHECKED, "TuneD does not compare it"),
             "vm.swappiness": (asked.PASSED, ""),
         }
+
+
+RESUME = "pm_qos_resume_latency_us"
+SETS_NOTHING = "[sysctl]\nvm.swappiness=17\n"
+
+
+def restoring(root: TunedRoot, wanted: list[dict[str, Any]]) -> Verified:
+    """A run of a profile that sets none of what is to be restored."""
+    root.prepare("other", other=SETS_NOTHING)
+    with Conversing(root) as talk:
+        talk.hear()
+        (root.paths.conversation / f"apply{RESTORE}").write_text(json.dumps(wanted))
+        talk.program.go()
+        holds = talk.hear()
+    assert isinstance(holds, Verified)
+    assert holds.originals == ()
+    return holds
+
+
+def test_what_only_an_earlier_profile_has_set_is_restored(root: TunedRoot, tmp_path: Path) -> None:
+    for name in ("cpu0", "cpu1"):
+        file = root.instead[f"/sys/devices/system/cpu/{name}/power/{RESUME}"] = tmp_path / name
+        file.write_text("7\n")
+    first, last = root.instead.values()
+    root.prepare("site", site=f"[cpu]\ndevices=cpu0,cpu1\n{RESUME}=100\n")
+    holds = applied(root)[1]
+    assert isinstance(holds, Verified)
+    assert holds.originals == (Original("cpu", RESUME, ("cpu0", "cpu1"), "7", "100"),)
+    assert first.read_text() == "100"
+    # Another program has changed one of them since.
+    last.write_text("50\n")
+    row = asdict(holds.originals[0])
+    wanted = [row, {**row, "option": "absent"}, {**row, "devices": ["cpu9999"]}]
+    restored = restoring(root, wanted).restored
+    assert [(it.option, it.device, it.how) for it in restored] == [
+        (RESUME, "cpu0", "restored"), (RESUME, "cpu1", "theirs"),
+        ("absent", "cpu0", "stays"), ("absent", "cpu1", "stays"),
+        (RESUME, "cpu9999", "has-first"),
+    ]  # fmt: skip
+    assert (first.read_text(), last.read_text()) == ("7", "50\n")
+    # It is done already.
+    (done,) = restoring(root, [{**row, "devices": ["cpu0"]}]).restored
+    assert done.how == "has-first"
+    # What the kernel refuses stays.
+    del root.instead[f"/sys/devices/system/cpu/cpu0/power/{RESUME}"]
+    current = Path(f"/sys/devices/system/cpu/cpu0/power/{RESUME}").read_text().strip()
+    (refused,) = restoring(root, [{**row, "devices": ["cpu0"], "applied": current}]).restored
+    assert refused.how == "stays"
+    assert "Read-only file system" in refused.why
 
 
 def test_zero_is_not_nothing(root: TunedRoot) -> None:

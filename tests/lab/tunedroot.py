@@ -30,7 +30,7 @@ mount -t overlay -o lowerdir=$lower,upperdir=$over/upper,workdir=$over/work over
 mount -t proc -o ro proc $root/proc
 mount -t sysfs -o ro sysfs $root/sys
 while [ "$1" != -- ]; do
-    mkdir -p $root$2
+    [ -e $root$2 ] || mkdir -p $root$2
     mount --bind -o $3 $1 $root$2
     shift 3
 done
@@ -62,6 +62,8 @@ class TunedRoot:
         self._namespaces = (*_NAMESPACES, *(["--pid"] if own_processes else []))
         self.folder = folder
         self.paths = Paths(folder / "host")
+        #: Files that are in the place of the kernel's, by the path of these: they can be written.
+        self.instead: dict[str, Path] = {}
         for name in ("upper", "work", "root", "host/run"):
             (folder / name).mkdir(parents=True)
 
@@ -77,6 +79,7 @@ class TunedRoot:
         mounts = [(str(self.paths.etc_tuned), "/etc/tuned", "rw")]
         ours = conversation.mounts(self.paths)
         mounts += [(*mount, "ro") for mount in ours if Path(mount[0]).exists()]
+        mounts += [(str(file), path, "rw") for path, file in self.instead.items()]
         words = [word for mount in mounts for word in mount]
         return subprocess.Popen(
             ["setpriv", "--pdeathsig=KILL", *under, "unshare", *self._namespaces,

@@ -3,8 +3,9 @@ the real parts: the lab."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,13 +17,19 @@ from ocp_tuned_boot.errors import DeadlineExceeded
 from ocp_tuned_boot.host.clock import Deadline, Progress, Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.inside.program import SWITCHED_OFF
 from ocp_tuned_boot.record.model import Record
-from ocp_tuned_boot.tuned import running, said
+from ocp_tuned_boot.settings import residue
+from ocp_tuned_boot.settings.residue import Settings
+from ocp_tuned_boot.tuned import layout, running, said
+from ocp_tuned_boot.tuned.asked import Comparison, Verified
 from ocp_tuned_boot.tuned.judge import Result
-from ocp_tuned_boot.tuned.said import About
-from tests.unit.fake_engine import Engine, serving
-from tests.unit.hostile import GOOD, file, host
+from ocp_tuned_boot.tuned.layout import PROGRAMS, Layout
+from ocp_tuned_boot.tuned.said import About, Said
+from tests.unit.fake_engine import HELD, Engine, serving
+from tests.unit.hostile import BOOT_ID, GOOD, file, host
 from tests.unit.patience import no_hang
+from tests.unit.tuned.asking import meaning, message, section
 
 NEEDED = running.LEAST + running.STOPPING
 
@@ -66,9 +73,9 @@ def paths() -> Iterator[Paths]:
         yield found
 
 
-def applied(engine: Engine) -> Record:
-    with serving(engine) as conf, no_hang():
-        return boot.apply(engine.paths, conf, Notifier())
+def applied(engine: Engine, conf: str = "") -> Record:
+    with serving(engine, f"[tuning]\ntimeout = 600\n{conf}") as conf_file, no_hang():
+        return boot.apply(engine.paths, conf_file, Notifier())
 
 
 def test_what_tuned_said_is_kept_for_the_runs_after_this_one(paths: Paths) -> None:
@@ -80,7 +87,8 @@ def test_what_tuned_said_is_kept_for_the_runs_after_this_one(paths: Paths) -> No
     about = About(done.boot_id, "id", done.in_force.fingerprint)
     kept = said.load(paths.said, about)
     assert kept is not None
-    assert (kept.asked() is not None, kept.verified() is not None) == (True, True)
+    assert kept.asked() is not None
+    assert isinstance(kept.end(), Verified)
     assert said.load(paths.said, replace(about, fingerprint="another")) is None
 
 
@@ -118,3 +126,44 @@ def test_what_is_no_message_at_the_end_is_no_failure(paths: Paths) -> None:
     assert done.result is Result.APPLIED
     assert done.values is not None
     assert [(it.state, it.by) for it in done.values] == [("verified", "ocp-tuned-boot")]
+
+
+@pytest.mark.parametrize("switch", ["", "verify = no\n"], ids=["on", "off"])
+@pytest.mark.parametrize("contract", ["tuned", "operand"])
+def test_boot_conf_switches_off_that_tuned_compares(
+    paths: Paths, contract: str, switch: str
+) -> None:
+    engine = Engine(paths)
+    engine.contract = contract
+    engine.layout = Layout(programs=tuple(PROGRAMS.values()), refills=True)
+    layout._remember(paths, "id", engine.layout)
+    sections = [section("sysctl", {"vm.x": "1"}), section("audio", {"timeout": "10"})]
+    engine.meaning = json.loads(message(meaning(*sections)))
+    row = asdict(Comparison("audio", "audio", "timeout", "passed", found="10"))
+    engine.held = {**HELD, "rows": [row]}
+    done = applied(engine, f"contract = {contract}\n{switch}")
+    assert done.values is not None
+    found = {it.key: (it.state, it.why or it.by) for it in done.values}
+    # This program reads these in any case.
+    assert found.pop("vm.x") == ("verified", "ocp-tuned-boot")
+    why = f"TuneD has not compared it: {SWITCHED_OFF}"
+    unchecked = ("unchecked", why) if switch else ("verified", "tuned")
+    assert found == {"audio.timeout": unchecked}
+    # The run, and with contract = operand TuneD asked before it; and after it, if it compares.
+    starts = sum("/start" in each for each in engine.requests)
+    assert starts == (1 if contract == "tuned" else 2 if switch else 3)
+
+
+@pytest.mark.parametrize("begun", ["another", ""], ids=["killed", "recorded"])
+def test_what_a_killed_run_may_have_set_is_named(paths: Paths, begun: str) -> None:
+    before = meaning(section("audio", {"timeout": "10"}))
+    about = About(BOOT_ID, "id", "another")
+    paths.run.mkdir(parents=True)
+    said.store(paths.said, Said(about, message(before)))
+    residue.store(paths, Settings(BOOT_ID, begun=begun))
+    done = applied(Engine(paths))
+    found = [(each.kind, each.subject) for each in done.findings]
+    assert found == ([("still-set", "audio.timeout")] if begun else [])
+    known = residue.load(paths, BOOT_ID)
+    assert known.begun == ""
+    assert [each.option for each in known.others] == (["timeout"] if begun else [])

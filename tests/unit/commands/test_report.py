@@ -131,7 +131,9 @@ def test_a_status_shows_what_others_own_and_what_waits() -> None:
         late=("crio.service",), deferred=Deferred("profile", "f", "site", "localhost/a", "12:00"),
         handover=(HandedOver("net.x", "left-out", "1", "0", "1"),
                   HandedOver("net.y", "changed", "1", "", "2")),
-        residue=(Residue("vm.x", "put-back", "1", "5", "1"),),
+        residue=(Residue("vm.x", "put-back", "1", "5", "1"),
+                 Residue("cpu.governor", "theirs", "a", "b", "", "cpu0"),
+                 Residue("script.script", "stays", "", "s.sh", "", "s.sh")),
     )  # fmt: skip
     lines = report.status_text(done, Now({}, (MINE, THEIRS), "it has changed")).splitlines()
     for line in (
@@ -143,6 +145,9 @@ def test_a_status_shows_what_others_own_and_what_waits() -> None:
         ("  guarded      net.y: changed by another program during this run, and left as it is; "
          "before '1', now '2'"),
         "  left over    vm.x: restored; first '1', applied '5', now '1'",
+        ("  left over    cpu.governor (cpu0): left as it is, because it is owned by others; "
+         "first 'a', applied 'b'"),
+        "  left over    script.script (s.sh): NOT restored; applied 's.sh'",
         "  pending      it has changed",
         "  drift        vm.x: applied '5', found '9', changed between 10:00 and 11:00",
     ):  # fmt: skip

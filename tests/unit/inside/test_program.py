@@ -111,6 +111,12 @@ def test_a_word_that_is_given_early_is_not_lost(container: Container) -> None:
     assert container.ended() == (7, "log\n")
 
 
+def test_an_unknown_word_applies_nothing(container: Container) -> None:
+    container.connection.send(b"go ahead")
+    assert container.ended()[0] == program.GONE
+    assert not container.ran.exists()
+
+
 def test_without_a_host_nothing_is_applied(container: Container) -> None:
     container.hear()
     container.connection.close()

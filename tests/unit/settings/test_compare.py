@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from ocp_tuned_boot.settings import compare
 from ocp_tuned_boot.settings.residue import Settings
 from ocp_tuned_boot.tuned import wanted
 from ocp_tuned_boot.tuned.asked import Comparison, Section
-from tests.unit.tuned.asking import held, meaning, section
+from ocp_tuned_boot.tuned.said import About, Said
+from tests.unit.tuned.asking import held, meaning, message, section
 
 KNOB = "/proc/sys/vm/x"
 
@@ -134,6 +136,16 @@ def test_what_nobody_compares_is_named_with_the_reason(paths: Paths) -> None:
     # A row without an option is about the whole section.
     found = plugin(paths, row("failed", section="cpu", option="", why="it says so"))
     assert (found.state, found.why) == ("different", "it says so")
+
+
+def test_why_tuned_has_not_compared_is_a_reason_for_each_setting() -> None:
+    unheld = json.dumps(
+        {"version": 1, "kind": "unverified", "reason": "boot.conf sets verify = no"}
+    )
+    what = Said(About("b", "i", "f"), message(meaning(GOVERNOR)), unheld.encode())
+    found = compare.judged(Paths(Path("/nowhere")), compare.requested(what), (), ())
+    why = "TuneD has not compared it: boot.conf sets verify = no"
+    assert {(it.key, it.state, it.why) for it in found} >= {("cpu.governor", "unchecked", why)}
 
 
 def test_scripts_of_a_section_are_named_too(paths: Paths) -> None:

@@ -119,7 +119,7 @@ def test_what_the_kernel_refuses_to_restore_is_reported(root: Path) -> None:
     known = Settings("boot", {A: Saved("Linus", "Linux")})
     known, residue = settings.put_back(root, known, [], ())
     assert residue == (Residue("vm.a", "refused", "Linus", "Linux", "Linux"),)
-    (finding,) = settings.refused(residue)
+    (finding,) = settings.findings(residue)
     assert (finding.kind, finding.subject) == ("not-restored", "vm.a")
     # It is remembered, also by a profile that does not name it, and tried again.
     assert known.saved[A] == Saved("Linus", "Linux", refused=True)
@@ -133,7 +133,7 @@ def test_what_the_kernel_refuses_to_restore_is_reported(root: Path) -> None:
     put(root, A, "Linux")
     known, residue = settings.put_back_again(root, known, ())
     assert (residue[0].how, values.read(root, A)) == ("put-back", "Linus")
-    assert (known.saved, settings.refused(residue)) == ({}, ())
+    assert (known.saved, tuple(settings.findings(residue))) == ({}, ())
 
 
 @pytest.mark.parametrize("state", ["different", "handed-over"])

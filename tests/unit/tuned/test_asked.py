@@ -16,6 +16,8 @@ from ocp_tuned_boot.tuned.asked import (
     Asked,
     Comparison,
     Option,
+    Original,
+    Restored,
     Section,
     Unasked,
     Unverified,
@@ -100,6 +102,37 @@ def test_what_holds() -> None:
         ("/sys/x",),
         ("instance video: no matching devices available",),
     )
+
+
+ORIGINAL = {"plugin": "disk", "option": "readahead", "devices": ["sda"], "first": "128",
+            "applied": ">4096"}  # fmt: skip
+DONE = {"plugin": "disk", "option": "readahead", "device": "sda", "how": "theirs", "why": ""}
+
+
+@pytest.mark.parametrize("compared", [True, False])
+def test_what_is_restored_is_said_whether_tuned_compares_or_not(compared: bool) -> None:
+    content: dict[str, Any] = {**VERIFIED, "kind": "unverified", "reason": "it is off"}
+    content = VERIFIED if compared else content
+    said = parse(message({**content, "originals": [ORIGINAL], "restored": [DONE]}))
+    assert isinstance(said, Verified if compared else Unverified)
+    assert said.originals == (Original("disk", "readahead", ("sda",), "128", ">4096"),)
+    assert said.restored == (Restored("disk", "readahead", "sda", "theirs"),)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"originals": [{**ORIGINAL, "devices": "sda"}]},
+        {"originals": [{**ORIGINAL, "first": 128}]},
+        {"originals": ["sda"]},
+        {"restored": [{**DONE, "how": "gone"}]},
+        {"restored": [{**DONE, "device": None}]},
+    ],
+    ids=str,
+)
+def test_what_is_restored_is_checked(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="found "):
+        parse(message({**VERIFIED, **wrong}))
 
 
 def test_a_reason_is_enough() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import stat
@@ -17,7 +18,15 @@ import pytest
 from ocp_tuned_boot.errors import DeadlineExceeded, HostError
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.inside.program import GO, LAST, MORE, PACKET, Host
+from ocp_tuned_boot.inside.program import (
+    GUARDED,
+    LAST,
+    MORE,
+    PACKET,
+    RESTORE,
+    UNVERIFIED,
+    Host,
+)
 from ocp_tuned_boot.tuned import asked, conversation
 from ocp_tuned_boot.tuned.conversation import Listener, Program, ProgramExited
 from tests.unit.patience import PATIENCE
@@ -164,14 +173,33 @@ def test_a_message_in_packets(pair: tuple[Program, socket.socket]) -> None:
     assert program.hear(deadline()) == b"next"
 
 
+def test_what_to_restore_is_in_a_file_while_the_program_may_read_it(paths: Paths) -> None:
+    file = paths.conversation / f"apply{RESTORE}"
+    with Listener(paths) as listener:
+        listener.restore([])
+        assert not file.exists()
+        listener.restore([{"plugin": "cpu"}])
+        assert json.loads(file.read_text()) == [{"plugin": "cpu"}]
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        # A check does not wait for this run.
+        with Listener(paths, "verify"):
+            pass
+        assert file.exists()
+    assert not file.exists()
+    # A run that was killed has left it.
+    file.write_text("[]")
+    with Listener(paths):
+        assert not file.exists()
+
+
 def test_what_the_program_says_is_what_is_heard(pair: tuple[Program, socket.socket]) -> None:
     program, theirs = pair
     host = Host.__new__(Host)
     host._socket = theirs
     host.say("unasked", reason="é" * 10)
     assert asked.parse(program.hear(deadline())) == asked.Unasked("é" * 10)
-    program.go()
-    assert host.word() == GO
+    program.go(guarded=True, verify=False)
+    assert host.word() == [GUARDED, UNVERIFIED]
 
 
 def test_a_program_that_says_nothing(pair: tuple[Program, socket.socket]) -> None:
