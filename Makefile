@@ -1,11 +1,13 @@
 # make demo     boots a node here and shows what that proves (BOOTS=N: medians over N boots)
 # make bench    boots it with this program and with what it replaces, in turns (BOOTS=N: of each)
 # make shell    boots such a node and starts a root shell in it
+# make cluster  boots a cluster of two nodes, shows that Tuned objects work in it, and starts a shell
+#               with kubectl (the first time it builds Kubernetes)
 # make test     runs all tests except those that need an emulated machine
 # make unit     runs the linters, the type checker and the unit tests (TESTS=: only these)
 # make lab      runs the tests that boot nodes (TESTS=: only these)
 # make slow     runs the unit tests on more Pythons, the tests that need an emulated machine (reboots
-#               and power cuts), and the long loops of the lab
+#               and power cuts) or a cluster, and the long loops of the lab (TESTS=: only these)
 # make lab-loaded  runs the lab while the machine is busy with something else
 # make fuzz     searches for half an hour for files with which a pod could do harm
 # make completion  writes the completion for bash from the table of commands
@@ -14,7 +16,8 @@
 # make rpm      builds the source archive, the source RPM and the RPM, in dist/
 # make release  builds these, the wheel, the manuals and the checksums (packages: docs/hacking.md)
 #
-# demo, shell and the tests need Debian and root. They install Debian packages on this machine.
+# demo, shell, cluster and the tests need Debian and root. They install Debian packages on this
+# machine.
 # Everything else is in OCP_TUNED_LAB_CACHE, outside the tree, and is rebuilt when its sources change.
 
 SHELL = /bin/bash
@@ -43,6 +46,9 @@ bench: $(VENV)/done
 shell: $(VENV)/done
 	@$(VENV)/bin/python -m tests.lab.shell
 
+cluster: $(VENV)/done
+	@$(VENV)/bin/python -m tests.lab.clusterdemo
+
 # In parallel: the lab mostly waits for its nodes.
 test: $(VENV)/done
 	$(MAKE) --jobs=2 oldest-python lab
@@ -67,10 +73,14 @@ lab-loaded: $(VENV)/done
 	trap 'kill $$(jobs -p)' EXIT; $(MAKE) lab
 
 slow: $(VENV)/done
+ifdef TESTS
+	$(PYTEST) -m slow -s $(TESTS)
+else
 	apt-get update -q
 	grep -v '^#' tests/lab/packages-vm.txt | xargs apt-get install -qy --no-install-recommends
 	$(VENV)/bin/python -m tests.on_every_python
 	$(PYTEST) -m slow -s tests
+endif
 
 fuzz: $(VENV)/done
 	HYPOTHESIS_PROFILE=long nice -n 19 $(PYTEST) --hypothesis-show-statistics \
@@ -169,5 +179,5 @@ release:
 clean:
 	rm -rf build dist
 
-.PHONY: help demo bench shell test unit oldest-python lab lab-loaded slow fuzz packages completion install install-python install-data \
+.PHONY: help demo bench shell cluster test unit oldest-python lab lab-loaded slow fuzz packages completion install install-python install-data \
     uninstall source rpm release clean

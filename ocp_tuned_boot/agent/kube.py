@@ -23,11 +23,12 @@ ANSWER, LINE = 16 * 1024 * 1024, 4 * 1024 * 1024
 CONNECT, REQUEST, WATCH = 10.0, 65.0, 60
 #: What a watch may take beyond that until it is given up (seconds).
 GRACE = 10.0
-#: What a server is asked to send of an object, where only its metadata is of interest.
-METADATA = (
-    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,"
-    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
-)
+# What a server is asked to send where only metadata is of interest, of one object, as a watch has
+# them, and of a list. The server takes the first that it knows: it answers the wrong one with 406,
+# or with a watch without events.
+_METADATA = "application/json;as={};g=meta.k8s.io;v=v1,application/json"
+METADATA = _METADATA.format("PartialObjectMetadata")
+METADATA_LIST = _METADATA.format("PartialObjectMetadataList")
 _CHUNK = 64 * 1024
 
 Json = dict[str, Any]
@@ -112,6 +113,8 @@ class Kube:
         self._whole = client.ApiClient(configuration)
         self._metadata = client.ApiClient(configuration)
         self._metadata.set_default_header("Accept", METADATA)
+        self._metadata_list = client.ApiClient(configuration)
+        self._metadata_list.set_default_header("Accept", METADATA_LIST)
 
     def list(self, resource: Resource) -> Listing:
         """All objects, as they are now. Raises `ApiError`."""
@@ -197,7 +200,7 @@ class Kube:
 
     def _lister(self, resource: Resource) -> Callable[..., Any]:
         def call(**options: Any) -> Any:
-            api = self._api(resource)
+            api = self._api(resource, listed="watch" not in options)
             if resource.fields:
                 options["field_selector"] = resource.fields
             if resource.group:
@@ -210,9 +213,11 @@ class Kube:
 
         return call
 
-    def _api(self, resource: Resource | None = None) -> Any:
+    def _api(self, resource: Resource | None = None, *, listed: bool = False) -> Any:
         """The client, with the token as it is now. Raises `HostError`."""
-        api = self._metadata if resource is not None and resource.metadata_only else self._whole
+        api = self._whole
+        if resource is not None and resource.metadata_only:
+            api = self._metadata_list if listed else self._metadata
         if self._server.token is not None:
             # The kubelet replaces a link, not the file.
             token = files.read(files.resolved(self._server.token)).decode(errors="replace").strip()

@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdnotify import SystemdNotifier
-
 from ocp_tuned_boot.errors import HostError, escaped
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
 
 if TYPE_CHECKING:
     from pystemd.dbuslib import DBus
+    from sdnotify import SystemdNotifier
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +148,8 @@ def _is_stopping() -> bool:
 
 
 def _connected() -> SystemdNotifier | None:
+    from sdnotify import SystemdNotifier  # noqa: PLC0415  # not in the image of the node agent
+
     # Without debug, sdnotify catches every exception, also `Interrupted`: the signal would be lost.
     try:
         return SystemdNotifier(debug=True)

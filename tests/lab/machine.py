@@ -34,6 +34,8 @@ class Hardware:
     console: Path
     #: Directories of the host, by the path where the machine sees them.
     binds: Mapping[str, Path] = field(default_factory=dict)
+    #: Further options of systemd-nspawn.
+    options: Sequence[str] = ()
 
 
 class Visit(subprocess.Popen[str]):
@@ -144,5 +146,6 @@ def _command(hardware: Hardware) -> list[str]:
     return [
         *nspawn.command(hardware.name, hardware.root), "--notify-ready=yes",
         *(f"--bind={there}:{here}" for here, there in {**binds, **hardware.binds}.items()),
+        *hardware.options,
         "--boot",
     ]  # fmt: skip

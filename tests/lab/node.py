@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Optional
+from typing import Optional, TypeVar
 
 from tests.lab import kubelet, mounts, rootfs, tunedimage
 from tests.lab.machine import Hardware, Machine, MachineError, Visit
@@ -36,6 +36,9 @@ class CommandFailed(RuntimeError):
         self.returncode = done.returncode
         self.stdout = done.stdout
         self.stderr = done.stderr
+
+
+_AnyNode = TypeVar("_AnyNode", bound="Node")
 
 
 class Node:
@@ -67,9 +70,8 @@ class Node:
         self._host_tuned = host_tuned
         self._machine: Optional[Machine] = None
 
-    def __enter__(self) -> Node:
-        base = self._system or rootfs.base_root(self.suite, host_tuned=self._host_tuned)
-        layers = [base]
+    def __enter__(self: _AnyNode) -> _AnyNode:
+        layers = self._roots()
         if self._product:
             layers.insert(0, product_layer(self.suite, self._package))
         store = tunedimage.image_store(self.suite, self.image) if self.image else None
@@ -92,6 +94,10 @@ class Node:
                 self.kill()
         finally:
             self._place.close()
+
+    def _roots(self) -> list[Path]:
+        """What it is mounted on, but for the product; the first hides the next."""
+        return [self._system or rootfs.base_root(self.suite, host_tuned=self._host_tuned)]
 
     def _build(self, layers: list[Path], store: Optional[Path]) -> None:
         place = self._place.path
@@ -141,13 +147,16 @@ class Node:
         """Switches it on; returns when it takes commands. The boot goes on meanwhile."""
         if self._machine:
             raise MachineError(f"{self.name} is on")
+        self._machine = Machine(self._hardware(), timeout)
+        self.boot_id = self.read("/proc/sys/kernel/random/boot_id").strip()
+
+    def _hardware(self) -> Hardware:
         # Podman's overlays do not work on top of another.
         binds = {
             self.store: self.storage,
             "/var/lib/ocp-tuned-boot/storage": self._place.path / "own",
         }
-        self._machine = Machine(Hardware(self.name, self.root, self.console, binds), timeout)
-        self.boot_id = self.read("/proc/sys/kernel/random/boot_id").strip()
+        return Hardware(self.name, self.root, self.console, binds)
 
     def settled(self, timeout: float = PATIENCE) -> str:
         """Waits until no job of the boot is left; the word of `systemctl is-system-running`.
@@ -175,6 +184,11 @@ class Node:
         if self._machine is None:
             raise MachineError(f"{self.name} is off")
         return self._machine
+
+    @property
+    def leader(self) -> int:
+        """The node's PID 1, as this machine numbers it."""
+        return self._on().leader
 
     @property
     def group(self) -> Path:

@@ -93,10 +93,10 @@ _HOOKS = (
 )
 
 
-def base_root(suite: str, *, host_tuned: bool = False) -> Path:
-    """A root filesystem to mount a node on. `host_tuned`: with Debian's TuneD, which is not started
-    at boot. Never write to it."""
-    recipe = debian.Recipe(suite, "minbase", _packages(suite), _HOOKS)
+def base_root(suite: str, *, more: Sequence[str] = (), host_tuned: bool = False) -> Path:
+    """A root filesystem to mount a node on. `more`: further packages; `host_tuned`: with Debian's
+    TuneD, which is not started at boot. Never write to it."""
+    recipe = debian.Recipe(suite, "minbase", (*_packages(suite), *more), _HOOKS)
     if host_tuned:
         recipe = debian.Recipe(suite, "minbase", (*recipe.packages, "tuned"), (*_HOOKS, _NO_DAEMON))
     ingredients = [dataclasses.asdict(recipe), FILES, _MASKED, wheels(suite)]

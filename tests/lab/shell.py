@@ -40,7 +40,7 @@ def shell(node: Node) -> int:
     return node.attach("script", "-qec", "bash -l", "/dev/null", env=env)
 
 
-def _leave(number: int, _frame: Optional[FrameType]) -> None:
+def leave(number: int, _frame: Optional[FrameType]) -> None:
     sys.exit(128 + number)
 
 
@@ -50,7 +50,7 @@ def main() -> int:
     options = parser.parse_args()
     # A terminal that is closed must not leave a node behind.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+        signal.signal(number, leave)
     tell_what_is_done()
     with demo_node(options.suite) as node:
         with activity("Booting the node"):

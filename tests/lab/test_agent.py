@@ -2,7 +2,7 @@
 what the objects say is what is tuned, and wherever the agent is killed, a boot is tuned by one
 whole state.
 
-The agent in its pod, with a real API server and a real kubelet, is not in the lab yet.
+The agent in its pod, with a real API server and real kubelets: test_cluster.py.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -110,6 +111,19 @@ def test_the_options_come_from_the_environment() -> None:
     assert names == {"NODE_NAME", "TUNED_IMAGE"}
     options = command._parser(dict.fromkeys(names, "x")).parse_args(CONTAINER["args"])
     assert (options.node, options.image, options.namespace) == ("x", "x", NAMESPACE)
+
+
+def test_the_image_has_what_the_agent_imports() -> None:
+    text = (FOLDER / "Containerfile").read_text()
+    installed = {each.replace("-", "_") for each in re.findall(r"\bpython3-([\w-]+)", text)}
+    done = subprocess.run(
+        [sys.executable, "-c", "import ocp_tuned_boot.agent.__main__, sys; print(*sys.modules)"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    # Those that the program on the host requires are in the environment of this test, too.
+    imported = set(done.stdout.split()) & {"configobj", "podman", "pystemd", "requests", "sdnotify"}
+    assert imported == {"configobj"}
+    assert installed == {*imported, "kubernetes", "prometheus_client"}
 
 
 def granted(*names: str) -> set[tuple[str, str]]:

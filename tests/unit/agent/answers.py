@@ -75,6 +75,11 @@ DENIED = failure(
     "'ocp-tuned-agent-profile' with binding 'ocp-tuned-agent-profile' denied request: an agent "
     "writes the status of its own node's Profile only",
 )  # fmt: skip
+#: Metadata of a list, for one object.
+NOT_ACCEPTABLE = failure(
+    406, "NotAcceptable",
+    "you requested PartialObjectMetadataList, but the requested object is not a list (*core.Node)",
+)  # fmt: skip
 #: The CRD is not installed.
 NO_CRD = Answer(404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"})
 #: In a stream with status 200: a watch that is taken up again after a restart of the server.

@@ -133,6 +133,9 @@ class Api:
         plural, name = parts[at], parts[at + 1] if len(parts) > at + 1 else ""
         if plural in self.missing:
             return answers.NO_CRD
+        if _asks_for_the_wrong_metadata(request, bool(name)):
+            # Seen on a real server: a watch is empty, everything else is refused.
+            return iter(()) if request.is_watch else answers.NOT_ACCEPTABLE
         if request.method == "POST":
             return self._create(plural, request.body)
         if name:
@@ -221,6 +224,15 @@ class Api:
         self.version += 1
         self.history.append((self.version, plural, kind, content))
         self.changed.notify_all()
+
+
+def _asks_for_the_wrong_metadata(request: Request, named: bool) -> bool:
+    """The first that the client accepts counts."""
+    first = request.headers.get("Accept", "").partition(",")[0]
+    if "as=" not in first:
+        return False
+    listed = request.method == "GET" and not named and not request.is_watch
+    return ("as=PartialObjectMetadataList" in first) is not listed
 
 
 def _key(content: Json) -> Key:

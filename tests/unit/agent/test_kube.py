@@ -50,13 +50,14 @@ def test_a_list_and_a_watch_from_its_version(api: Api, kube: Kube) -> None:
 
 def test_only_the_metadata_of_pods_is_asked_for(api: Api, kube: Kube) -> None:
     pods = Resource("pods", fields="spec.nodeName=node-1", metadata_only=True)
-    assert kube.list(pods).items == ()
-    assert list(kube.watch(pods, "1")) == []
-    for request in api.requests:
-        assert request.path == "/api/v1/pods"
-        assert "as=PartialObjectMetadataList" in request.headers["Accept"]
+    api.put("pods", {"metadata": {"name": "web"}, "spec": {"nodeName": "node-1"}})
+    assert [each["metadata"]["name"] for each in kube.list(pods).items] == ["web"]
+    assert [kind for kind, _ in kube.watch(pods, "1")] == ["ADDED"]
     api.put("nodes", node())
     assert kube.get_node("node-1")["metadata"]["name"] == "node-1"
+    assert [each.path for each in api.requests] == [*["/api/v1/pods"] * 2, "/api/v1/nodes/node-1"]
+    for request in api.requests:
+        assert "as=PartialObjectMetadata" in request.headers["Accept"]
 
 
 def test_create_replace_and_annotate(api: Api, kube: Kube) -> None:
