@@ -173,6 +173,6 @@ def test_nothing_is_pulled_early(paths: Paths) -> None:
 
 
 def test_an_operands_container_is_not_made_early(paths: Paths, engine: Engine) -> None:
-    with starting(paths, engine, "[image]\ncontract = operand\n") as (_, manager):
+    with starting(paths, engine, "[tuning]\ncontract = operand\n") as (_, manager):
         manager.wait_for(WAITS)
         assert made(engine) == 0
