@@ -134,16 +134,22 @@ class Applied:
 @dataclass(frozen=True)
 class Waiting:
     """TuneD in its container, asked what the profile means (empty: it did not answer), before the
-    word. `allowed`: how long it may take (seconds); `limit`: the key of boot.conf that says so."""
+    word. `mounted`: see `container.mounted_files`; `allowed`: how long it may take (seconds);
+    `limit`: the key of boot.conf that says so."""
 
     prepared: Prepared
     created: ContainerState
     spec: ContainerSpec
+    mounted: tuple[tuple[int, int], ...]
     listener: Listener
     running: Running
     meaning: bytes
     allowed: float
     limit: str
+
+    def is_like(self, spec: ContainerSpec) -> bool:
+        """Whether a container that is started now would not differ."""
+        return spec == self.spec and container.mounted_files(spec) == self.mounted
 
 
 class _NotAsked(Exception):
@@ -175,6 +181,7 @@ class Ahead:
             and not run.decision.guarded
             and (run.config, run.requested) == (self.config, self.requested)
             and image.id == waiting.prepared.image_id
+            and waiting.is_like(_spec(run, waiting.prepared, asked=True))
         )
 
 
@@ -256,6 +263,7 @@ def _asked(run: Attempting, podman: Podman, ready: Prepared) -> Iterator[Waiting
     block. Raises `_NotAsked`."""
     spec = _spec(run, ready, asked=True)
     with Listener(run.paths) as listener, ExitStack() as stack:
+        mounted = container.mounted_files(spec)
         created = _created(run, podman, spec)
         allowed, limit = _allowed(run)
         with run.progress.step("ask", "Asking TuneD what the profile means…"):
@@ -263,7 +271,7 @@ def _asked(run: Attempting, podman: Podman, ready: Prepared) -> Iterator[Waiting
             started = running.started(podman, created, run.paths, Deadline(allowed))
             this = stack.enter_context(started)
             meaning = _heard(this, listener)
-        yield Waiting(ready, created, spec, listener, this, meaning, allowed, limit)
+        yield Waiting(ready, created, spec, mounted, listener, this, meaning, allowed, limit)
 
 
 def _go(run: Attempting, podman: Podman, waiting: Waiting) -> Applied:
@@ -272,6 +280,7 @@ def _go(run: Attempting, podman: Podman, waiting: Waiting) -> Applied:
         waiting.prepared, waiting.meaning, waiting.running, waiting.allowed, waiting.limit,
     )  # fmt: skip
     if run.ahead is not None:
+        _check_time(run)
         # Its time counts from here on.
         allowed, limit = _allowed(run)
         this.allow(Deadline(allowed))

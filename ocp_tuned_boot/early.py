@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ocp_tuned_boot import plan, situation, word
 from ocp_tuned_boot.errors import BootError, HostError, PodmanError, defects
 from ocp_tuned_boot.host import systemd
-from ocp_tuned_boot.host.clock import GRACE, Deadline, Progress, pauses
+from ocp_tuned_boot.host.clock import Deadline, Progress, pauses
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.lock import locked
@@ -39,6 +39,8 @@ LOOK = 1.0
 #: How often it is looked whether the word can still come (seconds). Then Podman is also asked for
 #: something: it exits when it is idle.
 CHECK = 10.0
+#: systemd kills a program that waits if nothing is heard of it for so long (seconds).
+SILENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,10 @@ class Start:
         """That of the run. Raises `HostError` if TuneD must not be run."""
         if self.refused is not None:
             raise self.refused
-        if self.failure is not None:
-            recorder.attempt_failed(self.failure.kind, self.failure.message)
         deadline = Deadline(seconds) if self.ahead is None else self.ahead.deadline
         deadline.restart(seconds, self.at)
+        if self.failure is not None and deadline.passed():
+            recorder.attempt_failed(self.failure.kind, self.failure.message)
         return deadline
 
     def locked(self, paths: Paths) -> AbstractContextManager[None]:
@@ -78,13 +80,14 @@ def waited(paths: Paths, config_file: Path | None, notifier: Notifier) -> Iterat
     began = time.monotonic()
     with word.waiter(paths) as waiter, ExitStack() as stack:
         early = _Early(paths, config_file, notifier, waiter)
+        early.tell()
         ahead = None
         for pause in pauses(CHECK):
             ahead = early.turn(pause, stack)
             if waiter.given() or early.in_vain:
                 break
         # It may have been given while something was done for it.
-        at = max(began, time.monotonic() - word.age(paths))
+        at = max(waiter.without_it, time.monotonic() - word.age(paths))
         log.info("waited %.1f s for %s", at - began, systemd.GO)
         refused = None if waiter.given() else word.refusal()
         yield Start(at, early.workloads, ahead, early.failure, refused)
@@ -103,7 +106,7 @@ class _Early:
     ) -> None:
         self._paths, self._config_file, self._notifier = paths, config_file, notifier
         self._waiter = waiter
-        self._checked = -CHECK
+        self._next_check, self._has_started_it = 0.0, False
         self.workloads: Sequence[str] = ()
         self.failure: BootError | None = None
         self.in_vain = False
@@ -133,6 +136,7 @@ class _Early:
         if recorder.in_force is not None:
             return None
         config = settled.config(paths, self._config_file)
+        self.tell("Preparing", config.timeout + SILENCE)
         systemd.wake(config.socket)
         requested = settled.requested(paths, config, situation.fallback(config, None))
         requested = situation.beside_others(paths, config, requested)
@@ -166,18 +170,27 @@ class _Early:
             left = LOOK if running is not None else end - time.monotonic()
             if left <= 0 or (ahead is not None and self._has_changed(ahead)):
                 return
-            words = f"Waiting for {systemd.GO}"
-            words += ". TuneD has loaded the profile" if running is not None else ""
-            self._notifier.status(words, extend=LOOK + GRACE)
+            if ahead is not None:
+                ahead.deadline.restart(ahead.config.timeout)
+            self.tell("TuneD has loaded the profile" if running is not None else "")
             self._waiter.wait(min(left, LOOK), -1 if running is None else running.fileno())
 
+    def tell(self, words: str = "", silence: float = SILENCE) -> None:
+        """Says what is done meanwhile, and how long systemd is not to expect more (seconds)."""
+        words = f"Waiting for {systemd.GO}" + (f". {words}" if words else "")
+        self._notifier.status(words, extend=silence)
+
     def _is_in_vain(self, ahead: Ahead | None) -> bool:
+        """Starts ocp-tuned-go.service once if nobody else does."""
         now = time.monotonic()
-        if now - self._checked >= CHECK:
-            self._checked = now
-            self.in_vain = not word.is_coming(self._paths)
+        if now >= self._next_check:
+            self._next_check = now + CHECK
             if ahead is not None:
                 systemd.wake(ahead.config.socket)
+            # It may have become active just now.
+            if not (word.is_coming(self._paths) or self._waiter.given()):
+                self.in_vain = self._has_started_it or not word.start()
+                self._has_started_it, self._next_check = True, now + LOOK
         return self.in_vain
 
     def _has_changed(self, ahead: Ahead) -> bool:

@@ -29,16 +29,19 @@ def is_needed(paths: Paths, notifier: Notifier) -> bool:
 
 
 def is_coming(paths: Paths) -> bool:
-    """Whether ocp-tuned-go.service is active or waits for its start. If it does neither, it is
-    started. A systemd that does not answer is no reason not to wait."""
+    """Whether ocp-tuned-go.service waits for its start, or is starting. A systemd that does not
+    answer is no reason not to wait."""
     if paths.root != Paths().root:
         return True  # the units of this host are not about that folder
     try:
-        if systemd.is_coming(systemd.GO):
-            return True
+        return systemd.is_starting(systemd.GO)
     except HostError as error:
         log.warning("%s", error)
         return True
+
+
+def start() -> bool:
+    """Queues the start of ocp-tuned-go.service. Returns whether that is possible."""
     try:
         systemd.queue("start", [systemd.GO])
     except HostError as error:
@@ -49,9 +52,9 @@ def is_coming(paths: Paths) -> bool:
 
 def refusal() -> HostError:
     """Why TuneD must not be run if the word is not coming."""
-    state = systemd.file_state(systemd.GO) or "not found"
+    state = systemd.unit_states([systemd.GO]).get(systemd.GO) or systemd.file_state(systemd.GO)
     return HostError(
-        f"{systemd.GO} ({state}) cannot be started, and TuneD is run only after it",
+        f"{systemd.GO} ({state or 'not found'}) does not start, and TuneD is run only after it",
         f"To see why: systemctl status {systemd.GO}",
     )
 
@@ -65,14 +68,20 @@ def age(paths: Paths) -> float:
 
 
 class Waiter:
-    """Waits for the word."""
+    """Waits for the word. `without_it`: when it was not given yet (monotonic seconds)."""
 
     def __init__(self, paths: Paths, wake_up: int) -> None:
         self._paths, self._wake_up = paths, wake_up
+        self._given = False
+        self.without_it = time.monotonic()
 
     def given(self) -> bool:
-        """Whether it is given."""
-        return self._paths.go.is_dir()
+        """Whether it is given. It cannot be taken back from who has seen it."""
+        now = time.monotonic()
+        self._given = self._given or self._paths.go.is_dir()
+        if not self._given:
+            self.without_it = now
+        return self._given
 
     def wait(self, seconds: float, other: int = -1) -> None:
         """Returns once the word is given, who has the other end of the connection `other` has gone,
@@ -84,6 +93,8 @@ class Waiter:
         # The word may have been given before anybody could be woken.
         if not self.given():
             poll.poll(seconds * 1000)
+            with suppress(BlockingIOError):
+                os.read(self._wake_up, 4096)
 
 
 @contextmanager

@@ -66,11 +66,19 @@ go() {
     # Opened to read and to write, a FIFO never blocks, also if nobody waits.
     [ ! -p "$run/wake-up" ] || echo 1<> "$run/wake-up"
     # If ocp-tuned.service was skipped or has failed before, start it: something may be requested by
-    # now, or the cause may be gone.
-    case $(systemctl show --property=ActiveState,ConditionResult ocp-tuned.service) in
-        *ActiveState=failed* | *ConditionResult=no*)
-            systemctl --no-block start ocp-tuned.service ;;
+    # now, or the cause may be gone. Not if it was stopped on request, and with gate = closed
+    # ocp-tuned-retry.service starts it.
+    unit=$(systemctl show --property=ActiveState,ConditionResult,InvocationID,Job ocp-tuned.service)
+    case $unit in
+        *Job=[1-9]*) return ;;
+        *ActiveState=failed* | *ActiveState=deactivating*)
+            [ "$(told)" != closed ] || return 0
+            [ ! -f "$run/stopped" ] ||
+                ! echo "$unit" | grep -qx "InvocationID=$(cat "$run/stopped")" || return 0 ;;
+        *ConditionResult=no*) ;;
+        *) return ;;
     esac
+    systemctl --no-block start ocp-tuned.service
 }
 
 stopped() {

@@ -262,12 +262,12 @@ def has_failed(name: str) -> bool:
     return False
 
 
-def is_coming(name: str) -> bool:
-    """Whether a unit is active, or waits for its start. Raises `HostError`."""
+def is_starting(name: str) -> bool:
+    """Whether a unit is starting, or waits for that. Raises `HostError`."""
     # Without a job its line is empty, or missing.
     lines = _systemctl(_ANSWER, "show", "--property=ActiveState,Job", name).splitlines()
     shown = {key: value for key, _, value in (line.partition("=") for line in lines)}
-    return shown.get("ActiveState") in ("active", "activating") or bool(shown.get("Job"))
+    return shown.get("ActiveState") == "activating" or bool(shown.get("Job"))
 
 
 def _shown(names: Sequence[str], *properties: str) -> list[dict[str, str]]:

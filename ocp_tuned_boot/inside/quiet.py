@@ -12,8 +12,9 @@ R = TypeVar("R", bound="Replaced")
 Q = TypeVar("Q", bound="Quiet")
 #: The longest text that is said (characters).
 TEXT = 4096
-#: The size of all lists of a message (bytes). The host takes 1 MiB.
-ROOM = 900 * 1024
+#: The size of all lists of a message (bytes), and of the one that is made before TuneD runs. The
+#: host takes 1 MiB.
+ROOM, ROOM_BEFORE = 640 * 1024, 256 * 1024
 
 
 def cut(text: "str", length: "int" = TEXT) -> "str":
@@ -30,8 +31,8 @@ def first(texts: "list[str]") -> "str":
 class Room:
     """How much of a message is left. `left`: the number of items that had no room."""
 
-    def __init__(self) -> "None":
-        self._room = ROOM
+    def __init__(self, room: "int" = ROOM) -> "None":
+        self._room = room
         self.left = 0
 
     def takes(self, item: "Any") -> "bool":

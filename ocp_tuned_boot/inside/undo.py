@@ -15,7 +15,7 @@ from tuned.hardware.inventory import Inventory
 from tuned.profiles.unit import Unit
 
 from ocp_tuned_boot.inside.harmless import Harmless
-from ocp_tuned_boot.inside.quiet import TEXT, Quiet, Replaced, Room, cut
+from ocp_tuned_boot.inside.quiet import ROOM_BEFORE, TEXT, Quiet, Replaced, Room, cut
 
 #: The settings of these plugins are restored by the host.
 _VALUES = ("sysctl", "sysfs", "vm")
@@ -93,6 +93,8 @@ def put_back(application: "Any", path: "str") -> "list[dict[str, Any]]":
     except FileNotFoundError:
         return []
     manager, rows = application._daemon._unit_manager, []  # type: Any, list[dict[str, Any]]
+    # What has no room is not known to be restored.
+    room = Room(ROOM_BEFORE)
     with Quiet() as quiet, Replaced() as replaced:
         # TuneD would tune a device that is added now.
         replaced.replace(Inventory, "start_processing_events", lambda _: lambda _: None)
@@ -110,9 +112,12 @@ def put_back(application: "Any", path: "str") -> "list[dict[str, Any]]":
                 why = quiet.since(start, logging.WARNING) if how == "stays" else ""
                 same = {name: row[name] for name in ("plugin", "option")}
                 rows.append(dict(same, device=device, how=how, why=cut(why, 200)))
-        with Harmless():
-            manager.destroy_all()
-    return rows
+        try:
+            with Harmless():
+                manager.destroy_all()
+        except Exception as error:  # noqa: BLE001  # a plugin may be a site's
+            logging.getLogger(__name__).warning("an earlier profile: %r", error)
+    return room.taken(rows)
 
 
 def _units(wanted: "list[dict[str, Any]]") -> "dict[str, Any]":

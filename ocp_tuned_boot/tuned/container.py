@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ocp_tuned_boot.errors import PodmanError
+from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.inside import cover
 from ocp_tuned_boot.podman.client import ContainerState, Podman
@@ -154,6 +157,16 @@ def specify(
         labels={LABEL: "1", "PODMAN_SYSTEMD_UNIT": "ocp-tuned.service"},
         log=str(paths.container_log),
     )
+
+
+def mounted_files(spec: ContainerSpec) -> tuple[tuple[int, int], ...]:
+    """Which files are mounted, by device and inode: one that is replaced on the host later is still
+    the old one in the container. Folders show what is in them."""
+    found = []
+    for mount in spec.mounts:
+        with files.explained("read", Path(mount.source)):
+            found.append(os.stat(mount.source))
+    return tuple((it.st_dev, it.st_ino) for it in found if not stat.S_ISDIR(it.st_mode))
 
 
 def specify_beside(paths: Paths, image_id: str, layout: Layout) -> ContainerSpec:

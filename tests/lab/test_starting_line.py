@@ -192,12 +192,43 @@ def test_without_the_go_unit_tuned_does_not_run_and_it_is_said(suite: str) -> No
         assert state(node) == "failed"
         assert seen_by_kubelet(node)["/proc/sys/vm/stat_interval"] == "1"
         text = node.run("systemctl", "status", "ocp-tuned.service", check=False).stdout
-        assert "ocp-tuned-go.service (masked) cannot be started" in text
+        assert "ocp-tuned-go.service (masked) does not start" in text
         assert record(node)["result"] == "failed"
         node.run("systemctl", "unmask", "ocp-tuned-go.service")
         node.run("systemctl", "start", "ocp-tuned.service")
         has_ended(node)
         assert record(node)["result"] == "applied"
+
+
+def test_a_go_unit_that_fails_is_not_waited_for() -> None:
+    def broken(node: Node) -> None:
+        furnish(node)
+        text = "[Service]\nType=oneshot\nExecStart=/bin/false\n"
+        node.write("/etc/systemd/system/site-firmware.service", text)
+        text = "[Unit]\nRequires=site-firmware.service\nAfter=site-firmware.service\n"
+        node.write("/etc/systemd/system/ocp-tuned-go.service.d/site.conf", text)
+
+    with KernelKnobs(RESET), Node("trixie", image="trixie") as node:
+        broken(node)
+        node.boot()
+        assert state(node) == "failed"
+        assert seen_by_kubelet(node)["/proc/sys/vm/stat_interval"] == "1"
+        text = node.run("systemctl", "status", "ocp-tuned.service", check=False).stdout
+        assert "ocp-tuned-go.service (inactive) does not start" in text
+
+
+def test_a_stop_in_a_pause_of_a_closed_gate_counts_also_for_the_go_unit() -> None:
+    def gated(node: Node) -> None:
+        furnish(node)
+        node.write(CONF, "[tuning]\ngate = closed\n")
+
+    with waiting("trixie", gated) as node:
+        node.run("systemctl", "kill", "--kill-who=main", "-s", "KILL", "ocp-tuned.service")
+        pausing = "until systemctl is-active ocp-tuned-retry | grep -q activating"
+        node.run("sh", "-c", f"{pausing}; do sleep 0.05; done")
+        node.run("systemctl", "stop", "ocp-tuned.service")
+        up(node)
+        assert seen_by_kubelet(node)["/proc/sys/vm/stat_interval"] == "1"
 
 
 def test_a_shutdown_while_it_waits_is_not_delayed() -> None:

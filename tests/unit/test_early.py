@@ -5,21 +5,26 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from ocp_tuned_boot import early, word
+from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import store as record
 from ocp_tuned_boot.record.model import Record
+from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.tuned.judge import Result
 from tests.unit import fake_manager
 from tests.unit.fake_engine import Engine, serving
 from tests.unit.fake_manager import Manager
 from tests.unit.hostile import host
-from tests.unit.patience import PATIENCE, eventually
+from tests.unit.patience import PATIENCE, eventually, no_hang
 from tests.unit.test_boot import HOST
 from tests.unit.test_word import give
 
@@ -68,6 +73,12 @@ def ended(paths: Paths, process: subprocess.Popen[bytes]) -> Record:
     return done
 
 
+def has_prepared(manager: Manager) -> bool:
+    """Whether it has done what it can, and TuneD does not wait."""
+    said = [line for lines in manager.messages for line in lines if line.startswith("STATUS=")]
+    return f"{WAITS}. Preparing" in said and said[-1] == WAITS
+
+
 def profile(paths: Paths) -> Path:
     return paths.profiles / "site/tuned.conf"
 
@@ -91,11 +102,39 @@ def test_tuned_is_only_told_at_the_word(paths: Paths, engine: Engine) -> None:
 
 
 def test_the_time_allowed_starts_with_the_word(paths: Paths, engine: Engine) -> None:
-    with starting(paths, engine) as (process, manager):
+    """A wait of more than all of it."""
+    with starting(paths, engine, "[tuning]\ntimeout = 5\n") as (process, manager):
         manager.wait_for(LOADED)
+        began = time.monotonic()
+        eventually(lambda: time.monotonic() - began > 6)
+        given = time.monotonic()
         give(paths)
         done = ended(paths, process)
-    assert sum(step.seconds for step in done.steps) <= done.seconds
+        took = time.monotonic() - given
+    assert done.result is Result.APPLIED
+    assert done.seconds <= took
+    assert any(each.startswith("DELETE") for each in engine.requests)
+
+
+def test_a_unit_that_never_gives_the_word_is_not_waited_for(
+    paths: Paths, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is started once, and fails."""
+    started: list[bool] = []
+
+    def start_it() -> bool:
+        started.append(True)
+        return True
+
+    monkeypatch.setattr(word, "is_coming", lambda _: False)
+    monkeypatch.setattr(word, "start", start_it)
+    with serving(engine) as file, fake_manager.listening() as (address, _):
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        with no_hang(), early.waited(paths, file, Notifier(in_unit=True)) as start:
+            assert start.refused is not None
+            with pytest.raises(HostError, match=r"ocp-tuned-go\.service .* does not start"):
+                start.deadline(5, Recorder(paths, 0))
+    assert started == [True]
 
 
 def test_what_changes_at_the_last_moment_is_another_run(paths: Paths, engine: Engine) -> None:
@@ -166,7 +205,7 @@ def test_nothing_is_pulled_early(paths: Paths) -> None:
     """The network may not be up."""
     engine = Engine(paths)
     with starting(paths, engine) as (process, manager):
-        manager.wait_for(WAITS)
+        eventually(lambda: has_prepared(manager))
         assert not [each for each in engine.requests if "/images/pull" in each]
         give(paths)
         assert ended(paths, process).result is Result.APPLIED
@@ -174,5 +213,5 @@ def test_nothing_is_pulled_early(paths: Paths) -> None:
 
 def test_an_operands_container_is_not_made_early(paths: Paths, engine: Engine) -> None:
     with starting(paths, engine, "[tuning]\ncontract = operand\n") as (_, manager):
-        manager.wait_for(WAITS)
+        eventually(lambda: has_prepared(manager))
         assert made(engine) == 0

@@ -37,17 +37,38 @@ def test_only_a_start_of_the_unit_waits(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("before", [True, False])
 def test_who_waits_is_woken_whenever_the_word_is_given(tmp_path: Path, before: bool) -> None:
-    paths = Paths(tmp_path)
+    paths, began = Paths(tmp_path), time.monotonic()
     with word.waiter(paths) as waiter:
         assert not waiter.given()
         giver = threading.Thread(target=give, args=[paths])
         giver.start()
         if before:
             giver.join()
-        waiter.wait(PATIENCE)
+        waiter.wait(2 * PATIENCE)
         giver.join()
         assert waiter.given()
+    assert time.monotonic() - began < PATIENCE
     assert not paths.wake_up.exists()
+
+
+def test_the_word_cannot_be_taken_back_from_who_has_seen_it(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    with word.waiter(paths) as waiter:
+        give(paths)
+        assert waiter.given()
+        paths.go.rmdir()
+        assert waiter.given()
+
+
+def test_a_wake_up_without_the_word_wakes_once(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    with word.waiter(paths) as waiter:
+        give(paths)
+        paths.go.rmdir()
+        waiter.wait(PATIENCE)
+        began = time.monotonic()
+        waiter.wait(0.2)
+        assert time.monotonic() - began >= 0.2
 
 
 def test_a_fifo_that_a_killed_run_has_left_is_replaced(tmp_path: Path) -> None:
@@ -62,7 +83,9 @@ def test_the_end_of_the_program_in_the_container_ends_a_wait(tmp_path: Path) -> 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, word.waiter(Paths(tmp_path)) as waiter:
         theirs.close()
-        waiter.wait(PATIENCE, ours.fileno())
+        began = time.monotonic()
+        waiter.wait(2 * PATIENCE, ours.fileno())
+        assert time.monotonic() - began < PATIENCE
 
 
 def test_a_program_that_goes_on_talking_does_not_keep_the_host_busy(tmp_path: Path) -> None:
@@ -87,29 +110,32 @@ def test_how_long_ago_it_was_given(tmp_path: Path) -> None:
     [
         ("ActiveState=inactive\nJob=77", True),
         ("ActiveState=activating", True),
-        ("ActiveState=active", True),
+        # Then the word would be given.
+        ("ActiveState=active", False),
         ("ActiveState=inactive", False),
         ("ActiveState=inactive\nJob=", False),
         ("ActiveState=failed", False),
     ],
 )
-def test_a_unit_that_is_neither_active_nor_queued_is_started(
+def test_the_word_comes_from_a_unit_that_is_starting_or_queued(
     monkeypatch: pytest.MonkeyPatch, shown: str, coming: bool
 ) -> None:
-    asked: list[str] = []
+    monkeypatch.setattr(systemd, "_systemctl", lambda *_: f"{shown}\n")
+    assert word.is_coming(Paths()) is coming
 
+
+def test_a_unit_that_cannot_be_started_is_named_with_its_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def systemctl(_: float, *arguments: str) -> str:
-        asked.append(arguments[0])
         if arguments[0] == "start":
             raise HostError("Unit ocp-tuned-go.service is masked.")
-        return "masked\n" if "UnitFileState" in arguments[2] else f"{shown}\n"
+        return "masked\n" if "UnitFileState" in arguments[2] else "LoadState=masked\nActiveState=x"
 
     monkeypatch.setattr(systemd, "_systemctl", systemctl)
-    assert word.is_coming(Paths()) is coming
-    assert asked == ["show"] if coming else ["show", "start"]
-    if not coming:
-        words = "ocp-tuned-go.service (masked) cannot be started, and TuneD is run only after it"
-        assert word.refusal().message == words
+    assert not word.start()
+    words = "ocp-tuned-go.service (masked) does not start, and TuneD is run only after it"
+    assert word.refusal().message == words
 
 
 def test_a_systemd_that_does_not_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
