@@ -100,7 +100,10 @@ def succeeds_now(node: Node) -> None:
     """The next start makes up for what could not be cleaned up."""
     profile(node)
     node.run("systemctl", "start", "ocp-tuned")
-    assert json.loads(node.read("/run/ocp-tuned-boot/status.json"))["result"] == "applied"
+    # What a script that was killed has done is not known.
+    done = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
+    assert {each["kind"] for each in done["findings"]} <= {"still-set"}
+    assert done["in_force"]["profile"] == "lab"
     node.run("systemctl", "stop", "ocp-tuned")
     node.run("rm", "/run/ocp-tuned-boot/status.json")
     assert node.run("podman", "ps", "-aq").stdout == ""
@@ -190,7 +193,8 @@ def test_a_podman_that_fails_a_few_times_is_not_given_up(node: Node) -> None:
     try:
         node.run("systemctl", "start", "ocp-tuned")
         done = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
-        assert (done["result"], done["attempts"]) == ("applied", [])
+        assert done["attempts"] == []
+        assert {each["kind"] for each in done["findings"]} <= {"still-set"}
         assert node.journal(PODMAN, "--grep=Failed to start").count("\n") > 1
     finally:
         node.run("rm", drop_in)

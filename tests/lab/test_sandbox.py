@@ -98,7 +98,7 @@ def test_systemd_has_nothing_to_say_about_the_units(suite: str) -> None:
         node.boot()
         shipped = node.run("sh", "-c", "cd /usr/lib/systemd/system && ls -d ocp-tuned*").stdout
         units = {name for name in shipped.split() if not name.endswith(".d")}
-        assert len(units) == 11
+        assert len(units) == 12
         instances = {
             f"ocp-tuned-podman@{name}.{kind}"
             for name in ("shared", "own", "quiet")
