@@ -140,7 +140,7 @@ def _run_once(
 
             tuning.run(This(paths, config, requested, decision, recorder, progress, start.ahead))
         else:
-            recorder.kept()
+            recorder.kept(config.accept)
             kept.restore(paths, config, recorder, notifier, why)
             notifier.ready(recorder.conclude().summary())
             cleanup.containers(paths, config.socket)

@@ -41,6 +41,7 @@ LOOK = 1.0
 CHECK = 10.0
 #: systemd kills a program that waits if nothing is heard of it for so long (seconds).
 SILENCE = 60.0
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def waited(paths: Paths, config_file: Path | None, notifier: Notifier) -> Iterat
         # It may have been given while something was done for it.
         at = max(waiter.without_it, time.monotonic() - word.age(paths))
         log.info("waited %.1f s for %s", at - began, systemd.GO)
-        refused = None if waiter.given() else word.refusal()
+        refused = None if waiter.given() else word.refusal(early.outlook)
         yield Start(at, early.workloads, ahead, early.failure, refused)
         try:
             stack.close()
@@ -107,6 +108,7 @@ class _Early:
         self._paths, self._config_file, self._notifier = paths, config_file, notifier
         self._waiter = waiter
         self._next_check, self._has_started_it = 0.0, False
+        self.outlook = word.UNKNOWN
         self.workloads: Sequence[str] = ()
         self.failure: BootError | None = None
         self.in_vain = False
@@ -177,20 +179,29 @@ class _Early:
 
     def tell(self, words: str = "", silence: float = SILENCE) -> None:
         """Says what is done meanwhile, and how long systemd is not to expect more (seconds)."""
-        words = f"Waiting for {systemd.GO}" + (f". {words}" if words else "")
-        self._notifier.status(words, extend=silence)
+        others = [name for name in self.outlook.others if name]
+        shown = f"{', '.join(others[:_SHOWN])}{' …' * (len(others) > _SHOWN)}"
+        texts = (f"Waiting for {systemd.GO}", words, shown and f"Still starting: {shown}")
+        self._notifier.status(". ".join(filter(None, texts)), extend=silence)
 
     def _is_in_vain(self, ahead: Ahead | None) -> bool:
-        """Starts ocp-tuned-go.service once if nobody else does."""
+        """If nobody starts ocp-tuned-go.service, it is started once."""
         now = time.monotonic()
         if now >= self._next_check:
             self._next_check = now + CHECK
             if ahead is not None:
                 systemd.wake(ahead.config.socket)
+            before, self.outlook = self.outlook, word.outlook(self._paths)
             # It may have become active just now.
-            if not (word.is_coming(self._paths) or self._waiter.given()):
+            if self._waiter.given() or not (self.outlook.is_stuck or not self.outlook.queued):
+                return False
+            self._next_check = now + LOOK
+            if self.outlook.is_stuck:
+                # Between the end of one unit and the start of another, none is starting.
+                self.in_vain = before.is_stuck
+            else:
                 self.in_vain = self._has_started_it or not word.start()
-                self._has_started_it, self._next_check = True, now + LOOK
+                self._has_started_it = True
         return self.in_vain
 
     def _has_changed(self, ahead: Ahead) -> bool:

@@ -13,6 +13,7 @@ import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files, systemd
@@ -28,16 +29,40 @@ def is_needed(paths: Paths, notifier: Notifier) -> bool:
     return notifier.in_unit and not paths.go.is_dir()
 
 
-def is_coming(paths: Paths) -> bool:
-    """Whether ocp-tuned-go.service waits for its start, or is starting. A systemd that does not
-    answer is no reason not to wait."""
+@dataclass(frozen=True)
+class Outlook:
+    """Whether the word can come. `queued`: ocp-tuned-go.service is starting, or waits for its
+    start; `others`: the units that are starting now, for which it may wait.
+
+    If it waits and no other unit is starting, all of them wait for ocp-tuned.service, which waits
+    for it. systemd does not see such a circle.
+    """
+
+    queued: bool
+    others: tuple[str, ...] = ()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nothing goes on any more."""
+        return self.queued and not self.others
+
+
+#: Where nothing is known, the word may come.
+UNKNOWN = Outlook(True, ("",))
+
+
+def outlook(paths: Paths) -> Outlook:
+    """Asks systemd. A systemd that does not answer is no reason not to wait."""
     if paths.root != Paths().root:
-        return True  # the units of this host are not about that folder
+        return UNKNOWN  # the units of this host are not about that folder
     try:
-        return systemd.is_starting(systemd.GO)
+        jobs = systemd.jobs()
     except HostError as error:
         log.warning("%s", error)
-        return True
+        return UNKNOWN
+    running = (name for name, state in jobs.items() if state == "running")
+    others = tuple(sorted(name for name in running if name != systemd.UNIT))
+    return Outlook(systemd.GO in jobs, others)
 
 
 def start() -> bool:
@@ -50,8 +75,15 @@ def start() -> bool:
     return True
 
 
-def refusal() -> HostError:
+def refusal(found: Outlook) -> HostError:
     """Why TuneD must not be run if the word is not coming."""
+    if found.queued:
+        return HostError(
+            f"{systemd.GO} does not start: it waits for a unit that waits for {systemd.UNIT}, and "
+            "TuneD is run only after it",
+            f"To see which: systemctl list-dependencies --after {systemd.GO}. That unit must not "
+            f"be ordered after {systemd.UNIT}, or not before {systemd.GO}",
+        )
     state = systemd.unit_states([systemd.GO]).get(systemd.GO) or systemd.file_state(systemd.GO)
     return HostError(
         f"{systemd.GO} ({state or 'not found'}) does not start, and TuneD is run only after it",

@@ -262,12 +262,12 @@ def has_failed(name: str) -> bool:
     return False
 
 
-def is_starting(name: str) -> bool:
-    """Whether a unit is starting, or waits for that. Raises `HostError`."""
-    # Without a job its line is empty, or missing.
-    lines = _systemctl(_ANSWER, "show", "--property=ActiveState,Job", name).splitlines()
-    shown = {key: value for key, _, value in (line.partition("=") for line in lines)}
-    return shown.get("ActiveState") == "activating" or bool(shown.get("Job"))
+def jobs() -> dict[str, str]:
+    """The state of each job in systemd's queue, by unit: `running` or `waiting`. Raises
+    `HostError`."""
+    lines = _systemctl(_ANSWER, "list-jobs", "--plain", "--no-legend", "--full").splitlines()
+    found = (line.split() for line in lines)
+    return {each[1]: each[3] for each in found if len(each) == 4}
 
 
 def _shown(names: Sequence[str], *properties: str) -> list[dict[str, str]]:

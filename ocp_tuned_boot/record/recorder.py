@@ -130,13 +130,18 @@ class Recorder:
         same = known is not None and replace(known, since=new.since) == new
         return known if same else new
 
-    def kept(self) -> None:
-        """Nothing was touched: what is applied stays recorded, with its details."""
+    def kept(self, accept: Sequence[tuple[str, str]]) -> None:
+        """Nothing was touched: what is applied stays recorded, with its details. What boot.conf
+        accepts by now is accepted (`accept`)."""
         in_force = self._record.in_force
         if in_force is None:
             self._finish(Result.DEFERRED, ())
             return
         before = Outcome(in_force.result, in_force.findings)
+        if before.findings:
+            from ocp_tuned_boot.tuned import findings  # noqa: PLC0415  # most have none
+
+            before = conclude(findings.accept(before.findings, accept))
         outcome = without_fallback_image(before, in_force.image, self._record.image)
         replaced = any(each.kind == "profile-fallback" for each in self._doubts)
         if self._record.action == Action.KEEP.value and not replaced:

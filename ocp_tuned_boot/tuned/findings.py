@@ -167,8 +167,8 @@ KINDS = {
     ),
     "still-set": _degrading(
         "The profile does not set {subject} any more, and TuneD could not restore it. Reboot; if "
-        "the message names a file, remove it first. To accept it: accept = still-set:{subject} in "
-        f"[tuning] of {_BOOT_CONF}"
+        "the message names a file, remove the setting from it first. To accept it: "
+        f"accept = still-set:{{subject}} in [tuning] of {_BOOT_CONF}"
     ),
     "not-asked": _degrading(
         "TuneD in this image cannot say what the profile means, so no value was compared. Use "

@@ -217,6 +217,24 @@ def test_a_go_unit_that_fails_is_not_waited_for() -> None:
         assert "ocp-tuned-go.service (inactive) does not start" in text
 
 
+def test_a_circle_that_systemd_does_not_see_is_not_waited_for() -> None:
+    def circle(node: Node) -> None:
+        furnish(node)
+        text = ("[Unit]\nAfter=ocp-tuned.service\nBefore=network.target\nWants=network.target\n"
+                "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
+                "[Install]\nWantedBy=multi-user.target\n")  # fmt: skip
+        node.write("/etc/systemd/system/site-net.service", text)
+        node.enable("site-net.service")
+
+    with KernelKnobs(RESET), Node("trixie", image="trixie") as node:
+        circle(node)
+        node.boot()
+        # It has failed, which let the others start, and was started by the go unit.
+        words = "it waits for a unit that waits for ocp-tuned.service"
+        assert words in node.journal("ocp-tuned.service")
+        assert seen_by_kubelet(node) == WANTED
+
+
 def test_a_stop_in_a_pause_of_a_closed_gate_counts_also_for_the_go_unit() -> None:
     def gated(node: Node) -> None:
         furnish(node)

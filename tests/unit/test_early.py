@@ -20,6 +20,7 @@ from ocp_tuned_boot.record import store as record
 from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.tuned.judge import Result
+from ocp_tuned_boot.word import Outlook
 from tests.unit import fake_manager
 from tests.unit.fake_engine import Engine, serving
 from tests.unit.fake_manager import Manager
@@ -126,7 +127,7 @@ def test_a_unit_that_never_gives_the_word_is_not_waited_for(
         started.append(True)
         return True
 
-    monkeypatch.setattr(word, "is_coming", lambda _: False)
+    monkeypatch.setattr(word, "outlook", lambda _: Outlook(False))
     monkeypatch.setattr(word, "start", start_it)
     with serving(engine) as file, fake_manager.listening() as (address, _):
         monkeypatch.setenv("NOTIFY_SOCKET", address)
@@ -135,6 +136,17 @@ def test_a_unit_that_never_gives_the_word_is_not_waited_for(
             with pytest.raises(HostError, match=r"ocp-tuned-go\.service .* does not start"):
                 start.deadline(5, Recorder(paths, 0))
     assert started == [True]
+
+
+def test_a_circle_through_this_unit_is_not_waited_for(
+    paths: Paths, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(word, "outlook", lambda _: Outlook(True))
+    with serving(engine) as file, fake_manager.listening() as (address, _):
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        with no_hang(), early.waited(paths, file, Notifier(in_unit=True)) as start:
+            with pytest.raises(HostError, match=r"it waits for a unit that waits for ocp-tuned"):
+                start.deadline(5, Recorder(paths, 0))
 
 
 def test_what_changes_at_the_last_moment_is_another_run(paths: Paths, engine: Engine) -> None:

@@ -15,6 +15,7 @@ from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.word import Outlook
 from tests.unit.patience import PATIENCE
 
 
@@ -105,23 +106,26 @@ def test_how_long_ago_it_was_given(tmp_path: Path) -> None:
     assert 0 <= word.age(paths) < PATIENCE
 
 
+GO, UNIT = "ocp-tuned-go.service", "ocp-tuned.service"
+
+
 @pytest.mark.parametrize(
-    ("shown", "coming"),
+    ("jobs", "queued", "stuck"),
     [
-        ("ActiveState=inactive\nJob=77", True),
-        ("ActiveState=activating", True),
-        # Then the word would be given.
-        ("ActiveState=active", False),
-        ("ActiveState=inactive", False),
-        ("ActiveState=inactive\nJob=", False),
-        ("ActiveState=failed", False),
+        (f"1 {UNIT} start running\n2 {GO} start waiting\n3 slow.service start running\n", 1, 0),
+        (f"1 {UNIT} start running\n2 {GO} start running\n", 1, 0),
+        # The other one waits for ocp-tuned.service.
+        (f"1 {UNIT} start running\n2 {GO} start waiting\n3 site.service start waiting\n", 1, 1),
+        (f"1 {UNIT} start running\n3 slow.service start running\n", 0, 0),
+        ("", 0, 0),
     ],
 )
-def test_the_word_comes_from_a_unit_that_is_starting_or_queued(
-    monkeypatch: pytest.MonkeyPatch, shown: str, coming: bool
+def test_the_word_comes_from_a_unit_that_is_queued_while_something_goes_on(
+    monkeypatch: pytest.MonkeyPatch, jobs: str, queued: int, stuck: int
 ) -> None:
-    monkeypatch.setattr(systemd, "_systemctl", lambda *_: f"{shown}\n")
-    assert word.is_coming(Paths()) is coming
+    monkeypatch.setattr(systemd, "_systemctl", lambda *_: jobs)
+    found = word.outlook(Paths())
+    assert (found.queued, found.is_stuck) == (bool(queued), bool(stuck))
 
 
 def test_a_unit_that_cannot_be_started_is_named_with_its_state(
@@ -135,7 +139,7 @@ def test_a_unit_that_cannot_be_started_is_named_with_its_state(
     monkeypatch.setattr(systemd, "_systemctl", systemctl)
     assert not word.start()
     words = "ocp-tuned-go.service (masked) does not start, and TuneD is run only after it"
-    assert word.refusal().message == words
+    assert word.refusal(Outlook(False)).message == words
 
 
 def test_a_systemd_that_does_not_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,4 +147,5 @@ def test_a_systemd_that_does_not_answer_is_waited_for(monkeypatch: pytest.Monkey
         raise HostError("no answer within 5.0 s")
 
     monkeypatch.setattr(systemd, "_systemctl", systemctl)
-    assert word.is_coming(Paths())
+    assert word.outlook(Paths()) == word.UNKNOWN
+    assert not word.UNKNOWN.is_stuck

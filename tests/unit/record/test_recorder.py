@@ -131,7 +131,7 @@ def test_what_is_deferred_again_is_no_news(paths: Paths) -> None:
     for _ in range(2):
         recorder = Recorder(paths, time.monotonic())
         recorder.decided(ASKED, Decision(Action.DEFER, "because", waits=Waits.PROFILE))
-        recorder.kept()
+        recorder.kept(())
         recorder.write()
         news.append(recorder.defers_anew)
     assert news == [True, False]
@@ -149,7 +149,7 @@ def test_a_run_that_ends_before_tuned_ran_leaves_what_is_in_force(paths: Paths) 
 def test_what_is_kept_has_the_result_and_the_image_it_was_applied_with(paths: Paths) -> None:
     recorder = Recorder(paths, time.monotonic())
     recorder.decided(ASKED, Decision(Action.KEEP, "because"))
-    recorder.kept()
+    recorder.kept(())
     recorder.write()
     found = on_disk(paths)
     assert (found.action, found.result, found.in_force) == ("keep", Result.APPLIED, EARLIER)
@@ -163,7 +163,7 @@ def test_the_fallback_finding_ends_when_that_image_is_requested(paths: Paths, im
     record.write(paths, Record(Result.DEGRADED, "11:00", in_force=degraded))
     recorder = Recorder(paths, time.monotonic())
     recorder.decided(ASKED, Decision(Action.KEEP, "because"))
-    recorder.kept()
+    recorder.kept(())
     recorder.write()
     found = on_disk(paths)
     assert found.in_force is not None
@@ -220,7 +220,7 @@ def test_what_is_held_is_on_record_and_a_failed_reload_leaves_it(paths: Paths) -
 def test_what_is_held_again_changes_what_is_in_force_and_its_result(paths: Paths) -> None:
     recorder = Recorder(paths, time.monotonic())
     recorder.decided(ASKED, Decision(Action.KEEP, "because"))
-    recorder.kept()
+    recorder.kept(())
     lost = make("lost-after-exit", "force_latency", "no")
     recorder.held(Outcome(Result.DEGRADED, (lost,)), (LATENCY,))
     done = recorder.record()
@@ -329,7 +329,7 @@ def test_what_another_boot_has_left_says_nothing(paths: Paths) -> None:
     # Nothing is applied, and a deferred first run does not change that.
     recorder = Recorder(paths, 0.0)
     recorder.decided(ASKED, Decision(Action.DEFER, "late", waits=Waits.FIRST))
-    recorder.kept()
+    recorder.kept(())
     assert (recorder.record().result, recorder.record().in_force) == (Result.DEFERRED, None)
 
 
@@ -337,7 +337,7 @@ def test_what_waits_is_on_record_since_it_was_first_seen(paths: Paths) -> None:
     def seen(waits: Waits, asked: Inputs = ASKED) -> Record:
         recorder = Recorder(paths, time.monotonic())
         recorder.decided(asked, Decision(Action.DEFER, "because", waits=waits))
-        recorder.kept()
+        recorder.kept(())
         return recorder.write()
 
     first = seen(Waits.PROFILE)
@@ -373,7 +373,7 @@ def test_a_kept_profile_keeps_its_details(paths: Paths) -> None:
     record.write(paths, earlier)
     recorder = Recorder(paths, time.monotonic())
     recorder.decided(ASKED, Decision(Action.KEEP, "because"))
-    recorder.kept()
+    recorder.kept(())
     found = recorder.record()
     for name in ("values", "kernel_arguments", "late", "handover", "residue"):
         assert getattr(found, name) == getattr(earlier, name)
@@ -382,7 +382,7 @@ def test_a_kept_profile_keeps_its_details(paths: Paths) -> None:
 def test_a_first_one_that_waits_is_deferred_and_nothing_is_in_force(tmp_path: Path) -> None:
     recorder = Recorder(Paths(tmp_path), time.monotonic())
     recorder.decided(ASKED, Decision(Action.DEFER, "late", waits=Waits.FIRST), ["crio.service"])
-    recorder.kept()
+    recorder.kept(())
     found = recorder.record()
     assert (found.result, found.in_force, found.late) == (
         Result.DEFERRED, None, ("crio.service",),
@@ -395,7 +395,7 @@ def test_a_doubt_about_the_inputs_degrades_each_run_and_not_what_is_in_force(pat
     for _ in range(2):
         recorder = Recorder(paths, time.monotonic())
         recorder.decided(doubtful, Decision(Action.KEEP, "because"))
-        recorder.kept()
+        recorder.kept(())
         found = recorder.write()
         assert (found.result, found.findings, found.in_force) == (
             Result.DEGRADED, (doubt,), EARLIER,
@@ -476,7 +476,7 @@ def test_a_fallback_degrades_until_the_applied_profile_is_the_requested_one(path
     for action, kept in ((Action.DEFER, (fallback,)), (Action.KEEP, ())):
         recorder = Recorder(paths, time.monotonic())
         recorder.decided(ASKED, Decision(action, "because"))
-        recorder.kept()
+        recorder.kept(())
         found = recorder.write()
         assert found.in_force is not None
         assert found.findings == found.in_force.findings == kept
