@@ -380,9 +380,11 @@ def stop(name: str, seconds: float) -> None:
 
 
 def queue(verb: str, names: Sequence[str]) -> None:
-    """Queues the start or stop (`verb`) of units, which may be none. Raises `HostError`."""
+    """Queues the start or stop (`verb`) of units, which may be none. Raises `HostError`, also if
+    that would cancel another job: the start of a unit that is bound to ours would cancel the stop
+    of ours."""
     if names:
-        _systemctl(_ANSWER, verb, "--no-block", "--", *names)
+        _systemctl(_ANSWER, verb, "--no-block", "--job-mode=fail", "--", *names)
 
 
 def active(pattern: str) -> tuple[str, ...]:
