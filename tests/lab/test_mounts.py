@@ -85,9 +85,9 @@ def test_late_file_systems_are_waited_for_and_nothing_is_opened_below_them() -> 
         assert witness is not None
         assert witness["values"] == {FIN_TIMEOUT: "37"}
         assert files_below(node, STORE) == ""
-        # The credentials for the image.
+        # The credentials for the image, which is pulled after the go unit at the earliest.
         mounted = int(shown(node, KUBELET, "ActiveEnterTimestampMonotonic"))
-        started = int(shown(node, "ocp-tuned.service", "InactiveExitTimestampMonotonic"))
+        started = int(shown(node, "ocp-tuned-go.service", "InactiveExitTimestampMonotonic"))
         assert 0 < mounted < started
 
 
