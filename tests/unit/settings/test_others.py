@@ -185,7 +185,10 @@ def test_what_is_in_a_file_stays_longer_than_the_boot() -> None:
     modules, kvm = section("modules", {"kvm": "a=1"}), section("modules", {"kvm_intel": "a=1"})
     known = others.of_profile(meaning(systemd, modules), (), ())
     messages = [each.message for each in residue.findings(after(known, ANOTHER, [])[1])]
-    assert "stays: it is in /etc/systemd/system.conf or system.conf.d/00-tuned.conf, also after" in messages[0]
+    assert (
+        "stays: it is in /etc/systemd/system.conf or system.conf.d/00-tuned.conf, also after"
+        in messages[0]
+    )
     assert "stays: it is in /etc/modprobe.d/tuned.conf, also after the next boot" in messages[1]
     # The plugin has written the file anew.
     messages = [each.message for each in residue.findings(after(known, meaning(kvm), [])[1])]
