@@ -339,6 +339,25 @@ def test_stopping_in_mid_run_leaves_no_container(suite: str) -> None:
         assert record(node)["in_force"] is None
 
 
+SLOW_STOP = "[Service]\nExecStopPost=/bin/cat /run/stopping\n"
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_change_that_is_noticed_meanwhile_does_not_cancel_the_stop(suite: str) -> None:
+    with booted(suite) as node, held(node):
+        node.run("mkfifo", "/run/stopping")
+        node.write("/run/systemd/system/ocp-tuned.service.d/slow.conf", SLOW_STOP)
+        node.run("systemctl", "daemon-reload")
+        node.run("systemctl", "stop", "--no-block", "ocp-tuned.service")
+        node.run("systemctl", "start", "ocp-tuned-notice.service")
+        assert "ocp-tuned.service stop running" in " ".join(
+            node.run("systemctl", "list-jobs", "--plain", "--no-legend").stdout.split()
+        )
+        node.run("sh", "-c", "echo go > /run/stopping")
+        node.run("systemctl", "stop", "ocp-tuned.service")
+        assert property_of(node, "ocp-tuned.service", "ActiveState") == "inactive"
+
+
 @pytest.mark.parametrize("suite", SUITES)
 def test_killed_in_mid_run_the_unit_fails_and_leaves_no_container(suite: str) -> None:
     with booted(suite) as node, held(node):
