@@ -211,12 +211,15 @@ def _drifted(each: Drifted) -> str:
 def drift_text(found: Drift) -> str:
     """Which settings no longer have the applied value, for people."""
     if not found.compared:
-        return "Nothing to compare: no setting has been applied in this boot."
+        if not found.profile:
+            return "Nothing to compare: no profile has been applied in this boot."
+        none = f"Nothing to compare: {found.profile} has no values of [sysctl], [sysfs] or [vm]."
+        return f"{none}\n{_VERIFY}"
     owned = len(found.drifted) - len(found.unexpected)
     counted = f"{len(found.drifted)} of {found.compared} settings differ from the applied values"
     lines = [f"{counted}; owned by others: {owned}" if owned else counted]
     lines += [f"  {_drifted(each)}" for each in found.drifted]
-    return "\n".join([*lines, "To check the settings of all plugins: ocp-tuned-boot verify"])
+    return "\n".join([*lines, _VERIFY])
 
 
 def drift_json(found: Drift) -> str:
@@ -224,6 +227,7 @@ def drift_json(found: Drift) -> str:
     return json.dumps(asdict(found), indent=2)
 
 
+_VERIFY = "To check the settings of all plugins: ocp-tuned-boot verify"
 #: The states of a value that is not verified, in the order in which they are shown.
 _UNVERIFIED = {
     "different": "different",

@@ -150,20 +150,7 @@ class Recorder:
         self._record = replace(self._record, in_force=in_force)
         self._finish(outcome.result, outcome.findings)
         self._record = replace(self._record, image=in_force.image, image_id=in_force.image_id)
-        if self._last is not None:
-            self._record = replace(
-                self._record,
-                values=self._last.values,
-                kernel_arguments=self._last.kernel_arguments,
-                handover=self._last.handover,
-                residue=self._last.residue,
-                late=self._last.late,
-                left_out={
-                    name: number
-                    for name, number in self._last.left_out.items()
-                    if name not in ("attempts", "steps")
-                },
-            )
+        self._keep_details()
 
     def tuning(self, image: str, image_id: str, source: str) -> None:
         """TuneD is about to run: from here on nothing is known to be applied, and a run that is
@@ -302,13 +289,38 @@ class Recorder:
 
     # How the result comes about.
 
+    def _keep_details(self) -> None:
+        """The details of what is applied are those of the run that applied it."""
+        if self._last is None:
+            return
+        left_out = {
+            name: number
+            for name, number in self._last.left_out.items()
+            if name not in ("attempts", "steps")
+        }
+        self._record = replace(
+            self._record,
+            values=self._last.values,
+            kernel_arguments=self._last.kernel_arguments,
+            handover=self._last.handover,
+            residue=self._last.residue,
+            late=self._last.late,
+            left_out={**left_out, **self._record.left_out},
+        )
+
     def _failed(self, findings: tuple[Finding, ...]) -> None:
         not_loaded = findings[0].kind in NOT_LOADED
         if self.before is not None and (self._why is not Why.START or not_loaded):
             # What was requested is not applied: the next boot, or a reload, tries again.
             deferred = self._deferred(Waits.PROFILE if self._changed else Waits.NOTHING)
+            if not self._record.action and self._last is not None:
+                # What is requested could not be read.
+                deferred = self._last.deferred
+            untouched = self._record.in_force is not None or not_loaded
             self._record = failed_change(self._record, self.before, findings[0])
             self._record = replace(self._record, deferred=deferred)
+            if untouched:
+                self._keep_details()
             self._finish(self._record.result, self._record.findings)
         else:
             self._finish(Result.FAILED, findings)

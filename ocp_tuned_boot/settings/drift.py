@@ -37,11 +37,12 @@ class Drifted:
 
 @dataclass(frozen=True)
 class Drift:
-    """The settings that have changed, of `compared` ones; 0 if no profile was applied in this
-    boot."""
+    """The settings that have changed, of `compared` ones. `profile` is empty if none was applied in
+    this boot."""
 
     compared: int
     drifted: tuple[Drifted, ...]
+    profile: str = ""
 
     @property
     def unexpected(self) -> tuple[Drifted, ...]:
@@ -78,7 +79,8 @@ def look(paths: Paths, owners: Owners) -> Drift:
             good, seen = before.known_good, before.seen if before.found == found else at
         drifted.append(Drifted(sysctl_key(path), path, value, found, good, seen, path in owned))
     _remember(paths, known.boot_id, at, drifted)
-    return Drift(len(applied), tuple(drifted))
+    profile = in_force.profile if in_force is not None else ""
+    return Drift(len(applied), tuple(drifted), profile)
 
 
 def recorded(paths: Paths, boot_id: str) -> tuple[Drifted, ...]:

@@ -235,7 +235,8 @@ def with_unfinished(known: Iterable[Other], begun: Iterable[Other]) -> tuple[Oth
 
 
 def _residue(each: Other, word: str, why: str) -> Residue:
-    names = [device for device in each.devices if device not in ("", ALL)]
+    # Of a script, the device is its path, which is the applied value.
+    names = [device for device in each.devices if device not in ("", ALL, each.applied)]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return Residue(
         f"{each.plugin}.{each.option}", "put-back" if word == "restored" else word,

@@ -9,15 +9,17 @@ results; the text around them is not changed.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -29,6 +31,9 @@ from tests.lab.kubelet import kubelet_follows
 from tests.lab.node import Node
 from tests.lab.product import TREE
 from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended, record
+from tests.unit.agent import made
+from tests.unit.agent.fake_api import serving
+from tests.unit.patience import eventually
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +151,35 @@ DAEMON = Method("the TuneD daemon of upstream's DaemonSet", "lab-daemon.service"
                 _enabled("lab-daemon.service"))  # fmt: skip
 #: How long a node that does nothing is looked at (seconds).
 IDLE = 30.0
+#: Programs of a tuned node, from the one that does the least to a whole run of TuneD.
+COMMANDS = {
+    "python": ("/usr/bin/python3", "-c", "pass"),
+    "status": ("/usr/bin/ocp-tuned-boot", "status"),
+    "kept": ("/usr/bin/ocp-tuned-boot", "apply"),
+    "full": ("/usr/bin/ocp-tuned-boot", "reload", "--force"),
+}
+#: What the tables call all that is measured.
+LABELS = {
+    **{name: method.label for name, method in METHODS.items()},
+    "daemon": DAEMON.label,
+    "agent": "`ocp-tuned-agent`",
+    "python": "`python3 -c pass`",
+    "status": "`ocp-tuned-boot status`",
+    "kept": "a run that keeps what is applied",
+    "full": "a run that applies all again",
+}
+# Runs on the node, so that nothing but the commands is measured.
+_TURNS = """
+import json, subprocess, sys, time
+commands, turns = json.loads(sys.argv[1]), int(sys.argv[2])
+took = {name: [] for name in commands}
+for _ in range(turns + 1):
+    for name, command in commands.items():
+        began = time.monotonic()
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        took[name].append(time.monotonic() - began)
+print(json.dumps({name: each[1:] for name, each in took.items()}))
+"""
 
 
 @contextmanager
@@ -276,19 +310,55 @@ def _pss(pid: str) -> tuple[int, bool]:
 def idle(node: Node) -> Idle:
     """What a node needs that does nothing."""
     node.run("sh", "-c", _QUIET)
-    before = _switches(node)
+    return _idle(lambda: _all(node.group), lambda: _cpu(node))
+
+
+def _idle(processes: Callable[[], Iterable[str]], cpu: Callable[[], float]) -> Idle:
+    before, used = _switches(processes()), cpu()
     time.sleep(IDLE)
-    after = _switches(node)
+    after, used = _switches(processes()), cpu() - used
     # Of the threads that exist at both times.
     woken = sum(number - before[thread] for thread, number in after.items() if thread in before)
-    memory = sum(_pss(pid)[0] for pid in _all(node.group))
-    return Idle(memory, woken * 60 / IDLE)
+    memory = sum(_pss(pid)[0] for pid in processes())
+    return Idle(memory, used * 60 / IDLE, woken * 60 / IDLE)
 
 
-def _switches(node: Node) -> dict[Path, int]:
-    """How often each thread of a node has begun to wait (proc(5), voluntary_ctxt_switches)."""
+def idle_agent() -> Idle:
+    """What the agent needs beside a server where nothing happens: a thread of this process, so that
+    the machine need not run a cluster."""
+    with serving() as api, tempfile.TemporaryDirectory() as folder:
+        api.put("nodes", made.node())
+        api.put("profiles", made.profile("site"))
+        paths = made.host(Path(folder))
+        command = (sys.executable, "-m", "ocp_tuned_boot.agent", "--root", folder,
+                   "--node", "node-1", "--image", made.IMAGE, "--server", api.url)  # fmt: skip
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            try:
+                eventually(paths.recommend.exists)
+                start = _used(process.pid)
+                found = _idle(lambda: [str(process.pid)], lambda: _used(process.pid))
+            finally:
+                process.terminate()
+    return replace(found, start=start)
+
+
+def _used(pid: int) -> float:
+    """What a process has used of the processor (seconds; proc(5), utime and stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def commands(node: Node, turns: int) -> dict[str, list[float]]:
+    """How long each of `COMMANDS` takes (seconds), in turns; the first turn is dropped."""
+    said = node.run("python3", "-c", _TURNS, json.dumps(COMMANDS), str(turns)).stdout
+    took: dict[str, list[float]] = json.loads(said)
+    return took
+
+
+def _switches(processes: Iterable[str]) -> dict[Path, int]:
+    """How often each thread of these has begun to wait (proc(5), voluntary_ctxt_switches)."""
     found = {}
-    for pid in _all(node.group):
+    for pid in processes:
         for thread in Path("/proc", pid, "task").glob("*"):
             with suppress(OSError):
                 lines = (thread / "status").read_text().splitlines()
@@ -337,15 +407,18 @@ def measure(suite: str, boots: int) -> Results:
                 memory[name] = sampler.stop()
         quiet: dict[str, Idle] = {}
         sizes: dict[str, int] = {}
+        took: dict[str, list[float]] = {}
         for name in (*METHODS, "daemon"):
             with booted(node, knobs, name, "immediate"):
                 log.info("%s: a node that does nothing", name)
                 quiet[name] = idle(node)
                 if name == "ours":
-                    sizes = disk(node)
+                    sizes, took = disk(node), commands(node, boots)
                 podman = node.run("podman", "--version").stdout.split()[-1]
+    beyond = {name: each.beyond(quiet["nothing"]) for name, each in quiet.items()}
+    beyond["agent"] = idle_agent()
     processors = os.cpu_count() or 1
-    return Results(_commit(), suite, podman, processors, tuple(seen), memory, quiet, sizes)
+    return Results(_commit(), suite, podman, processors, tuple(seen), memory, beyond, sizes, took)
 
 
 def _commit() -> str:
@@ -365,9 +438,8 @@ def main(arguments: Optional[list[str]] = None) -> int:
     options = parser.parse_args(arguments)
     tell_what_is_done()
     results = measure(options.suite, options.boots)
-    labels = {name: method.label for name, method in {**METHODS, "daemon": DAEMON}.items()}
-    benchreport.write(results, labels, options.output)
-    print(benchreport.table(results, labels))
+    benchreport.write(results, LABELS, options.output)
+    print(benchreport.table(results, LABELS))
     return 0
 
 

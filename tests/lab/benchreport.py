@@ -42,16 +42,24 @@ class Memory:
 
 @dataclass(frozen=True)
 class Idle:
-    """What a node needs that does nothing: the memory of all processes (bytes, PSS), and how often
-    in a minute one of them wakes up."""
+    """What is needed while nothing happens: memory of all processes (bytes, PSS), processor
+    (seconds in a minute), and how often in a minute one of them wakes up. `start`: what it took of
+    the processor to get there (seconds), where that is not measured as a boot."""
 
     memory: int
+    cpu: float
     wakeups: float
+    start: float = 0.0
+
+    def beyond(self, other: Idle) -> Idle:
+        return Idle(max(0, self.memory - other.memory), max(0.0, self.cpu - other.cpu),
+                    max(0.0, self.wakeups - other.wakeups), self.start)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Results:
-    """`boots`: in the order in which they were made; `disk`: sizes (bytes) by what they are of."""
+    """`boots`: in the order in which they were made; `idle`: beyond a node without tuning; `disk`:
+    sizes (bytes) by what they are of; `commands`: how long each took (seconds), in turns."""
 
     commit: str
     suite: str
@@ -61,6 +69,7 @@ class Results:
     memory: Mapping[str, Memory]
     idle: Mapping[str, Idle] = field(default_factory=dict)
     disk: Mapping[str, int] = field(default_factory=dict)
+    commands: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def networks(self) -> list[str]:
@@ -107,7 +116,8 @@ def _ratio(values: Sequence[float]) -> str:
 def table(results: Results, labels: Mapping[str, str]) -> str:
     """The tables: a row for each method, a table for each network."""
     parts = [_time(results, labels, network) for network in results.networks]
-    return "\n".join([*parts, _cost(results, labels), _idle(results, labels), _steps(results)])
+    parts += [_cost(results, labels), _idle(results, labels), _steps(results)]
+    return "\n".join([*parts, _commands(results, labels)])
 
 
 def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -139,13 +149,14 @@ def _cost(results: Results, labels: Mapping[str, str]) -> str:
 
     def row(method: str) -> tuple[str, ...]:
         memory = results.memory[method]
-        cpu = [each * 1000 for each in results.cpu(method, network)]
-        low, middle, high = spread(cpu)
+        cpu = results.cpu(method, network)
         own = f"{memory.own / 2**20:.0f}" if memory.own else ""
         extra = (memory.most - base.most) / 2**20
-        return labels[method], f"**{middle:.0f}** ({low:.0f}–{high:.0f})", f"{extra:.0f}", own
+        ratio = _ratio(ratios(results.cpu(OURS, network), cpu)) if method != OURS else ""
+        return labels[method], _milliseconds(cpu), ratio, f"{extra:.0f}", own
 
-    head = ("", "CPU (ms)", "peak of all processes (MiB)", "of it the program itself (MiB)")
+    head = ("", "CPU (ms)", "ours / this", "peak of all processes (MiB)",
+            "of it the program itself (MiB)")  # fmt: skip
     rows = [row(it) for it in results.methods if it != NOTHING and it in results.memory]
     return (
         "### Processor and memory of a boot\n\nBeyond a boot without tuning; memory is PSS.\n\n"
@@ -154,18 +165,32 @@ def _cost(results: Results, labels: Mapping[str, str]) -> str:
 
 
 def _idle(results: Results, labels: Mapping[str, str]) -> str:
-    base = results.idle.get(NOTHING, Idle(0, 0))
     rows = [
-        (labels[name], f"{max(0, each.memory - base.memory) / 2**20:.0f}",
-         f"{max(0.0, each.wakeups - base.wakeups):.0f}")
+        (labels[name], f"{each.start:.1f}" if each.start else "", f"{each.memory / 2**20:.0f}",
+         f"{each.cpu * 1000:.0f}", f"{each.wakeups:.0f}")
         for name, each in results.idle.items() if name != NOTHING
     ]  # fmt: skip
     sizes = [(name, f"{size / 2**20:.1f}") for name, size in results.disk.items()]
+    head = ("", "CPU until then (s)", "memory (MiB)", "CPU in a minute (ms)",
+            "wake-ups in a minute")  # fmt: skip
     return (
         "### A node that does nothing\n\nBeyond one without tuning.\n\n"
-        f"{_rows(('', 'memory (MiB)', 'wake-ups in a minute'), rows)}\n"
-        f"### On disk\n\n{_rows(('', 'MiB'), sizes)}"
+        f"{_rows(head, rows)}\n### On disk\n\n{_rows(('', 'MiB'), sizes)}"
     )
+
+
+def _commands(results: Results, labels: Mapping[str, str]) -> str:
+    """Each command, compared with the first and the last of them."""
+    every = results.commands
+    rows = [
+        (labels[name], _milliseconds(times),
+         *(_ratio(ratios(times, every[other])) for other in (next(iter(every)), list(every)[-1])))
+        for name, times in every.items()
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    head = ("", "time (ms)", f"this / {rows[0][0]}", f"this / {rows[-1][0]}")
+    return f"### Commands on a tuned node\n\n{_rows(head, rows)}"
 
 
 def _steps(results: Results) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -10,7 +11,7 @@ from tests.lab import bench, benchreport
 from tests.lab.benchreport import BEGIN, END, Boot, Memory, Results
 from tests.lab.product import TREE
 
-LABELS = {name: method.label for name, method in bench.METHODS.items()}
+LABELS = bench.LABELS
 #: Of each method: until the target in two boots (milliseconds), of the processor beyond nothing.
 TOOK = {"nothing": (1, 3), "ours": (50, 70), "upstream": (200, 140), "quadlet": (101, 103)}
 
@@ -38,7 +39,16 @@ def test_a_ratio_is_of_the_two_boots_of_one_turn() -> None:
 def test_processor_and_memory_are_beyond_a_boot_without_tuning() -> None:
     text = benchreport.table(made(), LABELS).partition("### Processor")[2]
     row = next(line for line in text.splitlines() if LABELS["quadlet"] in line)
-    assert row == f"| {LABELS['quadlet']} | **100** (100–100) | 100 | 30 |"
+    # 49/100 and 67/100.
+    expected = "**100** (100–100) | 0.58 (0.53–0.62) | 100 | 30 |"
+    assert row == f"| {LABELS['quadlet']} | {expected}"
+
+
+def test_a_command_is_compared_with_the_least_and_with_a_whole_run() -> None:
+    took = {"python": [0.01, 0.02], "status": [0.04, 0.06], "full": [0.4, 0.2]}
+    text = benchreport.table(replace(made(), commands=took), LABELS)
+    row = next(line for line in text.splitlines() if LABELS["status"] in line)
+    assert row.split(" | ")[2:] == ["3.50 (3.25–3.75)", "0.20 (0.15–0.25) |"]
 
 
 def test_the_picture_has_a_bar_for_each_method_and_a_dot_for_each_boot() -> None:

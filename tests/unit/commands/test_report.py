@@ -193,7 +193,10 @@ def test_a_finding_shows_its_subject_once(message: str, line: str) -> None:
 
 
 def test_drift_as_text() -> None:
-    assert report.drift_text(Drift(0, ())).startswith("Nothing to compare: ")
+    assert report.drift_text(Drift(0, ())).startswith("Nothing to compare: no profile has been ")
+    lines = report.drift_text(Drift(0, (), "site")).splitlines()
+    assert lines[0] == "Nothing to compare: site has no values of [sysctl], [sysfs] or [vm]."
+    assert "ocp-tuned-boot verify" in lines[1]
     assert report.drift_text(Drift(3, ())).splitlines() == [
         "0 of 3 settings differ from the applied values",
         "To check the settings of all plugins: ocp-tuned-boot verify",

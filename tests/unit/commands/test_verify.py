@@ -136,7 +136,7 @@ def test_it_does_not_wait_for_a_run() -> None:
 def test_without_a_profile_there_is_nothing_to_compare() -> None:
     with host(GOOD) as (paths, _):
         found = verify.look(paths, None)
-    assert (found, cli.exit_status(found)) == (Checked(), cli.DONE)
+    assert (found, cli.exit_status(found)) == (Checked(), cli.FAILED)
     assert report.checked_text(found).startswith("Nothing to compare: ")
 
 

@@ -21,6 +21,7 @@ from ocp_tuned_boot.record import store as record
 from ocp_tuned_boot.record.model import (
     Action,
     Decision,
+    Deferred,
     HandedOver,
     Hold,
     InForce,
@@ -363,20 +364,44 @@ def test_of_the_hand_over_list_the_last_attempt_is_recorded(paths: Paths) -> Non
     ]  # fmt: skip
 
 
+DETAILED = Record(
+    Result.APPLIED, "11:00", in_force=EARLIER, values=(Value("vm.x", "verified", "1"),),
+    kernel_arguments=("a=1",), late=("crio.service",),
+    handover=(HandedOver("x", "left-out", "1", "0", "1"),),
+    residue=(Residue("y", "put-back", "1", "2", "1"),),
+    deferred=Deferred("profile", "f", "site", "localhost/a", "10:00"),
+)  # fmt: skip
+DETAILS = ("values", "kernel_arguments", "late", "handover", "residue")
+
+
+def details(found: Record) -> list[object]:
+    return [getattr(found, name) for name in DETAILS]
+
+
 def test_a_kept_profile_keeps_its_details(paths: Paths) -> None:
-    earlier = Record(
-        Result.APPLIED, "11:00", in_force=EARLIER, values=(Value("vm.x", "verified", "1"),),
-        kernel_arguments=("a=1",), late=("crio.service",),
-        handover=(HandedOver("x", "left-out", "1", "0", "1"),),
-        residue=(Residue("y", "put-back", "1", "2", "1"),),
-    )  # fmt: skip
-    record.write(paths, earlier)
+    record.write(paths, DETAILED)
     recorder = Recorder(paths, time.monotonic())
     recorder.decided(ASKED, Decision(Action.KEEP, "because"))
     recorder.kept(())
-    found = recorder.record()
-    for name in ("values", "kernel_arguments", "late", "handover", "residue"):
-        assert getattr(found, name) == getattr(earlier, name)
+    assert details(recorder.record()) == details(DETAILED)
+
+
+@pytest.mark.parametrize("why", CHANGE)
+def test_so_does_one_that_a_failed_change_has_not_touched(paths: Paths, why: Why) -> None:
+    record.write(paths, DETAILED)
+    # boot.conf cannot be read, for example: what is requested is not known.
+    recorder = Recorder(paths, time.monotonic(), why)
+    recorder.failed("configuration", "boot.conf:1: no")
+    assert details(recorder.record()) == details(DETAILED)
+    assert recorder.record().deferred == DETAILED.deferred
+    recorder = changing(paths, why)
+    recorder.failed("podman", "no socket")
+    assert details(recorder.record()) == details(DETAILED)
+    assert recorder.record().deferred is None
+    recorder = changing(paths, why)
+    recorder.tuning(*IMAGE)
+    recorder.judged(Outcome(Result.FAILED, (make("timeout", "x", "it hung"),)))
+    assert recorder.record().values is None
 
 
 def test_a_first_one_that_waits_is_deferred_and_nothing_is_in_force(tmp_path: Path) -> None:
