@@ -22,7 +22,7 @@ from ocp_tuned_boot.tuned.findings import Finding
 from tests.lab.cluster import NAMESPACE, install_agent
 from tests.lab.controlplane import URL, ControlPlane
 from tests.lab.patience import PATIENCE
-from tests.unit.agent.made import IMAGE, host, rule, tuned
+from tests.unit.agent.made import IMAGE, host, profile, rule, tuned
 from tests.unit.agent.test_agent import applies, frozen, wanted
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
@@ -87,11 +87,12 @@ class Site:
         """In the network of the control plane."""
         return ["nsenter", f"--net=/proc/{self.plane.leader}/ns/net", sys.executable, *words]
 
-    def start(self) -> None:
+    def start(self, *more: str) -> None:
+        """`more`: `--evaluate` if there is no operator."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command(
-                    "-m", "ocp_tuned_boot.agent", "--evaluate", f"--node={self.name}",
+                    "-m", "ocp_tuned_boot.agent", *more, f"--node={self.name}",
                     f"--server={URL}", f"--root={self.paths.root}", f"--image={IMAGE}",
                     f"--token-file={self._folder}/token", f"--ca-file={self._folder}/ca.crt",
                 ),
@@ -147,7 +148,7 @@ def site(plane: ControlPlane, tmp_path: Path, request: pytest.FixtureRequest) ->
     (tmp_path / "root").mkdir()
     found = Site(plane, host(tmp_path / "root"), name)
     try:
-        found.start()
+        found.start("--evaluate")
         yield found
     finally:
         found.stop()
@@ -217,7 +218,7 @@ def test_a_restart_of_the_agent_touches_no_file_and_no_object(site: Site) -> Non
         site.stop()
         # The last thing that a pass looks at.
         site.plane.kubectl("annotate", "node", site.name, f"{key}-")
-        site.start()
+        site.start("--evaluate")
         eventually(lambda: key in site.node()["metadata"].get("annotations", {}))
     assert frozen(site.paths) == files
     assert site.profile()["metadata"]["resourceVersion"] == version
@@ -271,6 +272,44 @@ def test_an_account_whose_role_or_token_is_taken_away_gets_on_when_it_is_back(si
     site.renew()
     site.request("site")
     site.is_applied()
+
+
+def as_operator(site: Site, name: str, value: int, **config: Any) -> None:
+    """Its Profile, as the operator writes it: with all profiles, and one that it selects."""
+    text = f"[main]\nsummary=x\n[sysctl]\nnet.ipv4.tcp_fin_timeout={value}\n"
+    content = profile(name, {"site": text, "other": text}, **config)
+    content["metadata"] = {"name": site.name, "namespace": NAMESPACE}
+    site.create(content)
+
+
+def test_the_profile_of_an_operator_is_followed_and_only_its_status_is_written(site: Site) -> None:
+    site.is_applied()
+    site.stop()
+    as_operator(site, "other", 6)
+    site.start()
+    site.is_applied("other")
+    files, spec = frozen(site.paths), site.profile()["spec"]
+    assert sorted(path.name for path in site.paths.profiles.iterdir()) == ["other", "site"]
+    # Tuneds are the operator's. What upstream's operand leaves beside them is not the agent's.
+    site.request("site", 7)
+    left = site.paths.agent / "recommend.d.bak"
+    left.write_text("x\n")
+    as_operator(site, "other", 8)
+    eventually(lambda: "=8" in (site.paths.profiles / "other/tuned.conf").read_text())
+    site.is_applied("other")
+    assert (site.profile()["spec"]["config"], left.read_text()) == (spec["config"], "x\n")
+    assert frozen(site.paths) != files
+    generation = site.profile()["metadata"]["generation"]
+    eventually(lambda: site.profile()["status"]["observedGeneration"] == generation)
+    # Neither the end of the object nor of the agent takes anything away.
+    files = frozen(site.paths)
+    site.plane.kubectl("delete", "profile", site.name, HERE)
+    site.says("the Profile of this node has gone")
+    site.stop()
+    assert frozen(site.paths) == files
+    as_operator(site, "site", 9)
+    site.start()
+    site.is_applied("site")
 
 
 def test_nothing_is_removed_with_the_definitions_of_the_objects(site: Site) -> None:
