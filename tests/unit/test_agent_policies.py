@@ -14,7 +14,8 @@ import pytest
 from ocp_tuned_boot.agent import objects
 from tests.unit.agent.made import NAMESPACE, node, profile
 
-cel = pytest.importorskip("cel", reason="there is no CEL for this Python")
+celpy = pytest.importorskip("celpy", reason="there is no CEL for this Python")
+adapter = pytest.importorskip("celpy.adapter", reason="there is no CEL for this Python")
 yaml = pytest.importorskip("yaml", reason="PyYAML comes with the agent's client")
 
 POLICIES = Path(__file__).resolve().parents[2] / "packaging/agent/policies/policies.yaml"
@@ -25,6 +26,12 @@ NODE_NAME = "authentication.kubernetes.io/node-name"
 HERE: Json = {"username": AGENT, "extra": {NODE_NAME: ["node-1"]}}
 NODE: Json = {**node({"role": "worker"}), "status": {"conditions": [{"type": "Ready"}]}}
 OWN = (objects.BOOTCMDLINE, objects.BOOTCMDLINE_DEPS)
+
+
+def evaluated(expression: str, known: Json) -> Any:
+    environment = celpy.Environment()
+    program = environment.program(environment.compile(expression))
+    return program.evaluate({name: adapter.json_to_cel(it) for name, it in known.items()})
 
 
 def refused(resource: str, new: Json, old: Json | None = None, user: Json = HERE) -> list[str]:
@@ -40,14 +47,14 @@ def refused(resource: str, new: Json, old: Json | None = None, user: Json = HERE
             continue
         assert ("UPDATE" if old is not None else "CREATE") in rule["operations"]
         known: Json = {"object": new, "oldObject": old, "request": request, "variables": {}}
-        if not all(cel.evaluate(each["expression"], known) for each in spec["matchConditions"]):
+        if not all(evaluated(each["expression"], known) for each in spec["matchConditions"]):
             continue
         for each in spec.get("variables", []):
-            known["variables"][each["name"]] = cel.evaluate(each["expression"], known)
+            known["variables"][each["name"]] = evaluated(each["expression"], known)
         found += [
             each["message"]
             for each in spec["validations"]
-            if cel.evaluate(each["expression"], known) is not True
+            if not evaluated(each["expression"], known)
         ]
     return found
 
