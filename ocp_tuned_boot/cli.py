@@ -59,7 +59,7 @@ class Exit:
 #: from 2 to 7: systemd shows these by the names of the LSB, such as NOTINSTALLED.
 EXITS = (
     Exit(DONE, "The profile is applied, with or without findings, or there was nothing to do."),
-    Exit(FAILED, "No profile is applied, or a file of the host cannot be used.",
+    Exit(FAILED, "The requested profile is not applied, or a file of the host cannot be used.",
          (HostError, NewerVersion)),
     Exit(os.EX_USAGE, "The command line is not valid."),
     Exit(os.EX_NOINPUT, "The image is not available.", (ImageError,)),
@@ -123,8 +123,9 @@ def exit_status(done: Record | Drift | Checked | None) -> int:
     if done is None:
         return DONE
     if not isinstance(done, Record):
-        unexpected = DRIFTED if done.unexpected else DONE
-        return unexpected if done.profile else FAILED
+        if done.unexpected:
+            return DRIFTED
+        return DONE if done.profile else FAILED
     statuses = {error.kind: status for error, status in STATUSES.items()}
     if done.action == "change-failed":
         subjects = [each.subject for each in done.findings if each.kind == "change-failed"]

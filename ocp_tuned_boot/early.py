@@ -107,7 +107,7 @@ class _Early:
     ) -> None:
         self._paths, self._config_file, self._notifier = paths, config_file, notifier
         self._waiter = waiter
-        self._next_check, self._has_started_it = 0.0, False
+        self._next_check, self._has_started_it = time.monotonic() + LOOK, False
         self.outlook = word.UNKNOWN
         self.workloads: Sequence[str] = ()
         self.failure: BootError | None = None
@@ -179,7 +179,7 @@ class _Early:
 
     def tell(self, words: str = "", silence: float = SILENCE) -> None:
         """Says what is done meanwhile, and how long systemd is not to expect more (seconds)."""
-        others = [name for name in self.outlook.others if name]
+        others = self.outlook.others
         shown = f"{', '.join(others[:_SHOWN])}{' …' * (len(others) > _SHOWN)}"
         texts = (f"Waiting for {systemd.GO}", words, shown and f"Still starting: {shown}")
         self._notifier.status(". ".join(filter(None, texts)), extend=silence)
@@ -191,15 +191,14 @@ class _Early:
             self._next_check = now + CHECK
             if ahead is not None:
                 systemd.wake(ahead.config.socket)
-            before, self.outlook = self.outlook, word.outlook(self._paths)
+            self.outlook = word.outlook(self._paths)
             # It may have become active just now.
-            if self._waiter.given() or not (self.outlook.is_stuck or not self.outlook.queued):
+            if self._waiter.given():
                 return False
-            self._next_check = now + LOOK
-            if self.outlook.is_stuck:
-                # Between the end of one unit and the start of another, none is starting.
-                self.in_vain = before.is_stuck
-            else:
+            if self.outlook.circle:
+                self.in_vain = True
+            elif not self.outlook.queued:
+                self._next_check = now + LOOK
                 self.in_vain = self._has_started_it or not word.start()
                 self._has_started_it = True
         return self.in_vain

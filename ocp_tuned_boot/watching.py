@@ -33,14 +33,25 @@ def watch(paths: Paths) -> None:
         return  # the units of this host are not about that folder
     try:
         names = units(paths)
-        if store.in_force(paths, inputs.boot_id(paths)) is not None:
-            names = (*names, CONF)
         known = set(systemd.active("ocp-tuned-*.path"))
-        systemd.queue("start", [name for name in names if name not in known])
         gone = sorted(known - set(names))
         systemd.queue("stop", [name for name in gone if name.startswith(_PROFILES)])
+        new = [name for name in names if name not in known]
+        applied = store.in_force(paths, inputs.boot_id(paths)) is not None
+        _start(new, [CONF] if applied and CONF not in known else [])
     except BootError as error:
         log.warning("changes of a profile may go unnoticed: %s", error)
+
+
+def _start(names: list[str], conf: list[str]) -> None:
+    """Starts them, and `conf` if ocp-tuned.service is not being stopped. Raises `HostError`."""
+    try:
+        systemd.queue("start", [*names, *conf])
+    except HostError as error:
+        if not conf:
+            raise
+        log.info("%s", error)
+        systemd.queue("start", names)
 
 
 def unit(name: str) -> str:

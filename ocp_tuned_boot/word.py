@@ -11,14 +11,14 @@ import logging
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.host.systemd import Job, Notifier
 
 log = logging.getLogger(__name__)
 
@@ -32,23 +32,18 @@ def is_needed(paths: Paths, notifier: Notifier) -> bool:
 @dataclass(frozen=True)
 class Outlook:
     """Whether the word can come. `queued`: ocp-tuned-go.service is starting, or waits for its
-    start; `others`: the units that are starting now, for which it may wait.
-
-    If it waits and no other unit is starting, all of them wait for ocp-tuned.service, which waits
-    for it. systemd does not see such a circle.
+    start; `others`: the units that are starting now, for which it may wait; `circle`: the units,
+    from ocp-tuned-go.service on, each of which waits for the next one, the last one for
+    ocp-tuned.service, which waits for the first. systemd does not see such a circle.
     """
 
     queued: bool
     others: tuple[str, ...] = ()
-
-    @property
-    def is_stuck(self) -> bool:
-        """Whether nothing goes on any more."""
-        return self.queued and not self.others
+    circle: tuple[str, ...] = ()
 
 
 #: Where nothing is known, the word may come.
-UNKNOWN = Outlook(True, ("",))
+UNKNOWN = Outlook(True)
 
 
 def outlook(paths: Paths) -> Outlook:
@@ -60,9 +55,27 @@ def outlook(paths: Paths) -> Outlook:
     except HostError as error:
         log.warning("%s", error)
         return UNKNOWN
-    running = (name for name, state in jobs.items() if state == "running")
-    others = tuple(sorted(name for name in running if name != systemd.UNIT))
-    return Outlook(systemd.GO in jobs, others)
+    running = (name for name, job in jobs.items() if (job.kind, job.state) == ("start", "running"))
+    # Those of this program wait for it.
+    ours = systemd.UNIT.partition(".")[0]
+    others = tuple(sorted(name for name in running if not name.startswith(ours)))
+    return Outlook(systemd.GO in jobs, others, _circle(jobs))
+
+
+def _circle(jobs: Mapping[str, Job]) -> tuple[str, ...]:
+    """The way from the job of ocp-tuned-go.service to that of ocp-tuned.service."""
+    ways: list[tuple[str, ...]] = [(systemd.GO,)]
+    seen = {systemd.GO}
+    while ways:
+        way = ways.pop()
+        job = jobs.get(way[-1])
+        for name in job.waits_for if job is not None else ():
+            if name == systemd.UNIT:
+                return way
+            if name not in seen:
+                seen.add(name)
+                ways.append((*way, name))
+    return ()
 
 
 def start() -> bool:
@@ -77,18 +90,23 @@ def start() -> bool:
 
 def refusal(found: Outlook) -> HostError:
     """Why TuneD must not be run if the word is not coming."""
-    if found.queued:
+    if found.circle:
         return HostError(
-            f"{systemd.GO} does not start: it waits for a unit that waits for {systemd.UNIT}, and "
-            "TuneD is run only after it",
-            f"To see which: systemctl list-dependencies --after {systemd.GO}. That unit must not "
-            f"be ordered after {systemd.UNIT}, or not before {systemd.GO}",
+            f"{systemd.GO} does not start: {_chain(found.circle)}, and TuneD is run only after it",
+            f"Let {found.circle[-1]} not be ordered after {systemd.UNIT}, or none of them before "
+            f"{systemd.GO}. To see both: systemctl show --property=After,Before "
+            f"{found.circle[-1]}",
         )
     state = systemd.unit_states([systemd.GO]).get(systemd.GO) or systemd.file_state(systemd.GO)
     return HostError(
         f"{systemd.GO} ({state or 'not found'}) does not start, and TuneD is run only after it",
         f"To see why: systemctl status {systemd.GO}",
     )
+
+
+def _chain(circle: Sequence[str]) -> str:
+    """The circle in words: it waits for a.target, which waits for b.service, which …"""
+    return "it " + ", which ".join(f"waits for {name}" for name in (*circle[1:], systemd.UNIT))
 
 
 def age(paths: Paths) -> float:

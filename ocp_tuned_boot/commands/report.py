@@ -219,6 +219,8 @@ def drift_text(found: Drift) -> str:
     counted = f"{len(found.drifted)} of {found.compared} settings differ from the applied values"
     lines = [f"{counted}; owned by others: {owned}" if owned else counted]
     lines += [f"  {_drifted(each)}" for each in found.drifted]
+    if not found.profile:
+        return "\n".join([*lines, "No profile is recorded as applied: the last run did not end."])
     return "\n".join([*lines, _VERIFY])
 
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import select
 import signal
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,11 @@ _LOOKS, _BETWEEN = 80, 0.05
 _STARTS = 2
 # How long the journal may take to answer (seconds).
 _JOURNAL = 2.0
+
+
+# The lines of list-jobs: a job, and one for which it waits.
+_JOB = re.compile(r"\s*\d+\s+(?P<unit>\S+)\s+(?P<kind>\S+)\s+(?P<state>running|waiting)\s*$")
+_WAITS = re.compile(r"waiting for job \d+ \((?P<unit>\S+)/\S+\)")
 
 
 class Notifier:
@@ -262,12 +268,30 @@ def has_failed(name: str) -> bool:
     return False
 
 
-def jobs() -> dict[str, str]:
-    """The state of each job in systemd's queue, by unit: `running` or `waiting`. Raises
+@dataclass(frozen=True)
+class Job:
+    """One in systemd's queue: of which kind (`start`, `stop`), whether it is `running` or
+    `waiting`, and the units for whose jobs it waits."""
+
+    kind: str
+    state: str
+    waits_for: tuple[str, ...] = ()
+
+
+def jobs() -> dict[str, Job]:
+    """The jobs in systemd's queue, by unit (systemctl(1), list-jobs --before). Raises
     `HostError`."""
-    lines = _systemctl(_ANSWER, "list-jobs", "--plain", "--no-legend", "--full").splitlines()
-    found = (line.split() for line in lines)
-    return {each[1]: each[3] for each in found if len(each) == 4}
+    found: dict[str, Job] = {}
+    name = ""
+    text = _systemctl(_ANSWER, "list-jobs", "--before", "--plain", "--no-legend", "--full")
+    for line in text.splitlines():
+        if (job := _JOB.match(line)) is not None:
+            name = job["unit"]
+            found[name] = Job(job["kind"], job["state"])
+        elif (other := _WAITS.search(line)) is not None and name:
+            waits_for = (*found[name].waits_for, other["unit"])
+            found[name] = replace(found[name], waits_for=waits_for)
+    return found
 
 
 def _shown(names: Sequence[str], *properties: str) -> list[dict[str, str]]:

@@ -34,7 +34,7 @@ _LISTS = ("features", "coalesce", "pause", "ring", "channels")
 _FILES = {
     "irqbalance": IRQBALANCE_FILE,
     "modules": "/etc/modprobe.d/tuned.conf",
-    # The first one until TuneD 2.25, with the administrator's own lines.
+    # The first one until TuneD 2.27, with the administrator's own lines.
     "systemd": "/etc/systemd/system.conf or system.conf.d/00-tuned.conf",
 }
 _SHOWN = 3

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Optional
 
+from ocp_tuned_boot.agent.kube import WATCH
 from tests.lab import benchreport, nspawn, upstream
 from tests.lab.benchreport import Boot, Idle, Memory, Results
 from tests.lab.demo import tell_what_is_done
@@ -150,7 +151,7 @@ METHODS: Mapping[str, Method] = {
 DAEMON = Method("the TuneD daemon of upstream's DaemonSet", "lab-daemon.service",
                 _enabled("lab-daemon.service"))  # fmt: skip
 #: How long a node that does nothing is looked at (seconds).
-IDLE = 30.0
+IDLE = 60.0
 #: Programs of a tuned node, from the one that does the least to a whole run of TuneD.
 COMMANDS = {
     "python": ("/usr/bin/python3", "-c", "pass"),
@@ -162,7 +163,7 @@ COMMANDS = {
 LABELS = {
     **{name: method.label for name, method in METHODS.items()},
     "daemon": DAEMON.label,
-    "agent": "`ocp-tuned-agent`",
+    "agent": "`ocp-tuned-agent` with an operator, of itself",
     "python": "`python3 -c pass`",
     "status": "`ocp-tuned-boot status`",
     "kept": "a run that keeps what is applied",
@@ -329,13 +330,15 @@ def idle_agent() -> Idle:
     with serving() as api, tempfile.TemporaryDirectory() as folder:
         api.put("nodes", made.node())
         api.put("profiles", made.profile("site"))
-        paths = made.host(Path(folder))
+        made.host(Path(folder))
         command = (sys.executable, "-m", "ocp_tuned_boot.agent", "--root", folder,
-                   "--node", "node-1", "--image", made.IMAGE, "--server", api.url)  # fmt: skip
+                   "--node", "node-1", "--image", made.IMAGE, "--server", api.url,
+                   "--metrics-port", "9979")  # fmt: skip
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
             try:
-                eventually(paths.recommend.exists)
+                eventually(lambda: api.status().get("conditions"))
                 start = _used(process.pid)
+                time.sleep(WATCH)
                 found = _idle(lambda: [str(process.pid)], lambda: _used(process.pid))
             finally:
                 process.terminate()

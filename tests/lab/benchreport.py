@@ -171,7 +171,7 @@ def _idle(results: Results, labels: Mapping[str, str]) -> str:
         for name, each in results.idle.items() if name != NOTHING
     ]  # fmt: skip
     sizes = [(name, f"{size / 2**20:.1f}") for name, size in results.disk.items()]
-    head = ("", "CPU until then (s)", "memory (MiB)", "CPU in a minute (ms)",
+    head = ("", "CPU of its start (s)", "memory (MiB)", "CPU in a minute (ms)",
             "wake-ups in a minute")  # fmt: skip
     return (
         "### A node that does nothing\n\nBeyond one without tuning.\n\n"

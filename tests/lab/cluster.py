@@ -199,7 +199,7 @@ class ClusterNode(Node):
 
 def install_agent(plane: ControlPlane, tuned_image: str = "localhost/tuned:trixie") -> None:
     """What an administrator does: names the images in packaging/agent, and applies it. The server
-    is one from before 1.30, so the policies are left out, as kustomization.yaml says."""
+    is one from before 1.32, so the policies are left out, as kustomization.yaml says."""
     with tempfile.TemporaryDirectory() as folder:
         product.copy_tree(Path(folder), "packaging/agent")
         source = Path(folder, "packaging/agent")

@@ -217,20 +217,28 @@ def test_a_go_unit_that_fails_is_not_waited_for() -> None:
         assert "ocp-tuned-go.service (inactive) does not start" in text
 
 
-def test_a_circle_that_systemd_does_not_see_is_not_waited_for() -> None:
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_circle_that_systemd_does_not_see_is_not_waited_for(suite: str) -> None:
     def circle(node: Node) -> None:
         furnish(node)
+        # What goes on meanwhile does not hide it.
+        node.write("/etc/systemd/system/site-slow.service",
+                   "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\n"
+                   "ExecStart=sh -c 'until systemctl -q is-active kubelet; do sleep .1; done'\n"
+                   "[Install]\nWantedBy=sysinit.target\n")  # fmt: skip
+        node.enable("site-slow.service")
         text = ("[Unit]\nAfter=ocp-tuned.service\nBefore=network.target\nWants=network.target\n"
                 "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
                 "[Install]\nWantedBy=multi-user.target\n")  # fmt: skip
         node.write("/etc/systemd/system/site-net.service", text)
         node.enable("site-net.service")
 
-    with KernelKnobs(RESET), Node("trixie", image="trixie") as node:
+    with KernelKnobs(RESET), Node(suite, image=suite) as node:
         circle(node)
         node.boot()
         # It has failed, which let the others start, and was started by the go unit.
-        words = "it waits for a unit that waits for ocp-tuned.service"
+        words = ("it waits for network.target, which waits for site-net.service, which waits for "
+                 "ocp-tuned.service")  # fmt: skip
         assert words in node.journal("ocp-tuned.service")
         assert seen_by_kubelet(node) == WANTED
 

@@ -141,12 +141,30 @@ def test_a_unit_that_never_gives_the_word_is_not_waited_for(
 def test_a_circle_through_this_unit_is_not_waited_for(
     paths: Paths, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(word, "outlook", lambda _: Outlook(True))
+    circle = ("ocp-tuned-go.service", "site.service")
+    monkeypatch.setattr(word, "outlook", lambda _: Outlook(True, (), circle))
     with serving(engine) as file, fake_manager.listening() as (address, _):
         monkeypatch.setenv("NOTIFY_SOCKET", address)
         with no_hang(), early.waited(paths, file, Notifier(in_unit=True)) as start:
-            with pytest.raises(HostError, match=r"it waits for a unit that waits for ocp-tuned"):
+            with pytest.raises(
+                HostError, match=r"it waits for site.service, which waits for ocp-tuned"
+            ):
                 start.deadline(5, Recorder(paths, 0))
+
+
+def test_the_status_says_what_is_still_starting(paths: Paths) -> None:
+    with fake_manager.listening() as (address, manager), word.waiter(paths) as waiter:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("NOTIFY_SOCKET", address)
+            waiting = early._Early(paths, None, Notifier(in_unit=True), waiter)
+            waiting.tell()
+            manager.wait_for(WAITS)
+            waiting.outlook = Outlook(True, ("a.service", "b.service"))
+            waiting.tell("TuneD has loaded the profile")
+            manager.wait_for(f"{LOADED}. Still starting: a.service, b.service")
+            waiting.outlook = Outlook(True, ("a", "b", "c", "d"))
+            waiting.tell()
+            manager.wait_for(f"{WAITS}. Still starting: a, b, c …")
 
 
 def test_what_changes_at_the_last_moment_is_another_run(paths: Paths, engine: Engine) -> None:

@@ -75,21 +75,33 @@ def test_units_are_started_and_stopped_as_profiles_come_and_go(
     assert done == []
     monkeypatch.setattr(watching, "Paths", lambda: paths)
     watching.watch(paths)
-    assert done == [("start", "ocp-tuned-folder@profiles-b.path"), ("stop", known[1])]
+    assert done == [("stop", known[1]), ("start", "ocp-tuned-folder@profiles-b.path")]
     # boot.conf is watched while a profile is applied.
     paths.run.mkdir(parents=True)
     in_force = InForce("boot", Result.APPLIED, "a", "i", "id", "f", "12:00")
     store.write(paths, Record(Result.APPLIED, "12:00", "boot", in_force=in_force))
     watching.watch(paths)
     assert done[2:] == [
-        ("start", "ocp-tuned-folder@profiles-b.path", watching.CONF),
         ("stop", known[1]),
+        ("start", "ocp-tuned-folder@profiles-b.path", watching.CONF),
     ]
     # What was written while a run was under way may have been too early to be noticed.
     watching.after_run(paths, 0.0)
     assert ("start", systemd.NOTICE) not in done
     watching.after_run(paths, 3600.0)
     assert done[-1] == ("start", systemd.NOTICE)
+
+    # While ocp-tuned.service is being stopped, boot.conf is not watched.
+    def stopping(verb: str, names: list[str]) -> None:
+        if watching.CONF in names:
+            raise HostError("Transaction is destructive.")
+        queue(verb, names)
+
+    monkeypatch.setattr(systemd, "queue", stopping)
+    with caplog.at_level(logging.WARNING):
+        watching.watch(paths)
+    assert done[-1] == ("start", "ocp-tuned-folder@profiles-b.path")
+    assert caplog.text == ""
 
     def silent(_: str) -> tuple[str, ...]:
         raise HostError("cannot reach systemd over D-Bus")

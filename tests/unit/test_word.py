@@ -109,23 +109,54 @@ def test_how_long_ago_it_was_given(tmp_path: Path) -> None:
 GO, UNIT = "ocp-tuned-go.service", "ocp-tuned.service"
 
 
+def waits(number: int, name: str) -> str:
+    return f"└─    waiting for job {number} ({name}/start)    -       -\n"
+
+
+RUNS = f" 1 {UNIT}  start running\n"
+GOES = f" 2 {GO} start waiting\n"
+NET = " 3 network.target start waiting\n"
+SITE = " 4 site.service start waiting\n"
+# These are ordered after ocp-tuned.service, as the kubelet is; one waits for itself to stop.
+MORE = " 5 kubelet.service start waiting\n" + waits(1, UNIT) + waits(2, GO)
+SLOW = " 6 slow.service start running\n 7 old.service stop running\n"
+OURS = " 8 ocp-tuned-notice.service start running\n"
+
+
 @pytest.mark.parametrize(
-    ("jobs", "queued", "stuck"),
+    ("jobs", "expected"),
     [
-        (f"1 {UNIT} start running\n2 {GO} start waiting\n3 slow.service start running\n", 1, 0),
-        (f"1 {UNIT} start running\n2 {GO} start running\n", 1, 0),
-        # The other one waits for ocp-tuned.service.
-        (f"1 {UNIT} start running\n2 {GO} start waiting\n3 site.service start waiting\n", 1, 1),
-        (f"1 {UNIT} start running\n3 slow.service start running\n", 0, 0),
-        ("", 0, 0),
+        (RUNS + GOES + waits(6, "slow.service") + MORE + SLOW, Outlook(True, ("slow.service",))),
+        (RUNS + f"2 {GO} start running\n", Outlook(True)),
+        (RUNS + SLOW, Outlook(False, ("slow.service",))),
+        # Whatever else goes on.
+        (
+            RUNS + GOES + waits(6, "slow.service") + waits(3, "network.target") + NET
+            + waits(4, "site.service") + SITE + waits(3, "network.target") + waits(1, UNIT)
+            + SLOW + OURS,
+            Outlook(True, ("slow.service",), (GO, "network.target", "site.service")),
+        ),
+        (RUNS + GOES + waits(1, UNIT), Outlook(True, (), (GO,))),
+        # Nobody waits for that one.
+        (RUNS + GOES + SITE + waits(1, UNIT), Outlook(True)),
+        (RUNS + GOES + waits(3, "network.target") + NET + waits(2, GO), Outlook(True)),
+        ("", Outlook(False)),
     ],
-)
-def test_the_word_comes_from_a_unit_that_is_queued_while_something_goes_on(
-    monkeypatch: pytest.MonkeyPatch, jobs: str, queued: int, stuck: int
+)  # fmt: skip
+def test_the_word_comes_from_a_unit_that_is_queued_and_does_not_wait_for_ours(
+    monkeypatch: pytest.MonkeyPatch, jobs: str, expected: Outlook
 ) -> None:
     monkeypatch.setattr(systemd, "_systemctl", lambda *_: jobs)
-    found = word.outlook(Paths())
-    assert (found.queued, found.is_stuck) == (bool(queued), bool(stuck))
+    assert word.outlook(Paths()) == expected
+
+
+def test_a_circle_is_named() -> None:
+    found = word.refusal(Outlook(True, (), (GO, "network.target", "site.service")))
+    assert found.message == (
+        f"{GO} does not start: it waits for network.target, which waits for site.service, which "
+        f"waits for {UNIT}, and TuneD is run only after it"
+    )
+    assert found.hint.startswith(f"Let site.service not be ordered after {UNIT}, or none of ")
 
 
 def test_a_unit_that_cannot_be_started_is_named_with_its_state(
@@ -148,4 +179,4 @@ def test_a_systemd_that_does_not_answer_is_waited_for(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(systemd, "_systemctl", systemctl)
     assert word.outlook(Paths()) == word.UNKNOWN
-    assert not word.UNKNOWN.is_stuck
+    assert not word.UNKNOWN.circle

@@ -197,10 +197,13 @@ def test_drift_as_text() -> None:
     lines = report.drift_text(Drift(0, (), "site")).splitlines()
     assert lines[0] == "Nothing to compare: site has no values of [sysctl], [sysfs] or [vm]."
     assert "ocp-tuned-boot verify" in lines[1]
-    assert report.drift_text(Drift(3, ())).splitlines() == [
+    assert report.drift_text(Drift(3, (), "site")).splitlines() == [
         "0 of 3 settings differ from the applied values",
         "To check the settings of all plugins: ocp-tuned-boot verify",
     ]
+    # A reload that was killed has left settings, and no record of a profile.
+    killed = report.drift_text(Drift(3, ())).splitlines()
+    assert killed[1] == "No profile is recorded as applied: the last run did not end."
     lines = report.drift_text(Drift(3, (MINE, THEIRS))).splitlines()
     assert lines[0] == "2 of 3 settings differ from the applied values; owned by others: 1"
     assert len(lines) == 4

@@ -386,6 +386,19 @@ def test_a_kept_profile_keeps_its_details(paths: Paths) -> None:
     assert details(recorder.record()) == details(DETAILED)
 
 
+def test_what_is_accepted_by_now_counts_when_the_profile_is_kept(paths: Paths) -> None:
+    degraded = replace(EARLIER, result=Result.DEGRADED, findings=(REFUSED,))
+    record.write(paths, Record(Result.DEGRADED, "11:00", in_force=degraded))
+    for accept, result in ((((REFUSED.kind, "vm.*"),), Result.APPLIED), ((), Result.DEGRADED)):
+        recorder = Recorder(paths, time.monotonic())
+        recorder.decided(ASKED, Decision(Action.KEEP, "because"))
+        recorder.kept(accept)
+        recorder.write()
+        found = on_disk(paths)
+        assert found.in_force is not None
+        assert (found.result, found.in_force.result) == (result, result)
+
+
 @pytest.mark.parametrize("why", CHANGE)
 def test_so_does_one_that_a_failed_change_has_not_touched(paths: Paths, why: Why) -> None:
     record.write(paths, DETAILED)
