@@ -24,12 +24,11 @@ from pathlib import Path
 from ocp_tuned_boot.agent.agent import GROUP
 from ocp_tuned_boot.agent.follow import Follower
 from ocp_tuned_boot.agent.kube import WATCH, Kube, Resource, Server
-from tests.lab.cluster import NAMESPACE, install_agent
+from tests.lab.cluster import ACCOUNT, NAMESPACE, install_agent
 from tests.lab.controlplane import URL, ControlPlane
 from tests.lab.demo import tell_what_is_done
 from tests.unit.agent.made import Json, profile
 
-ACCOUNT = "ocp-tuned-agent"
 #: How long nothing happens (seconds), and how many changes follow.
 QUIET, CHANGES = 2 * WATCH, 20
 #: How long client-go's informers watch until they ask again: from five to ten minutes (seconds).

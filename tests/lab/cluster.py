@@ -25,6 +25,8 @@ from tests.lab.patience import PATIENCE
 
 #: The namespace of the agent and of its objects.
 NAMESPACE = "openshift-cluster-node-tuning-operator"
+#: Its service account.
+ACCOUNT = "ocp-tuned-agent"
 
 #: What the package of the node is told.
 BOOT_CONF = "[tuning]\non_change = agent\n"

@@ -9,15 +9,13 @@ import logging
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable
 
 from tests.lab.activity import activity
 from tests.lab.cluster import NAMESPACE, ClusterNode, cluster, install_agent, witnesses
 from tests.lab.controlplane import ControlPlane
 from tests.lab.demo import tell_what_is_done
 from tests.lab.knobs import KernelKnobs
-from tests.lab.patience import PATIENCE
+from tests.lab.patience import eventually
 from tests.lab.shell import leave
 from tests.lab.workload import RESET
 
@@ -56,16 +54,6 @@ def show(plane: ControlPlane, *arguments: str) -> None:
     print(f"\n# kubectl {' '.join(arguments)}\n{plane.kubectl(*arguments)}", end="", flush=True)
 
 
-def wait(condition: Callable[[], bool]) -> float:
-    """How long it took until it was true (seconds)."""
-    started = time.monotonic()
-    while not condition():
-        if time.monotonic() - started > PATIENCE:
-            raise TimeoutError("it has not come true: see above")
-        time.sleep(0.05)
-    return time.monotonic() - started
-
-
 def is_told(plane: ControlPlane) -> bool:
     """Whether each Profile says that what it requests now is applied."""
     items = plane.get("profiles", HERE)["items"]
@@ -87,8 +75,8 @@ def request(plane: ControlPlane, nodes: list[ClusterNode], value: int) -> None:
     """Changes the Tuned, and waits until each node has the value, and its Profile says so."""
     plane.write("/root/site.yaml", TUNED.format(value=value))
     show(plane, "apply", "--filename=/root/site.yaml")
-    took = wait(lambda: all(node.read(f"/proc/sys/{KNOB}") == f"{value}\n" for node in nodes))
-    told = took + wait(lambda: is_told(plane))
+    took = eventually(lambda: all(node.read(f"/proc/sys/{KNOB}") == f"{value}\n" for node in nodes))
+    told = took + eventually(lambda: is_told(plane))
     print(f"\nBoth nodes have tcp_fin_timeout = {value} after {took:.1f} s, "
           f"and their Profiles say so after {told:.1f} s.")  # fmt: skip
     show(plane, "get", "profiles", HERE)
@@ -106,14 +94,14 @@ def demo(plane: ControlPlane, nodes: list[ClusterNode]) -> None:
     request(plane, nodes, 37)
     print("\nA pod on each node prints the setting when it starts.")
     plane.kubectl("apply", "--filename=-", input=witnesses([KNOB]))
-    wait(lambda: prints(plane, nodes) == ["37", "37"])
+    eventually(lambda: prints(plane, nodes) == ["37", "37"])
     show(plane, "logs", "--selector=app=witness", "--prefix")
     print("\nThe Tuned is changed.")
     request(plane, nodes, 38)
     with activity(f"Rebooting {nodes[0].known_as}"):
         nodes[0].reboot()
-    wait(lambda: prints(plane, nodes) == ["38", "37"])
-    wait(lambda: is_told(plane))
+    eventually(lambda: prints(plane, nodes) == ["38", "37"])
+    eventually(lambda: is_told(plane))
     print(f"\n{nodes[0].known_as} was rebooted: its pod started after the profile was applied. "
           f"The pod of {nodes[1].known_as} still shows what it found.")  # fmt: skip
     show(plane, "logs", "--selector=app=witness", "--prefix")

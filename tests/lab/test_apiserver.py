@@ -10,8 +10,7 @@ import json
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +18,16 @@ import pytest
 
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.tuned.findings import Finding
-from tests.lab.cluster import NAMESPACE, install_agent
+from tests.lab.cluster import ACCOUNT, NAMESPACE, install_agent
 from tests.lab.controlplane import URL, ControlPlane
-from tests.lab.patience import PATIENCE
+from tests.lab.patience import PATIENCE, eventually
 from tests.unit.agent.made import IMAGE, host, profile, rule, tuned
 from tests.unit.agent.test_agent import applies, frozen, wanted
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
-ACCOUNT = "ocp-tuned-agent"
 HERE = f"--namespace={NAMESPACE}"
 AMISS = Finding("tuned-error", "", "for a test")
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it has not come true"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,7 @@ what was tuned when they started."""
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from tests.lab import workload
 from tests.lab.cluster import NAMESPACE, ClusterNode, cluster, install_agent, witnesses
 from tests.lab.controlplane import ControlPlane
-from tests.lab.patience import PATIENCE
+from tests.lab.patience import eventually
 from tests.lab.watch import Watch
 from tests.unit.agent.made import Json, annotated, rule, tuned
 
@@ -27,13 +26,6 @@ APPLIED = {"Applied": ("True", "AsExpected"), "Degraded": ("False", "AsExpected"
 DEFERRED = {"Applied": ("False", "Deferred"), "Degraded": ("True", "TunedDeferredUpdate")}
 #: Of the agent, on each of the two nodes.
 RESTARTS = 25
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it has not come true"
-        time.sleep(0.05)
 
 
 def data(value: int) -> str:
