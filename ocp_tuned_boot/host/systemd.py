@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +62,7 @@ _STARTS = 2
 # How long the journal may take to answer (seconds).
 _JOURNAL = 2.0
 
-
-# The lines of list-jobs: a job, and one for which it waits.
+# The lines of systemctl list-jobs --before: a job, and below it those for which it waits.
 _JOB = re.compile(r"\s*\d+\s+(?P<unit>\S+)\s+(?P<kind>\S+)\s+(?P<state>running|waiting)\s*$")
 _WAITS = re.compile(r"waiting for job \d+ \((?P<unit>\S+)/\S+\)")
 
@@ -281,17 +280,18 @@ class Job:
 def jobs() -> dict[str, Job]:
     """The jobs in systemd's queue, by unit (systemctl(1), list-jobs --before). Raises
     `HostError`."""
-    found: dict[str, Job] = {}
-    name = ""
+    found: dict[str, tuple[re.Match[str], list[str]]] = {}
+    waits_for: list[str] = []
     text = _systemctl(_ANSWER, "list-jobs", "--before", "--plain", "--no-legend", "--full")
     for line in text.splitlines():
         if (job := _JOB.match(line)) is not None:
-            name = job["unit"]
-            found[name] = Job(job["kind"], job["state"])
-        elif (other := _WAITS.search(line)) is not None and name:
-            waits_for = (*found[name].waits_for, other["unit"])
-            found[name] = replace(found[name], waits_for=waits_for)
-    return found
+            waits_for = []
+            found[job["unit"]] = job, waits_for
+        elif (other := _WAITS.search(line)) is not None:
+            waits_for.append(other["unit"])
+    return {
+        name: Job(job["kind"], job["state"], tuple(others)) for name, (job, others) in found.items()
+    }
 
 
 def _shown(names: Sequence[str], *properties: str) -> list[dict[str, str]]:

@@ -117,7 +117,7 @@ RUNS = f" 1 {UNIT}  start running\n"
 GOES = f" 2 {GO} start waiting\n"
 NET = " 3 network.target start waiting\n"
 SITE = " 4 site.service start waiting\n"
-# These are ordered after ocp-tuned.service, as the kubelet is; one waits for itself to stop.
+# Ordered after both.
 MORE = " 5 kubelet.service start waiting\n" + waits(1, UNIT) + waits(2, GO)
 SLOW = " 6 slow.service start running\n 7 old.service stop running\n"
 OURS = " 8 ocp-tuned-notice.service start running\n"
