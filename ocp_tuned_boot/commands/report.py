@@ -220,7 +220,9 @@ def drift_text(found: Drift) -> str:
     lines = [f"{counted}; owned by others: {owned}" if owned else counted]
     lines += [f"  {_drifted(each)}" for each in found.drifted]
     if not found.profile:
-        return "\n".join([*lines, "No profile is recorded as applied: the last run did not end."])
+        return "\n".join(
+            [*lines, "No profile is recorded as applied. To see why: ocp-tuned-boot status"]
+        )
     return "\n".join([*lines, _VERIFY])
 
 

@@ -201,9 +201,9 @@ def test_drift_as_text() -> None:
         "0 of 3 settings differ from the applied values",
         "To check the settings of all plugins: ocp-tuned-boot verify",
     ]
-    # A reload that was killed has left settings, and no record of a profile.
+    # A run that was killed or has failed has left settings, and no record of a profile.
     killed = report.drift_text(Drift(3, ())).splitlines()
-    assert killed[1] == "No profile is recorded as applied: the last run did not end."
+    assert killed[1] == "No profile is recorded as applied. To see why: ocp-tuned-boot status"
     lines = report.drift_text(Drift(3, (MINE, THEIRS))).splitlines()
     assert lines[0] == "2 of 3 settings differ from the applied values; owned by others: 1"
     assert len(lines) == 4
