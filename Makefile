@@ -10,6 +10,7 @@
 #               and power cuts) or a cluster, and the long loops of the lab (TESTS=: only these)
 # make lab-loaded  runs the lab while the machine is busy with something else
 # make fuzz     searches for half an hour for files with which a pod could do harm
+# make man      makes the manuals from man/*.rst, in build/man
 # make completion  writes the completion for bash from the table of commands
 # make install  installs what the RPM has (DESTDIR=); install-data: all except the Python package
 # make uninstall  removes what install of the same tree installs (DESTDIR=)
@@ -101,6 +102,13 @@ packages:
 	if dpkg-query --show --showformat='$${db:Status-Status}\n' $$packages 2>&1 | grep -qvx installed; \
 	then apt-get update -q && apt-get install -qy --no-install-recommends $$packages; fi
 
+# With docutils of the distribution. What it warns of is an error.
+MANUALS := $(patsubst man/%.rst,build/man/%,$(wildcard man/*.rst))
+man: $(MANUALS)
+build/man/%: man/%.rst
+	mkdir -p build/man
+	rst2man --strict $< $@
+
 install: install-python install-data
 
 # With the distribution's own setuptools and installer: no pip, no network. The variable selects
@@ -115,7 +123,7 @@ install-python:
 	# The node agent runs in a pod, from an image of its own (packaging/agent).
 	rm -f $(DESTDIR)/usr/bin/ocp-tuned-agent
 
-install-data:
+install-data: man
 	install -d -m 0755 $(DESTDIR)/usr/lib/systemd/system
 	umask 022 && cp -r --no-dereference --no-preserve=mode units/. $(DESTDIR)/usr/lib/systemd/system
 	install -D -m 0644 packaging/ocp-tuned-one-shot.conf \
@@ -127,8 +135,8 @@ install-data:
 	install -D -m 0755 -t $(DESTDIR)/usr/bin packaging/ocp-tuned-boot
 	install -D -m 0755 packaging/gate.sh $(DESTDIR)/usr/libexec/ocp-tuned-boot/gate
 	install -D -m 0644 -t $(DESTDIR)/usr/share/bash-completion/completions packaging/completions/ocp-tuned-boot
-	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man5 man/*.5
-	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man8 man/*.8
+	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man5 build/man/*.5
+	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man8 build/man/*.8
 	install -d -m 0755 $(DESTDIR)/usr/share/ocp-tuned-boot/images $(DESTDIR)/etc/ocp-tuned-boot/boot.conf.d
 
 # The list of files is that of an install into an empty directory. Only directories of this program
@@ -173,11 +181,11 @@ release:
 	tar --extract --file=dist/$(NAME).tar.gz --directory=build
 	cd build/$(NAME) && \
 	    python3 -W ignore -c 'from setuptools import build_meta; build_meta.build_wheel("../../dist")' && \
-	    for page in man/*; do mandoc -T html $$page > ../../dist/$${page##*/}.html || exit; done
+	    cd man && for page in *.rst; do rst2html5 --strict $$page ../../../dist/$${page%.rst}.html || exit; done
 	cd dist && sha256sum * > SHA256SUMS
 
 clean:
 	rm -rf build dist
 
-.PHONY: help demo bench shell cluster test unit oldest-python lab lab-loaded slow fuzz packages completion install install-python install-data \
+.PHONY: help demo bench shell cluster test unit oldest-python lab lab-loaded slow fuzz packages completion man install install-python install-data \
     uninstall source rpm release clean

@@ -64,7 +64,7 @@ What to try next:
 
   make shell                   a root shell in such a node: change the profile, reload, look around
   make demo BOOTS=20           20 boots, and how long the kubelet had to wait
-  man man/ocp-tuned-boot.8     the manual; all settings are in man/boot.conf.5
+  less man/ocp-tuned-boot.8.rst  the manual; all settings are in man/boot.conf.5.rst
   make test                    all tests; they take some 40 minutes
 """
 

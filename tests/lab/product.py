@@ -24,8 +24,8 @@ _SOURCES = (
 )  # fmt: skip
 
 _PACKAGES = (
-    "rpm", "make", "git", "mandoc", "ca-certificates",
-    "python3-installer", "python3-setuptools", "python3-wheel",
+    "rpm", "make", "git", "ca-certificates",
+    "python3-docutils", "python3-installer", "python3-setuptools", "python3-wheel",
     # For %check.
     "python3-configobj", "python3-hypothesis", "python3-pystemd", "python3-pytest",
     "python3-requests", "python3-sdnotify", "procps",

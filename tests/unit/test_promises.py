@@ -29,9 +29,29 @@ TREE = Path(__file__).resolve().parents[2]
 UNIT_FILES = sorted(path for path in (TREE / "units").rglob("*") if path.is_file())
 UNIT = (TREE / "units/ocp-tuned.service").read_text()
 README = (TREE / "README.md").read_text()
-MAN_CONF = (TREE / "man/boot.conf.5").read_text()
-MAN_PROGRAM = (TREE / "man/ocp-tuned-boot.8").read_text()
+MAN_CONF = (TREE / "man/boot.conf.5.rst").read_text()
+MAN_PROGRAM = (TREE / "man/ocp-tuned-boot.8.rst").read_text()
 VENDOR = (TREE / "packaging/boot.conf").read_text()
+
+
+def section(manual: str, title: str) -> str:
+    """The text of one section of a manual, or of one of its subsections."""
+    underlined = rf"(?m)^{re.escape(title)}\n([=-])\1+\n"
+    found = re.search(rf"{underlined}((?:.*\n)*?)(?=\S.*\n([=-])\3+\n|\Z)", manual)
+    assert found is not None, title
+    return found[2]
+
+
+def entries(text: str) -> Iterator[tuple[str, str]]:
+    """Term and text of each entry of a definition list, in plain words."""
+    for term, words in re.findall(r"(?m)^(\S.*)\n((?:    .*\n|\n(?=    ))+)", text):
+        yield plain(term), plain(words)
+
+
+def plain(manual: str) -> str:
+    """The words of a part of a manual, without markup, on one line."""
+    text = re.sub(r"\\(\S)|\\ |``|\*", lambda match: match[1] or "", manual)
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def directives(name: str, unit: str = UNIT) -> list[str]:
@@ -67,15 +87,18 @@ def test_the_workloads_that_wait_are_those_that_are_checked() -> None:
     others = [(TREE / f"units/ocp-tuned-{name}.service").read_text() for name in ("retry", "go")]
     for unit in (UNIT, *others):
         assert sorted(directives("Before", unit)) == sorted([target, *systemd.WORKLOADS])
-    listed = MAN_PROGRAM.split(".SH WORKLOADS\n")[1].split(".nf\n")[1].split(".fi")[0]
-    assert listed.replace("\\-", "-").split() == list(systemd.WORKLOADS)
+    listed = re.findall(r"(?m)^    ([\w.-]+\.service)$", section(MAN_PROGRAM, "WORKLOADS"))
+    assert listed == list(systemd.WORKLOADS)
     # It must be started before the program checks whether it runs.
     assert systemd.HOST_TUNED in directives("After", others[1])
     assert directives("Conflicts") == []
 
 
 def test_the_man_page_names_each_file_of_the_host_that_tuned_has() -> None:
-    words = plain(MAN_PROGRAM.split("Of the host's files, TuneD can write ")[1].split(".IP")[0])
+    (part,) = re.findall(
+        r"(?m)^\* Of the host's files, TuneD can write (.*\n(?:  .*\n)+)", MAN_PROGRAM
+    )
+    words = plain(part)
     writable, readable = (set(re.findall(r"/[\w./]*\w", it)) for it in words.split("It can read"))
     mounts = container._HOST_MOUNTS
     assert writable == {path for path, read_only in mounts if not read_only}
@@ -92,21 +115,8 @@ def named(rows: Iterable[Option]) -> set[str]:
     return {each.name for each in rows}
 
 
-def entries(text: str) -> Iterator[tuple[str, str]]:
-    """Tag and text of each .TP of a man page, in plain words."""
-    for tag, words in re.findall(r"(?ms)^\.TP\n([^\n]*)\n(.*?)(?=^\.TP|^\.PP|^\.SH|\Z)", text):
-        yield plain(tag), plain(words)
-
-
-def plain(man: str) -> str:
-    """The words of a part of a man page, on one line."""
-    text = re.sub(r"(?m)^\.[A-Z]+ ?|\\f[BIR]", "", man.replace("\\-", "-"))
-    return re.sub(r"\s+", " ", text.replace('"', "")).strip()
-
-
 def test_the_man_page_has_each_command_with_its_sentence_and_its_options() -> None:
-    part = MAN_PROGRAM.split(".SH COMMANDS\n")[1].split(".SH ")[0].split("Its options:\n")[0]
-    found = list(entries(part))
+    found = list(entries(section(MAN_PROGRAM, "COMMANDS").split("Its options:\n")[0]))
     assert len(found) == len(table.COMMANDS)
     for command, (tag, words) in zip(table.COMMANDS, found):
         name, _, usage = tag.partition(" [")
@@ -117,7 +127,7 @@ def test_the_man_page_has_each_command_with_its_sentence_and_its_options() -> No
 
 
 def test_the_man_page_has_each_option_of_render_with_its_sentence() -> None:
-    part = MAN_PROGRAM.split("Its options:\n")[1].split(".SH ")[0]
+    part = section(MAN_PROGRAM, "COMMANDS").split("Its options:\n")[1]
     rendered = [each for row in table.COMMANDS if "render" in row.name for each in row.options]
     expected = {f"{each.name} {each.takes}": f"{each.says}." for each in rendered}
     found = dict(entries(part))
@@ -126,7 +136,7 @@ def test_the_man_page_has_each_option_of_render_with_its_sentence() -> None:
 
 
 def test_the_man_page_has_each_common_option_with_its_sentence() -> None:
-    part = MAN_PROGRAM.split(".SH OPTIONS\n")[1].split(".SH ")[0]
+    part = section(MAN_PROGRAM, "OPTIONS")
     found = {re.findall(r"--\w+", tag)[0]: words for tag, words in entries(part)}
     common = (*table.OPTIONS, table.CONFIG, table.JSON)
     assert list(found) == [each.name for each in common]
@@ -134,7 +144,7 @@ def test_the_man_page_has_each_common_option_with_its_sentence() -> None:
 
 
 def test_each_section_that_a_text_refers_to_is_in_the_man_page() -> None:
-    sections = set(re.findall(r"(?m)^\.SH (.+)$", MAN_PROGRAM))
+    sections = set(re.findall(r"(?m)^(\S.+)\n=+$", MAN_PROGRAM))
     sources = [path.read_text() for path in (TREE / "ocp_tuned_boot").rglob("*.py")]
     words = " ".join(" ".join([README, plain(MAN_PROGRAM), plain(MAN_CONF), *sources]).split())
     name = r"([A-Z][A-Z0-9]*(?: [A-Z0-9]+)*)"
@@ -145,23 +155,22 @@ def test_each_section_that_a_text_refers_to_is_in_the_man_page() -> None:
 
 
 def test_the_limits_in_the_man_page_are_those_of_the_code() -> None:
-    part = MAN_PROGRAM.split(".SH DAY 0")[1].split(".SH ")[0]
+    part = plain(section(MAN_PROGRAM, "DAY 0"))
     assert f"more than {files.LIMIT} bytes" in part
     assert f"of more than {render.LIMIT} bytes" in part
 
 
 def test_the_man_page_and_the_readme_have_every_exit_status() -> None:
     expected = [(str(each.status), each.says) for each in cli.EXITS]
-    part = MAN_PROGRAM.split(".SH EXIT STATUS\n")[1].split(".SH ")[0]
-    found = dict(entries(part))
+    found = dict(entries(section(MAN_PROGRAM, "EXIT STATUS")))
     assert list(found) == [status for status, _ in expected]
-    assert all(found[status].replace(" ,", ",").startswith(says) for status, says in expected)
+    assert all(found[status].startswith(says) for status, says in expected)
     assert re.findall(r"(?m)^\| (\d+) \| (.*) \|$", README.replace("`", "")) == expected
 
 
 KEYS = [
-    pytest.param(section, name, row, id=f"{section}-{name}")
-    for section, fields in config.SECTIONS.items()
+    pytest.param(header, name, row, id=f"{header}-{name}")
+    for header, fields in config.SECTIONS.items()
     for name, row in keys.of(fields).items()
 ]
 
@@ -182,22 +191,21 @@ def default(row: Key) -> str:
     return f"Defaults to {quoted}." if said else "Empty by default"
 
 
-@pytest.mark.parametrize(("section", "name", "row"), KEYS)
+@pytest.mark.parametrize(("header", "name", "row"), KEYS)
 def test_the_man_page_has_the_sentence_the_limits_and_the_default_of_each_key(
-    section: str, name: str, row: Key
+    header: str, name: str, row: Key
 ) -> None:
-    part = MAN_CONF.split(f".SH [{section}]")[1].split("\n.SH ")[0]
-    entries = dict(re.findall(r"(?ms)^\.TP\n\.B (\w+)=\n(.*?)(?=^\.TP|\Z)", part))
-    assert list(entries) == list(keys.of(config.SECTIONS[section]))
-    said = re.sub(r"\s+", " ", entries[name])
-    assert said.startswith(f"{row.says} Takes {row.kind.expected}. {default(row)}")
+    found = dict(entries(section(MAN_CONF, f"[{header}]")))
+    assert list(found) == [f"{each}=" for each in keys.of(config.SECTIONS[header])]
+    start = f"{row.says} Takes {row.kind.expected}. {default(row)}"
+    assert found[f"{name}="].startswith(start)
 
 
-@pytest.mark.parametrize(("section", "name", "row"), KEYS)
+@pytest.mark.parametrize(("header", "name", "row"), KEYS)
 def test_the_vendors_boot_conf_has_the_sentence_the_limits_and_the_default_of_each_key(
-    section: str, name: str, row: Key
+    header: str, name: str, row: Key
 ) -> None:
-    part = f"{VENDOR}\n[".split(f"\n[{section}]\n")[1].split("\n[")[0]
+    part = f"{VENDOR}\n[".split(f"\n[{header}]\n")[1].split("\n[")[0]
     ((comment, value),) = re.findall(rf"(?m)((?:^#.*\n)+)^{name} = (.*)$", part)
     said = re.sub(r"\s+", " ", comment.replace("#", ""))
     assert said.strip().startswith(f"{row.says} Takes {row.kind.expected}.")
@@ -213,7 +221,7 @@ def test_the_example_in_the_readme_and_in_the_man_page_is_valid() -> None:
     for text in (README, MAN_CONF):
         example = re.search(r"\[tuning\]\n(?: *\w+ = .+\n)+", text)
         assert example is not None
-        lines = "\n".join(line.strip() for line in example[0].splitlines()).replace("\\-", "-")
+        lines = "\n".join(line.strip() for line in example[0].splitlines())
         assert config.parse([("example", lines)]).profile == "throughput-performance"
 
 
