@@ -41,7 +41,9 @@ def test_a_release_is_everything_there_is_and_its_tests_have_passed(released: Pa
     assert set(digests(released)) == {
         f"ocp-tuned-boot-{VERSION}.tar.gz", f"ocp-tuned-boot-{VERSION}-1.src.rpm",
         f"ocp-tuned-boot-{VERSION}-1.noarch.rpm", f"ocp_tuned_boot-{VERSION}-py3-none-any.whl",
-        "ocp-tuned-boot.spec", "boot.conf.5.html", "ocp-tuned-boot.8.html", "SHA256SUMS",
+        "ocp-tuned-boot.spec", "SHA256SUMS",
+        "boot.conf.5.html", "ocp-tuned-agent.8.html", "ocp-tuned-boot.8.html",
+        "ocp-tuned.service.8.html",
     }  # fmt: skip
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=released, check=True)
     assert "SYNOPSIS" in (released / "ocp-tuned-boot.8.html").read_text()

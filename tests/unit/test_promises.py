@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot import cli, errors
+from ocp_tuned_boot.agent import __main__ as agent
+from ocp_tuned_boot.agent.metrics import Metrics
 from ocp_tuned_boot.commands import render, table
 from ocp_tuned_boot.commands.command import Option
 from ocp_tuned_boot.host import files, systemd
@@ -29,8 +31,15 @@ TREE = Path(__file__).resolve().parents[2]
 UNIT_FILES = sorted(path for path in (TREE / "units").rglob("*") if path.is_file())
 UNIT = (TREE / "units/ocp-tuned.service").read_text()
 README = (TREE / "README.md").read_text()
-MAN_CONF = (TREE / "man/boot.conf.5.rst").read_text()
-MAN_PROGRAM = (TREE / "man/ocp-tuned-boot.8.rst").read_text()
+#: The manuals by name, such as "boot.conf(5)".
+MANUALS = {
+    "{}({})".format(*path.stem.rsplit(".", 1)): path.read_text()
+    for path in sorted((TREE / "man").glob("*.rst"))
+}
+MAN_CONF = MANUALS["boot.conf(5)"]
+MAN_PROGRAM = MANUALS["ocp-tuned-boot(8)"]
+MAN_UNIT = MANUALS["ocp-tuned.service(8)"]
+MAN_AGENT = MANUALS["ocp-tuned-agent(8)"]
 VENDOR = (TREE / "packaging/boot.conf").read_text()
 
 
@@ -87,7 +96,7 @@ def test_the_workloads_that_wait_are_those_that_are_checked() -> None:
     others = [(TREE / f"units/ocp-tuned-{name}.service").read_text() for name in ("retry", "go")]
     for unit in (UNIT, *others):
         assert sorted(directives("Before", unit)) == sorted([target, *systemd.WORKLOADS])
-    listed = re.findall(r"(?m)^    ([\w.-]+\.service)$", section(MAN_PROGRAM, "WORKLOADS"))
+    listed = re.findall(r"(?m)^    ([\w.-]+\.service)$", section(MAN_UNIT, "WORKLOADS"))
     assert listed == list(systemd.WORKLOADS)
     # It must be started before the program checks whether it runs.
     assert systemd.HOST_TUNED in directives("After", others[1])
@@ -143,15 +152,101 @@ def test_the_man_page_has_each_common_option_with_its_sentence() -> None:
     assert all(found[each.name].startswith(f"{each.says}.") for each in common)
 
 
-def test_each_section_that_a_text_refers_to_is_in_the_man_page() -> None:
-    sections = set(re.findall(r"(?m)^(\S.+)\n=+$", MAN_PROGRAM))
-    sources = [path.read_text() for path in (TREE / "ocp_tuned_boot").rglob("*.py")]
-    words = " ".join(" ".join([README, plain(MAN_PROGRAM), plain(MAN_CONF), *sources]).split())
-    name = r"([A-Z][A-Z0-9]*(?: [A-Z0-9]+)*)"
-    named = re.findall(rf"\b(?:[Ss]ee|read) {name}\b", words)
-    named += re.findall(rf"ocp-tuned-boot\(8\), {name}", words)
-    assert named
-    assert set(named) <= sections
+REFERENCE = re.compile(
+    r"\b(?:[Ss]ee|[Rr]ead|under) ([A-Z]{2,}(?: [A-Z0-9]+)*)\b(?: in ([\w.-]+\(\d\)))?"
+    r"|([\w.-]+\(\d\)), ([A-Z]{2,}(?: [A-Z0-9]+)*)\b"
+)
+"""A section that a text refers to: "see DAY 0", "see DAY 0 in ocp-tuned-boot(8)", "(boot.conf(5),
+EXAMPLE)". Without a manual it is one of the same manual."""
+
+
+@pytest.mark.parametrize("name", MANUALS)
+def test_each_section_that_a_manual_refers_to_is_there(name: str) -> None:
+    check_references(name, plain(MANUALS[name]))
+
+
+def test_each_section_that_another_text_refers_to_is_in_the_manual_that_it_names() -> None:
+    paths = [
+        *(TREE / "ocp_tuned_boot").rglob("*.py"), *UNIT_FILES, *(TREE / "docs").glob("*.md"),
+        *(TREE / "packaging").glob("*"), TREE / "README.md",
+    ]  # fmt: skip
+    found = 0
+    for path in paths:
+        if path.is_file():
+            words = path.read_text().replace("`", "").replace("man ocp-tuned-boot", MAIN)
+            found += check_references("", re.sub(r"[\s#\"]+", " ", words))
+    assert found > 5
+
+
+MAIN = "ocp-tuned-boot(8)"
+
+
+def check_references(name: str, words: str) -> int:
+    """`name`: the manual that a reference without one is to. Returns the number of references."""
+    count = 0
+    for title, of, before, after in REFERENCE.findall(words):
+        manual = of or before or name
+        if manual in MANUALS:
+            assert re.search(rf"(?m)^{title or after}\n=+$", MANUALS[manual]), (
+                manual,
+                title,
+                after,
+            )
+            count += 1
+    return count
+
+
+@pytest.mark.parametrize("path", UNIT_FILES, ids=lambda path: path.name)
+def test_each_manual_that_a_unit_names_is_there(path: Path) -> None:
+    named = re.findall(r"man:((?:ocp-tuned|boot\.conf)\S*)", path.read_text())
+    assert set(named) <= set(MANUALS)
+    assert named or path.suffix == ".conf"
+
+
+def test_the_manual_of_the_unit_has_every_unit_and_no_other() -> None:
+    top = [path.name for path in UNIT_FILES if path.parent.name == "units"]
+    for title in ("SYNOPSIS", "UNITS"):
+        terms = re.findall(r"(?m)^(?:\| )?(\*ocp-tuned.*)$", section(MAN_UNIT, title))
+        named = re.findall(r"\*(ocp-tuned[\w@.-]*)\*", " ".join(terms))
+        assert sorted(named) == sorted(top)
+
+
+def test_the_status_line_begins_with_the_words_of_the_manual() -> None:
+    words = [term for term, _ in entries(section(MAN_UNIT, "THE STATUS LINE"))]
+    code = "".join(
+        (TREE / "ocp_tuned_boot" / name).read_text() for name in ("record/model.py", "gate.py")
+    )
+    assert len(words) == len(RESULT_WORDS)
+    assert set(words) == RESULT_WORDS
+    assert [word for word in words if not re.search(rf'"{word}\b', code)] == []
+
+
+RESULT_WORDS = {
+    "Applied", "Degraded", "Deferred", "Failed", "Held since", "Stopped", "Unfinished",
+}  # fmt: skip
+
+
+def test_the_manual_of_the_agent_has_each_option_with_its_sentence() -> None:
+    found = dict(entries(section(MAN_AGENT, "OPTIONS")))
+    actions = agent._parser({})._actions
+    expected = {
+        ", ".join(each.option_strings) + (f" {each.metavar}" if each.metavar else ""): each
+        for each in actions
+    }
+    assert set(found) == set(expected)
+    for term, each in expected.items():
+        if not term.endswith(("--help", "--version")):
+            assert found[term].startswith(f"{each.help}."), term
+
+
+def test_the_manual_of_the_agent_has_each_metric_with_its_sentence() -> None:
+    prometheus = pytest.importorskip("prometheus_client", reason="it comes with the agent")
+    registry = prometheus.CollectorRegistry()
+    Metrics(registry)
+    text = prometheus.generate_latest(registry).decode()
+    helps = dict(re.findall(r"(?m)^# HELP (\w+) (.+)$", text))
+    found = dict(entries(section(MAN_AGENT, "METRICS")))
+    assert found == {name: says for name, says in helps.items() if not name.endswith("_created")}
 
 
 def test_the_limits_in_the_man_page_are_those_of_the_code() -> None:
