@@ -11,7 +11,7 @@
 # make lab-loaded  runs the lab while the machine is busy with something else
 # make fuzz     searches for half an hour for files with which a pod could do harm
 # make man      makes the manuals from man/*.rst, in build/man
-# make completion  writes the completion for bash from the table of commands
+# make completion  writes the completions for bash, zsh and fish from the table of commands
 # make install  installs what the RPM has (DESTDIR=); install-data: all except the Python package
 # make uninstall  removes what install of the same tree installs (DESTDIR=)
 # make rpm      builds the source archive, the source RPM and the RPM, in dist/
@@ -88,8 +88,7 @@ fuzz: $(VENV)/done
 	    tests/unit/test_untrusted.py tests/unit/test_memory.py
 
 completion: $(VENV)/done
-	$(VENV)/bin/python packaging/completion.py > packaging/completions/ocp-tuned-boot.new
-	mv packaging/completions/ocp-tuned-boot.new packaging/completions/ocp-tuned-boot
+	$(VENV)/bin/python packaging/completion.py packaging/completions
 
 # The environment may be in the cache already when this machine has none of the packages.
 $(VENV)/done: | packages
@@ -123,6 +122,8 @@ install-python:
 	# The node agent runs in a pod, from an image of its own (packaging/agent).
 	rm -f $(DESTDIR)/usr/bin/ocp-tuned-agent
 
+# Debian's zsh does not look into site-functions.
+ZSH_FOLDER := $(if $(wildcard /etc/debian_version),vendor-completions,site-functions)
 install-data: man
 	install -d -m 0755 $(DESTDIR)/usr/lib/systemd/system
 	umask 022 && cp -r --no-dereference --no-preserve=mode units/. $(DESTDIR)/usr/lib/systemd/system
@@ -135,6 +136,8 @@ install-data: man
 	install -D -m 0755 -t $(DESTDIR)/usr/bin packaging/ocp-tuned-boot
 	install -D -m 0755 packaging/gate.sh $(DESTDIR)/usr/libexec/ocp-tuned-boot/gate
 	install -D -m 0644 -t $(DESTDIR)/usr/share/bash-completion/completions packaging/completions/ocp-tuned-boot
+	install -D -m 0644 -t $(DESTDIR)/usr/share/zsh/$(ZSH_FOLDER) packaging/completions/_ocp-tuned-boot
+	install -D -m 0644 -t $(DESTDIR)/usr/share/fish/vendor_completions.d packaging/completions/ocp-tuned-boot.fish
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man5 build/man/*.5
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man8 build/man/*.8
 	install -d -m 0755 $(DESTDIR)/usr/share/ocp-tuned-boot/images $(DESTDIR)/etc/ocp-tuned-boot/boot.conf.d

@@ -232,10 +232,24 @@ def completed(*words: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_the_completion_is_what_the_tables_make() -> None:
-    command = [sys.executable, str(TREE / "packaging/completion.py")]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    assert done.stdout == COMPLETION.read_text(), "make completion"
+def test_the_completions_are_what_the_tables_make(tmp_path: Path) -> None:
+    """That zsh and fish complete with theirs is tested in tests/lab/test_readers.py."""
+    command = [sys.executable, str(TREE / "packaging/completion.py"), str(tmp_path)]
+    subprocess.run(command, check=True)
+    made = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert len(made) == 3
+    assert made == {path.name: path.read_text() for path in COMPLETION.parent.iterdir()}, (
+        "make completion"
+    )
+
+
+def test_each_completion_and_each_manual_is_installed() -> None:
+    makefile = (TREE / "Makefile").read_text()
+    for path in COMPLETION.parent.iterdir():
+        assert f"packaging/completions/{path.name}\n" in makefile
+        assert re.search(rf"(?m)^%\{{_datadir\}}/\S+/{re.escape(path.name)}$", SPEC)
+    for path in (TREE / "man").glob("*.rst"):
+        assert f"%{{_mandir}}/man{path.stem[-1]}/{path.stem}*\n" in SPEC
 
 
 @pytest.mark.parametrize("row", table.COMMANDS, ids=lambda row: row.name)
