@@ -1,8 +1,8 @@
 """What each command does, and at the end the table of all commands and their options.
 
 The parser and the completions of the shells are made from the table, and tests compare
-ocp-tuned-boot(8) with it. A command imports what it needs when it runs: a boot does not wait for what only people ask
-for.
+ocp-tuned-boot(8) with it. A command imports what it needs when it runs: a boot does not wait for
+what only people ask for.
 """
 
 from __future__ import annotations
