@@ -15,6 +15,7 @@
 # make install  installs what the RPM has (DESTDIR=); install-data: all except the Python package
 # make uninstall  removes what install of the same tree installs (DESTDIR=)
 # make rpm      builds the source archive, the source RPM and the RPM, in dist/
+# make deb      builds the package for Debian, in dist/
 # make release  builds these, the wheel, the manuals and the checksums (packages: docs/hacking.md)
 #
 # demo, shell, cluster and the tests need Debian and root. They install Debian packages on this
@@ -157,7 +158,7 @@ uninstall:
 # Builds what is committed, with the date of the commit, so that two builds give the same bytes.
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ocp_tuned_boot/__init__.py)
 NAME := ocp-tuned-boot-$(VERSION)
-source rpm release: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+source rpm deb release: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 
 source:
 	mkdir -p dist
@@ -177,6 +178,17 @@ rpm: source
 	    --define '_rpmdir $(CURDIR)/dist' --define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' \
 	    $(RPMBUILD_FLAGS) dist/ocp-tuned-boot.spec
 
+# From packaging/debian. The version and the day are filled in, as in rpm.spec.
+deb: source
+	rm -rf build/deb && mkdir -p build/deb
+	tar --extract --file=dist/$(NAME).tar.gz --directory=build/deb
+	cp -r packaging/debian build/deb/$(NAME)/debian
+	printf '%s\n\n  * See NEWS.md.\n\n -- %s  %s\n' 'ocp-tuned-boot ($(VERSION)) unstable; urgency=medium' \
+	    "$$(sed -n 's/^Maintainer: //p' packaging/debian/control)" \
+	    "$$(LC_ALL=C date -u -R -d @$$SOURCE_DATE_EPOCH)" > build/deb/$(NAME)/debian/changelog
+	cd build/deb/$(NAME) && dpkg-buildpackage --build=binary --no-sign
+	mv build/deb/*.deb dist/
+
 # The wheel and the manuals are also built from the source archive.
 release:
 	$(MAKE) clean
@@ -191,4 +203,4 @@ clean:
 	rm -rf build dist
 
 .PHONY: help demo bench shell cluster test unit oldest-python lab lab-loaded slow fuzz packages completion man install install-python install-data \
-    uninstall source rpm release clean
+    uninstall source rpm deb release clean

@@ -36,6 +36,7 @@ def commands(after: str) -> str:
 
 
 REQUIRED = {"trixie": commands("On Debian 13"), "bookworm": commands("are not changed")}
+DEB = commands("what it requires")
 INSTALL = commands("without a package manager")
 REMOVE = commands("To remove it again")
 RPM = commands("therefore `--nodeps`")
@@ -43,7 +44,7 @@ RPM = commands("therefore `--nodeps`")
 
 def test_no_command_of_the_section_is_left_out() -> None:
     blocks = re.findall(r"(?m)(?:^    .*\n)+", SECTION)
-    tested = [*REQUIRED.values(), INSTALL, REMOVE, RPM]
+    tested = [DEB, *REQUIRED.values(), INSTALL, REMOVE, RPM]
     assert [re.sub(r"(?m)^    ", "", each) for each in blocks] == tested
 
 
@@ -105,6 +106,53 @@ def test_a_node_installed_from_the_tree_boots_tuned_and_nothing_is_left_of_it(
             "etc/ocp-tuned-boot", "var/lib/ocp-tuned", "var/lib/ocp-tuned-boot",
         }  # fmt: skip
         assert node.read("/etc/ocp-tuned-boot/boot.conf") == "# the administrator's\n"
+
+
+# What the lab leaves out of every root, lintian is in.
+LINTIAN = """\
+rm /etc/dpkg/dpkg.cfg.d/*
+apt-get install lintian
+lintian --fail-on=error,warning,info --allow-root dist/*.deb
+"""
+
+
+@pytest.mark.parametrize("suite", ["trixie"])
+def test_the_package_for_debian_from_its_build_to_its_purge(suite: str, root: Path) -> None:
+    before = files_of_ours(root)
+    follow(root, DEB)
+    rootfs.as_node(root)
+    with KernelKnobs(RESET), Node(suite, image=suite, system=root) as node:
+        furnish(node)
+        node.write("/etc/ocp-tuned-boot/boot.conf", "# the administrator's\n")
+        node.boot()
+        assert found_by(node, "kubelet") == WANTED
+        has_ended(node)
+        applied = record(node)
+        assert applied["result"] == "applied"
+
+        # An upgrade: the same package again is one to dpkg.
+        node.run("sh", "-c", f"dpkg --install {bare.CLONE}/dist/*.deb")
+        assert node.run("systemctl", "is-active", "ocp-tuned.service").stdout.strip() == "active"
+        assert record(node) == applied
+
+        node.run("dpkg", "--remove", "ocp-tuned-boot")
+        for path, value in WANTED.items():
+            assert node.read(path).strip() == value
+        assert node.read("/etc/ocp-tuned-boot/boot.conf") == "# the administrator's\n"
+        assert node.run("systemctl", "is-active", "ocp-tuned.service").stdout.strip() == "active"
+        left = node.run(
+            "systemctl", "list-units", "--plain", "--no-legend", "ocp-tuned*"
+        ).stdout.splitlines()
+        assert [line.split()[0] for line in left] == ["ocp-tuned.service"]
+
+        node.run("umount", "--lazy", "/var/lib/ocp-tuned-boot/storage")  # the lab's
+        node.run("dpkg", "--purge", "ocp-tuned-boot")
+        assert files_of_ours(node.root) - before == {"var/lib/ocp-tuned"}
+
+
+@pytest.mark.parametrize("suite", ["trixie"])
+def test_lintian_has_nothing_to_say(root: Path) -> None:
+    follow(root, DEB.partition("apt-get install ./dist")[0], LINTIAN)
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -271,3 +271,9 @@ def test_bash_completes_options_before_a_command_and_files_after_config(tmp_path
     (tmp_path / "folder").mkdir()
     assert completed("--root", f"{tmp_path}/") == {f"{tmp_path}/folder"}
     assert completed("render", "butane", "--role", "") == set()
+
+
+def test_the_package_for_debian_stops_the_same_units_as_the_rpm() -> None:
+    prerm = (TREE / "packaging/debian/prerm").read_text()
+    stops = prerm.split("deb-systemd-invoke stop")[1].split("||")[0].replace("\\", "")
+    assert set(stops.split()) == macro("stopped")
