@@ -46,7 +46,7 @@ complete_all() {
         BUFFER=$line CURSOR=$#line
         zle one
     done
-    exit
+    exit 0
 }
 zle -C one complete-word _main_complete
 zle -N zle-line-init complete_all
