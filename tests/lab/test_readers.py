@@ -96,6 +96,7 @@ def test_man_shows_each_manual_on_a_serial_console(root: Path, manuals: Path) ->
     for page in pages:
         done = run(root, manuals, "man", "--local-file", page.name)
         assert done.returncode == 0, done.stderr
+        assert "\N{HYPHEN}" not in done.stdout
         source = (product.TREE / f"man/{page.name}.rst").read_text()
         # What is to be typed or is in a file is not wrapped.
         literal = {line.strip() for line in re.findall(r"(?m)^ {4,}(.+)$", source)}

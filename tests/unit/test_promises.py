@@ -436,6 +436,24 @@ def test_each_command_of_a_document_can_be_typed(name: str) -> None:
                 assert {unit, f"{unit}.service"} & units, line
 
 
+def test_the_manual_has_every_finding_and_whether_it_is_fatal_or_acceptable() -> None:
+    found = [re.findall(r"[\w-]+", words) for _, words in entries(section(MAN_PROGRAM, "FINDINGS"))]
+    fatal = [kind for kind, it in KINDS.items() if it.fatal]
+    acceptable = [kind for kind, it in KINDS.items() if it.acceptable]
+    assert found == [fatal, acceptable, [it for it in KINDS if it not in {*fatal, *acceptable}]]
+
+
+@pytest.mark.parametrize("name", MANUALS)
+def test_a_manual_names_findings_and_keys_that_exist(name: str) -> None:
+    text = MANUALS[name]
+    known = {f"{key}=" for fields in config.SECTIONS.values() for key in keys.of(fields)}
+    # Those of systemd and of containers.conf.
+    others = {"log_tag=", "hooks_dir="}
+    assert set(re.findall(r"``([a-z_]+=)``", text)) <= known | others
+    findings = re.findall(r"finding(?: is|s)?\s+``([a-z-]+)``", text)
+    assert set(findings) <= set(KINDS)
+
+
 @pytest.mark.parametrize("name", ["troubleshooting.md", "migration.md", "boot-flow.md"])
 def test_a_document_names_findings_keys_and_units_that_exist(name: str) -> None:
     text = (TREE / "docs" / name).read_text()
