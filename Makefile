@@ -108,6 +108,8 @@ man: $(MANUALS)
 build/man/%: man/%.rst
 	mkdir -p build/man
 	rst2man --strict $< $@
+	# Names of files are not hyphenated: they are copied from the page.
+	sed -i '/^\.TH /a .nh' $@
 
 install: install-python install-data
 

@@ -46,7 +46,7 @@ complete_all() {
         BUFFER=$line CURSOR=$#line
         zle one
     done
-    exit
+    exit 0
 }
 zle -C one complete-word _main_complete
 zle -N zle-line-init complete_all
@@ -96,6 +96,7 @@ def test_man_shows_each_manual_on_a_serial_console(root: Path, manuals: Path) ->
     for page in pages:
         done = run(root, manuals, "man", "--local-file", page.name)
         assert done.returncode == 0, done.stderr
+        assert "\N{HYPHEN}" not in done.stdout
         source = (product.TREE / f"man/{page.name}.rst").read_text()
         # What is to be typed or is in a file is not wrapped.
         literal = {line.strip() for line in re.findall(r"(?m)^ {4,}(.+)$", source)}

@@ -5,6 +5,7 @@ That systemd and TuneD behave as these texts say is tested with the nodes in tes
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -18,6 +19,7 @@ import pytest
 from ocp_tuned_boot import cli, errors
 from ocp_tuned_boot.agent import __main__ as agent
 from ocp_tuned_boot.agent.metrics import Metrics
+from ocp_tuned_boot.commands import parser as commands_parser
 from ocp_tuned_boot.commands import render, table
 from ocp_tuned_boot.commands.command import Option
 from ocp_tuned_boot.host import files, systemd
@@ -40,6 +42,7 @@ MAN_CONF = MANUALS["boot.conf(5)"]
 MAN_PROGRAM = MANUALS["ocp-tuned-boot(8)"]
 MAN_UNIT = MANUALS["ocp-tuned.service(8)"]
 MAN_AGENT = MANUALS["ocp-tuned-agent(8)"]
+TROUBLE = (TREE / "docs/troubleshooting.md").read_text()
 VENDOR = (TREE / "packaging/boot.conf").read_text()
 
 
@@ -391,6 +394,90 @@ def test_the_readme_has_each_folder_and_names_modules_that_exist() -> None:
             assert (here / f"{module}.py").is_file(), f"{folder}: {module}"
     top = {path.stem for path in package.glob("[a-z]*.py")}
     assert top <= set(re.findall(r"`(\w+)`", rows[package.name]))
+
+
+def constants() -> str:
+    """Every text in the code, without what is put into it, and every advice: one a line."""
+    trees = (ast.parse(path.read_text()) for path in (TREE / "ocp_tuned_boot").rglob("*.py"))
+    nodes = (node for tree in trees for node in ast.walk(tree))
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant)]
+    advice = [each.advice for each in KINDS.values()]
+    script = (TREE / "packaging/gate.sh").read_text()
+    return "\n".join([*(text for text in texts if isinstance(text, str)), *advice, script])
+
+
+def test_each_message_that_is_quoted_for_people_in_trouble_is_one_of_the_code() -> None:
+    """ "…" stands for what differs."""
+    quoted = re.findall(r"(?m)^> (.+)$", TROUBLE)
+    assert len(quoted) > 10
+    said = constants().replace("{subject}", "…")
+    for message in quoted:
+        for part in message.split("…"):
+            assert part.strip(" :") in said, message
+
+
+@pytest.mark.parametrize("name", ["troubleshooting.md", "migration.md"])
+def test_each_command_of_a_document_can_be_typed(name: str) -> None:
+    text = (TREE / "docs" / name).read_text()
+    lines = re.findall(r"(?m)^ {4,}(\S.*)$", text)
+    parser = commands_parser.build(table.COMMANDS, table.GROUPS, table.OPTIONS)
+    units = {path.name for path in UNIT_FILES} | {"ocp-tuned-one-shot.service"}
+    assert len(lines) > 3
+    for line in lines:
+        program, *words = shlex.split(line, comments=True)
+        if program == "ocp-tuned-boot":
+            if words != ["--version"]:
+                parser.parse_args(words)
+            continue
+        assert program in ("systemctl", "journalctl", "systemd-analyze", "df", "ls", "cat"), line
+        for word in words:
+            if word.startswith("ocp-tuned"):
+                unit = re.sub(r"@\w+|@\*", "@", word)
+                assert {unit, f"{unit}.service"} & units, line
+
+
+def test_the_manual_has_every_finding_and_whether_it_is_fatal_or_acceptable() -> None:
+    found = [re.findall(r"[\w-]+", words) for _, words in entries(section(MAN_PROGRAM, "FINDINGS"))]
+    fatal = [kind for kind, it in KINDS.items() if it.fatal]
+    acceptable = [kind for kind, it in KINDS.items() if it.acceptable]
+    assert found == [fatal, acceptable, [it for it in KINDS if it not in {*fatal, *acceptable}]]
+
+
+@pytest.mark.parametrize("name", MANUALS)
+def test_a_manual_names_findings_and_keys_that_exist(name: str) -> None:
+    text = MANUALS[name]
+    known = {f"{key}=" for fields in config.SECTIONS.values() for key in keys.of(fields)}
+    # Those of systemd and of containers.conf.
+    others = {"log_tag=", "hooks_dir="}
+    assert set(re.findall(r"``([a-z_]+=)``", text)) <= known | others
+    findings = re.findall(r"finding(?: is|s)?\s+``([a-z-]+)``", text)
+    assert set(findings) <= set(KINDS)
+
+
+@pytest.mark.parametrize("name", ["troubleshooting.md", "migration.md", "boot-flow.md"])
+def test_a_document_names_findings_keys_and_units_that_exist(name: str) -> None:
+    text = (TREE / "docs" / name).read_text()
+    findings = [
+        each
+        for words in re.findall(r"finding((?: (?:is|or)?,? ?`[a-z-]+`)+)", text)
+        for each in re.findall(r"`([a-z-]+)`", words)
+    ]
+    assert set(findings) <= set(KINDS)
+    known = {f"{key}=" for fields in config.SECTIONS.values() for key in keys.of(fields)}
+    assert set(re.findall(r"`([a-z_]+=)`", text)) <= known
+    files = {path.name for path in UNIT_FILES} | {"ocp-tuned-one-shot.service"}
+    units = re.findall(r"ocp-tuned[\w-]*@?[\w-]*\.(?:service|path|socket)", text)
+    assert len(units) > 2
+    assert {re.sub(r"@\w+", "@", each) for each in units} <= files
+    assert findings or name != "troubleshooting.md"
+
+
+def test_the_boot_flow_has_every_step_and_no_other() -> None:
+    text = (TREE / "docs/boot-flow.md").read_text()
+    sources = "".join(path.read_text() for path in (TREE / "ocp_tuned_boot").rglob("*.py"))
+    steps = set(re.findall(r"\.step\(\s*\"([\w-]+)\"", sources))
+    assert set(re.findall(r"(?m)^\| `([\w-]+)` \|", text)) == steps
+    assert set(re.findall(r"\bstep (\w+)$", text, re.MULTILINE)) <= steps
 
 
 COMMAND = r"(?m)(?:^    |`)(make\b[^`#\n]*)"
