@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-from ocp_tuned_boot import boot
+from ocp_tuned_boot import boot, textfile
 from ocp_tuned_boot.commands.command import Command, Option, Options
 from ocp_tuned_boot.errors import escaped, escaped_json
 from ocp_tuned_boot.host import systemd
@@ -120,6 +120,8 @@ def _drift(options: Options) -> Drift:
 
     paths = _paths(options)
     found = drift.look(paths, config.load(paths, options.config).handover)
+    if os.geteuid() == 0:
+        textfile.write(paths, options.config, found)
     _show(options, report.drift_text, report.drift_json, found)
     return found
 
