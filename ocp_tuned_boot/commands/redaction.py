@@ -27,24 +27,26 @@ _WEAK = (
     r"(?:api|access|private|secret|encryption|signing|ssh|client|luks|shared|auth|fastopen)"
     r"[-_. ]?keys?)(?![a-z])"
 )
+# Numbers of repetitions are limited where a text could otherwise take a time that grows with its
+# square: a pod may have written it.
 # As a part of a longer name (`registry_password`, `"auth"`), up to the value.
 _NAMED = re.compile(
-    rf"(?i)((?:{_STRONG}[\w\])\"'-]*(?:\s*[:=]\s*|\s+)|(?<![a-z]){_WEAK}[\w\"'-]{{0,20}}\s*[:=]\s*))(\S.*)?"
+    rf"(?i)((?:{_STRONG}[\w\])\"'-]{{0,99}}(?:\s*[:=]\s*|\s+)|(?<![a-z]){_WEAK}[\w\"'-]{{0,20}}\s*[:=]\s*))(\S.*)?"
 )
 # A value that follows on the next lines.
-_CONTINUED = re.compile(r"\A[\"']*\s*(?:[|>][+-]?\d*|\\)?\s*\Z")
-# `scheme://user:password@host`, up to the last "@" of the word: a password may contain one. A
-# digest of an image is none.
-_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)([^\s\"'<>]+)@(?!sha\d+:)")
+_CONTINUED = re.compile(r"[\"']*(?:[|>][+-]?\d*|\\)?\Z")
+# `scheme://user:password@host` is looked for in words, see `_login`. A digest of an image is none.
+_WORD = re.compile(r"[^\s\"'<>]{3,}")
+_DIGEST = re.compile(r"@sha\d+:")
 # The same without a scheme, as in proxy variables.
-_USERINFO = re.compile(r"(?<![\w/:])([\w.%+-]+):([^\s\"'/@]+)@(?!sha\d+:)(?=[\w\[])")
+_USERINFO = re.compile(r"(?<![\w/:.%+-])([\w.%+-]+):([^\s\"'/@]+)@(?!sha\d+:)(?=[\w\[])")
 # curl(1) and its like.
 _OPTION = re.compile(r"(?<!\S)(-u|--user|--proxy-user|-U)([= ]?\s*)([\"']?[^\s:]+:\S+)")
 _SCHEME = re.compile(r"(?i)\b(basic|bearer|digest|negotiate)(\s+)(?=\S{6})\S+")
 # Tokens that can be recognised by themselves: JSON Web Tokens, those of OpenShift, GitHub, GitLab,
 # AWS, Vault and Slack.
 _TOKENS = re.compile(
-    r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)*|\bsha256~[\w-]{16,}|\bgh[opsur]_\w{16,}"
+    r"\beyJ[\w-]{8,1000}\.[\w-]{8,}(?:\.[\w-]*)*|\bsha256~[\w-]{16,}|\bgh[opsur]_\w{16,}"
     r"|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bhvs\.[\w-]{16,}"
     r"|\bxox[abposr]-[\w-]{10,}"
 )
@@ -90,7 +92,8 @@ def redacted_json(text: str, known: Iterable[str] = ()) -> str:
 
 def secrets_in(text: str) -> set[str]:
     """The passwords in URLs and in base64 of a text, to be looked for elsewhere."""
-    found = {it[2].partition(":")[2] for it in _URL.finditer(text)}
+    logins = (login for word in _WORD.findall(text) if (login := _login(word)))
+    found = {word[1].partition(":")[2] for word in logins}
     found |= {it[2] for it in _USERINFO.finditer(text)}
     for match in _BASE64.finditer(text):
         plain = _decoded(match[0])
@@ -114,7 +117,7 @@ def _redacted(text: str, known: tuple[str, ...], depth: int) -> str:
         text = text.replace(each, REMOVED)
     text = _PRIVATE_KEY.sub(REMOVED, text)
     text = "\n".join(_lines(text.split("\n")))
-    text = _URL.sub(rf"\1{REMOVED}@", text)
+    text = _WORD.sub(_without_login, text)
     text = _USERINFO.sub(f"{REMOVED}@", text)
     text = _OPTION.sub(rf"\1\2{REMOVED}", text)
     text = _SCHEME.sub(rf"\1\2{REMOVED}", text)
@@ -139,10 +142,25 @@ def _lines(lines: Iterable[str]) -> Iterable[str]:
             yield line
             continue
         yield line[: match.end(1)] + REMOVED
-        if _CONTINUED.match(match[2] or ""):
+        if _CONTINUED.match((match[2] or "").strip()):
             waits, indent = True, here
         elif line.endswith("\\"):
             waits = True
+
+
+def _login(word: str) -> tuple[str, str, str] | None:
+    """What is before, in and after the login of a URL, which is up to the last "@": a password may
+    contain one. None for a word that is no such URL."""
+    scheme, separator, rest = word.partition("://")
+    at = rest.rfind("@")
+    while at > 0 and _DIGEST.match(rest, at):
+        at = rest.rfind("@", 0, at)
+    return (scheme + separator, rest[:at], rest[at:]) if at > 0 else None
+
+
+def _without_login(match: re.Match[str]) -> str:
+    login = _login(match[0])
+    return f"{login[0]}{REMOVED}{login[2]}" if login else match[0]
 
 
 def _unless_secret(word: str, depth: int) -> str:

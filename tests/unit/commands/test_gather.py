@@ -35,8 +35,8 @@ from tests.unit.fake_podman import listening, reply
 from tests.unit.patience import PATIENCE, no_hang
 
 BOOT = "11111111-2222-4333-8444-555555555555"
-#: One that is in a URL and in base64, one that only the word before it gives away, and one that only
-#: the kubelet's file does.
+#: One is in a URL and in base64, one only the word before it gives away, one is known only from
+#: the file of the kubelet.
 KNOWN, NAMED, ALONE = "Kn0wn-hunter2", "N4med-hunter3", "Al0ne-hunter4"
 AUTH = base64.b64encode(f"admin:{KNOWN}".encode()).decode()
 ROBOT = base64.b64encode(f"robot:{ALONE}".encode()).decode()
