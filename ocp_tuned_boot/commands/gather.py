@@ -21,7 +21,7 @@ from typing import Callable
 
 from ocp_tuned_boot import __version__
 from ocp_tuned_boot.commands import redaction
-from ocp_tuned_boot.errors import BootError, HostError
+from ocp_tuned_boot.errors import BootError, HostError, defects
 from ocp_tuned_boot.host import files, kernelargs, program
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths, sysctl_key
@@ -32,7 +32,7 @@ from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.settings import residue, values
 
 #: The most that is kept of one part, and of all of them together (bytes).
-LIMIT, TOTAL = 4 * 1024 * 1024, 48 * 1024 * 1024
+LIMIT, TOTAL = 8 * 1024 * 1024, 48 * 1024 * 1024
 #: How long one program, or Podman, may take, and all of them together (seconds).
 PATIENCE, TOTAL_PATIENCE = 10.0, 90.0
 #: The most lines of the journal of one boot.
@@ -106,15 +106,22 @@ def gather(paths: Paths, config_file: Path | None, run: Run = program.printed) -
     end = time.monotonic() + TOTAL_PATIENCE
     if os.geteuid() != 0:
         found.missing["some files and logs"] = "not run as root, and only root may read them"
+    parts: dict[str, Callable[[], None]] = {
+        "host/versions.txt": lambda: _versions(found),
+        "files": lambda: _add_files(found, paths, config_file),
+        "request/profiles": lambda: _add_folder(found, paths, "request/profiles", paths.profiles),
+        "request/next": lambda: _add_folder(found, paths, "request/next", paths.agent_next),
+        "settings/now.txt": lambda: _settings(found, paths),
+        "state/last-profile.txt": lambda: _last_profile(found, paths),
+        "podman": lambda: _podman(found, paths, config_file),
+    }
     found.secrets |= set(_credentials(paths))
-    _versions(found)
-    for name, path in _files(paths, config_file):
-        _add_file(found, name, path)
-    for name, folder in _folders(paths):
-        _add_folder(found, paths, name, folder)
-    _settings(found, paths)
-    _last_profile(found, paths)
-    _podman(found, paths, config_file)
+    for name, read in parts.items():
+        try:
+            with defects():
+                read()
+        except BootError as error:
+            found.missing[name] = error.message
     for name, command in {**COMMANDS, "host/files.txt": _listing(paths)}.items():
         left = min(PATIENCE, end - time.monotonic())
         if left <= 0:
@@ -165,9 +172,9 @@ def _relative(path: Path, root: Path) -> str:
     return str(path.relative_to(root)) if root in path.parents else path.name
 
 
-def _folders(paths: Paths) -> Iterator[tuple[str, Path]]:
-    yield "request/profiles", paths.profiles
-    yield "request/next", paths.agent_next
+def _add_files(found: Gathered, paths: Paths, config_file: Path | None) -> None:
+    for name, path in _files(paths, config_file):
+        _add_file(found, name, path)
 
 
 def _add_file(found: Gathered, name: str, path: Path) -> None:
@@ -213,19 +220,15 @@ def _add_folder(found: Gathered, paths: Paths, name: str, folder: Path) -> None:
 
 
 def _settings(found: Gathered, paths: Paths) -> None:
-    """Each setting that was applied or saved in this boot, and its value now."""
-    name = "settings/now.txt"
-    try:
-        known = residue.read(paths, inputs.boot_id(paths))
-    except BootError as error:
-        found.missing[name] = error.message
-        return
+    """Each setting that was applied or saved in this boot, and its value now. Raises
+    `HostError`."""
+    known = residue.read(paths, inputs.boot_id(paths))
     lines = []
     for path, saved in sorted(known.saved.items()):
         now = values.read(paths.root, path)
         lines.append(f"{sysctl_key(path)} = {now!r}; applied {saved.applied!r}, "
                      f"before {saved.first!r}")  # fmt: skip
-    found.add(name, "".join(f"{line}\n" for line in lines))
+    found.add("settings/now.txt", "".join(f"{line}\n" for line in lines))
 
 
 def _last_profile(found: Gathered, paths: Paths) -> None:

@@ -34,7 +34,7 @@ _NAMED = re.compile(
     rf"(?i)((?:{_STRONG}[\w\])\"'-]{{0,99}}(?:\s*[:=]\s*|\s+)|(?<![a-z]){_WEAK}[\w\"'-]{{0,20}}\s*[:=]\s*))(\S.*)?"
 )
 # A value that follows on the next lines.
-_CONTINUED = re.compile(r"[\"']*(?:[|>][+-]?\d*|\\)?\Z")
+_CONTINUED = re.compile(r"[\"']*(?:[|>][+-]?\d*|\\|[\[{(])?\Z")
 # `scheme://user:password@host` is looked for in words, see `_login`. A digest of an image is none.
 _WORD = re.compile(r"[^\s\"'<>]{3,}")
 _DIGEST = re.compile(r"@sha\d+:")
@@ -84,10 +84,10 @@ def redacted(text: str, known: Iterable[str] = ()) -> str:
 def redacted_json(text: str, known: Iterable[str] = ()) -> str:
     """The same for JSON, which remains JSON. A text that is none is redacted as a text."""
     try:
-        content = from_json(text)
-    except ValueError:
+        content = _value(from_json(text), _sorted(known))
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    except (ValueError, RecursionError):
         return redacted(text, known)
-    return json.dumps(_value(content, _sorted(known)), indent=1, ensure_ascii=False) + "\n"
 
 
 def secrets_in(text: str) -> set[str]:

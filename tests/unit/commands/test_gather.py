@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -26,7 +27,7 @@ from ocp_tuned_boot.record import history, store
 from ocp_tuned_boot.record.model import InForce, Record, Value
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.requested.lastgood import LastProfile
-from ocp_tuned_boot.settings import residue
+from ocp_tuned_boot.settings import residue, values
 from ocp_tuned_boot.settings.residue import Saved, Settings
 from ocp_tuned_boot.tuned.findings import make
 from ocp_tuned_boot.tuned.judge import Result
@@ -213,6 +214,19 @@ def test_broken_files_are_named_and_do_no_harm(paths: Paths) -> None:
     assert found["configuration/etc/ocp-tuned-boot/boot.conf"] == "["
 
 
+def test_a_defect_in_one_part_is_named_and_leaves_the_others(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(values, "read", broken)
+    found = gather.gather(paths, None, dirty)
+    assert "ZeroDivisionError" in found.missing["settings/now.txt"]
+    assert "record/status.json" in found.parts
+    assert set(COMMANDS) <= set(found.parts)
+
+
 def test_a_podman_that_hangs_is_not_waited_for(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,13 +300,36 @@ def test_no_program_that_is_run_changes_anything() -> None:
     assert not {"-delete", "-exec", "-ok", "-fprint"} & set(gather._listing(Paths()))
 
 
-def program(paths: Paths, *words: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+def start(paths: Paths, *words: str, folder: Path) -> subprocess.Popen[bytes]:
     tree = Path(__file__).parents[3]
     command = [sys.executable, "-m", "ocp_tuned_boot", "--root", str(paths.root), "gather", *words]
-    return subprocess.run(
-        command, check=False, capture_output=True, timeout=PATIENCE * 3, cwd=folder,
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder,
         env={**os.environ, "PYTHONPATH": str(tree)},
     )  # fmt: skip
+
+
+def program(paths: Paths, *words: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    with start(paths, *words, folder=folder) as process:
+        out, errors = process.communicate(timeout=PATIENCE * 3)
+    return subprocess.CompletedProcess(words, process.returncode, out, errors)
+
+
+def test_it_can_be_interrupted_and_leaves_nothing(paths: Paths, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+
+    def interrupt(_: str) -> None:
+        os.kill(process.pid, signal.SIGINT)
+
+    with listening(interrupt) as socket:
+        conf = paths.admin_conf.with_name("boot.conf.d") / "90-socket.conf"
+        conf.write_text(f"[podman]\nsocket = {socket}\n")
+        process = start(paths, folder=folder)
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGINT
+    assert b"Traceback" not in errors
+    assert list(folder.iterdir()) == []
 
 
 def test_the_command_writes_a_file_that_only_its_owner_can_read(

@@ -152,6 +152,15 @@ def test_files_that_are_not(name: str) -> None:
 def test_broken_json_is_redacted_as_text() -> None:
     assert S not in redacted_json('{"password": "' + S)
     assert redacted_json("[" * 100_000)
+    deep = "[" * 900 + f'"password {S}"' + "]" * 900
+    assert S not in redacted_json(deep)
+
+
+def test_json_that_was_cut_off_is_redacted_as_text() -> None:
+    saved = {"a.stable_secret": {"first": S, "applied": S}, "vm.swappiness": {"first": "7"}}
+    left = redacted_json(json.dumps(saved, indent=1)[:-1])
+    assert S not in left
+    assert '"first": "7"' in left
 
 
 @pytest.mark.parametrize(
