@@ -13,7 +13,7 @@ import math
 import time
 from pathlib import Path
 
-from ocp_tuned_boot import cleanup, early, kept, plan, situation, watching
+from ocp_tuned_boot import cleanup, early, kept, plan, situation, textfile, watching
 from ocp_tuned_boot.early import Start
 from ocp_tuned_boot.errors import BootError, ConfigurationError, NotRequested, defects
 from ocp_tuned_boot.gate import Gate
@@ -91,7 +91,7 @@ def notice(paths: Paths, config_file: Path | None) -> Record | None:
             systemd.reload(systemd.UNIT)
         return None
     situation.wait_for_others(paths, config_file)
-    with defects(), locked(paths):
+    with defects(), locked(paths), textfile.after(paths, config_file):
         # A run that began meanwhile was killed: only the unit's own processes run TuneD.
         if store.in_force(paths, inputs.boot_id(paths)) is None:
             return None
@@ -106,7 +106,7 @@ def _run(
 ) -> Record:
     """One run at a time."""
     # Also before there is a recorder: what holds the gate, and why, is in the status line.
-    with defects(), start.locked(paths):
+    with defects(), start.locked(paths), textfile.after(paths, config_file):
         return _run_once(paths, config_file, notifier, why, start)
 
 

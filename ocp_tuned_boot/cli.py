@@ -88,6 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # As any program in a pipe: `ocp-tuned-boot status | head -1`.
         return _die_of(signal.SIGPIPE)
+    except KeyboardInterrupt:
+        # Of a command that only shows something: there is nothing to clean up.
+        return _die_of(signal.SIGINT)
     except Interrupted as interrupted:
         # Everything is cleaned up. Die of the signal, so that its sender sees that.
         return _die_of(interrupted.signal_number)

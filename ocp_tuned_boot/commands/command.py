@@ -24,6 +24,7 @@ class Option:
     `takes`: the name of its value; empty for a switch. A DIR or a FILE is a `Path`, anything else
     text; None if the option is not given. `choices`: the only words it may be, the default first.
     `check(text, where)` raises `ConfigurationError`, and the exit status is that of wrong usage.
+    `optional`: of an argument, whether it may be left out.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Option:
     short: str = ""
     choices: tuple[str, ...] = ()
     check: Callable[[str, str], str] | None = None
+    optional: bool = False
 
     @property
     def is_argument(self) -> bool:

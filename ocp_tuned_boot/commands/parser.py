@@ -62,8 +62,9 @@ def _add(parser: argparse.ArgumentParser, option: Option) -> None:
         parser.add_argument(*names, action="store_true", help=option.says)
     elif option.is_argument:
         parser.add_argument(
-            option.name.lower(), metavar=option.name, type=_type(option), help=option.says
-        )
+            option.name.lower(), metavar=option.name, type=_type(option), help=option.says,
+            nargs="?" if option.optional else None,
+        )  # fmt: skip
     else:
         parser.add_argument(
             *names, metavar=option.takes, type=_type(option), default=option.default,

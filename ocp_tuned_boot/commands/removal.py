@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ocp_tuned_boot import cleanup
+from ocp_tuned_boot import cleanup, textfile
 from ocp_tuned_boot.errors import BootError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline
@@ -32,8 +32,8 @@ PATIENCE = 30.0
 
 def purge(paths: Paths, config_file: Path | None) -> None:
     """Removes the container of a killed run, the images that this program pulled and that are not
-    requested, its drop-in for CRI-O, and the records of all earlier boots. The separate image store
-    is removed by the package, when its Podman service has exited.
+    requested, its drop-in for CRI-O, its metrics, and the records of all earlier boots. The
+    separate image store is removed by the package, when its Podman service has exited.
 
     What cannot be removed is logged, and the rest is removed. Raises only `Interrupted`.
     """
@@ -43,6 +43,8 @@ def purge(paths: Paths, config_file: Path | None) -> None:
         cleanup.cleanup(paths, config_file)
     with _logged():
         pins.keep(paths, "none", ())
+    with _logged():
+        textfile.remove(paths, config_file)
     kept = {*paths.archives, paths.own_store}
     with _logged():
         files.remove_tree(paths.last_good)

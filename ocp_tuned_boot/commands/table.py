@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-from ocp_tuned_boot import boot
+from ocp_tuned_boot import boot, textfile
 from ocp_tuned_boot.commands.command import Command, Option, Options
 from ocp_tuned_boot.errors import escaped, escaped_json
 from ocp_tuned_boot.host import systemd
@@ -120,6 +120,8 @@ def _drift(options: Options) -> Drift:
 
     paths = _paths(options)
     found = drift.look(paths, config.load(paths, options.config).handover)
+    if os.geteuid() == 0:
+        textfile.write(paths, options.config, found)
     _show(options, report.drift_text, report.drift_json, found)
     return found
 
@@ -130,6 +132,22 @@ def _verify(options: Options) -> Checked:
     found = verify.look(_paths(options), options.config)
     _show(options, report.checked_text, report.checked_json, found)
     return found
+
+
+def _gather(options: Options) -> None:
+    import time  # noqa: PLC0415
+
+    from ocp_tuned_boot.commands import gather  # noqa: PLC0415
+    from ocp_tuned_boot.host import files  # noqa: PLC0415
+
+    name, data = gather.archive(gather.gather(_paths(options), options.config), time.time())
+    if str(options.archive) == "-":
+        sys.stdout.buffer.write(data)
+        return
+    path = Path.cwd() / (options.archive or f"{name}.tar.gz")
+    files.write(path, data, 0o600)
+    _print(f"{path}\nIts README says what is missing. Look through it before you send it: nothing "
+           "can recognise every secret.")  # fmt: skip
 
 
 def _history(options: Options) -> None:
@@ -239,6 +257,9 @@ COMMANDS = (
             (CONFIG, JSON), shows=True),
     Command("verify", _verify, "Show whether each setting of the profile is in effect now",
             (CONFIG, JSON), shows=True),
+    Command("gather", _gather, "Write what a support case needs to one archive, without secrets",
+            (CONFIG, Option("ARCHIVE", "The archive to write; - for standard output", "FILE",
+                            optional=True)), shows=True),
     Command("history", _history, "Show the runs of the last ten boots", (JSON,), shows=True),
     Command("image list", _image_list, "List the images that are known to ocp-tuned-boot",
             (CONFIG, JSON), shows=True),

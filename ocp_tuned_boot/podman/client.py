@@ -114,6 +114,11 @@ class Podman:
         if error is not None:
             raise error
 
+    def shown(self, path: str) -> str:
+        """The answer to a request that changes nothing, as text for people."""
+        answer = self._transport.send("get", path, f"show {path}")
+        return str(answer.content.decode(errors="replace"))
+
     def image(self, reference: str) -> Image | None:
         """The image in the store that has this name or ID, or None."""
         what = f"inspect image {reference}"

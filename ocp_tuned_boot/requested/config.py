@@ -164,11 +164,23 @@ class Service:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Metrics:
+    """Section [metrics]."""
+
+    textfile: str = key(
+        "", keys.prom(),
+        "The file to which the metrics of this boot are written, for the textfile collector of "
+        "node_exporter.",
+    )  # fmt: skip
+
+
 SECTIONS: Mapping[str, type] = {
     "tuning": Tuning,
     "handover": Owners,
     "image": Images,
     "podman": Service,
+    "metrics": Metrics,
 }
 
 
@@ -179,6 +191,7 @@ class Config(Tuning):
     handover: Owners = Owners()
     images: Images = Images()
     service: Service = Service()
+    metrics: Metrics = Metrics()
 
     @property
     def socket(self) -> Path:
@@ -211,6 +224,7 @@ def parse(layers: Iterable[tuple[str, str]]) -> Config:
         handover=Owners(**said["handover"]),
         images=Images(**said["image"]),
         service=Service(**said["podman"]),
+        metrics=Metrics(**said["metrics"]),
     )
 
 
@@ -271,6 +285,7 @@ def _unquoted(text: str) -> str:
 
 # Whatever is around the words, such as a blank that was copied from a web page, is no part of them.
 _GATE = re.compile(r"(?ma)^[^\w=#;\n]*gate[^\w=\n]*=[^\w=\n]*(open|closed)\b")
+_TEXTFILE = re.compile(r"(?m)^\s*textfile\s*=\s*['\"]?(/[^\s'\"#]+\.prom)\b")
 
 
 def gate(paths: Paths, override: Path | None = None) -> str:
@@ -279,17 +294,31 @@ def gate(paths: Paths, override: Path | None = None) -> str:
     try:
         return load(paths, override).gate
     except (ConfigurationError, HostError):
-        said = [word for name in names(paths, override) for word in _gates(name)]
-        return said[-1] if said else "open"
+        return _last(_GATE, paths, override, "open")
 
 
-def _gates(path: Path) -> list[str]:
+def textfile(paths: Paths, override: Path | None = None) -> str:
+    """The file of the metrics, empty for none; also from files that are broken elsewhere: that the
+    run fails because of them is one of the things that metrics are for."""
+    try:
+        return load(paths, override).metrics.textfile
+    except (ConfigurationError, HostError):
+        return _last(_TEXTFILE, paths, override, "")
+
+
+def _last(pattern: re.Pattern[str], paths: Paths, override: Path | None, default: str) -> str:
+    """The last value that matches in any of the files, readable or not as a whole."""
+    said = [word for name in names(paths, override) for word in _said(pattern, name)]
+    return said[-1] if said else default
+
+
+def _said(pattern: re.Pattern[str], path: Path) -> list[str]:
     try:
         # Of a file that is too large, what would have been read.
         text = files.read(files.resolved(path), cut=True).decode(errors="replace")
     except (HostError, OSError):
         return []
-    return re.findall(_GATE, text.replace("\r", "\n"))
+    return re.findall(pattern, text.replace("\r", "\n"))
 
 
 def load(paths: Paths, override: Path | None = None) -> Config:

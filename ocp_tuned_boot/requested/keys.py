@@ -121,6 +121,18 @@ def socket() -> Kind[str]:
     return Kind(expected, parse)
 
 
+def prom() -> Kind[str]:
+    """An absolute path; empty for none. node_exporter reads no other files than these."""
+    expected = "the absolute path of a file whose name ends in .prom"
+
+    def parse(text: str, where: str) -> str:
+        if text and not re.fullmatch(r"(?!.*/\.\.?/)(/[^/]+)+\.prom", text):
+            raise _refused(where, text, expected)
+        return text
+
+    return Kind(expected, parse)
+
+
 def findings() -> Kind[tuple[tuple[str, str], ...]]:
     """Pairs `<kind>:<subject>`, separated by commas. A kind must be one that may be accepted, and a
     subject more than wildcards: these would also hide new findings."""

@@ -34,11 +34,13 @@ def tools() -> Path:
     )
 
 
-def run(root: Path, *words: str, text: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """With the folder of the agent at /mnt."""
+def run(
+    root: Path, *words: str, text: bytes = b"", folder: Path = FOLDER
+) -> subprocess.CompletedProcess[bytes]:
+    """With a folder at /mnt: that of the agent."""
     mounted = 'mount --bind "$0" "$1/mnt" && exec chroot "$@"'
     return subprocess.run(
-        [*debian.ALONE, "sh", "-c", mounted, FOLDER, root, *words],
+        [*debian.ALONE, "sh", "-c", mounted, folder, root, *words],
         input=text, check=False, capture_output=True,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ FLOORS: tuple[set[str], ...] = (
     {"cli"},
     {"commands"},
     {"boot", "preview"},
-    {"tuning", "gate", "early", "cleanup", "kept"},
+    {"tuning", "gate", "early", "cleanup", "kept", "textfile"},
     {"situation"},
     {"attempt", "plan", "lock", "watching", "word"},
     {"advice", "applying"},

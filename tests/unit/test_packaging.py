@@ -107,8 +107,25 @@ def test_the_preset_enables_what_can_be_enabled() -> None:
     assert sorted(enabled) == sorted(name for name, text in UNITS.items() if "[Install]" in text)
 
 
+#: The folders of node_exporter, by the files that systemd-tmpfiles removes there at boot.
+FOLDERS_OF_METRICS = [
+    str(Path(each).parent)
+    for each in re.findall(
+        r"(?m)^r! (\S+/ocp-tuned-boot\.prom)$", (TREE / "packaging/tmpfiles.conf").read_text()
+    )
+]
+
+
+def test_the_metrics_of_the_boot_before_are_removed_wherever_the_units_may_write_them() -> None:
+    assert len(FOLDERS_OF_METRICS) == 3
+    for name in ("ocp-tuned.service", "ocp-tuned-notice.service"):
+        writable = [each.lstrip("-") for each in values(name, "ReadWritePaths")]
+        assert set(FOLDERS_OF_METRICS) <= set(writable)
+
+
 def test_what_the_unit_may_write_is_made_before_it_starts() -> None:
     made = re.findall(r"(?m)^[dD] (\S+)", (TREE / "packaging/tmpfiles.conf").read_text())
+    made += FOLDERS_OF_METRICS
     for name in OURS:
         shared = values(f"{name}.d/{SANDBOX}", "ReadWritePaths")
         assert shared

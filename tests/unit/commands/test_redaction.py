@@ -1,0 +1,177 @@
+"""No secret that is planted in a text is in what is left of it, and what is none remains."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from ocp_tuned_boot.commands.redaction import (
+    REMOVED,
+    is_for_secrets,
+    redacted,
+    redacted_json,
+    secrets_in,
+)
+from tests.unit.patience import no_hang
+
+S = "hunter2-Tr0ub4dor"
+B64 = base64.b64encode(f"admin:{S}".encode()).decode()
+DOCUMENT = base64.b64encode(json.dumps({"auths": {"r": {"auth": B64}}}).encode()).decode()
+
+PLANTED = {
+    "key and value": f"password = {S}",
+    "value of several words": f"password = one two {S}",
+    "part of a name": f"REGISTRY_PASSWORD={S}",
+    "in quotes": f'"db_passwd": "{S}",',
+    "yaml": f"  token: {S}",
+    "on the next line": f"password:\n  {S}\nnext = 1",
+    "a block": f"secret: |\n  one\n  {S}\nnext = 1",
+    "continued": f"password = \\\n{S}\nnext = 1",
+    "continued after a part": f"password = a\\\n{S}\nnext = 1",
+    "in a comment": f"# the password for the mirror is {S}",
+    "an option": f"podman login --password {S} reg.example",
+    "an option with =": f"podman login --password={S} reg.example",
+    "user of curl": f"curl -u admin:{S} https://x.example/",
+    "user of curl, together": f"curl -uadmin:{S} https://x.example/",
+    "a URL": f"image = https://admin:{S}@registry.example/tuned",
+    "a URL with @ in the password": f"http://admin:a@{S}@proxy.example:3128",
+    "a URL with / in the password": f"http://admin:a/{S}@proxy.example:3128",
+    "only a token in a URL": f"https://{S}@registry.example/v2/",
+    "a proxy": f"HTTPS_PROXY=admin:{S}@proxy.example:3128",
+    "a header": f"> Authorization: Basic {B64}",
+    "a bearer": f"> something Bearer {S}",
+    "an auth entry": f'      "auth": "{B64}"',
+    "base64 alone": f"sent {B64} to the registry",
+    "base64 of a document": f"X-Registry-Config {DOCUMENT}",
+    "base64 of base64": f"x {base64.b64encode(DOCUMENT.encode()).decode()}",
+    "an API key": f"api_key: {S}",
+    "a private key": f"-----BEGIN EC PRIVATE KEY-----\n{S}\n-----END EC PRIVATE KEY-----\n",
+    "a private key that is cut off": f"-----BEGIN PRIVATE KEY-----\n{S}",
+    "a web token": f"got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.{S}",
+    "a token of OpenShift": f"oc login --server x sha256~{S}-and-more-of-it",
+    "a sysctl that is a secret": f"net.ipv4.tcp_fastopen_key = {S}",
+    "another one": f"net.ipv6.conf.all.stable_secret={S}",
+    "a passphrase": f"luks passphrase {S}",
+    "an ini of several": f"[a]\nuser=x\npass={S}\n",
+    "upper case": f"PASSWORD={S}",
+    "after control characters": f"pass\x1b[0mword x\npassword\x1b[1m = {S}",
+}
+
+
+@pytest.mark.parametrize("text", PLANTED.values(), ids=PLANTED.keys())
+def test_what_is_planted_is_removed(text: str) -> None:
+    left = redacted(text)
+    assert S not in left
+    assert B64 not in left
+    assert REMOVED in left
+    if "next = 1" in text:
+        assert left.endswith("next = 1")
+
+
+@pytest.mark.parametrize("text", PLANTED.values(), ids=PLANTED.keys())
+def test_it_is_removed_from_what_is_left_of_json(text: str) -> None:
+    document = json.dumps({"message": text, "deep": [{"text": text}]})
+    left = redacted_json(document)
+    assert S not in left
+    assert json.loads(left)["deep"]
+
+
+def test_a_record_loses_the_values_of_a_setting_that_is_a_secret() -> None:
+    record = {
+        "values": [{"key": "net.ipv6.conf.all.stable_secret", "state": "x", "found": S}],
+        "saved": {"/proc/sys/net/ipv4/tcp_fastopen_key": {"first": S, "applied": S}},
+        "others": [{"key": "vm.swappiness", "found": "7"}],
+        "token": {"a": S},
+    }
+    left = redacted_json(json.dumps(record))
+    assert S not in left
+    assert json.loads(left)["others"] == record["others"]
+    assert "stable_secret" in left
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image registry.example:5000/openshift/tuned@sha256:" + "ab" * 32,
+        "docker://registry.example/tuned:4.20@sha256:" + "cd" * 32,
+        "2026-11-27T15:30:10 n1 ocp-tuned-boot[12]: Applied: site in 1.20 s",
+        "ocp-tuned-podman@shared.service loaded active running",
+        "systemd-ask-password-wall.path loaded active waiting",
+        "BOOT_IMAGE=/vmlinuz root=UUID=3f2a-11 isolcpus=1-3 nohz_full=1-3 quiet",
+        "net.ipv4.tcp_keepalive_time = 600",
+        "kernel.keys.root_maxkeys = 1000000",
+        "author: somebody",
+        "/var/lib/ocp-tuned-boot/layouts/" + "0123456789abcdef" * 4,
+        "/sys/kernel/mm/transparent_hugepage/khugepaged/defrag",
+        "-rw-r--r-- 1 root root 512 /usr/lib/systemd/system/kubelet.service",
+    ],
+)
+def test_what_is_no_secret_remains(text: str) -> None:
+    assert redacted(text) == text
+
+
+def test_the_rest_of_the_text_remains() -> None:
+    text = f"first\npassword = {S}\nlast\n"
+    assert redacted(text) == f"first\npassword = {REMOVED}\nlast\n"
+
+
+def test_what_is_known_is_removed_wherever_it_is() -> None:
+    """A registry may have logged it, without any word that tells."""
+    known = secrets_in(f'"auth": "{B64}"') | secrets_in("http://u:Xk9-plain@proxy:3128")
+    assert known == {S, B64, "Xk9-plain"}
+    left = redacted(f"denied for {S}, Xk9-plain", known)
+    assert left == f"denied for {REMOVED}, {REMOVED}"
+    assert S not in redacted_json(json.dumps({S: [S]}), known)
+
+
+def test_a_short_one_is_not_looked_for_elsewhere() -> None:
+    assert secrets_in("http://u:abc@proxy:3128") == set()
+    assert redacted("abc", ["abc"]) == "abc"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["auth.json", "config.json", "tls.key", "ca.pem", "id_rsa", ".dockercfg", "pull-secret.txt",
+     "htpasswd", "node.kubeconfig", "registry-credentials", ".netrc"],
+)  # fmt: skip
+def test_files_that_are_for_secrets(name: str) -> None:
+    assert is_for_secrets(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tuned.conf", "script.sh", "functions", "50-openshift.conf", "author.txt", "keyboard.conf",
+     "variables.conf", "image.env"],
+)  # fmt: skip
+def test_files_that_are_not(name: str) -> None:
+    assert not is_for_secrets(name)
+
+
+def test_broken_json_is_redacted_as_text() -> None:
+    assert S not in redacted_json('{"password": "' + S)
+    assert redacted_json("[" * 100_000)
+    deep = "[" * 900 + f'"password {S}"' + "]" * 900
+    assert S not in redacted_json(deep)
+
+
+def test_json_that_was_cut_off_is_redacted_as_text() -> None:
+    saved = {"a.stable_secret": {"first": S, "applied": S}, "vm.swappiness": {"first": "7"}}
+    left = redacted_json(json.dumps(saved, indent=1)[:-1])
+    assert S not in left
+    assert '"first": "7"' in left
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["a", "a.", "x:", "://a", "@sha1:", "a://", "password", "password ", "auth", "-eyJ", "eyJa-.",
+     "a@", "u:p@", "-----BEGIN PRIVATE KEY-----", "-u ", "basic ", '"', "' ", "sha256~", "=", "A+",
+     "\x1b[", " "],
+)  # fmt: skip
+def test_a_large_text_takes_no_time_that_grows_with_its_square(part: str) -> None:
+    text = part * (1_000_000 // len(part))
+    with no_hang():
+        assert redacted(text)
+        assert secrets_in(text) is not None
+        assert redacted(f"password: {text}\nx")
