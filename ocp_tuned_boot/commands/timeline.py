@@ -312,10 +312,11 @@ def drawn(boot: Boot, runs: Sequence[Run], around: Around) -> Timeline:
     bars += _early(first)
     steps = [bar for run in runs for bar in _run(run)]
     notes = list(around.notes)
-    if len(steps) > STEPS:
-        kept = sorted(steps, key=lambda bar: bar.seconds, reverse=True)[:STEPS]
-        notes.append(f"{len(steps) - STEPS} short steps are not shown.")
-        steps = [bar for bar in steps if bar in kept]
+    longest = sorted((bar.seconds for bar in steps), reverse=True)
+    if len(longest) > STEPS:
+        shown = [bar for bar in steps if bar.seconds >= longest[STEPS - 1] or not bar.seconds]
+        notes.append(f"{len(steps) - len(shown)} short steps are not shown.")
+        steps = shown
     # What is done afterwards comes last.
     bars += sorted(steps, key=lambda bar: bar.part is Part.AFTERWARDS)
     bars += [_unit(each, Part.WAITED) for each in around.waited]

@@ -65,10 +65,11 @@ _JOURNAL = 2.0
 _EARLIER = 30.0
 
 # The messages of systemd that a unit is starting, is up, or has failed, and that all units of the
-# boot are up (systemd's sd-messages.h): journalctl --catalog explains each.
+# boot are up, on a machine and in a container (systemd's sd-messages.h): journalctl --catalog
+# explains each.
 _STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
 _UP = ("39f53479d3a045ac8e11786248231fbf", "be02cf6855d2428ba40df7e9d022f03d")
-_FINISHED = "b07a249cd024414a82dd00cd181378ff"
+_FINISHED = ("b07a249cd024414a82dd00cd181378ff", "eed00a68ffd84e31882105fd973abdd1")
 
 # The lines of systemctl list-jobs --before: a job, and below it those for which it waits.
 _JOB = re.compile(r"\s*\d+\s+(?P<unit>\S+)\s+(?P<kind>\S+)\s+(?P<state>running|waiting)\s*$")
@@ -395,7 +396,7 @@ def logged_startups(kernel_boot_id: str) -> tuple[Startup, ...]:
     """The starts of user space in a boot, one after each soft-reboot, from its journal. None that
     did not finish. Raises `HostError`."""
     found = []
-    for at, entry in _logged(kernel_boot_id, f"MESSAGE_ID={_FINISHED}"):
+    for at, entry in _logged(kernel_boot_id, *(f"MESSAGE_ID={each}" for each in _FINISHED)):
         if (took := _seconds(str(entry.get("USERSPACE_USEC")))) is not None:
             found.append(Startup(at - took, at))
     return tuple(found)
