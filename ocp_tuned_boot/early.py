@@ -164,8 +164,9 @@ class _Early:
 
         stack.enter_context(locked(paths))
         progress = Progress(Deadline(config.timeout), self._notifier, self.steps)
-        podman = stack.enter_context(Podman(config.socket, progress.deadline))
-        podman.check_running()
+        with progress.step("podman", "Connecting to Podman…"):
+            podman = stack.enter_context(Podman(config.socket, progress.deadline))
+            podman.check_running()
         image = find(paths, podman, requested.image)
         waiting, containers = None, stack.enter_context(ExitStack())
         if image is not None and requested.contract == "tuned":

@@ -59,9 +59,10 @@ class Bar:
 class Around:
     """The units around a run: the `chain` of units, each of which had to wait for the one before
     it, the last of them being what the run had to wait for; others that were waited for; those that
-    waited. `notes`: what is not known, a sentence each."""
+    waited. `own`: ocp-tuned.service. `notes`: what is not known, a sentence each."""
 
     startup: Startup | None = None
+    own: Started | None = None
     chain: tuple[Started, ...] = ()
     also: tuple[Started, ...] = ()
     waited: tuple[Started, ...] = ()
@@ -74,7 +75,8 @@ class Timeline:
     (`since`), which was at `zero` on the monotonic clock.
 
     `ready`: when READY=1 was sent, None if it was not; `last`: the last unit that the run had to
-    follow, empty if it is not known; `cause`: the service that made it late.
+    follow, empty if it is not known; `longest`: the unit that took longest, of those in the chain
+    up to the last one, empty if none took any time.
     """
 
     boot_id: str
@@ -85,7 +87,7 @@ class Timeline:
     bars: tuple[Bar, ...]
     ready: float | None = None
     last: str = ""
-    cause: str = ""
+    longest: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -238,24 +240,28 @@ def around(runs: Sequence[Run], read: Reader, startup: Startup | None) -> Around
     units = read((GO, UNIT))
     unit, go = units.get(UNIT), units.get(GO)
     chain: tuple[Started, ...] = ()
-    also: list[Started] = []
-    begun = moments.word if moments.began is None else moments.began
-    if has_waited(runs[0]):
-        if go is not None and go.began is not None:
-            chain = (*_chain(go, read), go)
-            also = [
-                each for each in read(go.after).values()
-                if each.began is not None and each.up is not None
-                and begun < each.up <= go.began and each not in chain
-            ]  # fmt: skip
-    elif unit is not None:
-        chain = _chain(replace(unit, began=begun), read)
+    if not has_waited(runs[0]):
+        begun = moments.word if moments.began is None else moments.began
+        chain = _chain(replace(unit, began=begun), read) if unit is not None else ()
+    elif go is not None:
+        chain = (*_chain(go, read), go)
+    also = [each for each in _awaited(moments.began, go, read) if each not in chain]
     names = tuple(dict.fromkeys([*(unit.before if unit else ()), *WORKLOADS]))
     over = _over(last)
     # systemd itself may have noted it some moments earlier.
     waited = [each for each in read(names).values() if each.began is not None]
-    waited = [each for each in waited if (each.began or 0.0) >= over and not _is_ours(each)]
-    return Around(startup, chain[-MOST:], _first(also), _first(waited))
+    waited = [each for each in waited if (each.began or 0.0) >= over and not _is_ours(each.name)]
+    return Around(startup, unit, chain[-MOST:], _first(also), _first(waited))
+
+
+def _awaited(began: float | None, go: Started | None, read: Reader) -> list[Started]:
+    """Of the units that ocp-tuned-go.service is ordered after, those that were not up yet when the
+    program began to wait; and that unit itself."""
+    if began is None or go is None or go.began is None:
+        return []
+    until = go.began
+    followed = (each for each in read(go.after).values() if each.began is not None)
+    return [*(each for each in followed if each.up and began < each.up <= until), go]
 
 
 def _chain(unit: Started, read: Reader) -> tuple[Started, ...]:
@@ -293,8 +299,8 @@ def _first(units: Sequence[Started]) -> tuple[Started, ...]:
     return tuple(sorted(units, key=lambda each: (each.began or 0.0, each.up or 0.0))[:MOST])
 
 
-def _is_ours(unit: Started) -> bool:
-    return unit.name.startswith(UNIT.partition(".")[0])
+def _is_ours(name: str) -> bool:
+    return name.startswith(UNIT.partition(".")[0])
 
 
 # The bars.
@@ -309,7 +315,7 @@ def drawn(boot: Boot, runs: Sequence[Run], around: Around) -> Timeline:
         *(_unit(each, Part.FOLLOWED) for each in around.also),
     ]
     bars.sort(key=lambda bar: bar.at)
-    bars += _early(first)
+    bars += [*_own(runs, around), *_early(first)]
     steps = [bar for run in runs for bar in _run(run)]
     notes = list(around.notes)
     longest = sorted((bar.seconds for bar in steps), reverse=True)
@@ -326,7 +332,7 @@ def drawn(boot: Boot, runs: Sequence[Run], around: Around) -> Timeline:
     ready = last.moments.ready if last.moments else None
     return Timeline(
         boot.boot_id, last.profile, last.summary, since, zero, moved,
-        None if ready is None else round(ready - zero, 6), *_late(around.chain), tuple(notes),
+        None if ready is None else round(ready - zero, 6), *_late(bars), tuple(notes),
     )  # fmt: skip
 
 
@@ -338,14 +344,25 @@ def _zero(first: Run, around: Around) -> tuple[str, float]:
     return "kernel", 0.0
 
 
-def _late(chain: Sequence[Started]) -> tuple[str, str]:
-    """The last unit that the run had to follow, and the last one in the chain that does something
-    itself: a target is late because of others."""
-    names = [unit.name for unit in chain if not _is_ours(unit)]
-    busy = [name for name in names if not name.endswith(".target")]
-    last = names[-1] if names else ""
-    cause = busy[-1] if busy and last.endswith(".target") else ""
-    return last, cause
+def _late(bars: Sequence[Bar]) -> tuple[str, str]:
+    """The last unit that the run had to follow, and the one in the chain that took longest: a
+    target is late because of others."""
+    chain = [
+        bar for bar in bars
+        if bar.critical and bar.part is Part.FOLLOWED and not _is_ours(bar.name)
+    ]  # fmt: skip
+    longest = max(chain, key=lambda bar: bar.seconds, default=None)
+    last = chain[-1].name if chain else ""
+    return last, longest.name if longest is not None and longest.seconds else ""
+
+
+def _own(runs: Sequence[Run], around: Around) -> list[Bar]:
+    """ocp-tuned.service, from its start to READY=1: what is in none of its steps is seen there. Its
+    start is critical if the run did not wait."""
+    began, over = around.own.began if around.own else None, _over(runs[-1])
+    if began is None or began > over:
+        return []
+    return [Bar(UNIT, Part.EARLY, began, over - began, critical=not has_waited(runs[0]))]
 
 
 def _unit(unit: Started, part: Part, *, critical: bool = False) -> Bar:

@@ -23,10 +23,10 @@ from ocp_tuned_boot.commands.timeline_text import (
 from ocp_tuned_boot.errors import escaped
 
 # Pixels: the whole, the names on the left, what is right of the axis for the last time, one line.
-_WIDTH, _LEFT, _RIGHT, _LINE = 1000, 290, 120, 20
+_WIDTH, _LEFT, _RIGHT, _LINE = 1000, 320, 120, 20
 _MARGIN, _BAR, _GAP = 16, 12, 10
 # The characters that are in the column of names, and in a line of text, of this size.
-_NAME, _TEXT = 38, 130
+_NAME, _TEXT = 34, 130
 _TICKS = 10
 # What `escaped` lets pass, and XML does not (Extensible Markup Language 1.0, Char).
 _NO_XML = re.compile("[\ufffe\uffff]")

@@ -9,11 +9,12 @@ from itertools import groupby
 
 from ocp_tuned_boot.commands.terminal import Row, Style, Terminal
 from ocp_tuned_boot.commands.timeline import Bar, Part, Timeline
+from ocp_tuned_boot.host.systemd import UNIT
 
 #: The heading above the bars of each part.
 HEADINGS = {
     Part.FOLLOWED: "Units that TuneD must follow",
-    Part.EARLY: "ocp-tuned.service, before ocp-tuned-go.service is active",
+    Part.EARLY: "ocp-tuned.service, early: changes no setting",
     Part.RUN: "ocp-tuned.service, the run",
     Part.AFTERWARDS: "ocp-tuned.service, once it is ready: nothing waits for this",
     Part.WAITED: "Units ordered after ocp-tuned.service",
@@ -24,11 +25,12 @@ SINCE = {
     "kernel": "the start of the kernel",
     "run": "the start of the run",
 }
-CRITICAL = "critical: each of these had to finish before the next one, up to READY=1"
+CRITICAL = "critical: a delay here delays READY=1, and with it the kubelet"
 
 # What a bar is drawn with: critical, other, a moment.
 _CRITICAL, _OTHER, _MOMENT = "█", "▒", "│"
-_SHORTEST = 10
+# The fewest columns of the bars, on the narrowest terminal.
+_SHORTEST = 8
 
 
 def as_json(timeline: Timeline) -> str:
@@ -62,11 +64,19 @@ def conclusions(timeline: Timeline) -> Iterator[str]:
     """What delayed the kubelet, in sentences."""
     if timeline.last:
         bars = {bar.name: bar for bar in timeline.bars if bar.part is Part.FOLLOWED}
-        last, cause = bars[timeline.last], bars.get(timeline.cause)
-        took = f"; {cause.name} took {cause.seconds:.3f} s" if cause else ""
-        yield f"The last unit that TuneD had to follow: {last.name}, up at {last.end:.3f} s{took}."
+        last, longest = bars[timeline.last], bars.get(timeline.longest)
+        yield f"The last unit that TuneD had to follow: {last.name}, up at {last.end:.3f} s."
+        if longest is not None:
+            took = f"{longest.name} took longest: {longest.seconds:.3f} s"
+            yield f"Of the critical units up to it, {took}."
         if timeline.ready is not None:
             yield f"From there to READY=1: {timeline.ready - last.end:.3f} s."
+    steps = [bar for bar in timeline.bars if bar.critical and bar.part in (Part.EARLY, Part.RUN)]
+    step = max(
+        (bar for bar in steps if bar.name != UNIT), key=lambda bar: bar.seconds, default=None
+    )
+    if step is not None and step.seconds:
+        yield f"Of the critical steps, {step.name} took longest: {step.seconds:.3f} s."
     if timeline.ready is None and timeline.since != "run":
         yield "READY=1 was not sent."
     for bar in timeline.kubelets:
@@ -88,7 +98,7 @@ def _bars(timeline: Timeline, terminal: Terminal) -> Iterator[str]:
     wide = max(_SHORTEST, terminal.columns - name_columns - 2 * columns - 5)
     for part, bars in groupby(timeline.bars, key=lambda bar: bar.part):
         yield ""
-        yield terminal.styled(terminal.plain(HEADINGS[part]), Style.STRONG)
+        yield terminal.text([Row(HEADINGS[part], style=Style.STRONG, indented=False)])
         for bar in bars:
             name = shortened(terminal.plain(bar.name), name_columns, terminal.plain("…"))
             took = f"{bar.seconds:.3f}" if bar.seconds else ""

@@ -78,14 +78,14 @@ def names(shown: dict[str, Any], part: str) -> list[str]:
 
 
 def names_what_the_lab_has_made_late(node: Node, shown: dict[str, Any]) -> None:
-    assert (shown["last"], shown["cause"]) == ("network.target", LATE)
+    assert (shown["last"], shown["longest"]) == ("network.target", LATE)
     late = bar(shown, LATE, "followed")
     assert late["critical"]
     assert late["monotonic"] == pytest.approx(moment(node, LATE, "InactiveExit"), abs=1e-5)
     up = moment(node, LATE, "ActiveEnter")
     assert late["monotonic"] + late["seconds"] == pytest.approx(up, abs=1e-5)
     assert names(shown, "followed")[-3:] == [LATE, "network.target", GO]
-    assert names(shown, "early") == ["prepare", "create", "ask", f"wait for {GO}"]
+    assert names(shown, "early") == [UNIT, "podman", "prepare", "create", "ask", f"wait for {GO}"]
     assert not bar(shown, f"wait for {GO}", "early")["critical"]
     assert names(shown, "run")[0] == "inputs"
     assert "tuned" in names(shown, "run")
@@ -113,7 +113,7 @@ def is_shown_as_text_and_as_a_picture(node: Node) -> None:
 def is_that_of_the_boot_before(before: dict[str, Any], shown: dict[str, Any]) -> None:
     """The same, with the times of units from the journal."""
     assert before["boot_id"] == shown["boot_id"]
-    assert (before["last"], before["cause"]) == ("network.target", LATE)
+    assert (before["last"], before["longest"]) == ("network.target", LATE)
     for one in (before, shown):
         one["ready_at"] = one["zero"] + one["ready"]
     assert before["ready_at"] == pytest.approx(shown["ready_at"], abs=1e-5)
@@ -165,9 +165,9 @@ def test_a_soft_reboot_has_a_timeline_of_its_own() -> None:
         second = timeline(node)
         assert second["boot_id"] == f"{first['boot_id']}+1"
         assert second["zero"] > first["zero"] + first["end"]
-        assert (second["last"], second["cause"]) == ("network.target", LATE)
+        assert (second["last"], second["longest"]) == ("network.target", LATE)
         before = timeline(node, "--boot=-1")
         assert before["boot_id"] == first["boot_id"]
         assert before["zero"] == pytest.approx(first["zero"], abs=_LOGGED)
-        assert (before["last"], before["cause"]) == ("network.target", LATE)
+        assert (before["last"], before["longest"]) == ("network.target", LATE)
         assert names(before, "waited")[:3] == names(first, "waited")[:3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,7 @@ def test_the_critical_chain_is_what_each_unit_waited_for_and_then_the_run() -> N
         "sysinit.target", "basic.target", LATE, "network.target", GO,
         "inputs", "image", "tuned", "READY=1",
     ]  # fmt: skip
-    assert (shown.last, shown.cause) == ("network.target", LATE)
+    assert (shown.last, shown.longest) == ("network.target", LATE)
     assert shown.since == "userspace"
     assert shown.ready == pytest.approx(2.11)
     assert bars(shown, Part.FOLLOWED)[LATE] == Bar(LATE, Part.FOLLOWED, 0.48, 1.505, True)
@@ -59,7 +60,10 @@ def test_others_that_were_waited_for_are_shown_and_those_that_were_up_before_are
 
 def test_what_was_done_early_and_the_wait_are_not_critical() -> None:
     early = bars(drawn(), Part.EARLY)
-    assert list(early) == ["prepare", "ask", f"wait for {GO}"]
+    assert list(early) == [UNIT, "prepare", "ask", f"wait for {GO}"]
+    assert not any(bar.critical for bar in early.values())
+    # From the start of the unit to READY=1: what is in no step is seen there.
+    assert (early[UNIT].at, early[UNIT].seconds) == (0.5, 1.61)
     assert (early[f"wait for {GO}"].at, early[f"wait for {GO}"].seconds) == (1.11, 0.895)
 
 
@@ -68,14 +72,18 @@ def test_what_was_not_done_by_the_word_is_critical_and_the_units_are_those_of_th
 ):
     late = replace(RECORD, early=(Step("prepare", 0.1, at(0.7)), Step("ask", 1.25, at(0.8))))
     shown = drawn(late)
-    assert critical(shown)[:4] == ["sysinit.target", "basic.target", "prepare", "ask"]
+    assert critical(shown)[:5] == ["sysinit.target", "basic.target", UNIT, "prepare", "ask"]
     assert f"wait for {GO}" not in bars(shown, Part.EARLY)
-    assert (shown.last, shown.cause) == ("basic.target", "")
+    assert (shown.last, shown.longest) == ("basic.target", "")
+    followed = bars(shown, Part.FOLLOWED)
+    assert [name for name in followed if not followed[name].critical] == [
+        "polkit.service", "network.target", GO,
+    ]  # fmt: skip
 
 
 def test_a_run_that_did_not_wait_had_to_follow_what_its_own_unit_is_ordered_after() -> None:
     shown = drawn(replace(RECORD, moments=Moments(at(2.0), None, at(2.11)), early=()))
-    assert critical(shown)[:3] == ["sysinit.target", "basic.target", "inputs"]
+    assert critical(shown)[:4] == ["sysinit.target", "basic.target", UNIT, "inputs"]
 
 
 def test_what_is_done_after_ready_is_not_critical() -> None:
@@ -262,10 +270,11 @@ def test_a_run_that_is_under_way_is_shown_as_far_as_it_is(tmp_path: Path) -> Non
 def test_the_steps_of_an_old_history_are_read(tmp_path: Path) -> None:
     paths = host(tmp_path, "b1")
     paths.history.mkdir(parents=True)
-    run = dict.fromkeys(("started", "action", "reason", "result", "profile", "image", "image_id", "fingerprint", "summary"), "")  # fmt: skip
-    (paths.history / "000001-b1.json").write_text(
-        '{"version": 1, "runs": [' + str({**run, "seconds": 1.5}).replace("'", '"') + "]}"
-    )
+    texts = ("started", "action", "reason", "result", "profile", "image", "image_id",
+             "fingerprint", "summary")  # fmt: skip
+    runs = [{**dict.fromkeys(texts, ""), "seconds": 1.5}]
+    content = json.dumps({"version": 1, "runs": runs})
+    (paths.history / "000001-b1.json").write_text(content)
     shown = timeline.look(paths, "0")
     assert shown.bars == ()
     assert "An earlier release recorded this boot" in shown.notes[0]

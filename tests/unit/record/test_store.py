@@ -189,3 +189,11 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_the_line_for_systemctl_status(done: Record, line: str) -> None:
     assert done.summary() == line
+
+
+def test_a_record_of_an_earlier_release_has_no_times() -> None:
+    content = json.loads(record.encode(FULL))
+    del content["moments"], content["early"], content["steps"][0]["at"]
+    old = record.decode(json.dumps(content), "status.json")
+    assert (old.moments, old.early) == (None, ())
+    assert old.steps[0] == Step("inputs", 0.1)
