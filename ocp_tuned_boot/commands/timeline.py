@@ -1,5 +1,5 @@
 """The start of one boot as bars: what TuneD had to follow, what was done early, the run, and what
-waited for it. Pure, but for `look`."""
+waited for it. Pure, but for `look` and `_around`."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Timeline:
 
 def look(paths: Paths, boot: str) -> Timeline:
     """The timeline of a boot: 0 is this one, -1 the one before it, or its ID. Raises `HostError`,
-    also if nothing is recorded of it."""
+    also if nothing is recorded of it. The number counts the boots of the history."""
     this = inputs.boot_id(paths)
     found = chosen(_boots(paths, this), this, boot)
     run = boot_run(found.runs)
@@ -142,7 +142,9 @@ def chosen(boots: Sequence[Boot], this: str, wanted: str) -> Boot:
         **dict(zip(["0"], mine)),
         **{f"-{number}": boot for number, boot in enumerate(reversed(others), 1)},
     }
-    found = known.get(wanted) or next((it for it in boots if it.boot_id == wanted), None)
+    # journalctl(1) shows boot IDs without hyphens.
+    ids = {name: boot for boot in boots for name in (boot.boot_id, boot.boot_id.replace("-", ""))}
+    found = known.get(wanted) or ids.get(wanted)
     if found is not None and found.runs:
         return found
     names = (f"{name} ({boot.boot_id})" for name, boot in known.items())
@@ -188,11 +190,10 @@ def _around(boot_id: str, runs: Sequence[Run], *, this: bool) -> Around:
         )
 
     found = around(runs, read, startup)
-    if not this and startup is None:
-        found = replace(found, notes=(*found.notes, _NO_JOURNAL))
-    elif not this:
-        found = replace(found, notes=(*found.notes, _ORDER))
-    return found
+    if this:
+        return found
+    has_journal = startup is not None or found.chain or found.waited
+    return replace(found, notes=(*found.notes, _ORDER if has_journal else _NO_JOURNAL))
 
 
 _NO_JOURNAL = "The journal does not have that boot, so the times of its units are not known."
@@ -243,7 +244,7 @@ def around(runs: Sequence[Run], read: Reader, startup: Startup | None) -> Around
     if not has_waited(runs[0]):
         begun = moments.word if moments.began is None else moments.began
         chain = _chain(replace(unit, began=begun), read) if unit is not None else ()
-    elif go is not None:
+    elif go is not None and go.began is not None:
         chain = (*_chain(go, read), go)
     also = [each for each in _awaited(moments.began, go, read) if each not in chain]
     names = tuple(dict.fromkeys([*(unit.before if unit else ()), *WORKLOADS]))

@@ -222,6 +222,9 @@ def test_a_container_that_exits_is_made_anew(paths: Paths, engine: Engine) -> No
         give(paths)
         done = ended(paths, process)
     assert done.result is Result.APPLIED
+    # What was done for the container that is gone is not in the record.
+    names = [step.name for step in done.early]
+    assert len(names) == len(set(names))
 
 
 def test_what_fails_early_is_no_failure(paths: Paths, engine: Engine) -> None:

@@ -12,6 +12,7 @@ import pytest
 from ocp_tuned_boot.commands import timeline
 from ocp_tuned_boot.commands.timeline import MOST, STEPS, Bar, Part, Timeline
 from ocp_tuned_boot.errors import HostError
+from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import GO, UNIT, Started, Startup
@@ -215,6 +216,7 @@ def test_the_journal_is_not_asked_for_what_systemd_knows() -> None:
     assert asked == []
 
 
+RUNS = boot_of(RECORD).runs
 BOOTS = [Boot(f"b{number}", boot_of(RECORD).runs) for number in range(3)]
 
 
@@ -226,6 +228,11 @@ BOOTS = [Boot(f"b{number}", boot_of(RECORD).runs) for number in range(3)]
 )  # fmt: skip
 def test_a_boot_is_named_by_its_distance_or_its_id(wanted: str, this: str, expected: str) -> None:
     assert timeline.chosen(BOOTS, this, wanted).boot_id == expected
+
+
+def test_a_boot_id_may_be_written_as_journalctl_does() -> None:
+    (boot,) = boots = [Boot("0f6a-4d2c+1", RUNS)]
+    assert timeline.chosen(boots, "x", "0f6a4d2c+1") == boot
 
 
 @pytest.mark.parametrize("wanted", ["-3", "1", "x", "", "--"])
@@ -294,6 +301,39 @@ def test_systemd_that_does_not_answer_is_a_note(
     shown = timeline.look(paths, "0")
     assert shown.notes == ("The times of units are not known: no answer within 5.0 s.",)
     assert "READY=1" in [bar.name for bar in shown.bars]
+
+
+STARTED = {name: replace(unit, began=at(50), up=at(51)) for name, unit in UNITS.items()}
+
+
+@pytest.mark.parametrize("has_journal", [True, False])
+def test_the_units_of_an_earlier_boot_come_from_its_journal(
+    monkeypatch: pytest.MonkeyPatch, has_journal: bool
+) -> None:
+    asked = []
+
+    def logged(kernel: str, names: Sequence[str]) -> dict[str, tuple[Started, ...]]:
+        asked.append(kernel)
+        return {name: (UNITS[name],) for name in names if has_journal}
+
+    startups = (STARTUP, Startup(at(40), at(60))) if has_journal else ()
+    # What systemd knows is of this boot.
+    monkeypatch.setattr(systemd, "started", reading(STARTED))
+    monkeypatch.setattr(systemd, "logged_starts", logged)
+    monkeypatch.setattr(systemd, "logged_startups", lambda _: startups)
+    # After a soft-reboot the kernel's ID is the same.
+    found = timeline._around("b0+1", RUNS, this=False)
+    assert set(asked) == {"b0"}
+    if has_journal:
+        assert found.startup == STARTUP
+        assert [unit.name for unit in found.chain][-2:] == ["network.target", GO]
+        assert KUBELET in [unit.name for unit in found.waited]
+        assert "as they are now" in found.notes[0]
+    else:
+        assert (found.startup, found.chain, found.waited) == (None, (), ())
+        assert found.notes == (
+            "The journal does not have that boot, so the times of its units are not known.",
+        )
 
 
 def test_the_unit_itself_is_not_among_those_that_waited() -> None:

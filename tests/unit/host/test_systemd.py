@@ -418,13 +418,14 @@ def test_the_starts_of_units_in_a_boot_come_from_its_journal(
         # At once, without a message that it is starting.
         entry(1_100_000, UP, UNIT="b.target"),
         entry(1_500_000, UP, UNIT="a.service"),
+        entry(1_600_000, UP, UNIT="b.target"),
         "no JSON", "[]", {"MESSAGE_ID": UP, "UNIT": "a.service"},
         entry(9_000_000, STARTING, UNIT="a.service"),
         entry(9_500_000, FAILED, UNIT="a.service"),
     )  # fmt: skip
     assert systemd.logged_starts("ab-cd-ef", ["a.service", "b.target"]) == {
         "a.service": (Started("a.service", 1.0, 1.5), Started("a.service", 9.0, 9.5)),
-        "b.target": (Started("b.target", 1.1, 1.1),),
+        "b.target": (Started("b.target", 1.1, 1.1), Started("b.target", 1.6, 1.6)),
     }
     words = asked.read_text().split()
     assert {"--boot=abcdef", "_PID=1", "UNIT=a.service", "UNIT=b.target"} <= set(words)
