@@ -132,6 +132,7 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Fail
         # Before READY=1: CRI-O reads the list of pinned images and may wait for this unit.
         _pin(run, available)
         done = recorder.conclude()
+        recorder.ready()
         progress.notifier.ready(done.summary())
         # From here on nothing waits for this run.
         _settle(run, podman, applied, outcome, held)

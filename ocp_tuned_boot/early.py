@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ocp_tuned_boot import plan, situation, word
 from ocp_tuned_boot.errors import BootError, HostError, PodmanError, defects
 from ocp_tuned_boot.host import systemd
-from ocp_tuned_boot.host.clock import Deadline, Progress, pauses
+from ocp_tuned_boot.host.clock import Deadline, Progress, Step, pauses
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.lock import locked
@@ -48,16 +48,21 @@ _SHOWN = 3
 class Start:
     """The start of a run. `at`: when its time starts (monotonic seconds); `workloads`: as
     `systemd.workloads`, if that has been asked already; `ahead`: what is done already, the lock
-    included; `failure`: what took this time already; `refused`: why TuneD must not be run."""
+    included; `failure`: what took this time already; `refused`: why TuneD must not be run; `began`:
+    when it began to wait for the word, None if it did not (as `at`); `steps`: done until then."""
 
     at: float
     workloads: Sequence[str] = ()
     ahead: Ahead | None = None
     failure: BootError | None = None
     refused: HostError | None = None
+    began: float | None = None
+    steps: Sequence[Step] = ()
 
     def deadline(self, seconds: float, recorder: Recorder) -> Deadline:
         """That of the run. Raises `HostError` if TuneD must not be run."""
+        if self.began is not None:
+            recorder.waited(self.began, self.steps)
         if self.refused is not None:
             raise self.refused
         deadline = Deadline(seconds) if self.ahead is None else self.ahead.deadline
@@ -91,7 +96,8 @@ def waited(paths: Paths, config_file: Path | None, notifier: Notifier) -> Iterat
         at = max(waiter.without_it, time.monotonic() - word.age(paths))
         log.info("waited %.1f s for %s", at - began, systemd.GO)
         refused = None if waiter.given() else word.refusal(early.outlook)
-        yield Start(at, early.workloads, ahead, early.failure, refused)
+        done = (began, tuple(early.steps))
+        yield Start(at, early.workloads, ahead, early.failure, refused, *done)
         try:
             stack.close()
         except BootError as error:
@@ -112,6 +118,8 @@ class _Early:
         self.workloads: Sequence[str] = ()
         self.failure: BootError | None = None
         self.in_vain = False
+        #: Of the last turn: what was done before that is not used any more.
+        self.steps: list[Step] = []
 
     def turn(self, pause: float, stack: ExitStack) -> Ahead | None:
         """Prepares what can be prepared, and waits: for the word, until it has to be done anew, or,
@@ -134,6 +142,7 @@ class _Early:
     def _prepare(self, stack: ExitStack) -> Ahead | None:
         """None if nothing is to be applied, or workloads run already. Raises `BootError`."""
         paths = self._paths
+        self.steps = []
         recorder = Recorder(paths, time.monotonic())
         if recorder.in_force is not None:
             return None
@@ -154,9 +163,10 @@ class _Early:
         from ocp_tuned_boot.tuned import ours  # noqa: PLC0415
 
         stack.enter_context(locked(paths))
-        progress = Progress(Deadline(config.timeout), self._notifier)
-        podman = stack.enter_context(Podman(config.socket, progress.deadline))
-        podman.check_running()
+        progress = Progress(Deadline(config.timeout), self._notifier, self.steps)
+        with progress.step("podman", "Connecting to Podman…"):
+            podman = stack.enter_context(Podman(config.socket, progress.deadline))
+            podman.check_running()
         image = find(paths, podman, requested.image)
         waiting, containers = None, stack.enter_context(ExitStack())
         if image is not None and requested.contract == "tuned":

@@ -158,6 +158,21 @@ def _history(options: Options) -> None:
     _show(options, report.history_text, report.rows_json, boots)
 
 
+def _timeline(options: Options) -> None:
+    from ocp_tuned_boot.commands import terminal, timeline, timeline_text  # noqa: PLC0415
+
+    found = timeline.look(_paths(options), options.boot or "0")
+    if options.svg:
+        from ocp_tuned_boot.commands import timeline_svg  # noqa: PLC0415
+        from ocp_tuned_boot.host import files  # noqa: PLC0415
+
+        files.write(options.svg, timeline_svg.picture(found).encode())
+    elif options.json:
+        print(escaped_json(timeline_text.as_json(found)))
+    else:
+        print(timeline_text.text(found, terminal.of_output()))
+
+
 def _image_list(options: Options) -> None:
     from ocp_tuned_boot.commands import report, staging  # noqa: PLC0415
 
@@ -261,6 +276,10 @@ COMMANDS = (
             (CONFIG, Option("ARCHIVE", "The archive to write; - for standard output", "FILE",
                             optional=True)), shows=True),
     Command("history", _history, "Show the runs of the last ten boots", (JSON,), shows=True),
+    Command("timeline", _timeline, "Show what the kubelet waited for in a boot",
+            (Option("--boot", "0 is this boot, the default; -1 the one before; or a boot ID",
+                    "BOOT"),
+             Option("--svg", "Write a picture to this file instead", "FILE"), JSON), shows=True),
     Command("image list", _image_list, "List the images that are known to ocp-tuned-boot",
             (CONFIG, JSON), shows=True),
     Command("image fetch", _image_fetch, "Pull the requested image if it is not on the node",

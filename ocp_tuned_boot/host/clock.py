@@ -85,10 +85,12 @@ def pauses(longest: float = LONGEST_PAUSE) -> Iterator[float]:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a run and how long it took (seconds)."""
+    """One step of a run, how long it took (seconds), and when it began (`at`, seconds on the
+    monotonic clock; None in a record of an earlier release)."""
 
     name: str
     seconds: float
+    at: float | None = None
 
 
 @dataclass
@@ -117,7 +119,7 @@ class Progress:
             message = f"{error.message}; the step '{name}' took {seconds:.1f} s of it"
             raise DeadlineExceeded(message, error.hint) from error
         finally:
-            self.steps.append(Step(name, self.deadline.clock() - started))
+            self.steps.append(Step(name, self.deadline.clock() - started, started))
 
     def tell(self, status: str) -> None:
         """How far a step has got, also on the console."""

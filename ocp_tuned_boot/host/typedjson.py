@@ -22,7 +22,12 @@ T = TypeVar("T")
 _VERSION = re.compile(rb'\s*\{\s*"version"\s*:\s*([0-9]{1,9})\s*[,}]')
 _HEAD = 4096
 # The annotations of dataclass fields, which are strings here.
-_TYPES = {"str": str, "float": (int, float), "bool": bool}
+_TYPES = {
+    "str": str,
+    "float": (int, float),
+    "float | None": (int, float, type(None)),
+    "bool": bool,
+}
 
 
 def from_json(data: bytes | str) -> Any:

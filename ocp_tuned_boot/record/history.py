@@ -9,12 +9,14 @@ import logging
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.typedjson import Format, many
-from ocp_tuned_boot.record.model import Record
+from ocp_tuned_boot.host.typedjson import Format, built, many, typed
+from ocp_tuned_boot.record.model import Moments, Record
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,8 @@ FORMAT = Format(1)
 BOOTS = 10
 #: The number of runs that are kept of one boot: the first one, and the last ones.
 RUNS = 20
+#: The number of steps that are kept of one run, the last ones: each attempt has its own.
+STEPS = 100
 
 _NAME = re.compile(r"(\d{6,})-([0-9a-fA-F-]{1,64}(?:\+\d+)?)\.json")
 
@@ -41,6 +45,10 @@ class Run:
     fingerprint: str
     seconds: float
     summary: str
+    #: As in `Record`; an earlier release did not keep these.
+    steps: tuple[Step, ...] = ()
+    moments: Moments | None = None
+    early: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ def add(paths: Paths, done: Record) -> None:
             raise
         except HostError as error:
             log.warning("%s", error)
-    runs = (*runs, _run(done))
+    runs = (*runs, run_of(done))
     if len(runs) > RUNS:
         runs = (runs[0], *runs[1 - RUNS :])
     files.directory(paths.history, paths.root)
@@ -102,15 +110,30 @@ def _files(paths: Paths) -> list[tuple[int, str, Path]]:
     return sorted((int(match[1]), match[2], path) for match, path in matches if match)
 
 
-def _run(done: Record) -> Run:
+def run_of(done: Record) -> Run:
+    """What is kept of a run."""
     return Run(
         done.started, done.action, done.reason, done.result.value, done.profile, done.image,
-        done.image_id, done.fingerprint, done.seconds, done.summary(),
+        done.image_id, done.fingerprint, done.seconds, done.summary(), done.steps[-STEPS:],
+        done.moments, done.early[-STEPS:],
     )  # fmt: skip
 
 
 def _runs(path: Path) -> tuple[Run, ...]:
     try:
-        return many(Run, FORMAT.read(path)["runs"])
+        return tuple(_decoded(each) for each in typed(list, FORMAT.read(path)["runs"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"{path}: found no history of a boot, expected one: {error}") from error
+
+
+def _decoded(content: Any) -> Run:
+    moments = content.get("moments")
+    return built(
+        Run,
+        {
+            **content,
+            "steps": many(Step, content.get("steps", [])),
+            "moments": None if moments is None else built(Moments, moments),
+            "early": many(Step, content.get("early", [])),
+        },
+    )

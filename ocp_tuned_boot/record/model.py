@@ -210,6 +210,18 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """When a run was where: seconds on the monotonic clock, as systemd's timestamps are. `word`:
+    when its time starts, at the word or, without one, at its own start. `began`: when it began to
+    wait for the word; None if it did not wait. `ready`: when READY=1 was sent; None if it was not.
+    """
+
+    word: float
+    began: float | None = None
+    ready: float | None = None
+
+
+@dataclass(frozen=True)
 class Record:
     """The last run. Times are UTC (RFC 3339) or seconds; fields not reached are empty."""
 
@@ -226,6 +238,10 @@ class Record:
     findings: tuple[Finding, ...] = ()
     steps: tuple[Step, ...] = ()
     seconds: float = 0.0
+    #: None in a record of an earlier release.
+    moments: Moments | None = None
+    #: What was done before the word.
+    early: tuple[Step, ...] = ()
     units: dict[str, str] = field(default_factory=dict)
     #: The kernel arguments that the profile requests (TuneD's bootcmdline).
     kernel_arguments: tuple[str, ...] = ()

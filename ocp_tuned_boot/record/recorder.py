@@ -30,6 +30,7 @@ from ocp_tuned_boot.record.model import (
     HandedOver,
     Hold,
     InForce,
+    Moments,
     Record,
     Residue,
     Value,
@@ -67,6 +68,7 @@ class Recorder:
         self._doubts: tuple[Finding, ...] = ()
         self._changed = False
         self._record = Record(Result.FAILED, now(), boot_id=boot_id, in_force=self.before)
+        self._record = replace(self._record, moments=Moments(started))
         self.steps: list[Step] = []
         self._seconds: float | None = None
         #: The result is on disk: it is final, whatever fails afterwards.
@@ -103,6 +105,11 @@ class Recorder:
         )
         self._last = replace(self._last, values=values, residue=residue, in_force=self.before)
         self._record = replace(self._record, in_force=self.before)
+
+    def waited(self, began: float, early: Sequence[Step]) -> None:
+        """When the program began to wait for the word, and what it did until then."""
+        moments = Moments(self._started, began)
+        self._record = replace(self._record, moments=moments, early=tuple(early))
 
     def decided(self, requested: Inputs, decision: Decision, late: Sequence[str] = ()) -> None:
         """What is requested, and what is to be done about it; `late`: the workloads that run."""
@@ -262,6 +269,11 @@ class Recorder:
         if seconds is None:
             seconds = time.monotonic() - self._started
         return replace(self._record, steps=tuple(self.steps), seconds=seconds)
+
+    def ready(self) -> None:
+        """READY=1 is about to be sent: what waits for it begins after this moment."""
+        moments = self._record.moments or Moments(self._started)
+        self._record = replace(self._record, moments=replace(moments, ready=time.monotonic()))
 
     def write(self) -> Record:
         """Puts the record on disk. Raises `HostError`."""

@@ -29,6 +29,7 @@ from ocp_tuned_boot.record.model import (
     HandedOver,
     Hold,
     InForce,
+    Moments,
     Record,
     Residue,
     Value,
@@ -74,6 +75,7 @@ def decode(text: str, where: str) -> Record:
         # Fields that an earlier release did not know are missing, fields that a later one added
         # are ignored: neither an upgrade nor a downgrade may forget what is applied.
         deferred = content.pop("deferred", None)
+        moments = content.pop("moments", None)
         return built(
             Record,
             {
@@ -81,6 +83,8 @@ def decode(text: str, where: str) -> Record:
                 "kernel_arguments": texts(content.pop("kernel_arguments")),
                 "units": {name: typed(str, state) for name, state in content["units"].items()},
                 "steps": many(Step, content.pop("steps")),
+                "moments": None if moments is None else built(Moments, moments),
+                "early": many(Step, content.pop("early", [])),
                 "attempts": many(Attempt, content.pop("attempts")),
                 "values": None if values is None else many(Value, values),
                 "in_force": None if in_force is None else _in_force(in_force),

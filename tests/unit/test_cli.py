@@ -15,10 +15,12 @@ import pytest
 
 from ocp_tuned_boot import cli
 from ocp_tuned_boot.errors import BootError
+from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.lock import PATIENCE
+from ocp_tuned_boot.record import history
 from ocp_tuned_boot.record import store as record
-from ocp_tuned_boot.record.model import InForce, Record
+from ocp_tuned_boot.record.model import InForce, Moments, Record
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.settings import residue as settings
 from ocp_tuned_boot.settings.residue import Saved, Settings
@@ -581,3 +583,25 @@ def test_settings_that_cannot_be_read_are_no_reason_to_say_that_nothing_has_chan
     assert "found no settings of a boot, expected them" in done.stderr
     for command in ("status", "history"):
         json.loads(run(root, command, "--json").stdout)
+
+
+def test_the_timeline_of_a_boot_is_text_json_or_a_picture(root: Path, tmp_path: Path) -> None:
+    paths = Paths(root)
+    timed = Record(Result.APPLIED, "12:00", BOOT_ID, "apply", profile="site", seconds=0.2,
+                   steps=(Step("tuned", 0.1, 5.1),), moments=Moments(5.0, None, 5.2))  # fmt: skip
+    history.add(paths, timed)
+    shown = run(root, "timeline")
+    assert shown.returncode == 0
+    assert f"Start of boot {BOOT_ID}" in shown.stdout
+    assert json.loads(run(root, "timeline", "--json").stdout)["ready"] == 5.2
+    picture = tmp_path / "boot.svg"
+    drawn = run(root, "timeline", f"--boot={BOOT_ID}", "--svg", str(picture))
+    assert (drawn.returncode, drawn.stdout) == (0, "")
+    assert picture.read_text().endswith("</svg>\n")
+
+    unknown = run(root, "timeline", "--boot=-1")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert f"nothing is recorded of boot '-1'; known boots: 0 ({BOOT_ID})" in unknown.stderr
+    nowhere = run(root, "timeline", "--svg", str(tmp_path / "no/boot.svg"))
+    assert nowhere.returncode == 1
+    assert "no/boot.svg" in nowhere.stderr

@@ -16,6 +16,7 @@ from ocp_tuned_boot import early, word
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.record import history
 from ocp_tuned_boot.record import store as record
 from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.record.recorder import Recorder
@@ -100,6 +101,30 @@ def test_tuned_is_only_told_at_the_word(paths: Paths, engine: Engine) -> None:
     assert not [each for each in engine.requests[before:] if "/create" in each or "/start" in each]
     assert [step.name for step in done.steps] == ["inputs", "image", "tuned", "collect", "hold"]
     assert not paths.wake_up.exists()
+
+
+def test_what_was_done_before_the_word_is_recorded_with_its_times(
+    paths: Paths, engine: Engine
+) -> None:
+    with starting(paths, engine) as (process, manager):
+        manager.wait_for(LOADED)
+        given = time.monotonic()
+        give(paths)
+        done = ended(paths, process)
+    assert [step.name for step in done.early] == ["podman", "prepare", "create", "ask"]
+    moments = done.moments
+    assert moments is not None
+    assert moments.began is not None
+    assert moments.ready is not None
+    times = [moments.began, *(step.at for step in done.early), given,
+             *(step.at for step in done.steps if step.name != "collect")]  # fmt: skip
+    assert times == sorted(times, key=lambda at: at or 0.0)
+    assert done.early[-1].seconds + (done.early[-1].at or 0.0) <= given
+    assert moments.began < moments.word < moments.ready
+    assert {"inputs", "tuned"} <= {step.name for step in done.steps}
+    # It is on disk, and in the history of the boot.
+    (boot,) = history.read(paths)
+    assert (boot.runs[0].moments, boot.runs[0].early) == (moments, done.early)
 
 
 def test_the_time_allowed_starts_with_the_word(paths: Paths, engine: Engine) -> None:
@@ -197,6 +222,9 @@ def test_a_container_that_exits_is_made_anew(paths: Paths, engine: Engine) -> No
         give(paths)
         done = ended(paths, process)
     assert done.result is Result.APPLIED
+    # What was done for the container that is gone is not in the record.
+    names = [step.name for step in done.early]
+    assert len(names) == len(set(names))
 
 
 def test_what_fails_early_is_no_failure(paths: Paths, engine: Engine) -> None:

@@ -27,7 +27,7 @@ from ocp_tuned_boot.commands.staging import Listed
 from ocp_tuned_boot.commands.status import Now
 from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, PodmanError
 from ocp_tuned_boot.host import clock, files, journal, systemd
-from ocp_tuned_boot.host.clock import Deadline
+from ocp_tuned_boot.host.clock import Deadline, Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images import archives
 from ocp_tuned_boot.images import known as brought
@@ -36,7 +36,7 @@ from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.record import history
 from ocp_tuned_boot.record import store as record
 from ocp_tuned_boot.record.history import Boot, Run
-from ocp_tuned_boot.record.model import Attempt, InForce, Record, Value
+from ocp_tuned_boot.record.model import Attempt, InForce, Moments, Record, Value
 from ocp_tuned_boot.requested import config, envfile, inputs, lastgood, settled
 from ocp_tuned_boot.settings import drift, holds, values
 from ocp_tuned_boot.settings import residue as settings
@@ -520,7 +520,7 @@ def test_whatever_is_on_record_is_shown_without_control_characters(text: str, mo
     done = Record(
         Result.DEGRADED, text, more, text, more, text, more, text, findings=(finding,),
         attempts=(Attempt(1.0, text, more),), units={text: more}, kernel_arguments=(text,),
-        in_force=in_force, late=(more,),
+        in_force=in_force, late=(more,), steps=(Step(text, 1.0, 2.0),), moments=Moments(1.0),
     )  # fmt: skip
     with host({"run/ocp-tuned-boot/x": file(b"")}) as (paths, _):
         record.write(paths, done)
@@ -529,7 +529,8 @@ def test_whatever_is_on_record_is_shown_without_control_characters(text: str, mo
         history.add(paths, Record(**{**done.__dict__, "boot_id": "abc"}))
         settings.store(paths, Settings("abc", {"/proc/sys/vm/x": Saved(text, more)}, text))
         for command in (["status"], ["history"], ["drift"], ["status", "--json"],
-                        ["history", "--json"], ["drift", "--json"]):  # fmt: skip
+                        ["history", "--json"], ["drift", "--json"], ["timeline", "--boot=abc"],
+                        ["timeline", "--boot=abc", "--json"]):  # fmt: skip
             assert clean(said("--root", str(paths.root), *command))
 
 

@@ -75,7 +75,7 @@ def test_each_step_is_reported_to_systemd_with_the_time_that_remains(
     assert manager.recv(999).decode() == (
         f"STATUS=Applying…\nEXTEND_TIMEOUT_USEC={int((85 + GRACE) * 1e6)}"
     )
-    assert progress.steps == [Step("pull", 5), Step("tuned", 2)]
+    assert progress.steps == [Step("pull", 5, 100), Step("tuned", 2, 105)]
 
 
 def test_another_attempt_is_announced_and_time_is_left_for_it(
@@ -103,7 +103,7 @@ def test_a_step_that_fails_is_measured_too(clock: Clock) -> None:
     with pytest.raises(PodmanError), progress.step("create", "…"):  # noqa: PT012
         clock.now += 1
         raise PodmanError("refused")
-    assert progress.steps == [Step("create", 1)]
+    assert progress.steps == [Step("create", 1, 100)]
 
 
 def test_a_deadline_that_passes_names_the_step_that_used_the_time(clock: Clock) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ocp_tuned_boot.errors import NewerVersion
+from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.record import history
-from ocp_tuned_boot.record.model import Record
+from ocp_tuned_boot.record.model import Moments, Record
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.requested.lastgood import LastGood
 from ocp_tuned_boot.tuned.judge import Result
@@ -111,3 +113,40 @@ def test_a_broken_note_of_it_says_nothing(
     assert f"{paths.last_good}: found no image that worked" in caplog.text
     lastgood.remember(paths, "localhost/a", "id")
     assert lastgood.read(paths) == LastGood("localhost/a", "id")
+
+
+def test_the_times_of_a_run_are_kept_and_an_earlier_release_had_none(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    steps = tuple(Step(f"s{number}", 0.1, float(number)) for number in range(history.STEPS + 3))
+    timed = replace(DONE, steps=steps, moments=Moments(4.0, 1.0, 4.3), early=steps[:2])
+    history.add(paths, timed)
+    (boot,) = history.read(paths)
+    run = boot.runs[0]
+    assert (run.steps, run.early) == (steps[3:], steps[:2])
+    assert run.moments == Moments(4.0, 1.0, 4.3)
+
+    (path,) = paths.history.iterdir()
+    content = json.loads(path.read_text())
+    for name in ("steps", "moments", "early"):
+        del content["runs"][0][name]
+    path.write_text(json.dumps(content))
+    (boot,) = history.read(paths)
+    assert boot.runs == (replace(run, steps=(), moments=None, early=()),)
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [("moments", {"word": "now"}), ("moments", {"word": 1.0, "ready": "soon"}), ("moments", 5),
+     ("steps", [{"name": "x", "seconds": 1.0, "at": "then"}]), ("early", "none")],
+)  # fmt: skip
+def test_times_that_are_none_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, broken: object
+) -> None:
+    paths = Paths(tmp_path)
+    history.add(paths, DONE)
+    (path,) = paths.history.iterdir()
+    content = json.loads(path.read_text())
+    content["runs"][0][name] = broken
+    path.write_text(json.dumps(content))
+    assert history.read(paths) == ()
+    assert f"{path}: found no history of a boot" in caplog.text

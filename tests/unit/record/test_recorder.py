@@ -25,6 +25,7 @@ from ocp_tuned_boot.record.model import (
     HandedOver,
     Hold,
     InForce,
+    Moments,
     Record,
     Residue,
     Value,
@@ -611,3 +612,18 @@ def test_a_failure_that_cannot_be_recorded_leaves_no_record_that_tuned_is_runnin
     left = record.read(paths)
     # What is applied is not forgotten.
     assert (left and left.result) == (None if before is Result.APPLYING else Result.APPLIED)
+
+
+def test_when_a_run_was_where_is_recorded(tmp_path: Path) -> None:
+    recorder = Recorder(Paths(tmp_path), 5.0)
+    assert recorder.record().moments == Moments(5.0)
+    recorder.waited(2.0, [Step("ask", 0.5, 3.0)])
+    assert recorder.record().moments == Moments(5.0, 2.0)
+    assert recorder.record().early == (Step("ask", 0.5, 3.0),)
+    before = time.monotonic()
+    recorder.ready()
+    moments = recorder.record().moments
+    assert moments is not None
+    assert moments.ready is not None
+    assert before <= moments.ready <= time.monotonic()
+    assert (moments.word, moments.began) == (5.0, 2.0)

@@ -21,6 +21,7 @@ from ocp_tuned_boot.record.model import (
     HandedOver,
     Hold,
     InForce,
+    Moments,
     Record,
     Residue,
     Value,
@@ -33,7 +34,8 @@ IN_FORCE = InForce("boot", Result.DEGRADED, "site", "localhost/a", "id", "f" * 6
                    (FINDING,), (Hold("force_latency", "cstate.id:1", "2", "12:00"),))  # fmt: skip
 FULL = Record(
     Result.DEGRADED, "12:00", "boot", "apply", "because", "site", "localhost/a", "id", "tuned",
-    "f" * 64, (FINDING,), (Step("inputs", 0.1), Step("tuned", 0.2)), seconds=0.3,
+    "f" * 64, (FINDING,), (Step("inputs", 0.1, 4.0), Step("tuned", 0.2, 4.1)),
+    seconds=0.3, moments=Moments(4.0, 1.0, 4.3), early=(Step("prepare", 0.1, 1.5),),
     units={"kubelet.service": "active"}, kernel_arguments=("a=1",),
     attempts=(Attempt(0.2, "podman", "no socket"),),
     values=(Value("vm.x", "verified", "1", "1"),), in_force=IN_FORCE, late=("crio.service",),
@@ -67,7 +69,7 @@ def test_it_is_json_for_agents() -> None:
     assert content["version"] == record.FORMAT.version
     assert content["program"] == __version__
     assert content["result"] == "degraded"
-    assert content["steps"][0] == {"name": "inputs", "seconds": 0.1}
+    assert content["steps"][0] == {"name": "inputs", "seconds": 0.1, "at": 4.0}
     assert content["findings"][0]["kind"] == "setting-refused"
     assert content["in_force"]["image_id"] == "id"
 
@@ -187,3 +189,11 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_the_line_for_systemctl_status(done: Record, line: str) -> None:
     assert done.summary() == line
+
+
+def test_a_record_of_an_earlier_release_has_no_times() -> None:
+    content = json.loads(record.encode(FULL))
+    del content["moments"], content["early"], content["steps"][0]["at"]
+    old = record.decode(json.dumps(content), "status.json")
+    assert (old.moments, old.early) == (None, ())
+    assert old.steps[0] == Step("inputs", 0.1)
