@@ -130,6 +130,12 @@ class Applied:
     kubelet: Kubelet
     reached: str
 
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The profile and those that it includes, as far as TuneD has said which."""
+        meaning = self.answered.profile.meaning
+        return tuple(name for name, _ in meaning.profiles) if meaning else ()
+
 
 @dataclass(frozen=True)
 class Waiting:

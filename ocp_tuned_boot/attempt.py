@@ -128,7 +128,7 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Fail
         held = _hold(run, applied)
         outcome = with_holds(outcome, held, accept)
         given = [it.hold for it in held if it.standing is not Standing.UNASKED]
-        recorder.judged(outcome, tuple(given), applied.reached)
+        recorder.judged(outcome, tuple(given), applied.reached, applied.profiles)
         # Before READY=1: CRI-O reads the list of pinned images and may wait for this unit.
         _pin(run, available)
         done = recorder.conclude()

@@ -1,9 +1,11 @@
-"""One run at a time."""
+"""One run at a time, and how much time it has left."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import time
+from contextlib import AbstractContextManager, suppress
 
+from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
 
@@ -16,3 +18,20 @@ def locked(paths: Paths, patience: float = PATIENCE) -> AbstractContextManager[N
     for longer than `patience` (seconds)."""
     files.directory(paths.run, paths.root)
     return files.locked(paths.lock, patience, "another run")
+
+
+def ends(paths: Paths, at: float) -> None:
+    """The time of the run that holds the lock ends then (seconds on the monotonic clock). Only
+    people are told (`left`), so a failure to write it changes nothing."""
+    with suppress(HostError):
+        files.write(paths.deadline, f"{at:.3f}\n".encode(), durable=False)
+
+
+def left(paths: Paths) -> float | None:
+    """The seconds that the active run has left; None if no run is active, or if it is not known."""
+    if not files.is_locked(paths.lock):
+        return None
+    try:
+        return max(0.0, float(files.read(paths.deadline)) - time.monotonic())
+    except (FileNotFoundError, HostError, ValueError):
+        return None

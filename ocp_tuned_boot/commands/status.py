@@ -7,12 +7,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ocp_tuned_boot import situation
+from ocp_tuned_boot import lock, situation
 from ocp_tuned_boot.errors import BootError
-from ocp_tuned_boot.host import journal, systemd
+from ocp_tuned_boot.host import journal, systemd, units
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Stored
+from ocp_tuned_boot.host.units import Unit
+from ocp_tuned_boot.record import history, store
 from ocp_tuned_boot.record.amend import with_holds
+from ocp_tuned_boot.record.history import Run
 from ocp_tuned_boot.record.model import Action, Record, State, Waits
 from ocp_tuned_boot.requested import config, settled
 from ocp_tuned_boot.settings import drift, holds
@@ -23,17 +26,29 @@ from ocp_tuned_boot.tuned.judge import Outcome, Result
 
 
 @dataclass(frozen=True)
-class Now:
-    """`units`: the states of the units concerned; `drifted`: settings that no longer have the
-    applied value; `waits`: what has changed in the request, or why this cannot be checked;
-    `holds`: what systemd should keep open, and whether it does; `stored`: everything that systemd
-    keeps open for the unit, None if unknown; `latency`: the CPU latency in effect (microseconds),
-    None if unknown; `gated`: workloads wait for the unit (gate = closed); `pull`: why the last pull
-    of the requested image failed, empty if it did not; `named`: which file decides about image and
-    profile, and what has no effect, a sentence each; `other`: the finding if another TuneD tunes
-    this node."""
+class Named:
+    """Which file names image and profile; `overruled`: what has no effect, a sentence each."""
 
-    units: dict[str, str] = field(default_factory=dict)
+    image: str = ""
+    image_in: str = ""
+    profile: str = ""
+    profile_in: str = ""
+    overruled: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Now:
+    """`units`: the units concerned, by name; `drifted`: settings that no longer have the applied
+    value; `waits`: what has changed in the request, or why this cannot be checked; `holds`: what
+    systemd should keep open, and whether it does; `stored`: everything that systemd keeps open for
+    the unit, None if unknown; `latency`: the CPU latency in effect (microseconds), None if unknown;
+    `gated`: workloads wait for the unit (gate = closed); `pull`: why the last pull of the requested
+    image failed, empty if it did not; `named`: None if the request cannot be read, and `unread` says
+    why; `other`: the finding if another TuneD tunes this node; `left`: how long the active run still
+    has (seconds), None if none is active; `first`: the first run of this boot that is recorded;
+    `before`: the record is of the time before a soft-reboot; `hidden`: what this user cannot see."""
+
+    units: dict[str, Unit] = field(default_factory=dict)
     drifted: tuple[Drifted, ...] = ()
     waits: str = ""
     holds: tuple[State, ...] = ()
@@ -41,8 +56,29 @@ class Now:
     latency: int | None = None
     gated: bool = False
     pull: str = ""
-    named: tuple[str, ...] = ()
+    named: Named | None = None
+    unread: str = ""
     other: tuple[Finding, ...] = ()
+    left: float | None = None
+    first: Run | None = None
+    before: bool = False
+    hidden: str = ""
+
+    @property
+    def unit(self) -> Unit:
+        """ocp-tuned.service."""
+        return self.units.get(systemd.UNIT, Unit())
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way, or waits to begin."""
+        return self.unit.state in ("activating", "reloading") or self.left is not None
+
+    @property
+    def workloads(self) -> tuple[str, ...]:
+        """The kubelets and container engines of this host, and other services that wait."""
+        ours = (systemd.UNIT, systemd.IMAGE, systemd.RETRY, systemd.HOST_TUNED)
+        return tuple(name for name in self.units if name not in ours)
 
     @property
     def superfluous(self) -> int:
@@ -61,9 +97,13 @@ class Now:
     def content(self) -> dict[str, Any]:
         """For programs."""
         return {
-            "units": self.units,
+            "units": {name: unit.state for name, unit in self.units.items()},
+            "text": self.unit.text,
+            "running": self.running,
+            "left": self.left,
             "waits": self.waits,
-            "named": list(self.named),
+            "named": asdict(self.named) if self.named else None,
+            "unread": self.unread,
             "drift": [asdict(each) for each in self.drifted],
             "holds": [
                 {**asdict(it.hold), "standing": it.standing.value, "why": it.why}
@@ -73,26 +113,67 @@ class Now:
             "gated": self.gated,
             "pull": self.pull,
             "stored": asdict(self.stored) if self.stored else None,
+            "hidden": self.hidden,
         }
 
 
-def look(paths: Paths, config_file: Path | None, done: Record | None) -> tuple[Record | None, Now]:
-    """The record with the current findings, and the current state of everything else. Does not
-    fail for a user who may not read everything."""
-    workloads = systemd.workloads()
-    units = systemd.unit_states(
-        (systemd.UNIT, systemd.IMAGE, *workloads, systemd.HOST_TUNED, systemd.RETRY)
-    )
-    starting = (units.get(systemd.UNIT), units.pop(systemd.RETRY, ""))
-    gated = config.gate(paths, config_file) == "closed" and "activating" in starting
-    # Started by hand, the unit is activating beside a kubelet that does not wait for it.
-    gated = gated and "active" not in [units.get(name) for name in workloads]
-    now = Now(
-        units, stored=systemd.stored(systemd.UNIT), gated=gated, pull=_failed_pull(units),
-        named=_named(paths, config_file),
+def look(paths: Paths, config_file: Path | None, boot_id: str) -> tuple[Record | None, Now]:
+    """The record of this boot with the current findings, and the current state of everything else.
+    Does not fail for a user who may not read everything. Raises `HostError` for a record that
+    cannot be read."""
+    done = store.read(paths)
+    # A soft-reboot keeps the record of the time before it.
+    before = done is not None and not store.is_of(done, boot_id)
+    if before:
+        done = None
+    found = _units(paths, config_file)
+    runs = history.of_boot(paths, boot_id)
+    now = replace(
+        found, left=lock.left(paths), first=runs[0] if runs else None, before=before,
+        pull=_failed_pull(found.units),
     )  # fmt: skip
+    now = _with_request(paths, config_file, now)
     if done is None or done.in_force is None:
         return done, now
+    return _since(paths, config_file, done, now)
+
+
+def _units(paths: Paths, config_file: Path | None) -> Now:
+    every = units.look((systemd.UNIT, systemd.IMAGE, systemd.RETRY, systemd.HOST_TUNED))
+    starting = [every[name].state for name in (systemd.UNIT, systemd.RETRY) if name in every]
+    shown = {name: unit for name, unit in every.items() if name != systemd.RETRY}
+    now = Now(shown, stored=_stored(every))
+    gated = config.gate(paths, config_file) == "closed" and "activating" in starting
+    # Started by hand, the unit is activating beside a kubelet that does not wait for it.
+    gated = gated and "active" not in [every[name].state for name in now.workloads]
+    return replace(now, gated=gated)
+
+
+def _stored(every: dict[str, Unit]) -> Stored | None:
+    """What systemd keeps open; it is only asked for names if there is something."""
+    if systemd.UNIT not in every:
+        return None
+    return systemd.stored(systemd.UNIT) if every[systemd.UNIT].stored else Stored(0)
+
+
+def _with_request(paths: Paths, config_file: Path | None, now: Now) -> Now:
+    try:
+        loaded = config.load(paths, config_file)
+        requested = settled.read(paths, loaded)
+    except BootError as error:
+        return replace(now, unread=error.message)
+    named = Named(
+        requested.image, requested.image_named_in, requested.profile, requested.named_in,
+        config.overruled(loaded, requested),
+    )  # fmt: skip
+    return replace(now, named=named)
+
+
+def _since(
+    paths: Paths, config_file: Path | None, done: Record, now: Now
+) -> tuple[Record, Now]:
+    """What has become of the profile that is applied."""
+    assert done.in_force is not None
     # While TuneD runs in our container, it may be the one that is found.
     if done.result is not Result.APPLYING and (other := operand.running(paths)):
         now = replace(now, other=(other.finding(),))
@@ -111,22 +192,8 @@ def look(paths: Paths, config_file: Path | None, done: Record | None) -> tuple[R
     return now.updated(done, loaded.accept), now
 
 
-def _named(paths: Paths, config_file: Path | None) -> tuple[str, ...]:
-    """Where image and profile are named; empty where none can be read."""
-    try:
-        loaded = config.load(paths, config_file)
-        requested = settled.read(paths, loaded)
-    except BootError:
-        return ()
-    return (
-        f"image {requested.image}, named in {requested.image_named_in}",
-        f"profile {requested.profile}, named in {requested.named_in}",
-        *config.overruled(loaded, requested),
-    )
-
-
-def _failed_pull(units: dict[str, str]) -> str:
-    if systemd.IMAGE not in units or not systemd.has_failed(systemd.IMAGE):
+def _failed_pull(known: dict[str, Unit]) -> str:
+    if known.get(systemd.IMAGE, Unit()).result in ("", "success"):
         return ""
     return (
         systemd.last_logged(systemd.IMAGE, journal.ERROR) or f"see journalctl -b -u {systemd.IMAGE}"

@@ -396,6 +396,17 @@ def locked(path: Path, patience: float, what: str) -> Iterator[None]:
         yield
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock file at `path`. The caller need not be allowed to take it;
+    False if it cannot be found out."""
+    with suppress(OSError), path.open("rb") as lock:
+        try:
+            fcntl.flock(lock.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _taken(lock: int, path: Path) -> bool:
     """Takes the lock, if no other process holds it. Raises `HostError`."""
     with explained("lock", path):

@@ -246,6 +246,11 @@ class Paths:
         return self.run / "lock"
 
     @property
+    def deadline(self) -> Path:
+        """When the time of the run that holds `lock` ends (seconds on the monotonic clock)."""
+        return self.run / "deadline"
+
+    @property
     def restarts(self) -> Path:
         """One byte for each time that user space was started again in this boot."""
         return self.run / "restarts"

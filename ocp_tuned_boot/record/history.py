@@ -70,6 +70,15 @@ def read(paths: Paths) -> tuple[Boot, ...]:
     return tuple(boots)
 
 
+def of_boot(paths: Paths, boot_id: str) -> tuple[Run, ...]:
+    """The runs of one boot, oldest first. None if they are not known, or cannot be read."""
+    try:
+        return next((_runs(path) for _, known, path in _files(paths) if known == boot_id), ())
+    except HostError as error:
+        log.debug("%s", error)
+        return ()
+
+
 def remember(paths: Paths, done: Record) -> None:
     """As `add`, for a run whose result does not depend on it: a failure is logged."""
     try:

@@ -117,7 +117,8 @@ class InForce:
     `holds`: what systemd keeps open for it. Whether it does, only systemd and the kernel know.
     `compared`: the requested values were compared with those on the host, which is done once the
     unit is ready. `reached`: the fingerprint with the custom profile files that this profile can
-    reach; empty in a record of an earlier release.
+    reach; empty in a record of an earlier release. `profiles`: the profile and those that it
+    includes, as TuneD has loaded them.
     """
 
     boot_id: str
@@ -131,6 +132,7 @@ class InForce:
     holds: tuple[Hold, ...] = ()
     compared: bool = True
     reached: str = ""
+    profiles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

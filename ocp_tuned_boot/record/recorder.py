@@ -197,8 +197,14 @@ class Recorder:
         """What TuneD would have set in a guarded run, by key."""
         return {each.key: each.tuned for each in self._record.handover if each.how == "left-out"}
 
-    def judged(self, outcome: Outcome, holds: tuple[Hold, ...] = (), reached: str = "") -> None:
-        """TuneD has run. `holds` and `reached` as in `InForce`."""
+    def judged(
+        self,
+        outcome: Outcome,
+        holds: tuple[Hold, ...] = (),
+        reached: str = "",
+        profiles: tuple[str, ...] = (),
+    ) -> None:
+        """TuneD has run. `holds`, `reached` and `profiles` as in `InForce`."""
         if outcome.result is Result.FAILED:
             self._failed(outcome.findings)
             return
@@ -207,6 +213,7 @@ class Recorder:
         in_force = InForce(
             done.boot_id, outcome.result, done.profile, done.image, done.image_id,
             done.fingerprint, now(), outcome.findings, holds, compared=False, reached=reached,
+            profiles=profiles,
         )  # fmt: skip
         self._record = replace(done, in_force=in_force)
 

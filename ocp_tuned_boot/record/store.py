@@ -52,15 +52,19 @@ _CHARACTERS = 1000
 RESERVE = 512 * 1024
 
 
-def encode(record: Record) -> str:
-    """The text of `status.json`."""
-    content = {
+def content(record: Record) -> dict[str, Any]:
+    """The content of `status.json`."""
+    return {
         "version": FORMAT.version,
         "program": __version__,
         "conditions": conditions.of_record(record),
         **asdict(record),
     }
-    return escaped_json(json.dumps(content, indent=2, ensure_ascii=False)) + "\n"
+
+
+def encode(record: Record) -> str:
+    """The text of `status.json`."""
+    return escaped_json(json.dumps(content(record), indent=2, ensure_ascii=False)) + "\n"
 
 
 def decode(text: str, where: str) -> Record:
@@ -111,7 +115,8 @@ def _judged(content: dict[str, Any]) -> dict[str, Any]:
 
 def _in_force(content: dict[str, Any]) -> InForce:
     holds = many(Hold, content.pop("holds", []))
-    return built(InForce, {**_judged(content), "holds": holds})
+    profiles = texts(content.pop("profiles", []))
+    return built(InForce, {**_judged(content), "holds": holds, "profiles": profiles})
 
 
 def write(paths: Paths, record: Record) -> None:
