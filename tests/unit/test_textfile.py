@@ -186,7 +186,7 @@ def run(paths: Paths, conf: Path, *words: str) -> int:
 
 
 def test_every_run_of_the_program_writes_it(paths: Paths) -> None:
-    """One that applies, one that keeps, one of a change that cannot be made, and drift."""
+    """One that applies, one that keeps, a change that cannot be made, a notice, and drift."""
     paths.status.unlink()
     engine = Engine(paths)
     started = "ocp_tuned_boot_run_timestamp_seconds"
@@ -199,6 +199,9 @@ def test_every_run_of_the_program_writes_it(paths: Paths) -> None:
         paths.image_env.write_text("NTO_IMAGE=\n")
         where(paths).unlink()
         run(paths, conf, "reload")
+        assert said(paths, 'ocp_tuned_boot_result{result="degraded"}') == "1.0"
+        where(paths).unlink()
+        assert run(paths, conf, "notice") == 0
         assert said(paths, 'ocp_tuned_boot_result{result="degraded"}') == "1.0"
         where(paths).unlink()
         assert run(paths, conf, "drift") == 0
