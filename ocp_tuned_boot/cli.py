@@ -117,7 +117,7 @@ def _options(arguments: Sequence[str]) -> Options:
 
     from ocp_tuned_boot.commands import parser  # noqa: PLC0415  # slow to import
 
-    full = parser.build(table.COMMANDS, table.GROUPS, table.OPTIONS)
+    full = parser.build(table.COMMANDS, table.GROUPS, table.OPTIONS, table.EXAMPLES)
     return full.parse_args(arguments, Options())
 
 

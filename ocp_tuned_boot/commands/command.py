@@ -55,6 +55,10 @@ class Option:
         return Path if self.takes in ("DIR", "FILE") else str
 
 
+#: May stand before the command and after it.
+VERBOSE = Option("--verbose", "Show everything", short="-v")
+
+
 @dataclass(frozen=True)
 class Command:
     """One command.
@@ -87,7 +91,9 @@ def plain(
     if command is None or any(it.is_argument for it in command.options):
         return None
     del words[: len(command.name.split())]
-    _take(words, command.options, found)
+    before = found.verbose
+    _take(words, (*command.options, VERBOSE), found)
+    found.verbose = found.verbose or before
     found.command = command
     return None if words else found
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Callable, NoReturn
 
 from ocp_tuned_boot import __version__
-from ocp_tuned_boot.commands.command import Command, Option
+from ocp_tuned_boot.commands.command import VERBOSE, Command, Option
 from ocp_tuned_boot.errors import ConfigurationError
 
 
@@ -26,10 +26,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build(
-    commands: Iterable[Command], groups: Mapping[str, str], options: Iterable[Option]
+    commands: Iterable[Command],
+    groups: Mapping[str, str],
+    options: Iterable[Option],
+    examples: Mapping[str, str],
 ) -> argparse.ArgumentParser:
     """The parser; what it returns has the row of the table as `command`. `groups`: what each is
-    for, by name; `options`: those before the command."""
+    for, by name; `options`: those before the command, of which --verbose may also stand after it;
+    `examples`: one of each command, by its name."""
     parser = _Parser(
         prog="ocp-tuned-boot",
         description="Apply a TuneD profile from a container before the kubelet starts.",
@@ -46,10 +50,17 @@ def build(
                 title="commands", required=True, metavar="COMMAND"
             )
         adding = inner[group] if group else top
-        one = adding.add_parser(name, help=command.says, description=f"{command.says}.")
+        one = adding.add_parser(
+            name, help=command.says, description=f"{command.says}.",
+            epilog=f"Example: ocp-tuned-boot {examples[command.name]}",
+        )  # fmt: skip
         one.set_defaults(command=command)
         for option in command.options:
             _add(one, option)
+        one.add_argument(
+            VERBOSE.short, VERBOSE.name, action="store_true", help=VERBOSE.says,
+            default=argparse.SUPPRESS,  # what was given before the command counts
+        )  # fmt: skip
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,13 +17,21 @@ from ocp_tuned_boot.host.units import Unit
 from ocp_tuned_boot.record import history, store
 from ocp_tuned_boot.record.amend import with_holds
 from ocp_tuned_boot.record.history import Run
-from ocp_tuned_boot.record.model import Action, Record, State, Waits
+from ocp_tuned_boot.record.model import Action, Hold, Record, State, Waits
 from ocp_tuned_boot.requested import config, settled
 from ocp_tuned_boot.settings import drift, holds
 from ocp_tuned_boot.settings.drift import Drifted
 from ocp_tuned_boot.tuned import findings, operand
 from ocp_tuned_boot.tuned.findings import Finding
 from ocp_tuned_boot.tuned.judge import Outcome, Result
+
+_HIDDEN = (
+    "Only root sees the log of a failed pull, a TuneD in another container, and since when a "
+    "setting differs: sudo ocp-tuned-boot status"
+)
+
+
+_SUCCESS = (Result.APPLIED.value, Result.DEGRADED.value)
 
 
 @dataclass(frozen=True)
@@ -42,11 +51,12 @@ class Now:
     value; `waits`: what has changed in the request, or why this cannot be checked; `holds`: what
     systemd should keep open, and whether it does; `stored`: everything that systemd keeps open for
     the unit, None if unknown; `latency`: the CPU latency in effect (microseconds), None if unknown;
-    `gated`: workloads wait for the unit (gate = closed); `pull`: why the last pull of the requested
-    image failed, empty if it did not; `named`: None if the request cannot be read, and `unread` says
-    why; `other`: the finding if another TuneD tunes this node; `left`: how long the active run still
-    has (seconds), None if none is active; `first`: the first run of this boot that is recorded;
-    `before`: the record is of the time before a soft-reboot; `hidden`: what this user cannot see."""
+    `gate`: boot.conf's; `gated`: workloads wait for the unit now; `pull`: why the last pull of the
+    requested image failed, empty if it did not; `named`: None if the request cannot be read, and
+    `unread` says why; `other`: the finding if another TuneD tunes this node; `left`: how long the
+    active run still has (seconds), None if none is active; `applied`: the runs of this boot that
+    have applied a profile; `before`: the record is of the time before a soft-reboot; `hidden`: what
+    this user cannot see."""
 
     units: dict[str, Unit] = field(default_factory=dict)
     drifted: tuple[Drifted, ...] = ()
@@ -54,13 +64,14 @@ class Now:
     holds: tuple[State, ...] = ()
     stored: Stored | None = None
     latency: int | None = None
+    gate: str = "open"
     gated: bool = False
     pull: str = ""
     named: Named | None = None
     unread: str = ""
     other: tuple[Finding, ...] = ()
     left: float | None = None
-    first: Run | None = None
+    applied: tuple[Run, ...] = ()
     before: bool = False
     hidden: str = ""
 
@@ -110,6 +121,7 @@ class Now:
                 for it in self.holds
             ],
             "latency": self.latency,
+            "gate": self.gate,
             "gated": self.gated,
             "pull": self.pull,
             "stored": asdict(self.stored) if self.stored else None,
@@ -126,16 +138,16 @@ def look(paths: Paths, config_file: Path | None, boot_id: str) -> tuple[Record |
     before = done is not None and not store.is_of(done, boot_id)
     if before:
         done = None
-    found = _units(paths, config_file)
-    runs = history.of_boot(paths, boot_id)
+    found = replace(_units(paths, config_file), hidden=_HIDDEN if os.geteuid() else "")
+    runs = (run for run in history.of_boot(paths, boot_id) if run.result in _SUCCESS)
     now = replace(
-        found, left=lock.left(paths), first=runs[0] if runs else None, before=before,
-        pull=_failed_pull(found.units),
+        found, left=lock.left(paths), applied=tuple(run for run in runs if run.action == "apply"),
+        before=before, pull=_failed_pull(found.units),
     )  # fmt: skip
     now = _with_request(paths, config_file, now)
     if done is None or done.in_force is None:
         return done, now
-    return _since(paths, config_file, done, now)
+    return _since(paths, config_file, done, now, done.in_force.holds)
 
 
 def _units(paths: Paths, config_file: Path | None) -> Now:
@@ -143,10 +155,11 @@ def _units(paths: Paths, config_file: Path | None) -> Now:
     starting = [every[name].state for name in (systemd.UNIT, systemd.RETRY) if name in every]
     shown = {name: unit for name, unit in every.items() if name != systemd.RETRY}
     now = Now(shown, stored=_stored(every))
-    gated = config.gate(paths, config_file) == "closed" and "activating" in starting
+    gate = config.gate(paths, config_file)
+    gated = gate == "closed" and "activating" in starting
     # Started by hand, the unit is activating beside a kubelet that does not wait for it.
     gated = gated and "active" not in [every[name].state for name in now.workloads]
-    return replace(now, gated=gated)
+    return replace(now, gate=gate, gated=gated)
 
 
 def _stored(every: dict[str, Unit]) -> Stored | None:
@@ -170,16 +183,13 @@ def _with_request(paths: Paths, config_file: Path | None, now: Now) -> Now:
 
 
 def _since(
-    paths: Paths, config_file: Path | None, done: Record, now: Now
+    paths: Paths, config_file: Path | None, done: Record, now: Now, requires: tuple[Hold, ...]
 ) -> tuple[Record, Now]:
-    """What has become of the profile that is applied."""
-    assert done.in_force is not None
+    """What has become of the profile that is applied, and of what it `requires` to be held."""
     # While TuneD runs in our container, it may be the one that is found.
     if done.result is not Result.APPLYING and (other := operand.running(paths)):
         now = replace(now, other=(other.finding(),))
-    now = replace(
-        now, holds=holds.look(paths, done.in_force.holds, now.stored), latency=_latency(paths)
-    )
+    now = replace(now, holds=holds.look(paths, requires, now.stored), latency=_latency(paths))
     try:
         loaded = config.load(paths, config_file)
     except BootError as error:

@@ -10,22 +10,25 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from ocp_tuned_boot import boot, textfile
-from ocp_tuned_boot.commands.command import Command, Option, Options
+from ocp_tuned_boot.commands.command import VERBOSE, Command, Option, Options
 from ocp_tuned_boot.errors import escaped, escaped_json
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
-from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.requested import config, inputs
 from ocp_tuned_boot.requested.inputs import parse_image_reference, parse_profile_name
 from ocp_tuned_boot.tuned.judge import Result
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ocp_tuned_boot.commands.terminal import Row
     from ocp_tuned_boot.commands.verify import Checked
     from ocp_tuned_boot.settings.drift import Drift
 
@@ -41,13 +44,15 @@ def _notifier(paths: Paths) -> Notifier:
 
 
 def _show(
-    options: Options, text: Callable[..., str], as_json: Callable[..., str], *content: Any
+    options: Options, rows: Callable[..., Iterable[Row]], as_json: Callable[..., str], *content: Any
 ) -> None:
     """Prints `content`, for people or for programs (`--json`)."""
     if options.json:
         print(escaped_json(as_json(*content)))
     else:
-        _print(text(*content))
+        from ocp_tuned_boot.commands import terminal  # noqa: PLC0415
+
+        print(terminal.of_output().text(rows(*content)))
 
 
 def _print(text: str) -> None:
@@ -78,10 +83,10 @@ def _notice(options: Options) -> Record | None:
 
 def _plan(options: Options) -> None:
     from ocp_tuned_boot import preview as previewing  # noqa: PLC0415
-    from ocp_tuned_boot.commands import report  # noqa: PLC0415
+    from ocp_tuned_boot.commands import plan_text, report  # noqa: PLC0415
 
     preview = previewing.preview(_paths(options), options.config)
-    _show(options, report.plan_text, report.plan_json, preview)
+    _show(options, plan_text.rows, report.plan_json, preview)
 
 
 def _cleanup(options: Options) -> None:
@@ -101,36 +106,33 @@ def _cleanup(options: Options) -> None:
 
 
 def _status(options: Options) -> Record:
-    from ocp_tuned_boot.commands import report, status  # noqa: PLC0415
+    from ocp_tuned_boot.commands import report, status, status_text  # noqa: PLC0415
 
     paths = _paths(options)
-    done = store.read(paths)
-    # A soft-reboot keeps the record of the time before it.
-    if done is not None and not store.is_of(done, inputs.boot_id(paths)):
-        done = None
-    told, now = status.look(paths, options.config, done)
-    _show(options, report.status_text, report.status_json, told, now)
+    done, now = status.look(paths, options.config, inputs.boot_id(paths))
+    rows = partial(status_text.rows, verbose=options.verbose)
+    _show(options, rows, report.status_json, done, now)
     # If nothing was applied in this boot, the status is that of a failure.
     return done or Record(Result.FAILED, "")
 
 
 def _drift(options: Options) -> Drift:
-    from ocp_tuned_boot.commands import report  # noqa: PLC0415
+    from ocp_tuned_boot.commands import report, settings_text  # noqa: PLC0415
     from ocp_tuned_boot.settings import drift  # noqa: PLC0415
 
     paths = _paths(options)
     found = drift.look(paths, config.load(paths, options.config).handover)
     if os.geteuid() == 0:
         textfile.write(paths, options.config, found)
-    _show(options, report.drift_text, report.drift_json, found)
+    _show(options, settings_text.drift, report.settings_json, found)
     return found
 
 
 def _verify(options: Options) -> Checked:
-    from ocp_tuned_boot.commands import report, verify  # noqa: PLC0415
+    from ocp_tuned_boot.commands import report, settings_text, verify  # noqa: PLC0415
 
     found = verify.look(_paths(options), options.config)
-    _show(options, report.checked_text, report.checked_json, found)
+    _show(options, settings_text.verify, report.settings_json, found)
     return found
 
 
@@ -155,7 +157,7 @@ def _history(options: Options) -> None:
     from ocp_tuned_boot.record import history  # noqa: PLC0415
 
     boots = history.read(_paths(options))
-    _show(options, report.history_text, report.rows_json, boots)
+    _show(options, report.history, report.rows_json, boots)
 
 
 def _timeline(options: Options) -> None:
@@ -177,7 +179,7 @@ def _image_list(options: Options) -> None:
     from ocp_tuned_boot.commands import report, staging  # noqa: PLC0415
 
     rows = staging.listing(_paths(options), options.config)
-    _show(options, report.images_text, report.rows_json, rows)
+    _show(options, report.images, report.rows_json, rows)
 
 
 def _image_fetch(options: Options) -> None:
@@ -231,7 +233,7 @@ def _render(options: Options) -> None:
 #: The options before the command.
 OPTIONS = (
     Option("--root", "Use this directory in place of /", "DIR"),
-    Option("--verbose", "Show each step", short="-v"),
+    VERBOSE,
     Option("--version", "Show the version"),
 )
 
@@ -297,3 +299,27 @@ COMMANDS = (
     Command("render butane", _render, "Write a Butane config",
             (*_RENDERED, *_MACHINE_CONFIG, _VARIANT), shows=True),
 )  # fmt: skip
+
+#: One example of each command, for its `--help`: what stands after the name of the program.
+EXAMPLES = {
+    "apply": "apply --config /etc/ocp-tuned-boot/boot.conf",
+    "reload": "reload --force",
+    "notice": "notice",
+    "plan": "plan --json",
+    "cleanup": "cleanup --purge",
+    "status": "status --verbose",
+    "drift": "drift --json",
+    "verify": "verify",
+    "gather": "gather /tmp/support.tar.gz",
+    "history": "history",
+    "timeline": "timeline --boot=-1 --svg boot.svg",
+    "image list": "image list",
+    "image fetch": "image fetch",
+    "image stage": "image stage registry.example/tuned:2.25",
+    "image prune": "image prune",
+    "image export": "image export tuned.tar",
+    "render machineconfig": "render machineconfig --profiles profiles --profile site "
+    "--image registry.example/tuned:2.25",
+    "render ignition": "render ignition --boot-conf boot.conf --output config.ign",
+    "render butane": "render butane --variant fcos --boot-conf boot.conf",
+}

@@ -25,6 +25,8 @@ _INDENT = "  "
 # A command at the end of a sentence: `…, then: systemctl reload ocp-tuned`. It is not wrapped, so
 # that it can be copied.
 _COMMAND = re.compile(r": ((?:systemctl|ocp-tuned-boot|journalctl|podman|kubectl) [^:]*)\Z")
+# A line of boot.conf, which is to be copied as well.
+_ASSIGNMENT = re.compile(r"\b\w+ = [^\s,]+")
 # What keeps a word together while a text is wrapped. No text has it: `escaped` escapes it.
 _TIED = "\x00"
 _ASCII = str.maketrans(
@@ -71,10 +73,11 @@ class Terminal:
         """The terminal that a stream goes to. No colours if NO_COLOR is set (no-color.org), on a
         terminal that says it is dumb, and in what is not a terminal, which has `COLUMNS`."""
         terminal = stream.isatty()
-        columns = COLUMNS
+        wide = environment.get("COLUMNS", "")
+        columns = int(wide) if wide.isdecimal() else COLUMNS
         if terminal:
-            wide = shutil.get_terminal_size((COLUMNS, 24)).columns
-            columns = max(_LEAST, min(wide, _MOST))
+            columns = shutil.get_terminal_size((COLUMNS, 24)).columns
+        columns = max(_LEAST, min(columns, _MOST))
         colours = terminal and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
         return cls(columns, colours, unicode=_is_utf8(environment))
 
@@ -111,6 +114,7 @@ class Terminal:
                 lines.append(line)
                 continue
             tied = _COMMAND.sub(lambda match: ": " + match[1].replace(" ", _TIED), line)
+            tied = _ASSIGNMENT.sub(lambda match: match[0].replace(" ", _TIED), tied)
             wrapped = textwrap.wrap(
                 tied, max(_LEAST // 2, self.columns - indent),
                 break_long_words=False, break_on_hyphens=False,

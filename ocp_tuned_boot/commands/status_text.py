@@ -1,0 +1,355 @@
+"""The status of the node for people: one screen, what matters most first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from ocp_tuned_boot.commands.settings_text import by_importance, compared, drifted
+from ocp_tuned_boot.commands.status import Now
+from ocp_tuned_boot.commands.terminal import Row, Style
+from ocp_tuned_boot.gate import OPENED
+from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.record import conditions
+from ocp_tuned_boot.record.model import Attempt, InForce, Record, Standing, Value
+from ocp_tuned_boot.tuned.findings import Finding
+from ocp_tuned_boot.tuned.judge import Result
+
+#: The latency in effect without any request (microseconds): PM_QOS_CPU_LATENCY_DEFAULT_VALUE in
+#: the kernel's linux/pm_qos.h.
+_NO_REQUEST = 2_000_000_000
+#: So many rows of one kind are shown without --verbose.
+_FEW = 5
+_MORE = "to see all: ocp-tuned-boot status --verbose"
+
+
+def rows(done: Record | None, now: Now, *, verbose: bool = False) -> Iterator[Row]:
+    """What was done in this boot, and what has changed since then."""
+    most = 10_000 if verbose else _FEW
+    words, style = verdict(done, now)
+    yield Row(words, style=style, indented=False)
+    yield from _to_do(done, now)
+    if done is not None:
+        yield from _limited(findings(done.findings), most)
+    yield from _waiting(done, now)
+    yield from _held(now)
+    yield from _limited([Row(drifted(each), "drift", Style.WARNING) for each in now.drifted], most)
+    if done is not None:
+        yield from _values(done, verbose=verbose)
+        yield from _limited(_owned(done), most)
+    yield from _profile(done, now)
+    yield from _image(done, now)
+    yield from _boot(done, now)
+    if done is not None:
+        yield from _run(done, verbose=verbose)
+    yield Row(_units(now), "units")
+    if now.hidden:
+        yield Row(now.hidden, "hidden", Style.FAINT)
+
+
+# The first line, and what to do about it.
+
+
+def verdict(done: Record | None, now: Now) -> tuple[str, Style]:
+    """Whether the node is tuned, since when and with what, in one sentence."""
+    if now.running and not (done is not None and done.in_force is not None):
+        left = f", {now.left:.0f} s left" if now.left else ""
+        held = "Held" in now.unit.text
+        return ("Not tuned yet" if held else f"Tuning{left}"), Style.WARNING
+    if done is None:
+        return "Not tuned: no profile has been applied in this boot", Style.BAD
+    if done.result is Result.DEFERRED:
+        words = f"Not tuned: {done.profile} waits for the next boot or a reload: {done.reason}"
+        return words, Style.BAD
+    if done.in_force is None:
+        return f"Not tuned: {_cause(done, now)}", Style.BAD
+    tuned = _tuned(done, done.in_force, now)
+    if done.result is Result.DEGRADED:
+        return f"Degraded: {tuned}", Style.WARNING
+    return f"{tuned[0].upper()}{tuned[1:]}", Style.GOOD
+
+
+def _cause(done: Record, now: Now) -> str:
+    if done.result is Result.APPLYING:
+        return f"a run was interrupted while TuneD was applying {done.profile}"
+    active = [name for name in now.workloads if now.units[name].state == "active"]
+    if active:
+        return f"{', '.join(active)} runs without the profile"
+    return "the profile could not be applied"
+
+
+def _tuned(done: Record, applied: InForce, now: Now) -> str:
+    """`tuned before the kubelet: site, 112 ms`."""
+    if done.late:
+        return f"tuned late: {applied.profile}; {done.late_words}"
+    if not now.applied:
+        return f"tuned: {applied.profile}, since {_clock(applied.since)}"
+    first, *later = now.applied
+    if later:
+        again = f"since {_clock(applied.since)} (tuned before the kubelet: {first.profile})"
+        return f"tuned: {applied.profile}, {again}"
+    moments = first.moments
+    seconds = first.seconds
+    if moments is not None and moments.ready is not None:
+        seconds = moments.ready - moments.word
+    whom = " before the kubelet" if now.workloads else ""
+    return f"tuned{whom}: {applied.profile}, {took(seconds)}"
+
+
+def took(seconds: float) -> str:
+    """A time, as short as it says enough."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def _clock(time: str) -> str:
+    """A time of a record without its fraction of a second."""
+    return f"{time[:19].replace('T', ' ')} UTC" if len(time) > 19 else time
+
+
+def _to_do(done: Record | None, now: Now) -> Iterator[Row]:
+    """What to know and to type, where no profile is applied."""
+    if done is not None and done.in_force is not None:
+        if now.running:
+            yield Row(f"{now.unit.text or 'a run is active'}{_left(now)}", "running", Style.WARNING)
+        return
+    if now.running:
+        yield Row(now.unit.text or "A run is active.", "step", Style.WARNING)
+    if now.before:
+        yield Row(
+            "User space was started again (soft-reboot): what was applied before does not count.",
+            "soft-reboot", Style.WARNING,
+        )  # fmt: skip
+    if now.gated:
+        yield Row(
+            "closed: the kubelet waits until the profile is applied. "
+            "To start the kubelet without it: systemctl stop ocp-tuned", "gate", Style.WARNING,
+        )  # fmt: skip
+    elif now.unit.state == "failed":
+        yield Row(f"open: {OPENED}", "gate", Style.BAD)
+    if done is None and not now.running:
+        yield from _why_nothing(now)
+
+
+def _left(now: Now) -> str:
+    return f"; {now.left:.0f} s left" if now.left else ""
+
+
+def _why_nothing(now: Now) -> Iterator[Row]:
+    """Why no run of this boot is recorded."""
+    unit, name = now.unit, systemd.UNIT
+    if unit.file in ("masked", "masked-runtime", "disabled"):
+        verb = "enable" if unit.file == "disabled" else "unmask"
+        yield Row(f"{name} is {unit.file}. To change that: systemctl {verb} ocp-tuned", "unit",
+                  Style.BAD)  # fmt: skip
+    elif not unit.state:
+        yield Row(f"{name} is not installed, or systemd does not answer.", "unit", Style.BAD)
+    elif unit.text and unit.state == "failed":
+        yield Row(unit.text, "unit", Style.BAD)
+    elif unit.skipped:
+        yield Row(
+            "Nothing is requested: there is neither /var/lib/ocp-tuned/image.env nor a boot.conf. "
+            "Set image and profile in /etc/ocp-tuned-boot/boot.conf, then: "
+            "systemctl start ocp-tuned", "unit", Style.WARNING,
+        )  # fmt: skip
+    else:
+        yield Row("To see why: systemctl status ocp-tuned", "unit", Style.WARNING)
+    if now.unread:
+        yield Row(now.unread, "request", Style.BAD)
+    elif unit.state == "inactive" and not unit.skipped and unit.file == "enabled":
+        yield Row("To apply the profile: systemctl start ocp-tuned", "", Style.PLAIN)
+
+
+# What is wrong, and what waits.
+
+
+def findings(found: Iterable[Finding]) -> list[Row]:
+    """Each finding with what to do; those that are accepted last, without."""
+    shown = []
+    for finding in sorted(found, key=lambda each: each.accepted):
+        accepted = "(accepted) " if finding.accepted else ""
+        about = finding.kind
+        if not finding.message.startswith(finding.subject):
+            about = f"{finding.kind} {finding.subject}"
+        words = f"{accepted}{about}: {finding.message}"
+        if finding.advice and not finding.accepted:
+            words += f"\n{finding.advice}"
+        style = Style.FAINT if finding.accepted else Style.WARNING
+        shown.append(Row(words, "finding", Style.BAD if finding.fatal else style))
+    return shown
+
+
+def _waiting(done: Record | None, now: Now) -> Iterator[Row]:
+    if done is not None and done.deferred is not None:
+        waits = done.deferred
+        yield Row(
+            f"{waits.waits}: {waits.profile}, {waits.image}, since {_clock(waits.since)}. "
+            "It is applied at the next boot, or with: systemctl reload ocp-tuned",
+            "deferred", Style.WARNING,
+        )  # fmt: skip
+    if now.waits:
+        yield Row(now.waits, "pending", Style.WARNING)
+    if now.pull:
+        yield Row(f"failed: {now.pull}", "pull", Style.WARNING)
+
+
+def _held(now: Now) -> Iterator[Row]:
+    for state in now.holds:
+        lost = state.standing is not Standing.IN_FORCE
+        yield Row(state.words, "held", Style.BAD if lost else Style.PLAIN)
+    if any(state.hold.kind == "force_latency" for state in now.holds) and now.latency is not None:
+        found = f"{now.latency} µs is in effect now, the minimum of all requests"
+        yield Row(found if now.latency != _NO_REQUEST else "no request is in effect", "latency")
+    if now.superfluous:
+        yield Row(
+            f"systemd stores {now.stored}, {now.superfluous} more than requested; "
+            "see FILE DESCRIPTORS in ocp-tuned.service(8)", "held", Style.WARNING,
+        )  # fmt: skip
+
+
+def _limited(shown: Sequence[Row], most: int) -> Iterator[Row]:
+    """No more rows than that, and how many are left out."""
+    yield from shown[:most]
+    if len(shown) > most:
+        yield Row(f"{len(shown) - most} more; {_MORE}")
+
+
+# What was applied.
+
+
+def _values(done: Record, *, verbose: bool) -> Iterator[Row]:
+    if done.in_force is not None and not done.in_force.compared:
+        yield Row("not compared with the host yet; see: ocp-tuned-boot drift", "values")
+    if done.values is None:
+        return
+    states = Counter(value.state for value in done.values)
+    counted = ", ".join(f"{states[state]} {state}" for state in sorted(states)) or "none"
+    yield Row(counted, "values")
+    # What this machine does not have is a long list on a virtual machine, and nothing is wrong.
+    shown = by_importance(done.values)
+    named = [each for each in shown if verbose or each.state != "not-applicable"]
+    yield from _limited([_value(each) for each in named], 10_000 if verbose else _FEW)
+
+
+def _value(each: Value) -> Row:
+    return Row(
+        compared(each), "setting", Style.WARNING if each.state == "different" else Style.PLAIN
+    )
+
+
+_HANDED_OVER = {
+    "left-out": "not set by TuneD in this run",
+    "changed": "changed by another program during this run, and left as it is",
+}
+_LEFT_OVER = {
+    "put-back": "restored",
+    "theirs": "left as it is, because it is owned by others",
+    "refused": "NOT restored: the kernel refused the first value",
+    "stays": "NOT restored",
+}
+
+
+def _owned(done: Record) -> list[Row]:
+    """What is owned by others, and what is left over from the previous profile."""
+    shown = []
+    for handed in done.handover:
+        tuned = f"TuneD's {handed.tuned!r}, " if handed.tuned else ""
+        shown.append(Row(
+            f"{handed.key}: {_HANDED_OVER.get(handed.how, handed.how)}; "
+            f"before {handed.before!r}, {tuned}now {handed.after!r}", "guarded",
+        ))  # fmt: skip
+    for left in done.residue:
+        where = f" ({left.devices})" if left.devices else ""
+        # Of what others have changed, or what TuneD has set and did not restore, not all is known.
+        known = left.how in ("put-back", "refused")
+        first = f"first {left.first!r}, " if left.first or known else ""
+        after = f", now {left.after!r}" if left.after or known else ""
+        shown.append(Row(
+            f"{left.key}{where}: {_LEFT_OVER.get(left.how, left.how)}; "
+            f"{first}applied {left.applied!r}{after}", "left over",
+        ))  # fmt: skip
+    return shown
+
+
+def _profile(done: Record | None, now: Now) -> Iterator[Row]:
+    applied = done.in_force if done else None
+    name = applied.profile if applied else done.profile if done else ""
+    named = now.named.profile if now.named else ""
+    if name:
+        where = f", named in {now.named.profile_in}" if now.named and name == named else ""
+        included = [each for each in applied.profiles if each != name] if applied else []
+        chain = f"; it includes {', '.join(included)}" if included else ""
+        yield Row(f"{name}{where}{chain}", "profile")
+    if now.named and name != named:
+        yield Row(f"profile {named}, named in {now.named.profile_in}", "requested")
+
+
+def _image(done: Record | None, now: Now) -> Iterator[Row]:
+    image = done.image if done else ""
+    named = now.named.image if now.named else ""
+    if done is not None and image:
+        where = f"named in {now.named.image_in}" if now.named and image == named else ""
+        source = f"from: {done.image_source}" if done.image_source else ""
+        known = f"ID {done.image_id[:12]}" if done.image_id else ""
+        yield Row(", ".join(filter(None, (image, known, source, where))), "image")
+    if now.named:
+        if image != named:
+            yield Row(f"image {named}, named in {now.named.image_in}", "requested")
+        yield from (Row(words, "requested", Style.WARNING) for words in now.named.overruled)
+
+
+def _boot(done: Record | None, now: Now) -> Iterator[Row]:
+    if done is None:
+        return
+    if done.in_force is not None:
+        yield Row(now.gate, "gate")
+    yield Row(done.boot_id, "boot ID") if done.boot_id else Row("unknown", "boot ID")
+    if done.in_force is not None:
+        yield Row(_clock(done.in_force.since), "applied")
+    if done.late:
+        yield Row(done.late_words, "late", Style.WARNING)
+    shown = (
+        f"{each['type']}={each['status']} {each['reason']}" for each in conditions.of_record(done)
+    )
+    yield Row(", ".join(words.strip() for words in shown), "conditions")
+
+
+def _run(done: Record, *, verbose: bool) -> Iterator[Row]:
+    """The last run."""
+    if done.action:
+        yield Row(f"{done.action}: {done.reason}", "decision")
+    yield Row(f"{_clock(done.started)}, {took(done.seconds)}", "last run")
+    if done.steps:
+        yield Row(_steps(done), "steps")
+    if verbose:
+        yield from (Row(f"{it.name}: {it.seconds:.3f} s", "step") for it in done.steps)
+        yield from (Row(_attempt(it), "attempt") for it in done.attempts)
+        yield Row(done.fingerprint, "fingerprint")
+    elif done.attempts:
+        last = done.attempts[-1]
+        number = len(done.attempts) + done.left_out.get("attempts", 0)
+        failed = f"{number} failed in {last.at:.0f} s, the last: {last.kind}: {last.message}"
+        yield Row(failed, "attempts")
+    for name, number in done.left_out.items():
+        words = f"{number} more {name.replace('_', ' ')}: the record would be too large"
+        yield Row(words, "left out")
+
+
+def _steps(done: Record) -> str:
+    """Each step once, with all of its time: an attempt may have repeated it."""
+    times = Counter(step.name for step in done.steps)
+    total = dict.fromkeys(times, 0.0)
+    for step in done.steps:
+        total[step.name] += step.seconds
+    return ", ".join(
+        f"{name} {took(total[name])}{f' ({times[name]} times)' if times[name] > 1 else ''}"
+        for name in times
+    )
+
+
+def _attempt(it: Attempt) -> str:
+    return f"failed after {it.at:.1f} s, {it.kind}: {it.message}"
+
+
+def _units(now: Now) -> str:
+    shown = [f"{name}: {unit.state}" for name, unit in now.units.items()]
+    return ", ".join(shown) or "systemd does not answer"
