@@ -1,0 +1,300 @@
+"""The status for people: the verdict first, and with each problem what to type."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ocp_tuned_boot.commands import status_text
+from ocp_tuned_boot.commands.status import Named, Now
+from ocp_tuned_boot.commands.terminal import Style, Terminal
+from ocp_tuned_boot.gate import OPENED
+from ocp_tuned_boot.host.clock import Step
+from ocp_tuned_boot.host.systemd import Stored
+from ocp_tuned_boot.host.units import Unit
+from ocp_tuned_boot.record.history import Run
+from ocp_tuned_boot.record.model import (
+    Attempt,
+    Deferred,
+    HandedOver,
+    Hold,
+    InForce,
+    Moments,
+    Record,
+    Residue,
+    Standing,
+    State,
+    Value,
+)
+from ocp_tuned_boot.settings.drift import Drifted
+from ocp_tuned_boot.tuned.findings import Finding, make
+from ocp_tuned_boot.tuned.judge import Result
+from tests.unit.commands.shown import lines
+
+AT = "2026-11-27T10:00:00.123Z"
+APPLIED = InForce("boot", Result.APPLIED, "site", "localhost/a", "id", "f", AT)
+GOOD = Record(Result.APPLIED, AT, "boot", "apply", "because", "site", "localhost/a", "id",
+              in_force=APPLIED, seconds=0.5)  # fmt: skip
+UNITS = {"ocp-tuned.service": Unit("active"), "kubelet.service": Unit("active")}
+RUN = Run(AT, "apply", "", "applied", "site", "localhost/a", "id", "f", 0.5, "",
+          moments=Moments(10.0, ready=10.112))  # fmt: skip
+NODE = Now(UNITS, applied=(RUN,))
+
+
+def first(done: Record | None, now: Now) -> str:
+    return lines(status_text.rows(done, now))[0]
+
+
+def node(state: str, **properties: Any) -> Now:
+    return Now({"ocp-tuned.service": Unit(state, **properties)})
+
+
+# The first line.
+
+
+@pytest.mark.parametrize(
+    ("done", "now", "expected"),
+    [
+        (GOOD, NODE, "Tuned before the kubelet: site, 112 ms"),
+        # Nothing here waits for it.
+        (GOOD, replace(NODE, units={"ocp-tuned.service": Unit("active")}), "Tuned: site, 112 ms"),
+        # A record of an earlier release.
+        (GOOD, replace(NODE, applied=(replace(RUN, moments=None),)),
+         "Tuned before the kubelet: site, 500 ms"),
+        (GOOD, replace(NODE, applied=()), "Tuned: site, since 2026-11-27 10:00:00 UTC"),
+        (GOOD, replace(NODE, applied=(replace(RUN, profile="old"), RUN)),
+         "Tuned: site, since 2026-11-27 10:00:00 UTC (tuned before the kubelet: old)"),
+        (replace(GOOD, late=("crio.service",)), NODE,
+         "Tuned late: site; crio.service was already running"),
+        (replace(GOOD, result=Result.DEGRADED), NODE,
+         "Degraded: tuned before the kubelet: site, 112 ms"),
+        (Record(Result.FAILED, AT), Now(UNITS),
+         "Not tuned: kubelet.service runs without the profile"),
+        (Record(Result.FAILED, AT), Now({}), "Not tuned: the profile could not be applied"),
+        (Record(Result.APPLYING, AT, profile="site"), Now({}),
+         "Not tuned: a run was interrupted while TuneD was applying site"),
+        (Record(Result.DEFERRED, AT, profile="site", reason="crio.service runs"), Now({}),
+         "Not tuned: site waits for the next boot or a reload: crio.service runs"),
+        (None, Now({}), "Not tuned: no profile has been applied in this boot"),
+        (None, replace(node("activating", text="Pulling"), left=17.4), "Tuning, 17 s left"),
+        (None, node("activating", text="Held since 10:00 (gate = closed): x"), "Not tuned yet"),
+    ],
+)  # fmt: skip
+def test_the_first_line_is_the_verdict(done: Record | None, now: Now, expected: str) -> None:
+    assert first(done, now) == expected
+
+
+def test_the_colour_of_the_verdict() -> None:
+    assert status_text.verdict(GOOD, NODE)[1] is Style.GOOD
+    assert status_text.verdict(replace(GOOD, result=Result.DEGRADED), NODE)[1] is Style.WARNING
+    assert status_text.verdict(None, Now({}))[1] is Style.BAD
+
+
+# What to type where nothing is applied.
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (node("inactive", file="disabled"), "systemctl enable ocp-tuned"),
+        (node("inactive", file="masked"), "systemctl unmask ocp-tuned"),
+        (node("inactive", file="enabled", skipped=True), "Nothing is requested: there is neither"),
+        (node("inactive", file="enabled"), "To apply the profile: systemctl start ocp-tuned"),
+        (Now({}), "ocp-tuned.service is not installed, or systemd does not answer"),
+        (node("failed", text="ocp-tuned-boot was ended (oom-kill)"), "was ended (oom-kill)"),
+        (replace(node("inactive"), unread="boot.conf: line 3: found 'x'"), "boot.conf: line 3"),
+    ],
+)
+def test_without_a_record_it_says_why_and_what_to_type(now: Now, expected: str) -> None:
+    assert expected in "\n".join(lines(status_text.rows(None, now)))
+
+
+def test_the_record_of_the_time_before_a_soft_reboot_does_not_count() -> None:
+    shown = lines(status_text.rows(None, replace(node("inactive"), before=True)))
+    assert any("soft-reboot" in line and "does not count" in line for line in shown)
+
+
+def test_a_failed_boot_says_that_the_kubelet_runs_without_the_profile_and_the_remedy() -> None:
+    failed, words = Record(Result.FAILED, AT), f"  gate         open: {OPENED}"
+    assert words in lines(status_text.rows(failed, node("failed")))
+    assert words in lines(status_text.rows(None, node("failed")))
+    assert words not in lines(status_text.rows(failed, node("active")))
+    held = lines(status_text.rows(failed, replace(node("failed"), gated=True)))
+    assert words not in held
+    assert any("systemctl stop ocp-tuned" in line for line in held)
+
+
+def test_a_run_that_is_under_way_is_shown_with_its_step_and_the_time_left() -> None:
+    now = replace(node("activating", text="Pulling x"), left=12.0)
+    assert lines(status_text.rows(None, now))[:2] == [
+        "Tuning, 12 s left", "  step         Pulling x",
+    ]  # fmt: skip
+    reload = replace(NODE, units={"ocp-tuned.service": Unit("reloading", text="TuneD")}, left=3.0)
+    assert "  running      TuneD; 3 s left" in lines(status_text.rows(GOOD, reload))
+
+
+# What is wrong, and what waits.
+
+
+def test_each_finding_has_its_advice_and_an_accepted_one_comes_last_without() -> None:
+    accepted = replace(make("no-such-setting", "vm.y", "none"), accepted=True)
+    found = (accepted, make("setting-refused", "vm.x", "no"))
+    shown = lines(status_text.findings(found))
+    assert shown[0] == "  finding      setting-refused vm.x: no"
+    assert "systemctl reload ocp-tuned" in shown[1]
+    assert shown[2:] == ["  finding      (accepted) no-such-setting vm.y: none"]
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("vm.x: expected '1', found '2'", "value-differs: vm.x: expected '1', found '2'"),
+        ("found '2'", "value-differs vm.x: found '2'"),
+    ],
+)
+def test_a_finding_shows_its_subject_once(message: str, line: str) -> None:
+    finding = Finding("value-differs", "vm.x", message)
+    assert lines(status_text.findings([finding])) == [f"  finding      {line}"]
+
+
+MINE = Drifted("vm.x", "/proc/sys/vm/x", "5", "9", "10:00", "11:00")
+
+
+def test_what_others_own_and_what_waits() -> None:
+    done = replace(
+        GOOD, action="defer", late=("crio.service",),
+        deferred=Deferred("profile", "f", "new", "localhost/a", AT),
+        handover=(HandedOver("net.x", "left-out", "1", "0", "1"),
+                  HandedOver("net.y", "changed", "1", "", "2")),
+        residue=(Residue("vm.x", "put-back", "1", "5", "1"),
+                 Residue("cpu.governor", "theirs", "a", "b", "", "cpu0"),
+                 Residue("script.script", "stays", "", "s.sh", "", "s.sh")),
+    )  # fmt: skip
+    shown = lines(status_text.rows(done, replace(NODE, drifted=(MINE,), waits="it has changed")))
+    for line in (
+        "  late         crio.service was already running",
+        ("  deferred     profile: new, localhost/a, since 2026-11-27 10:00:00 UTC. It is applied "
+         "at the next boot, or with: systemctl reload ocp-tuned"),
+        ("  guarded      net.x: not set by TuneD in this run; "
+         "before '1', TuneD's '0', now '1'"),
+        ("  guarded      net.y: changed by another program during this run, and left as it is; "
+         "before '1', now '2'"),
+        "  left over    vm.x: restored; first '1', applied '5', now '1'",
+        ("  left over    cpu.governor (cpu0): left as it is, because it is owned by others; "
+         "first 'a', applied 'b'"),
+        "  left over    script.script (s.sh): NOT restored; applied 's.sh'",
+        "  pending      it has changed",
+        "  drift        vm.x: applied '5', found '9', changed between 10:00 and 11:00",
+    ):  # fmt: skip
+        assert line in shown
+
+
+def test_each_hold_and_what_is_held_beyond_them() -> None:
+    kept = State(Hold("force_latency", "cstate.id:1|10", "2", "12:00"))
+    lost = State(Hold("rtentsk", "", "socket:[17]"), Standing.LOST, "systemd holds nothing")
+    stored = Stored(3, ("a", "b", "c"))
+    shown = lines(status_text.rows(GOOD, replace(NODE, holds=(kept, lost), stored=stored,
+                                                 latency=1)))  # fmt: skip
+    for line in (
+        ("  held         force_latency = 2 µs (cstate.id:1|10) is in effect, "
+         "held by systemd since 12:00"),
+        "  held         rtentsk (socket:[17]) is NOT in effect: systemd holds nothing",
+        "  latency      1 µs is in effect now, the minimum of all requests",
+        (f"  held         systemd stores {stored}, 1 more than requested; "
+         "see FILE DESCRIPTORS in ocp-tuned.service(8)"),
+    ):  # fmt: skip
+        assert line in shown
+
+
+def test_without_a_request_for_the_latency_the_kernels_number_is_not_shown() -> None:
+    lost = State(Hold("force_latency", "", "2"), Standing.LOST, "because")
+    now = Now({}, holds=(lost,), latency=2_000_000_000)
+    assert "  latency      no request is in effect" in lines(status_text.rows(None, now))
+
+
+def test_a_pull_that_failed_is_shown() -> None:
+    now = replace(NODE, pull="cannot pull x: refused")
+    assert "  pull         failed: cannot pull x: refused" in lines(status_text.rows(GOOD, now))
+    assert not any(line.startswith("  pull") for line in lines(status_text.rows(GOOD, NODE)))
+
+
+# What was applied.
+
+
+def test_the_profile_with_what_it_includes_and_the_files_that_decide() -> None:
+    named = Named("localhost/a", "image.env", "site", "boot.conf", ("image = b has no effect",))
+    done = replace(GOOD, in_force=replace(APPLIED, profiles=("base", "site")), image_source="store")
+    shown = lines(status_text.rows(done, replace(NODE, named=named)))
+    assert "  profile      site, named in boot.conf; it includes base" in shown
+    assert "  image        localhost/a, ID id, from: store, named in image.env" in shown
+    assert "  requested    image = b has no effect" in shown
+    other = replace(named, image="localhost/b", profile="new")
+    shown = lines(status_text.rows(done, replace(NODE, named=other)))
+    assert "  profile      site; it includes base" in shown
+    assert "  requested    profile new, named in boot.conf" in shown
+    assert "  requested    image localhost/b, named in image.env" in shown
+
+
+def test_what_is_not_verified_is_shown_by_name_and_what_the_machine_lacks_is_counted() -> None:
+    values = (Value("vm.x", "verified", "1"), Value("vm.y", "unchecked", "1", why="no such file"),
+              Value("cpu.z", "not-applicable", "1", why="no cpufreq"))  # fmt: skip
+    done = replace(GOOD, values=values)
+    shown = lines(status_text.rows(done, NODE))
+    assert "  values       1 not-applicable, 1 unchecked, 1 verified" in shown
+    assert "  setting      vm.y: unchecked: no such file" in shown
+    assert not any("cpu.z" in line for line in shown)
+    assert any("cpu.z" in line for line in lines(status_text.rows(done, NODE, verbose=True)))
+    late = replace(GOOD, in_force=replace(APPLIED, compared=False))
+    assert any("not compared with the host yet" in it for it in lines(status_text.rows(late, NODE)))
+
+
+def test_the_conditions_the_gate_and_the_boot() -> None:
+    shown = lines(status_text.rows(GOOD, replace(NODE, gate="closed")))
+    for line in ("  gate         closed", "  boot ID      boot",
+                 "  conditions   Applied=True AsExpected, Degraded=False AsExpected",
+                 "  decision     apply: because"):  # fmt: skip
+        assert line in shown
+
+
+STEPS = (Step("inputs", 0.01), *(Step("pull", 2.0),) * 22)
+ATTEMPTS = tuple(Attempt(4.0 * at, "image", "refused") for at in range(1, 23))
+
+
+def test_steps_and_attempts_are_folded_and_whole_with_verbose() -> None:
+    done = Record(Result.FAILED, AT, "boot", steps=STEPS, attempts=ATTEMPTS, seconds=90.0)
+    shown = lines(status_text.rows(done, NODE))
+    assert "  attempts     22 failed in 88 s, the last: image: refused" in shown
+    assert "  steps        inputs 10 ms, pull 44.0 s (22 times)" in shown
+    assert len(shown) < 12
+    whole = lines(status_text.rows(done, NODE, verbose=True))
+    assert sum(line.startswith("  step  ") for line in whole) == 23
+    assert whole.count("  attempt      failed after 4.0 s, image: refused") == 1
+    cut = replace(done, left_out={"attempts": 10})
+    assert any("32 failed" in line for line in lines(status_text.rows(cut, NODE)))
+
+
+def test_long_lists_are_cut_and_say_how_to_see_all() -> None:
+    found = tuple(make("no-such-setting", f"vm.x{at}", "none") for at in range(9))
+    done = replace(GOOD, result=Result.DEGRADED, findings=found)
+    shown = lines(status_text.rows(done, NODE))
+    assert sum(line.startswith("  finding") for line in shown) == 5
+    assert any("4 more; to see all: ocp-tuned-boot status --verbose" in line for line in shown)
+    whole = lines(status_text.rows(done, NODE, verbose=True))
+    assert sum(line.startswith("  finding") for line in whole) == 9
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_it_fits_on_a_serial_console(columns: int) -> None:
+    found = tuple(make("overridden", f"vm.x{at}", "word " * 30, "/etc/sysctl.d/9") for at in (1, 2))
+    done = replace(GOOD, result=Result.DEGRADED, findings=found, steps=STEPS, attempts=ATTEMPTS)
+    text = Terminal(columns, unicode=False).text(status_text.rows(done, NODE))
+    assert text.isascii()
+    # A command is never broken.
+    long = [line for line in text.splitlines() if len(line) > columns]
+    assert all("ocp-tuned" in line or "/" in line for line in long)
+
+
+def test_a_user_is_told_what_only_root_sees() -> None:
+    assert any("sudo" in line for line in lines(status_text.rows(GOOD, replace(NODE, hidden="sudo x"))))
