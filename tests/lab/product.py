@@ -27,7 +27,8 @@ _PACKAGES = (
     "rpm", "make", "git", "ca-certificates",
     "python3-docutils", "python3-installer", "python3-setuptools", "python3-wheel",
     # For %check.
-    "python3-configobj", "python3-hypothesis", "python3-pystemd", "python3-pytest",
+    "python3-configobj", "python3-hypothesis", "python3-jsonschema", "python3-pystemd",
+    "python3-pytest",
     "python3-requests", "python3-sdnotify", "procps",
     # To look at what was packaged.
     "rpmlint",

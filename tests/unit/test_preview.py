@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot import preview
-from ocp_tuned_boot.commands import report
+from ocp_tuned_boot.commands import plan_text, report
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.tuned import layout
 from ocp_tuned_boot.tuned.layout import Layout
+from tests.unit.commands.shown import lines
 from tests.unit.fake_podman import listening
 from tests.unit.images.fake_store import ASKED, EXACT, Store, archive
 
@@ -55,9 +56,9 @@ def used(paths: Paths, store: Store) -> None:
 
 
 def test_which_files_decide(paths: Paths) -> None:
-    shown = report.plan_text(preview.preview(paths, None))
-    assert f"  named in     {paths.recommend} (profile)\n" in shown
-    assert f"               {paths.image_env} (image)\n" in shown
+    shown = lines(plan_text.rows(preview.preview(paths, None)))
+    assert f"  named in     {paths.recommend} (profile)" in shown
+    assert f"               {paths.image_env} (image)" in shown
     boot_conf(paths, f"[tuning]\nimage = {ASKED}\nprofile = other\n")
     found = preview.preview(paths, None)
     words = f"profile = other in boot.conf has no effect: {paths.recommend} decides"
@@ -101,7 +102,8 @@ def test_an_incomplete_image_env(paths: Paths, store: Store) -> None:
     lastgood.remember(paths, ASKED, "id")
     paths.image_env.write_text("NTO_IM")
     found = preview.preview(paths, None)
-    assert "the last image that worked is used instead" in report.plan_text(found)
+    shown = "\n".join(lines(plan_text.rows(found)))
+    assert "the last image that worked is used instead" in shown
     assert found.requested.image_named_in == str(paths.last_good)
 
 

@@ -420,7 +420,7 @@ def test_each_message_that_is_quoted_for_people_in_trouble_is_one_of_the_code() 
 def test_each_command_of_a_document_can_be_typed(name: str) -> None:
     text = (TREE / "docs" / name).read_text()
     lines = re.findall(r"(?m)^ {4,}(\S.*)$", text)
-    parser = commands_parser.build(table.COMMANDS, table.GROUPS, table.OPTIONS)
+    parser = commands_parser.build(table.COMMANDS, table.GROUPS, table.OPTIONS, table.EXAMPLES)
     units = {path.name for path in UNIT_FILES} | {"ocp-tuned-one-shot.service"}
     assert len(lines) > 3
     for line in lines:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot import boot, situation
-from ocp_tuned_boot.commands import report, status
+from ocp_tuned_boot.commands import status, status_text
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
@@ -21,6 +21,7 @@ from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.tuned import reach, said
 from ocp_tuned_boot.tuned.judge import Result
 from ocp_tuned_boot.tuned.said import About, Said
+from tests.unit.commands.shown import lines
 from tests.unit.fake_engine import Engine, serving
 from tests.unit.hostile import AGENT, BOOT_ID, file, host
 from tests.unit.patience import no_hang
@@ -207,16 +208,17 @@ def test_a_notice_never_runs_tuned_even_if_a_run_is_killed_before_it(
 def test_status_shows_it_while_it_runs(paths: Paths) -> None:
     applied(paths)
     operand_runs(paths)
-    told, now = status.look(paths, None, store.read(paths))
+    told, now = status.look(paths, None, BOOT_ID)
     assert told is not None
     assert (told.result, [each.kind for each in told.findings]) == (
         Result.DEGRADED, ["other-tuned"],
     )  # fmt: skip
-    assert "  finding      other-tuned pod: TuneD in a pod" in report.status_text(told, now)
+    assert any("other-tuned pod: TuneD in a pod" in it for it in lines(status_text.rows(told, now)))
     (paths.root / "proc/17/cmdline").write_text("sleep")
     done = store.read(paths)
     assert done is not None
-    told, _ = status.look(paths, None, replace(done, findings=told.findings))
+    store.write(paths, replace(done, findings=told.findings))
+    told, _ = status.look(paths, None, BOOT_ID)
     assert told is not None
     assert (told.result, told.findings) == (Result.APPLIED, ())
 
@@ -224,12 +226,12 @@ def test_status_shows_it_while_it_runs(paths: Paths) -> None:
 def test_status_shows_which_file_decides(paths: Paths) -> None:
     paths.admin_conf.parent.mkdir(parents=True)
     paths.admin_conf.write_text("[tuning]\nimage = other\n")
-    for done in (None, Record(Result.FAILED, "12:00", BOOT_ID)):
-        _, now = status.look(paths, None, done)
-        shown = report.status_text(done, now)
-        assert f"  requested    image localhost/tuned:x, named in {paths.image_env}\n" in shown
-        assert f"  requested    profile site, named in {paths.recommend}\n" in shown
-        assert f"image = other in boot.conf has no effect: {paths.image_env} decides" in shown
+    done, now = status.look(paths, None, BOOT_ID)
+    shown = lines(status_text.rows(done, now))
+    assert f"  requested    image localhost/tuned:x, named in {paths.image_env}" in shown
+    assert f"  requested    profile site, named in {paths.recommend}" in shown
+    words = f"image = other in boot.conf has no effect: {paths.image_env} decides"
+    assert f"  requested    {words}" in shown
 
 
 # Changes that come while the unit is starting.

@@ -21,14 +21,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocp_tuned_boot import cli
-from ocp_tuned_boot.commands import report, table
+from ocp_tuned_boot.commands import report, settings_text, status_text, table
 from ocp_tuned_boot.commands.command import Options
 from ocp_tuned_boot.commands.staging import Listed
-from ocp_tuned_boot.commands.status import Now
+from ocp_tuned_boot.commands.status import Named, Now
 from ocp_tuned_boot.errors import BootError, ConfigurationError, HostError, PodmanError
 from ocp_tuned_boot.host import clock, files, journal, systemd
 from ocp_tuned_boot.host.clock import Deadline, Step
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.units import Unit
 from ocp_tuned_boot.images import archives
 from ocp_tuned_boot.images import known as brought
 from ocp_tuned_boot.podman import credentials
@@ -40,6 +41,7 @@ from ocp_tuned_boot.record.model import Attempt, InForce, Moments, Record, Value
 from ocp_tuned_boot.requested import config, envfile, inputs, lastgood, settled
 from ocp_tuned_boot.settings import drift, holds, values
 from ocp_tuned_boot.settings import residue as settings
+from ocp_tuned_boot.settings.drift import Drift, Drifted
 from ocp_tuned_boot.settings.residue import Saved, Settings
 from ocp_tuned_boot.tuned import asked, findings, layout, prepare, profiles, reach, wanted
 from ocp_tuned_boot.tuned import judge as outcome
@@ -49,6 +51,7 @@ from ocp_tuned_boot.tuned.judge import Result, TunedRun
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
 from ocp_tuned_boot.tuned.wanted import Setting
 from tests.unit import fake_manager
+from tests.unit.commands.shown import lines
 from tests.unit.fake_podman import listening, reply
 from tests.unit.hostile import (
     AGENT,
@@ -385,7 +388,7 @@ def _read_all(paths: Paths) -> None:
     ):
         with or_refused():
             strict()
-    assert clean(report.history_text(history.read(paths)))
+    assert clean("\n".join(lines(report.history(history.read(paths)))))
 
 
 def _with_json(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -535,15 +538,19 @@ def test_whatever_is_on_record_is_shown_without_control_characters(text: str, mo
 
 
 def test_each_report_goes_through_the_one_door(capsys: pytest.CaptureFixture[str]) -> None:
-    for text in (
-        report.images_text([Listed("archive", "\x1b[2J", archive="\x9b\udcff")]),
-        report.history_text(
-            [Boot("\x1b", (Run("\r", "\r", "", "", "", "", "", "", 1.0, "\x7f"),))]
+    named = Named("\x1b", "\x9b", "\r", "\x07", ("\x7f",))
+    hostile = Now({"\x1b": Unit("\x9b", text="\x1b[2J")}, waits="\u202e", named=named)
+    run = Run("\r", "\r", "", "", "", "", "", "", 1.0, "\x7f")
+    for rows in (
+        report.images([Listed("archive", "\x1b[2J", archive="\x9b\udcff")]),
+        report.history([Boot("\x1b", (run,))]),
+        status_text.rows(None, hostile),
+        settings_text.drift(
+            Drift(1, (Drifted("\x1b", "\x9b", "\r", "\x07", "\x7f", "\x85"),), "\x1b")
         ),
-        report.status_text(None, Now({"\x1b": "\x9b"}, waits="\u202e")),
     ):
-        table._print(text)
-    table._show(Options(json=True), str, json.dumps, ["\x7f\x9b"])
+        table._show(Options(json=False), lambda rows: rows, str, rows)
+    table._show(Options(json=True), iter, json.dumps, ["\x7f\x9b"])
     shown = capsys.readouterr().out
     assert clean(shown)
     assert json.loads(shown.splitlines()[-1]) == ["\x7f\x9b"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ocp_tuned_boot.commands import command, parser, table
 from ocp_tuned_boot.commands.command import Options
 
-FULL = parser.build(table.COMMANDS, table.GROUPS, table.OPTIONS)
+FULL = parser.build(table.COMMANDS, table.GROUPS, table.OPTIONS, table.EXAMPLES)
 EVERY = [*table.OPTIONS, *(option for row in table.COMMANDS for option in row.options)]
 WORDS = sorted({word for row in table.COMMANDS for word in row.name.split()})
 NAMES = sorted({name for it in EVERY for name in (it.name, it.short) if name})
@@ -42,7 +42,8 @@ def test_what_is_plain_means_the_same_to_argparse(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     "line",
     ["apply", "reload", "notice", "cleanup", "image fetch", "status --json", "history",
-     "--root /x apply --config /y", "--verbose reload --force", "render ignition --profiles /x"],
+     "--root /x apply --config /y", "--verbose reload --force", "status --verbose",
+     "render ignition --profiles /x"],
 )  # fmt: skip
 def test_what_units_and_most_people_type_is_plain(line: str) -> None:
     assert command.plain(table.COMMANDS, table.OPTIONS, line.split()) is not None
@@ -55,3 +56,25 @@ def test_what_units_and_most_people_type_is_plain(line: str) -> None:
 )  # fmt: skip
 def test_everything_else_is_left_to_argparse(line: str) -> None:
     assert command.plain(table.COMMANDS, table.OPTIONS, line.split()) is None
+
+
+def test_verbose_counts_before_the_command_and_after_it() -> None:
+    for line in ("-v status", "status -v", "--verbose status", "status --verbose --json"):
+        assert FULL.parse_args(line.split(), Options()).verbose is True
+    assert FULL.parse_args(["status"], Options()).verbose is False
+
+
+@pytest.mark.parametrize("row", table.COMMANDS, ids=lambda row: row.name)
+def test_the_help_of_each_command_has_an_example_that_can_be_typed(
+    row: command.Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        FULL.parse_args([*row.name.split(), "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    example = table.EXAMPLES[row.name]
+    assert f"Example: ocp-tuned-boot {example}" in shown
+    assert FULL.parse_args(shlex.split(example), Options()).command is row
+
+
+def test_there_is_no_example_of_a_command_that_does_not_exist() -> None:
+    assert list(table.EXAMPLES) == [row.name for row in table.COMMANDS]

@@ -36,14 +36,20 @@ def test_drift_says_what_to_type() -> None:
     assert shown == [
         "2 of 3 settings differ from the applied values; owned by others: 1",
         "  drift        vm.x: applied '5', found '9', changed between 10:00 and 11:00",
-        "  owned        vm.y: applied '5', found '9', changed between 10:00 and 11:00 "
-        "(owned by others)",
+        (
+            "  owned        vm.y: applied '5', found '9', changed between 10:00 and 11:00 "
+            "(owned by others)"
+        ),
         AGAIN,
-        "To leave a setting to the program that changes it: add vm.x to sysctls= in the section "
-        "[handover] of /etc/ocp-tuned-boot/boot.conf, see boot.conf(5).",
+        (
+            "To leave a setting to the program that changes it: add vm.x to sysctls= in the section "
+            "[handover] of /etc/ocp-tuned-boot/boot.conf, see boot.conf(5)."
+        ),
         VERIFY,
     ]
-    assert any("add /sys/x to files=" in it for it in lines(settings_text.drift(Drift(1, (FILE,), "s"))))
+    assert any(
+        "add /sys/x to files=" in it for it in lines(settings_text.drift(Drift(1, (FILE,), "s")))
+    )
 
 
 def test_what_only_others_own_needs_nothing() -> None:
@@ -65,8 +71,10 @@ def test_what_is_not_verified_is_shown_by_name_what_matters_most_first() -> None
         Value("vm.x", "different", "1", "7", section="sysctl"),
     )
     assert lines(settings_text.verify(Checked("site", values=values))) == [
-        "0 of 4 settings of site are verified; 1 different; 1 owned by others; 1 unchecked; "
-        "1 not applicable",
+        (
+            "0 of 4 settings of site are verified; 1 different; 1 owned by others; 1 unchecked; "
+            "1 not applicable"
+        ),
         "  setting      [sysctl] vm.x: requested '1', found '7'",
         "  setting      [sysctl] vm.y: requested '1', found '7' (owned by others)",
         "  setting      [script] script.script: unchecked: it would run again",

@@ -297,4 +297,6 @@ def test_it_fits_on_a_serial_console(columns: int) -> None:
 
 
 def test_a_user_is_told_what_only_root_sees() -> None:
-    assert any("sudo" in line for line in lines(status_text.rows(GOOD, replace(NODE, hidden="sudo x"))))
+    assert any(
+        "sudo" in line for line in lines(status_text.rows(GOOD, replace(NODE, hidden="sudo x")))
+    )
