@@ -120,7 +120,10 @@ def look(paths: Paths, boot: str) -> Timeline:
         # The units of this host are not about that folder.
         return drawn(found, run, Around())
     try:
-        return drawn(found, run, _around(found.boot_id, run, this=found.boot_id == this))
+        startup = _startup(found.boot_id, run[0], this=found.boot_id == this)
+        run = within(run, startup)
+        around = _around(found.boot_id, run, startup, this=found.boot_id == this)
+        return drawn(found, run, around)
     except HostError as error:
         return drawn(found, run, Around(notes=(f"The times of units are not known: {error}.",)))
 
@@ -156,9 +159,20 @@ def chosen(boots: Sequence[Boot], this: str, wanted: str) -> Boot:
 
 def boot_run(runs: Sequence[Run]) -> tuple[Run, ...]:
     """The runs that the kubelet had to wait for: with `gate = closed`, a run that fails is followed
-    by another."""
-    number = next((it for it, run in enumerate(runs) if run.result != "failed"), len(runs) - 1)
-    return tuple(runs[: number + 1])
+    by another. One that finds a kubelet running is not of the boot."""
+    found = [runs[0]]
+    for run in runs[1:]:
+        if found[-1].result != "failed" or run.late:
+            break
+        found.append(run)
+    return tuple(found)
+
+
+def within(runs: Sequence[Run], startup: Startup | None) -> tuple[Run, ...]:
+    """Those that began while units were still starting, and the first one in any case."""
+    if startup is None or startup.finished is None:
+        return tuple(runs)
+    return (runs[0], *(run for run in runs[1:] if _moments(run).word <= startup.finished))
 
 
 # The units around the run.
@@ -169,17 +183,23 @@ _OLDER = (
 )
 
 
-def _around(boot_id: str, runs: Sequence[Run], *, this: bool) -> Around:
+def _startup(boot_id: str, run: Run, *, this: bool) -> Startup | None:
+    """The start of user space in which the run began. Raises `HostError`."""
+    if this:
+        return systemd.startup()
+    every = systemd.logged_startups(userspace.kernel_of(boot_id))
+    return next((it for it in reversed(every) if it.began <= _begun(run)), None)
+
+
+def _begun(run: Run) -> float:
+    """When the program began (monotonic seconds)."""
+    moments = _moments(run)
+    return moments.word if moments.began is None else moments.began
+
+
+def _around(boot_id: str, runs: Sequence[Run], startup: Startup | None, *, this: bool) -> Around:
     """Raises `HostError`."""
     kernel = userspace.kernel_of(boot_id)
-    moments = _moments(runs[0])
-    begun = moments.word if moments.began is None else moments.began
-    startup: Startup | None
-    if this:
-        startup = systemd.startup()
-    else:
-        startups = [each for each in systemd.logged_startups(kernel) if each.began <= begun]
-        startup = startups[-1] if startups else None
 
     def read(names: Sequence[str]) -> dict[str, Started]:
         return in_boot(
@@ -242,8 +262,8 @@ def around(runs: Sequence[Run], read: Reader, startup: Startup | None) -> Around
     unit, go = units.get(UNIT), units.get(GO)
     chain: tuple[Started, ...] = ()
     if not has_waited(runs[0]):
-        begun = moments.word if moments.began is None else moments.began
-        chain = _chain(replace(unit, began=begun), read) if unit is not None else ()
+        own = replace(unit, began=_begun(runs[0])) if unit is not None else None
+        chain = _chain(own, read) if own is not None else ()
     elif go is not None and go.began is not None:
         chain = (*_chain(go, read), go)
     also = [each for each in _awaited(moments.began, go, read) if each not in chain]
@@ -322,7 +342,7 @@ def drawn(boot: Boot, runs: Sequence[Run], around: Around) -> Timeline:
     longest = sorted((bar.seconds for bar in steps), reverse=True)
     if len(longest) > STEPS:
         shown = [bar for bar in steps if bar.seconds >= longest[STEPS - 1] or not bar.seconds]
-        notes.append(f"{len(steps) - len(shown)} short steps are not shown.")
+        notes.append(f"The shortest steps are not shown: {len(steps) - len(shown)}.")
         steps = shown
     # What is done afterwards comes last.
     bars += sorted(steps, key=lambda bar: bar.part is Part.AFTERWARDS)
@@ -358,11 +378,13 @@ def _late(bars: Sequence[Bar]) -> tuple[str, str]:
 
 
 def _own(runs: Sequence[Run], around: Around) -> list[Bar]:
-    """ocp-tuned.service, from its start to READY=1: what is in none of its steps is seen there. Its
-    start is critical if the run did not wait."""
+    """ocp-tuned.service, from its start to READY=1, or if it failed, to the end of its clean-up:
+    what is in none of its steps is seen there. Its start is critical if the run did not wait."""
     began, over = around.own.began if around.own else None, _over(runs[-1])
-    if began is None or began > over:
+    if around.own is None or began is None or began > over:
         return []
+    if _moments(runs[-1]).ready is None:
+        over = max(over, around.own.up or over)
     return [Bar(UNIT, Part.EARLY, began, over - began, critical=not has_waited(runs[0]))]
 
 

@@ -115,6 +115,8 @@ def test_a_run_that_failed_ends_with_that_and_is_critical() -> None:
     shown = drawn(failed)
     assert shown.ready is None
     assert bars(shown, Part.RUN)["failed"].at == pytest.approx(2.095)
+    # Its unit has ended when all is cleaned up.
+    assert bars(shown, Part.EARLY)[UNIT].end == pytest.approx(2.11)
     # Without the profile.
     assert KUBELET in bars(shown, Part.WAITED)
 
@@ -128,6 +130,13 @@ def test_with_a_closed_gate_the_runs_that_failed_are_part_of_it() -> None:
     ends = [(bar.name, bar.at) for bar in shown.bars if not bar.seconds]
     assert ends == [("failed", 1.2), ("READY=1", 2.11)]
     assert timeline.boot_run(runs[:1]) == runs[:1]
+    # Started by hand, beside a kubelet that did not wait.
+    by_hand = boot_of(failed, replace(RECORD, late=(KUBELET,))).runs
+    assert timeline.boot_run(by_hand) == by_hand[:1]
+    assert timeline.within(chosen, Startup(at(0), at(1.9))) == chosen[:1]
+    for startup in (None, Startup(at(0)), STARTUP):
+        assert timeline.within(chosen, startup) == chosen
+    assert timeline.within(chosen[1:], Startup(at(0), at(1))) == chosen[1:]
 
 
 def test_a_run_long_after_the_boot_waited_for_nothing() -> None:
@@ -158,7 +167,7 @@ def test_of_many_steps_the_longest_are_shown_in_their_order() -> None:
     names = [bar.name for bar in shown.bars if bar.part is Part.RUN]
     # The moment of READY=1 is the shortest of all, and stays.
     assert names == [*(f"s{n}" for n in range(5, STEPS + 5)), "READY=1"]
-    assert shown.notes == ("5 short steps are not shown.",)
+    assert shown.notes == ("The shortest steps are not shown: 5.",)
 
 
 def test_a_chain_is_bounded_and_a_circle_ends() -> None:
@@ -295,7 +304,7 @@ def test_systemd_that_does_not_answer_is_a_note(
 
     paths = host(tmp_path, "b1")
     history.add(paths, replace(RECORD, boot_id="b1"))
-    monkeypatch.setattr(timeline, "_around", silent)
+    monkeypatch.setattr(systemd, "startup", silent)
     # The folder stands for the root of this machine.
     monkeypatch.setattr(timeline, "Paths", lambda: paths)
     shown = timeline.look(paths, "0")
@@ -322,7 +331,8 @@ def test_the_units_of_an_earlier_boot_come_from_its_journal(
     monkeypatch.setattr(systemd, "logged_starts", logged)
     monkeypatch.setattr(systemd, "logged_startups", lambda _: startups)
     # After a soft-reboot the kernel's ID is the same.
-    found = timeline._around("b0+1", RUNS, this=False)
+    startup = timeline._startup("b0+1", RUNS[0], this=False)
+    found = timeline._around("b0+1", RUNS, startup, this=False)
     assert set(asked) == {"b0"}
     if has_journal:
         assert found.startup == STARTUP

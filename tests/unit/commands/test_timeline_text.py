@@ -80,7 +80,8 @@ def test_what_is_not_known_is_said() -> None:
     unknown = replace(SHOWN, bars=(), ready=None, last="", longest="", notes=("No journal.",))
     shown = text(unknown, ASCII)
     assert "READY=1 was not sent." in shown
-    assert "The start of a kubelet is not known." in shown
+    assert "No kubelet or container engine started after ocp-tuned.service." in shown
+    assert "The start of a kubelet is not known." in text(replace(unknown, since="kernel"), ASCII)
     assert shown.endswith("No journal.")
     for since, words in timeline_text.SINCE.items():
         assert f"seconds since {words}" in text(replace(unknown, since=since), ASCII)
