@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from ocp_tuned_boot.commands import timeline, timeline_text
+from ocp_tuned_boot.commands import surroundings, timeline, timeline_text
 from ocp_tuned_boot.commands.terminal import Terminal
 from ocp_tuned_boot.commands.timeline import Bar, Part, Timeline
 from ocp_tuned_boot.commands.timeline_text import conclusions, drawn, shortened, text
 from tests.unit.commands.made import KUBELET, LATE, RECORD, STARTUP, UNITS, boot_of, reading
 
 RUNS = boot_of(RECORD).runs
-SHOWN = timeline.drawn(boot_of(RECORD), RUNS, timeline.around(RUNS, reading(UNITS), STARTUP))
+SHOWN = timeline.drawn(boot_of(RECORD), RUNS, surroundings.found(RUNS, reading(UNITS), STARTUP))
 ASCII = Terminal(unicode=False)
 BAR = re.compile(r"(?m)^([* ]) (\S.*?) +(\d+\.\d{3}) +(?:(\d+\.\d{3}) +)?([#=|]+)$")
 
