@@ -1,30 +1,37 @@
 """The start of one boot as bars: what TuneD had to follow, what was done early, the run, and what
-waited for it. Pure, but for `look` and `_around`."""
+waited for it. Pure, but for `look`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
-from typing import Any, Callable
+from typing import Any
 
+from ocp_tuned_boot.commands import surroundings
+from ocp_tuned_boot.commands.surroundings import (
+    Surroundings,
+    end_of,
+    has_waited,
+    is_ours,
+    moments_of,
+    prepared,
+)
 from ocp_tuned_boot.errors import HostError
-from ocp_tuned_boot.host import systemd, userspace
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.systemd import GO, UNIT, WORKLOADS, Started, Startup
+from ocp_tuned_boot.host.systemd import GO, UNIT, WORKLOADS, Started
 from ocp_tuned_boot.record import history, store
 from ocp_tuned_boot.record.history import Boot, Run
-from ocp_tuned_boot.record.model import Moments
 from ocp_tuned_boot.requested import inputs
 
-#: The most units of the critical chain, of others that were waited for, and of those that waited.
-MOST = 12
 #: The most steps: each attempt of a run that failed has its own.
 STEPS = 40
 
-#: The starts of these units in one boot, and how they are ordered. Raises `HostError`.
-Reader = Callable[[Sequence[str]], Mapping[str, Started]]
+_OLDER = (
+    "An earlier release recorded this boot, without the time when a step began: the steps are "
+    "shown one after the other."
+)
 
 
 class Part(str, Enum):
@@ -53,20 +60,6 @@ class Bar:
     @property
     def end(self) -> float:
         return self.at + self.seconds
-
-
-@dataclass(frozen=True)
-class Around:
-    """The units around a run: the `chain` of units, each of which had to wait for the one before
-    it, the last of them being what the run had to wait for; others that were waited for; those that
-    waited. `own`: ocp-tuned.service. `notes`: what is not known, a sentence each."""
-
-    startup: Startup | None = None
-    own: Started | None = None
-    chain: tuple[Started, ...] = ()
-    also: tuple[Started, ...] = ()
-    waited: tuple[Started, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,14 +108,20 @@ def look(paths: Paths, boot: str) -> Timeline:
     found = chosen(_boots(paths, this), this, boot)
     run = boot_run(found.runs)
     if run[0].moments is None:
-        return drawn(found, run, Around(notes=(_OLDER,)))
+        return drawn(found, run, Surroundings(notes=(_OLDER,)))
     if paths.root != Paths().root:
         # The units of this host are not about that folder.
-        return drawn(found, run, Around())
+        return drawn(found, run, Surroundings())
     try:
-        return drawn(found, run, _around(found.boot_id, run, this=found.boot_id == this))
+        is_this = found.boot_id == this
+        startup = surroundings.startup_of(found.boot_id, run[0], this=is_this)
+        run = surroundings.within(run, startup)
+        around = surroundings.look(found.boot_id, run, startup, this=is_this)
+        return drawn(found, run, around)
     except HostError as error:
-        return drawn(found, run, Around(notes=(f"The times of units are not known: {error}.",)))
+        return drawn(
+            found, run, Surroundings(notes=(f"The times of units are not known: {error}.",))
+        )
 
 
 def _boots(paths: Paths, this: str) -> tuple[Boot, ...]:
@@ -156,158 +155,19 @@ def chosen(boots: Sequence[Boot], this: str, wanted: str) -> Boot:
 
 def boot_run(runs: Sequence[Run]) -> tuple[Run, ...]:
     """The runs that the kubelet had to wait for: with `gate = closed`, a run that fails is followed
-    by another."""
-    number = next((it for it, run in enumerate(runs) if run.result != "failed"), len(runs) - 1)
-    return tuple(runs[: number + 1])
-
-
-# The units around the run.
-
-_OLDER = (
-    "An earlier release recorded this boot, without the time when a step began: the steps are "
-    "shown one after the other."
-)
-
-
-def _around(boot_id: str, runs: Sequence[Run], *, this: bool) -> Around:
-    """Raises `HostError`."""
-    kernel = userspace.kernel_of(boot_id)
-    moments = _moments(runs[0])
-    begun = moments.word if moments.began is None else moments.began
-    startup: Startup | None
-    if this:
-        startup = systemd.startup()
-    else:
-        startups = [each for each in systemd.logged_startups(kernel) if each.began <= begun]
-        startup = startups[-1] if startups else None
-
-    def read(names: Sequence[str]) -> dict[str, Started]:
-        return in_boot(
-            systemd.started(names),
-            lambda missing: systemd.logged_starts(kernel, missing),
-            startup,
-            this=this,
-        )
-
-    found = around(runs, read, startup)
-    if this:
-        return found
-    has_journal = startup is not None or found.chain or found.waited
-    return replace(found, notes=(*found.notes, _ORDER if has_journal else _NO_JOURNAL))
-
-
-_NO_JOURNAL = "The journal does not have that boot, so the times of its units are not known."
-_ORDER = (
-    "The times of units are those of that boot's journal. Which unit had to follow which one is "
-    "taken from the unit files as they are now."
-)
-
-
-def in_boot(
-    known: Mapping[str, Started],
-    logged: Callable[[Sequence[str]], Mapping[str, Sequence[Started]]],
-    startup: Startup | None,
-    *,
-    this: bool,
-) -> dict[str, Started]:
-    """The start of each unit in one boot. systemd knows the last start of a unit in this boot; for
-    one that was started again since, and for an earlier boot, the journal has the first one."""
-    finished = startup.finished if startup else None
-    began = startup.began if startup else 0.0
-
-    def is_of_boot(unit: Started) -> bool:
-        within = finished is None or (unit.began or 0.0) <= finished
-        return unit.began is not None and unit.began >= began and within
-
-    later = [
-        name for name, unit in known.items()
-        if not this or (unit.began is not None and not is_of_boot(unit))
-    ]  # fmt: skip
-    found = logged(later) if later else {}
-    result = {}
-    for name, unit in known.items():
-        starts = found.get(name, ()) if name in later else (unit,)
-        first = next((each for each in starts if is_of_boot(each)), Started(name))
-        result[name] = replace(unit, began=first.began, up=first.up)
-    return result
-
-
-def around(runs: Sequence[Run], read: Reader, startup: Startup | None) -> Around:
-    """The units around these runs. Raises `HostError`."""
-    moments, last = _moments(runs[0]), runs[-1]
-    finished = startup.finished if startup else None
-    if finished is not None and moments.word > finished:
-        return Around(startup, notes=("The run began after all units of this boot had started.",))
-    units = read((GO, UNIT))
-    unit, go = units.get(UNIT), units.get(GO)
-    chain: tuple[Started, ...] = ()
-    if not has_waited(runs[0]):
-        begun = moments.word if moments.began is None else moments.began
-        chain = _chain(replace(unit, began=begun), read) if unit is not None else ()
-    elif go is not None and go.began is not None:
-        chain = (*_chain(go, read), go)
-    also = [each for each in _awaited(moments.began, go, read) if each not in chain]
-    names = tuple(dict.fromkeys([*(unit.before if unit else ()), *WORKLOADS]))
-    over = _over(last)
-    # systemd itself may have noted it some moments earlier.
-    waited = [each for each in read(names).values() if each.began is not None]
-    waited = [each for each in waited if (each.began or 0.0) >= over and not _is_ours(each.name)]
-    return Around(startup, unit, chain[-MOST:], _first(also), _first(waited))
-
-
-def _awaited(began: float | None, go: Started | None, read: Reader) -> list[Started]:
-    """Of the units that ocp-tuned-go.service is ordered after, those that were not up yet when the
-    program began to wait; and that unit itself."""
-    if began is None or go is None or go.began is None:
-        return []
-    until = go.began
-    followed = (each for each in read(go.after).values() if each.began is not None)
-    return [*(each for each in followed if each.up and began < each.up <= until), go]
-
-
-def _chain(unit: Started, read: Reader) -> tuple[Started, ...]:
-    """What the unit had to wait for: of the units that it is ordered after, the one that was up
-    last; what that one had to wait for; and so on (as systemd-analyze(1), critical-chain)."""
-    chain: list[Started] = []
-    names = {unit.name}
-    while unit.began is not None and len(chain) < MOST:
-        earlier = [
-            each for each in read(unit.after).values()
-            if each.up is not None and each.up <= unit.began and each.name not in names
-        ]  # fmt: skip
-        if not earlier:
+    by another. One that finds a kubelet running is not of the boot."""
+    found = [runs[0]]
+    for run in runs[1:]:
+        if found[-1].result != "failed" or run.late:
             break
-        unit = max(earlier, key=lambda each: each.up or 0.0)
-        names.add(unit.name)
-        chain.insert(0, unit)
-    return tuple(chain)
-
-
-def has_waited(run: Run) -> bool:
-    """Whether all that can be done early was done before the word: then the run waited for the
-    units that ocp-tuned-go.service is ordered after. Otherwise its own start decided."""
-    moments = _moments(run)
-    return moments.began is not None and _prepared(run, moments.began) < moments.word
-
-
-def _prepared(run: Run, began: float) -> float:
-    """When the program had done what can be done before the word (monotonic seconds)."""
-    return max([began, *((step.at or 0.0) + step.seconds for step in run.early)])
-
-
-def _first(units: Sequence[Started]) -> tuple[Started, ...]:
-    """The first of them, in the order in which they began."""
-    return tuple(sorted(units, key=lambda each: (each.began or 0.0, each.up or 0.0))[:MOST])
-
-
-def _is_ours(name: str) -> bool:
-    return name.startswith(UNIT.partition(".")[0])
+        found.append(run)
+    return tuple(found)
 
 
 # The bars.
 
 
-def drawn(boot: Boot, runs: Sequence[Run], around: Around) -> Timeline:
+def drawn(boot: Boot, runs: Sequence[Run], around: Surroundings) -> Timeline:
     """The bars of these runs, and of the units around them."""
     first, last = runs[0], runs[-1]
     since, zero = _zero(first, around)
@@ -322,7 +182,7 @@ def drawn(boot: Boot, runs: Sequence[Run], around: Around) -> Timeline:
     longest = sorted((bar.seconds for bar in steps), reverse=True)
     if len(longest) > STEPS:
         shown = [bar for bar in steps if bar.seconds >= longest[STEPS - 1] or not bar.seconds]
-        notes.append(f"{len(steps) - len(shown)} short steps are not shown.")
+        notes.append(f"The shortest steps are not shown: {len(steps) - len(shown)}.")
         steps = shown
     # What is done afterwards comes last.
     bars += sorted(steps, key=lambda bar: bar.part is Part.AFTERWARDS)
@@ -337,7 +197,7 @@ def drawn(boot: Boot, runs: Sequence[Run], around: Around) -> Timeline:
     )  # fmt: skip
 
 
-def _zero(first: Run, around: Around) -> tuple[str, float]:
+def _zero(first: Run, around: Surroundings) -> tuple[str, float]:
     if first.moments is None:
         return "run", 0.0
     if around.startup is not None:
@@ -350,20 +210,22 @@ def _late(bars: Sequence[Bar]) -> tuple[str, str]:
     target is late because of others."""
     chain = [
         bar for bar in bars
-        if bar.critical and bar.part is Part.FOLLOWED and not _is_ours(bar.name)
+        if bar.critical and bar.part is Part.FOLLOWED and not is_ours(bar.name)
     ]  # fmt: skip
     longest = max(chain, key=lambda bar: bar.seconds, default=None)
     last = chain[-1].name if chain else ""
     return last, longest.name if longest is not None and longest.seconds else ""
 
 
-def _own(runs: Sequence[Run], around: Around) -> list[Bar]:
-    """ocp-tuned.service, from its start to READY=1: what is in none of its steps is seen there. Its
-    start is critical if the run did not wait."""
-    began, over = around.own.began if around.own else None, _over(runs[-1])
-    if began is None or began > over:
+def _own(runs: Sequence[Run], around: Surroundings) -> list[Bar]:
+    """ocp-tuned.service, from its start to READY=1, or if it failed, to the end of its clean-up:
+    what is in none of its steps is seen there. Its start is critical if the run did not wait."""
+    began, end = around.own.began if around.own else None, end_of(runs[-1])
+    if around.own is None or began is None or began > end:
         return []
-    return [Bar(UNIT, Part.EARLY, began, over - began, critical=not has_waited(runs[0]))]
+    if moments_of(runs[-1]).ready is None:
+        end = max(end, around.own.up or end)
+    return [Bar(UNIT, Part.EARLY, began, end - began, critical=not has_waited(runs[0]))]
 
 
 def _unit(unit: Started, part: Part, *, critical: bool = False) -> Bar:
@@ -377,7 +239,7 @@ def _early(run: Run) -> list[Bar]:
         return []
     if not has_waited(run):
         return [replace(_step(step, Part.EARLY), critical=True) for step in run.early]
-    done = _prepared(run, run.moments.began)
+    done = prepared(run, run.moments.began)
     wait = Bar(f"wait for {GO}", Part.EARLY, done, run.moments.word - done)
     return [*(_step(step, Part.EARLY) for step in run.early), wait]
 
@@ -387,15 +249,15 @@ def _run(run: Run) -> list[Bar]:
     the other."""
     if run.moments is None:
         return _in_turn(run)
-    over = _over(run)
+    end = end_of(run)
     bars = []
     for step in run.steps:
         bar = _step(step, Part.RUN)
-        if bar.at < over:
+        if bar.at < end:
             bars.append(replace(bar, critical=True))
         else:
             bars.append(replace(bar, part=Part.AFTERWARDS))
-    return [*bars, Bar(_ended(run), Part.RUN, over, critical=True)]
+    return [*bars, Bar(_ended(run), Part.RUN, end, critical=True)]
 
 
 def _in_turn(run: Run) -> list[Bar]:
@@ -412,15 +274,5 @@ def _ended(run: Run) -> str:
     return "failed" if run.result == "failed" else run.result
 
 
-def _over(run: Run) -> float:
-    """When READY=1 was sent, or the run ended without it (monotonic seconds)."""
-    moments = _moments(run)
-    return moments.word + run.seconds if moments.ready is None else moments.ready
-
-
 def _step(step: Step, part: Part) -> Bar:
     return Bar(step.name, part, step.at or 0.0, step.seconds)
-
-
-def _moments(run: Run) -> Moments:
-    return run.moments or Moments(0.0)

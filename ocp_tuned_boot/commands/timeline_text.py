@@ -81,7 +81,9 @@ def conclusions(timeline: Timeline) -> Iterator[str]:
         yield "READY=1 was not sent."
     for bar in timeline.kubelets:
         yield f"{bar.name} started at {bar.at:.3f} s{_after(timeline, bar)}."
-    if not timeline.kubelets:
+    if not timeline.kubelets and timeline.since == "userspace":
+        yield "No kubelet or container engine started after ocp-tuned.service."
+    elif not timeline.kubelets:
         yield "The start of a kubelet is not known."
 
 

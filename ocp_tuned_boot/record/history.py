@@ -15,7 +15,7 @@ from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.typedjson import Format, built, many, typed
+from ocp_tuned_boot.host.typedjson import Format, built, many, texts, typed
 from ocp_tuned_boot.record.model import Moments, Record
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class Run:
     steps: tuple[Step, ...] = ()
     moments: Moments | None = None
     early: tuple[Step, ...] = ()
+    late: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def run_of(done: Record) -> Run:
     return Run(
         done.started, done.action, done.reason, done.result.value, done.profile, done.image,
         done.image_id, done.fingerprint, done.seconds, done.summary(), done.steps[-STEPS:],
-        done.moments, done.early[-STEPS:],
+        done.moments, done.early[-STEPS:], done.late,
     )  # fmt: skip
 
 
@@ -144,5 +145,6 @@ def _decoded(content: Any) -> Run:
             "steps": many(Step, content.get("steps", [])),
             "moments": None if moments is None else built(Moments, moments),
             "early": many(Step, content.get("early", [])),
+            "late": texts(content.get("late", [])),
         },
     )

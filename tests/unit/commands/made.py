@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ocp_tuned_boot.commands.timeline import Reader
+from ocp_tuned_boot.commands.surroundings import Reader
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.systemd import GO, UNIT, Started, Startup
 from ocp_tuned_boot.record import history

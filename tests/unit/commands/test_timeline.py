@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot.commands import timeline
-from ocp_tuned_boot.commands.timeline import MOST, STEPS, Bar, Part, Timeline
+from ocp_tuned_boot.commands import surroundings, timeline
+from ocp_tuned_boot.commands.surroundings import MOST, Surroundings
+from ocp_tuned_boot.commands.timeline import STEPS, Bar, Part, Timeline
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Step
@@ -29,7 +30,7 @@ def drawn(
     startup: Startup | None = STARTUP,
 ) -> Timeline:
     runs = boot_of(record).runs
-    return timeline.drawn(boot_of(record), runs, timeline.around(runs, reading(units), startup))
+    return timeline.drawn(boot_of(record), runs, surroundings.found(runs, reading(units), startup))
 
 
 def bars(shown: Timeline, part: Part) -> dict[str, Bar]:
@@ -115,6 +116,8 @@ def test_a_run_that_failed_ends_with_that_and_is_critical() -> None:
     shown = drawn(failed)
     assert shown.ready is None
     assert bars(shown, Part.RUN)["failed"].at == pytest.approx(2.095)
+    # Its unit has ended when all is cleaned up.
+    assert bars(shown, Part.EARLY)[UNIT].end == pytest.approx(2.11)
     # Without the profile.
     assert KUBELET in bars(shown, Part.WAITED)
 
@@ -124,10 +127,17 @@ def test_with_a_closed_gate_the_runs_that_failed_are_part_of_it() -> None:
     runs = boot_of(failed, RECORD, replace(RECORD, profile="later")).runs
     chosen = timeline.boot_run(runs)
     assert chosen == runs[:2]
-    shown = timeline.drawn(boot_of(failed), chosen, timeline.Around(STARTUP))
+    shown = timeline.drawn(boot_of(failed), chosen, Surroundings(STARTUP))
     ends = [(bar.name, bar.at) for bar in shown.bars if not bar.seconds]
     assert ends == [("failed", 1.2), ("READY=1", 2.11)]
     assert timeline.boot_run(runs[:1]) == runs[:1]
+    # Started by hand, beside a kubelet that did not wait.
+    by_hand = boot_of(failed, replace(RECORD, late=(KUBELET,))).runs
+    assert timeline.boot_run(by_hand) == by_hand[:1]
+    assert surroundings.within(chosen, Startup(at(0), at(1.9))) == chosen[:1]
+    for startup in (None, Startup(at(0)), STARTUP):
+        assert surroundings.within(chosen, startup) == chosen
+    assert surroundings.within(chosen[1:], Startup(at(0), at(1))) == chosen[1:]
 
 
 def test_a_run_long_after_the_boot_waited_for_nothing() -> None:
@@ -137,7 +147,7 @@ def test_a_run_long_after_the_boot_waited_for_nothing() -> None:
 
 
 def test_without_a_start_of_user_space_times_are_those_of_the_kernel() -> None:
-    shown = timeline.drawn(boot_of(RECORD), boot_of(RECORD).runs, timeline.Around())
+    shown = timeline.drawn(boot_of(RECORD), boot_of(RECORD).runs, Surroundings())
     assert (shown.since, shown.zero) == ("kernel", 0.0)
     assert shown.ready == at(2.11)
     assert (shown.last, shown.kubelets) == ("", ())
@@ -145,7 +155,7 @@ def test_without_a_start_of_user_space_times_are_those_of_the_kernel() -> None:
 
 def test_the_steps_of_an_earlier_release_are_shown_one_after_the_other() -> None:
     old = replace(RECORD, moments=None, early=(), steps=(Step("inputs", 0.5), Step("tuned", 1.5)))
-    shown = timeline.drawn(boot_of(old), boot_of(old).runs, timeline.Around())
+    shown = timeline.drawn(boot_of(old), boot_of(old).runs, Surroundings())
     assert [(bar.name, bar.at, bar.seconds) for bar in shown.bars] == [
         ("inputs", 0.0, 0.5), ("tuned", 0.5, 1.5),
     ]  # fmt: skip
@@ -158,7 +168,7 @@ def test_of_many_steps_the_longest_are_shown_in_their_order() -> None:
     names = [bar.name for bar in shown.bars if bar.part is Part.RUN]
     # The moment of READY=1 is the shortest of all, and stays.
     assert names == [*(f"s{n}" for n in range(5, STEPS + 5)), "READY=1"]
-    assert shown.notes == ("5 short steps are not shown.",)
+    assert shown.notes == ("The shortest steps are not shown: 5.",)
 
 
 def test_a_chain_is_bounded_and_a_circle_ends() -> None:
@@ -174,46 +184,6 @@ def test_a_chain_is_bounded_and_a_circle_ends() -> None:
     }
     units = {**UNITS, **two, GO: replace(UNITS[GO], after=("a.target",))}
     assert list(bars(drawn(units=units), Part.FOLLOWED)) == ["b.target", "a.target", GO]
-
-
-def start(began: float, up: float) -> Started:
-    return Started(KUBELET, at(began), at(up))
-
-
-@pytest.mark.parametrize(
-    ("known", "logged", "this", "expected"),
-    [
-        (start(2.2, 2.3), [], True, 2.2),
-        # It was started again since.
-        (start(99.0, 99.1), [start(2.2, 2.3), start(99, 99.1)], True, 2.2),
-        (start(99.0, 99.1), [], True, None),
-        # An earlier boot: what systemd knows is of this one.
-        (start(1.0, 1.1), [start(2.2, 2.3)], False, 2.2),
-        (start(1.0, 1.1), [], False, None),
-        # The start of user space before a soft-reboot, and the one after it.
-        (start(1.0, 1.1), [start(-5, -4), start(2.2, 2.3), start(9, 9.1)], False, 2.2),
-        (Started(KUBELET), [], True, None),
-    ],
-)
-def test_a_start_is_that_of_the_boot(
-    known: Started, logged: Sequence[Started], this: bool, expected: float | None
-) -> None:
-    found = timeline.in_boot(
-        {KUBELET: known}, lambda _: {KUBELET: logged} if logged else {}, STARTUP, this=this
-    )
-    began = found[KUBELET].began
-    assert began == (None if expected is None else at(expected))
-
-
-def test_the_journal_is_not_asked_for_what_systemd_knows() -> None:
-    asked: list[Sequence[str]] = []
-
-    def logged(names: Sequence[str]) -> dict[str, tuple[Started, ...]]:
-        asked.append(names)
-        return {}
-
-    timeline.in_boot(UNITS, logged, STARTUP, this=True)
-    assert asked == []
 
 
 RUNS = boot_of(RECORD).runs
@@ -295,45 +265,12 @@ def test_systemd_that_does_not_answer_is_a_note(
 
     paths = host(tmp_path, "b1")
     history.add(paths, replace(RECORD, boot_id="b1"))
-    monkeypatch.setattr(timeline, "_around", silent)
+    monkeypatch.setattr(systemd, "startup", silent)
     # The folder stands for the root of this machine.
     monkeypatch.setattr(timeline, "Paths", lambda: paths)
     shown = timeline.look(paths, "0")
     assert shown.notes == ("The times of units are not known: no answer within 5.0 s.",)
     assert "READY=1" in [bar.name for bar in shown.bars]
-
-
-STARTED = {name: replace(unit, began=at(50), up=at(51)) for name, unit in UNITS.items()}
-
-
-@pytest.mark.parametrize("has_journal", [True, False])
-def test_the_units_of_an_earlier_boot_come_from_its_journal(
-    monkeypatch: pytest.MonkeyPatch, has_journal: bool
-) -> None:
-    asked = []
-
-    def logged(kernel: str, names: Sequence[str]) -> dict[str, tuple[Started, ...]]:
-        asked.append(kernel)
-        return {name: (UNITS[name],) for name in names if has_journal}
-
-    startups = (STARTUP, Startup(at(40), at(60))) if has_journal else ()
-    # What systemd knows is of this boot.
-    monkeypatch.setattr(systemd, "started", reading(STARTED))
-    monkeypatch.setattr(systemd, "logged_starts", logged)
-    monkeypatch.setattr(systemd, "logged_startups", lambda _: startups)
-    # After a soft-reboot the kernel's ID is the same.
-    found = timeline._around("b0+1", RUNS, this=False)
-    assert set(asked) == {"b0"}
-    if has_journal:
-        assert found.startup == STARTUP
-        assert [unit.name for unit in found.chain][-2:] == ["network.target", GO]
-        assert KUBELET in [unit.name for unit in found.waited]
-        assert "as they are now" in found.notes[0]
-    else:
-        assert (found.startup, found.chain, found.waited) == (None, (), ())
-        assert found.notes == (
-            "The journal does not have that boot, so the times of its units are not known.",
-        )
 
 
 def test_the_unit_itself_is_not_among_those_that_waited() -> None:

@@ -10,14 +10,14 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from ocp_tuned_boot.commands import timeline, timeline_svg
+from ocp_tuned_boot.commands import surroundings, timeline, timeline_svg
 from ocp_tuned_boot.commands.timeline import Bar, Part, Timeline
 from ocp_tuned_boot.commands.timeline_svg import picture
 from ocp_tuned_boot.commands.timeline_text import conclusions
 from tests.unit.commands.made import RECORD, STARTUP, UNITS, boot_of, reading
 
 RUNS = boot_of(RECORD).runs
-SHOWN = timeline.drawn(boot_of(RECORD), RUNS, timeline.around(RUNS, reading(UNITS), STARTUP))
+SHOWN = timeline.drawn(boot_of(RECORD), RUNS, surroundings.found(RUNS, reading(UNITS), STARTUP))
 SVG = "{http://www.w3.org/2000/svg}"
 SAMPLE = Path(__file__).resolve().parents[3] / "docs/timeline.svg"
 

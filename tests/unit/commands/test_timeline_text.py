@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from ocp_tuned_boot.commands import timeline, timeline_text
+from ocp_tuned_boot.commands import surroundings, timeline, timeline_text
 from ocp_tuned_boot.commands.terminal import Terminal
 from ocp_tuned_boot.commands.timeline import Bar, Part, Timeline
 from ocp_tuned_boot.commands.timeline_text import conclusions, drawn, shortened, text
 from tests.unit.commands.made import KUBELET, LATE, RECORD, STARTUP, UNITS, boot_of, reading
 
 RUNS = boot_of(RECORD).runs
-SHOWN = timeline.drawn(boot_of(RECORD), RUNS, timeline.around(RUNS, reading(UNITS), STARTUP))
+SHOWN = timeline.drawn(boot_of(RECORD), RUNS, surroundings.found(RUNS, reading(UNITS), STARTUP))
 ASCII = Terminal(unicode=False)
 BAR = re.compile(r"(?m)^([* ]) (\S.*?) +(\d+\.\d{3}) +(?:(\d+\.\d{3}) +)?([#=|]+)$")
 
@@ -80,7 +80,8 @@ def test_what_is_not_known_is_said() -> None:
     unknown = replace(SHOWN, bars=(), ready=None, last="", longest="", notes=("No journal.",))
     shown = text(unknown, ASCII)
     assert "READY=1 was not sent." in shown
-    assert "The start of a kubelet is not known." in shown
+    assert "No kubelet or container engine started after ocp-tuned.service." in shown
+    assert "The start of a kubelet is not known." in text(replace(unknown, since="kernel"), ASCII)
     assert shown.endswith("No journal.")
     for since, words in timeline_text.SINCE.items():
         assert f"seconds since {words}" in text(replace(unknown, since=since), ASCII)
