@@ -13,7 +13,7 @@ import math
 import time
 from pathlib import Path
 
-from ocp_tuned_boot import cleanup, early, kept, lock, plan, situation, textfile, watching
+from ocp_tuned_boot import cleanup, early, kept, plan, situation, textfile, watching
 from ocp_tuned_boot.early import Start
 from ocp_tuned_boot.errors import BootError, ConfigurationError, NotRequested, defects
 from ocp_tuned_boot.gate import Gate
@@ -118,8 +118,7 @@ def _run_once(
         cleanup.temporary(paths)
         userspace.count_restarts(paths)
         config = settled.config(paths, config_file)
-        deadline = start.deadline(config.timeout, recorder)
-        lock.ends(paths, deadline.end)
+        deadline = start.deadline(paths, config.timeout, recorder)
         progress = Progress(deadline, notifier, recorder.steps, paths.console)
         _catch_up(paths, config, recorder)
         if recorder.in_force is None:

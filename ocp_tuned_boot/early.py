@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocp_tuned_boot import plan, situation, word
+from ocp_tuned_boot import lock, plan, situation, word
 from ocp_tuned_boot.errors import BootError, HostError, PodmanError, defects
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline, Progress, Step, pauses
@@ -59,14 +59,16 @@ class Start:
     began: float | None = None
     steps: Sequence[Step] = ()
 
-    def deadline(self, seconds: float, recorder: Recorder) -> Deadline:
-        """That of the run. Raises `HostError` if TuneD must not be run."""
+    def deadline(self, paths: Paths, seconds: float, recorder: Recorder) -> Deadline:
+        """That of the run, which people can see (`lock.left`). Raises `HostError` if TuneD must not
+        be run."""
         if self.began is not None:
             recorder.waited(self.began, self.steps)
         if self.refused is not None:
             raise self.refused
         deadline = Deadline(seconds) if self.ahead is None else self.ahead.deadline
         deadline.restart(seconds, self.at)
+        lock.ends(paths, deadline.end)
         if self.failure is not None and deadline.passed():
             recorder.attempt_failed(self.failure.kind, self.failure.message)
         return deadline

@@ -7,7 +7,7 @@ function __ocp_tuned_boot_words
     for word in (commandline -opc)[2..]
         if set -q value[1]
             set value
-        else if contains -- $word --root --config --profiles --profile --image --boot-conf --output --role --name --variant
+        else if contains -- $word --root --config --boot --svg --profiles --profile --image --boot-conf --output --role --name --variant
             set value next
         else if not string match -q -- '-*' $word
             echo $word
@@ -29,7 +29,7 @@ end
 complete -c ocp-tuned-boot -f
 complete -c ocp-tuned-boot -s h -l help -d 'Show this help'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -l root -x -a '(__fish_complete_directories)' -d 'Use this directory in place of /'
-complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -s v -l verbose -d 'Show each step'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -s v -l verbose -d 'Show everything'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -l version -d 'Show the version'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a apply -d 'Apply the TuneD profile, once per boot'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a reload -d 'Apply what has changed; used by systemctl reload ocp-tuned'
@@ -39,7 +39,9 @@ complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a cleanup -d 'Remove the co
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a status -d 'Show the result of the last run in this boot'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a drift -d 'Show settings that no longer have the applied value'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a verify -d 'Show whether each setting of the profile is in effect now'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a gather -d 'Write what a support case needs to one archive, without secrets'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a history -d 'Show the runs of the last ten boots'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a timeline -d 'Show what the kubelet waited for in a boot'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a image -d 'Manage the images of this node; applies nothing'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a render -d 'Write a document that configures a node before its first boot'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is image' -a list -d 'List the images that are known to ocp-tuned-boot'
@@ -64,7 +66,12 @@ complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs drift' -l config -r -F -d '
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs drift' -l json -d 'Print JSON'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs verify' -l config -r -F -d 'Read this boot.conf only'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs verify' -l json -d 'Print JSON'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs gather' -l config -r -F -d 'Read this boot.conf only'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs gather' -F
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs history' -l json -d 'Print JSON'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs timeline' -l boot -x -d '0 is this boot, the default; -1 the one before; or a boot ID'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs timeline' -l svg -r -F -d 'Write a picture to this file instead'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs timeline' -l json -d 'Print JSON'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs image list' -l config -r -F -d 'Read this boot.conf only'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs image list' -l json -d 'Print JSON'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs image fetch' -l config -r -F -d 'Read this boot.conf only'

@@ -257,7 +257,9 @@ def test_after_a_soft_reboot_what_was_applied_before_it_counts_no_more(root: Pat
     # As systemd-tmpfiles does.
     with paths.restarts.open("a") as file:
         file.write(".")
-    assert "No profile has been applied in this boot" in run(root, "status").stdout
+    shown = run(root, "status").stdout
+    assert shown.startswith("Not tuned: no profile has been applied in this boot\n")
+    assert "soft-reboot" in shown
     (root / CONF).parent.mkdir(parents=True)
     (root / CONF).write_text("[tuning]\ntimeout = 5\n")
     assert run(root, "apply").returncode == os.EX_UNAVAILABLE
@@ -319,7 +321,7 @@ def test_drift_is_told_by_its_status(root: Path) -> None:
     (root / "proc/sys/vm/x").write_text("6\n")
     done = run(root, "drift")
     assert done.returncode == cli.DRIFTED
-    assert "  vm.x: applied '5', found '6', changed between " in done.stdout
+    assert "  drift        vm.x: applied '5', found '6', changed between" in done.stdout
     (drifted,) = json.loads(run(root, "drift", "--json").stdout)["drifted"]
     assert (drifted["key"], drifted["applied"], drifted["found"]) == ("vm.x", "5", "6")
     assert "  drift        vm.x: applied '5', found '6'" in run(root, "status").stdout
@@ -360,7 +362,7 @@ def test_a_second_run_at_the_same_time(root: Path) -> None:
 def test_status_before_anything_was_done(root: Path) -> None:
     done = run(root, "status")
     assert done.returncode == 1
-    assert done.stdout.startswith("No profile has been applied in this boot.")
+    assert done.stdout.startswith("Not tuned: no profile has been applied in this boot\n")
     assert json.loads(run(root, "status", "--json").stdout)["record"] is None
 
 

@@ -159,7 +159,7 @@ def test_a_unit_that_never_gives_the_word_is_not_waited_for(
         with no_hang(), early.waited(paths, file, Notifier(in_unit=True)) as start:
             assert start.refused is not None
             with pytest.raises(HostError, match=r"ocp-tuned-go\.service .* does not start"):
-                start.deadline(5, Recorder(paths, 0))
+                start.deadline(paths, 5, Recorder(paths, 0))
     assert started == [True]
 
 
@@ -174,7 +174,7 @@ def test_a_circle_through_this_unit_is_not_waited_for(
             with pytest.raises(
                 HostError, match=r"it waits for site.service, which waits for ocp-tuned"
             ):
-                start.deadline(5, Recorder(paths, 0))
+                start.deadline(paths, 5, Recorder(paths, 0))
 
 
 def test_the_status_says_what_is_still_starting(paths: Paths) -> None:

@@ -42,8 +42,8 @@ def test_drift_says_what_to_type() -> None:
         ),
         AGAIN,
         (
-            "To leave a setting to the program that changes it: add vm.x to sysctls= in the section "
-            "[handover] of /etc/ocp-tuned-boot/boot.conf, see boot.conf(5)."
+            "To leave a setting to the program that changes it: add vm.x to sysctls= in the "
+            "section [handover] of /etc/ocp-tuned-boot/boot.conf, see boot.conf(5)."
         ),
         VERIFY,
     ]
