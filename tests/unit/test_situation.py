@@ -229,7 +229,8 @@ def test_status_shows_which_file_decides(paths: Paths) -> None:
         shown = report.status_text(done, now)
         assert f"  requested    image localhost/tuned:x, named in {paths.image_env}\n" in shown
         assert f"  requested    profile site, named in {paths.recommend}\n" in shown
-        assert f"image = other in boot.conf has no effect: {paths.image_env} decides" in shown
+        words = f"image = other in {paths.admin_conf} has no effect: {paths.image_env} decides"
+        assert words in shown
 
 
 # Changes that come while the unit is starting.
