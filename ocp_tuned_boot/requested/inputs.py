@@ -297,6 +297,20 @@ def read_image(paths: Paths, image: str = "") -> str:
     return _image(whole(paths), image)[0]
 
 
+def read_named(paths: Paths, profile: str = "") -> tuple[str, str]:
+    """The requested profile alone, and where it is named, found as `read` finds them. Raises
+    `ConfigurationError`, `HostError`."""
+    return _profile(whole(paths), profile)
+
+
+def read_files(paths: Paths) -> tuple[ProfileFile, ...]:
+    """The files of all custom profiles, as `read` reads them. Raises `ConfigurationError`,
+    `HostError`."""
+    folder = whole(paths).profiles
+    _not_linked(folder)
+    return tuple(profile_files(folder, paths.root))
+
+
 def read_profile(paths: Paths) -> str:
     """The profile that the recommend file names; empty if it names none."""
     try:
