@@ -140,6 +140,16 @@ def _history(options: Options) -> None:
     _show(options, report.history_text, report.rows_json, boots)
 
 
+def _profile_list(options: Options) -> None:
+    from ocp_tuned_boot.commands import profiles, terminal  # noqa: PLC0415
+
+    found = profiles.look(_paths(options), options.config)
+    if options.json:
+        print(escaped_json(profiles.as_json(found)))
+    else:
+        print(terminal.of_output().text(profiles.rows(found)))
+
+
 def _image_list(options: Options) -> None:
     from ocp_tuned_boot.commands import report, staging  # noqa: PLC0415
 
@@ -203,6 +213,7 @@ OPTIONS = (
 )
 
 GROUPS = {
+    "profile": "Show the profiles that this node can apply",
     "image": "Manage the images of this node; applies nothing",
     "render": "Write a document that configures a node before its first boot",
 }
@@ -240,6 +251,8 @@ COMMANDS = (
     Command("verify", _verify, "Show whether each setting of the profile is in effect now",
             (CONFIG, JSON), shows=True),
     Command("history", _history, "Show the runs of the last ten boots", (JSON,), shows=True),
+    Command("profile list", _profile_list, "List the profiles on the node and in the image",
+            (CONFIG, JSON), shows=True),
     Command("image list", _image_list, "List the images that are known to ocp-tuned-boot",
             (CONFIG, JSON), shows=True),
     Command("image fetch", _image_fetch, "Pull the requested image if it is not on the node",
