@@ -87,10 +87,13 @@ def _plan(options: Options) -> None:
 def _cleanup(options: Options) -> None:
     from ocp_tuned_boot import cleanup, gate  # noqa: PLC0415
 
-    if options.purge:
-        from ocp_tuned_boot.commands import removal  # noqa: PLC0415
+    if options.purge or options.dry_run:
+        from ocp_tuned_boot.commands import removal, terminal  # noqa: PLC0415
 
-        removal.purge(_paths(options), options.config)
+        found = removal.listing(_paths(options), options.config, dry=options.dry_run)
+        print(terminal.of_output().text(found), flush=True)
+        if not options.dry_run:
+            removal.purge(_paths(options), options.config)
         return
     notifier = _notifier(_paths(options))
     words = gate.last_words(_paths(options), options.config, os.environ)
@@ -243,7 +246,8 @@ COMMANDS = (
     Command("plan", _plan, "Show what apply would do; changes nothing",
             (CONFIG, JSON), shows=True),
     Command("cleanup", _cleanup, "Remove the container of a run that was killed",
-            (CONFIG, Option("--purge", "Also remove the images and files of ocp-tuned-boot"))),
+            (CONFIG, Option("--purge", "Also remove the images and files of ocp-tuned-boot"),
+             Option("--dry-run", "Only show what --purge would remove"))),
     Command("status", _status, "Show the result of the last run in this boot",
             (CONFIG, JSON), shows=True),
     Command("drift", _drift, "Show settings that no longer have the applied value",
