@@ -266,7 +266,7 @@ COMMANDS = (
     Command("image prune", _image_prune, "Remove pulled images that are no longer needed",
             (CONFIG,)),
     Command("image export", _image_export, "Write the requested image to an archive",
-            (CONFIG, Option("ARCHIVE", "The archive to write", "FILE"))),
+            (CONFIG, Option("ARCHIVE", "The archive to write", "FILE")), answers=True),
     Command("render machineconfig", _render, "Write a MachineConfig, for OpenShift",
             (*_RENDERED, *_MACHINE_CONFIG), shows=True),
     Command("render ignition", _render, "Write an Ignition config (spec 3.2.0)",

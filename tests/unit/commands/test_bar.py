@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from types import ModuleType
 from typing import Any
@@ -50,6 +51,10 @@ def has_tqdm(monkeypatch: pytest.MonkeyPatch, *, yes: bool) -> None:
 
 
 def test_a_bar_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((0, 0)))
+    for name in ("COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
     has_tqdm(monkeypatch, yes=True)
     stream = Tty()
     opened = bar.on(stream)
@@ -61,8 +66,12 @@ def test_a_bar_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made.shown == [(0, None, "Trying to pull \\x1b"), (5, 10, "")]
     assert not made.open
     # What a registry or a pod may have written obeys no terminal.
-    assert made.options["desc"] == "Pulling \\x1b[2J x"
+    assert stream.getvalue() == "Pulling \\x1b[2J x...\n"
     assert made.options["file"] is stream
+    # tqdm shows nothing on a terminal without a size, which a serial console is.
+    assert made.options["ncols"] >= 10
+    assert made.options["nrows"] >= 2
+    assert made.options["ascii"]
 
 
 @pytest.mark.parametrize(("terminal", "tqdm"), [(True, False), (False, True), (False, False)])
