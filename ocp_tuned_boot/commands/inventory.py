@@ -95,7 +95,7 @@ def rows(
         if os.path.lexists(path):
             yield Row(str(path), "remains", Style.FAINT)
     for error in problems:
-        yield Row(" ".join(str(error).split()), "problem", Style.WARNING)
+        yield Row(error.message, "problem", Style.WARNING)
 
 
 def size(number: int) -> str:

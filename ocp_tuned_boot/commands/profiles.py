@@ -66,13 +66,13 @@ def look(paths: Paths, config_file: Path | None) -> Listing:
     )
     seen = _layout(paths, config, image) if image else None
     texts = profiles.texts(files, layout.texts(seen) if seen else {})
+    if requested.profile:
+        search = Search(paths, config, requested, texts, seen is not None)
+        notes.add(*(f"{each.message}. {each.advice}" for each in search.all()))
+    notes.add(*boot_conf.profiles_overruled(config, requested))
     if image and seen is None:
         words = f"The profiles of the image {image} are not known yet."
         notes.add(f"{words} To find out: {missing.LOOK}")
-    elif requested.profile:
-        found = Search(paths, config, requested, texts).all()
-        notes.add(*(f"{each.message}. {each.advice}" for each in found))
-    notes.add(*boot_conf.profiles_overruled(config, requested))
     done = notes.of(lambda: store.of_this_boot(paths, inputs.boot_id(paths)), None)
     applied = done.in_force if done is not None else None
     return Listing(
@@ -89,7 +89,8 @@ class _Notes:
     said: list[str] = field(default_factory=list)
 
     def add(self, *words: str) -> None:
-        self.said += [each for each in words if each not in self.said]
+        """Adds what is not part of another one."""
+        self.said += [each for each in words if not any(each in said for said in self.said)]
 
     def of(self, read: Callable[[], T], default: T) -> T:
         """What `read` returns; if it fails, that is noted."""

@@ -65,7 +65,7 @@ def test_an_include_with_a_typing_error(host: Host) -> None:
         (f"{PROFILES}/tuned.conf", "/profiles/tuned.conf is a file, and a profile is a folder"),
         (f"{PROFILES}/other/other.conf", "has other.conf, but no tuned.conf"),
     ],
-    # The name of the root, which is in each command, has them: a place with a long name is not shown.
+    # The root is named after them, and is in each command: a place with a long name is not shown.
     ids=map(str, range(9)),
 )
 def test_a_profile_in_the_wrong_place(host: Host, lies: str, sentence: str) -> None:

@@ -151,6 +151,7 @@ def test_podman_is_asked_only_if_no_record_says_which_image_it_is(paths: Paths) 
 
 
 def test_an_image_that_was_never_looked_into(paths: Paths) -> None:
+    put(profile(paths, "site"), "[main]\nsummary=x\n")
     found = profiles.look(paths, None)
     (note,) = found.notes
     assert note == (
@@ -158,6 +159,22 @@ def test_an_image_that_was_never_looked_into(paths: Paths) -> None:
         "To find out: ocp-tuned-boot image fetch"
     )
     assert "In the image" not in shown(found)
+    # A profile in the wrong folder is found all the same.
+    put(paths.recommend, "[edge]\n")
+    put(paths.root / "etc/tuned/edge/tuned.conf", "")
+    assert "The profile is in " in profiles.look(paths, None).notes[0]
+
+
+def test_a_file_of_boot_conf_without_effect_is_a_note(paths: Paths) -> None:
+    looked_into(paths)
+    worked(paths)
+    put(paths.admin_conf, f"[tuning]\nprofile = other\n[podman]\nsocket = {paths.root}/none\n")
+    words = f"profile = other in {paths.admin_conf} has no effect: {paths.recommend} decides"
+    assert profiles.look(paths, None).notes == (words,)
+    # It is not said twice.
+    put(paths.recommend, "[nowhere]\n")
+    (note,) = profiles.look(paths, None).notes
+    assert words in note
 
 
 def test_a_requested_profile_that_does_not_exist_is_a_note(paths: Paths) -> None:
