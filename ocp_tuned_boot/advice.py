@@ -1,25 +1,33 @@
-"""Which file of the host to change because of a finding."""
+"""What to do on this host because of a finding: which file to change, and of a profile that does
+not exist, where it lies."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from dataclasses import replace
 
-from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.requested import missing
+from ocp_tuned_boot.requested.missing import Search, on_host
 from ocp_tuned_boot.settings import handover
-from ocp_tuned_boot.tuned import profiles
-from ocp_tuned_boot.tuned.findings import Finding
+from ocp_tuned_boot.tuned.findings import Finding, make
 
 
-def file_for(paths: Paths, requested: Inputs, texts: Mapping[str, str], found: Finding) -> str:
-    """The file, with the line if TuneD names one; empty if it is not known. `texts`: as for
-    `profiles.absent`."""
+def explained(found: Finding, search: Search) -> Finding:
+    """The finding with the advice for this host. TuneD's own words about a profile that does not
+    exist name folders of its container: they are replaced, unless it exists."""
+    if found.kind in missing.KINDS and not search.has(found.subject):
+        about = search.missing(found.subject)
+        return replace(found, message=about.message, advice=about.advice)
+    if not (file := file_for(found, search)):
+        return found
+    return replace(found, advice=make(found.kind, found.subject, "", file).advice)
+
+
+def file_for(found: Finding, search: Search) -> str:
+    """The file to change, with the line if TuneD names one; empty if it is not known."""
+    paths = search.paths
     if found.kind in ("unknown-profile", "wrong-profile"):
-        return requested.named_in
-    if found.kind == "missing-include":
-        by = profiles.absent(requested.profile, texts).get(found.subject, "")
-        return on_host(paths, by)
+        return search.requested.named_in
     if found.kind == "broken-profile":
         line = re.search(r"\bline:? +(\d+)", found.message)
         file = on_host(paths, found.subject)
@@ -29,14 +37,3 @@ def file_for(paths: Paths, requested: Inputs, texts: Mapping[str, str], found: F
     if found.kind == "overridden":
         return handover.sysctl_d_file(paths, found.subject)
     return ""
-
-
-def on_host(paths: Paths, path: str) -> str:
-    """Where to change a file that has this path in the container: our `/etc/tuned` there is a copy
-    of the custom profiles."""
-    folder = f"{profiles.CUSTOM}/"
-    if path.startswith(folder):
-        return str(paths.profiles / path[len(folder) :])
-    if path.startswith("/usr/"):
-        return f"{path} in the image"
-    return path if path.startswith("/") else ""

@@ -247,6 +247,8 @@ def _prepare(run: Attempting, podman: Podman, available: Available) -> Prepared:
     paths, requested, image = run.paths, run.requested, available.image
     with run.progress.step("prepare", "Preparing the container…"):
         prepare.directories(paths)
+        if layout.cached(paths, image.id) is None:
+            run.progress.tell(f"Looking into the image {image.reference}…")
         seen = layout.of(paths, podman, image.id)
         layout.check(seen, requested.contract, image.reference)
         over, guarded = prepare.NOTHING, run.decision.guarded

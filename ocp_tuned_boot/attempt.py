@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Union
 
-from ocp_tuned_boot import advice, applying
+from ocp_tuned_boot import applying
 from ocp_tuned_boot.applying import Applied, Attempting
 from ocp_tuned_boot.errors import BootError, PodmanError
 from ocp_tuned_boot.host import systemd
@@ -35,7 +35,6 @@ from ocp_tuned_boot.tuned.judge import (
     Result,
     judge,
     with_existing,
-    with_files,
     with_requested_values,
 )
 
@@ -148,13 +147,23 @@ def _judged(run: Attempting, applied: Applied) -> Outcome:
     root = run.paths.root
     outcome = with_existing(outcome, lambda path: os.path.isfile(f"{root}{path}"), accept)
     outcome = with_requested_values(outcome, opened)
-    outcome = with_files(
-        outcome, lambda it: advice.file_for(run.paths, run.requested, applied.prepared.texts, it)
-    )
+    outcome = _explained(run, applied, outcome)
     unknown = applied.answered.profile.unknown
     if not unknown or outcome.result is Result.FAILED:
         return outcome
     return with_findings(outcome, [make("not-asked", "tuned", unknown)], accept)
+
+
+def _explained(run: Attempting, applied: Applied, outcome: Outcome) -> Outcome:
+    """With the advice for this host."""
+    if not outcome.findings:
+        return outcome
+    from ocp_tuned_boot import advice  # noqa: PLC0415  # most runs have nothing to explain
+    from ocp_tuned_boot.requested.missing import Search  # noqa: PLC0415
+
+    search = Search(run.paths, run.config, run.requested, applied.prepared.texts)
+    found = tuple(advice.explained(each, search) for each in outcome.findings)
+    return replace(outcome, findings=found)
 
 
 def _pin(run: Attempting, available: Available) -> None:

@@ -99,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     options = _options(sys.argv[1:] if arguments is None else arguments)
     requested: Command = options.command
-    journal.set_up_logging(options.verbose, sys.stderr if requested.shows else sys.stdout)
+    is_printed = requested.shows or requested.answers
+    journal.set_up_logging(options.verbose, sys.stderr if is_printed else sys.stdout)
     if not requested.shows:
         # What it writes is read by others, whatever the umask of the caller is.
         os.umask(0o022)

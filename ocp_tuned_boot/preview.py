@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ocp_tuned_boot import advice, situation
+from ocp_tuned_boot import situation
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.images import archives, ensure
+from ocp_tuned_boot.images import archives, ensure, known
 from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import Action, Decision, Standing, State
@@ -18,6 +18,7 @@ from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.requested.missing import Search
 from ocp_tuned_boot.settings import holds
 from ocp_tuned_boot.tuned import container, layout, profiles
 from ocp_tuned_boot.tuned.container import ContainerSpec
@@ -46,12 +47,15 @@ def preview(paths: Paths, config_file: Path | None) -> Preview:
     config.images.check(requested.image)
     notes = tuple(_notes(paths, config, requested))
     if decision.action is not Action.APPLY:
+        if decision.action is Action.DEFER:
+            seen = known.layout_of(paths, requested.image)
+            notes += tuple(_absent(paths, config, requested, seen))
         return Preview(decision, requested, "not checked", None, _lost(paths), notes)
     with Podman(config.socket, Deadline(config.timeout)) as podman:
         image = ensure.find(paths, podman, requested.image)
     image_id = requested.image if image is None else image.id
     seen = layout.cached(paths, image_id)
-    notes += tuple(_absent(paths, requested, seen))
+    notes += tuple(_absent(paths, config, requested, seen))
     guarded = decision.guarded
     spec = container.specify(
         paths, requested.contract, image_id, seen or layout.Layout(),
@@ -84,19 +88,12 @@ def _source(paths: Paths, config: Config, reference: str) -> str:
     return "to be pulled" if pulled else "NOT on the node, and boot.conf says pull = never"
 
 
-def _absent(paths: Paths, requested: Inputs, seen: Layout | None) -> Iterator[str]:
+def _absent(paths: Paths, config: Config, requested: Inputs, seen: Layout | None) -> Iterator[str]:
     """Profiles that do not exist, as far as that is known: the image's own are known once it has
-    been used."""
+    been looked into."""
     texts = profiles.texts(requested.files, layout.texts(seen) if seen else {})
-    for name, by in profiles.absent(requested.profile, texts).items():
-        where = f"include= in {advice.on_host(paths, by)}" if by else requested.named_in
-        if seen is None:
-            yield (
-                f"{name!r}, named in {where}, is not a custom profile; "
-                "whether the image has it is not known yet"
-            )
-        else:
-            yield f"there is no profile {name!r}, named in {where}: TuneD will fail"
+    for each in Search(paths, config, requested, texts, seen is not None).all():
+        yield f"{each.message}. {each.advice}"
 
 
 def _lost(paths: Paths) -> tuple[State, ...]:

@@ -65,7 +65,8 @@ class Command:
 
     `name`: one word, or two if it belongs to a group. `run` returns what decides the exit status:
     the record of a run, what was compared with the host, or None for success. `shows`: it only
-    shows something; standard output is for that, and it logs to standard error.
+    shows something; standard output is for that, and it logs to standard error. `answers`: so does
+    one that does something, and prints what a script needs next.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Command:
     says: str
     options: tuple[Option, ...] = ()
     shows: bool = False
+    answers: bool = False
 
 
 def plain(

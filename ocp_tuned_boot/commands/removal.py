@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ocp_tuned_boot import cleanup, textfile
+from ocp_tuned_boot.commands import inventory
+from ocp_tuned_boot.commands.terminal import Row
 from ocp_tuned_boot.errors import BootError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: The limit for removing images (seconds): the removal of the package waits for it.
 PATIENCE = 30.0
+#: The same for looking at them (seconds).
+LOOKING = 10.0
 
 
 def purge(paths: Paths, config_file: Path | None) -> None:
@@ -45,17 +49,43 @@ def purge(paths: Paths, config_file: Path | None) -> None:
         pins.keep(paths, "none", ())
     with _logged():
         textfile.remove(paths, config_file)
-    kept = {*paths.archives, paths.own_store}
+    kept = [*_remains(paths)]
     with _logged():
         files.remove_tree(paths.last_good)
         # If an image cannot be removed, the list is needed to remove it later.
-        kept.add(paths.known_images)
+        kept.append(paths.known_images)
         _remove_images(paths, config_file)
         kept.remove(paths.known_images)
     for path in paths.state.glob("*"):
         if path not in kept:
             with _logged():
                 files.remove_tree(path)
+
+
+def _remains(paths: Paths) -> tuple[Path, ...]:
+    """What a purge leaves: the administrator's archives, and what the package removes."""
+    return (*paths.archives, paths.own_store)
+
+
+def listing(paths: Paths, config_file: Path | None, *, dry: bool = False) -> Iterator[Row]:
+    """What `purge` removes, for people; `dry`: it would. Touches nothing, and fails for nothing:
+    what cannot be found out is said."""
+    found: list[inventory.Item] = []
+    problems: list[BootError] = []
+    kept = [*_remains(paths)]
+    try:
+        config = boot_conf.load(paths, config_file)
+        with _store(config, LOOKING) as podman:
+            found += inventory.images(paths, podman, _current(paths, podman, config))
+    except BootError as error:
+        problems.append(error)
+        kept.append(paths.known_images)
+    try:
+        found += inventory.containers(paths)
+    except BootError as error:
+        problems.append(error)
+    found += inventory.state(paths, kept)
+    return inventory.rows(found, kept, problems, dry=dry)
 
 
 # systemd closes the stored file descriptors of a unit that has no unit file any more.
@@ -83,13 +113,25 @@ def _remove_images(paths: Paths, config_file: Path | None) -> None:
     """All images that this program pulled, except the requested one: it is still needed if another
     program tunes this node. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
+    with _store(config, PATIENCE) as podman:
+        for gone in prune.prune(paths, podman, _current(paths, podman, config), 0):
+            log.info("removed the image %s", gone)
+
+
+@contextmanager
+def _store(config: Config, seconds: float) -> Iterator[Podman]:
+    """The Podman of the shared store: the own one is removed as a whole, by the package."""
     ours = config.socket in boot_conf.SOCKETS.values()
     socket = boot_conf.SOCKETS["shared"] if ours else config.socket
-    with Podman(socket, Deadline(PATIENCE)) as podman:
-        requested = _requested(paths, config)
-        current = ensure.find(paths, podman, requested) if requested else None
-        for gone in prune.prune(paths, podman, current.id if current else "", 0):
-            log.info("removed the image %s", gone)
+    with Podman(socket, Deadline(seconds)) as podman:
+        yield podman
+
+
+def _current(paths: Paths, podman: Podman, config: Config) -> str:
+    """The ID of the requested image; empty if there is none. Raises `PodmanError`."""
+    requested = _requested(paths, config)
+    found = ensure.find(paths, podman, requested) if requested else None
+    return found.id if found else ""
 
 
 def _requested(paths: Paths, config: Config) -> str | None:

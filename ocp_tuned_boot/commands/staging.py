@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from ocp_tuned_boot.errors import ImageError, NotRequested, PodmanError
+from ocp_tuned_boot.commands import bar
+from ocp_tuned_boot.errors import BootError, ImageError, NotRequested, PodmanError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.host.transfer import transfer
 from ocp_tuned_boot.images import archives, ensure, known, pins
 from ocp_tuned_boot.images import prune as pruning
 from ocp_tuned_boot.images.ensure import ImageSession
 from ocp_tuned_boot.lock import locked
-from ocp_tuned_boot.podman.client import Image, Podman
+from ocp_tuned_boot.podman.client import Image, Podman, Report
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs, lastgood, settled
 from ocp_tuned_boot.requested.config import Config
@@ -133,7 +136,24 @@ def _ensured(
     """Exactly this image, no fallback. A damaged image is repaired by a run only: it has the
     lock."""
     rules = replace(config.images, fallback="none")
-    return ImageSession(paths, rules, reference, progress, repair=False).ensure(podman).image
+    session = ImageSession(paths, rules, reference, progress, repair=False)
+    image = session.ensure(podman).image
+    _look_into(paths, podman, image, progress)
+    return image
+
+
+def _look_into(paths: Paths, podman: Podman, image: Image, progress: Progress) -> None:
+    """Finds out what the image contains, unless that is known: its profiles can be shown then, and
+    the next run need not do it. The image is on the node without."""
+    if layout.cached(paths, image.id) is not None:
+        return
+    try:
+        words = f"Looking into the image {image.reference}…"
+        with progress.step("look", words), ours.checking(podman, paths):
+            log.info("%s", words)
+            layout.of(paths, podman, image.id, ours.CHECK)
+    except BootError as error:
+        log.warning("what the image contains is not known yet: %s", error.message)
 
 
 def _pin(paths: Paths, config: Config, image: Image) -> None:
@@ -142,7 +162,7 @@ def _pin(paths: Paths, config: Config, image: Image) -> None:
 
 @contextmanager
 def _working(socket: Path) -> Iterator[tuple[Podman, Progress]]:
-    progress = Progress(Deadline(PATIENCE), Notifier())
+    progress = Progress(Deadline(PATIENCE), Notifier(), bar=bar.on(sys.stderr))
     with Podman(socket, progress.deadline) as podman:
         yield podman, progress
 
@@ -194,19 +214,21 @@ def export(paths: Paths, config_file: Path | None, target: Path) -> str:
     reference, by which it is found in the archive. Raises `BootError`."""
     config = boot_conf.load(paths, config_file)
     requested = inputs.read_image(paths, config.image)
-    with Podman(config.socket, Deadline(PATIENCE)) as podman:
+    with _working(config.socket) as (podman, progress):
         image = ensure.find(paths, podman, requested)
         if image is None:
             raise ImageError(
                 f"the image {requested} is not on the node",
                 "Pull it first: ocp-tuned-boot image fetch",
             )
+        words = f"Exporting the image {requested} to {target}"
         with files.explained("write", target), files.replacing(target) as file:
-            _export(podman, image, file)
+            with transfer(progress, "export", words) as report:
+                _export(podman, image, file, report)
     return requested
 
 
-def _export(podman: Podman, image: Image, target: BinaryIO) -> None:
+def _export(podman: Podman, image: Image, target: BinaryIO, report: Report) -> None:
     """Exports the image under its own name. An image that is requested by its digest gets a tag,
     because its digest is different in an archive (`archives.exported_as`). Raises `OSError` for the
     file."""
@@ -215,7 +237,7 @@ def _export(podman: Podman, image: Image, target: BinaryIO) -> None:
         name = archives.exported_as(image.reference)
         podman.tag(image.id, name)
     try:
-        podman.export(name, target)
+        podman.export(name, target, report)
     finally:
         # Podman removes an image with its last name.
         if by_digest and image.names and name not in image.names:

@@ -92,10 +92,13 @@ def _plan(options: Options) -> None:
 def _cleanup(options: Options) -> None:
     from ocp_tuned_boot import cleanup, gate  # noqa: PLC0415
 
-    if options.purge:
-        from ocp_tuned_boot.commands import removal  # noqa: PLC0415
+    if options.purge or options.dry_run:
+        from ocp_tuned_boot.commands import removal, terminal  # noqa: PLC0415
 
-        removal.purge(_paths(options), options.config)
+        found = removal.listing(_paths(options), options.config, dry=options.dry_run)
+        print(terminal.of_output().text(found), flush=True)
+        if not options.dry_run:
+            removal.purge(_paths(options), options.config)
         return
     notifier = _notifier(_paths(options))
     words = gate.last_words(_paths(options), options.config, os.environ)
@@ -175,6 +178,16 @@ def _timeline(options: Options) -> None:
         print(timeline_text.text(found, terminal.of_output()))
 
 
+def _profile_list(options: Options) -> None:
+    from ocp_tuned_boot.commands import profiles, terminal  # noqa: PLC0415
+
+    found = profiles.look(_paths(options), options.config)
+    if options.json:
+        print(escaped_json(profiles.as_json(found)))
+    else:
+        print(terminal.of_output().text(profiles.rows(found)))
+
+
 def _image_list(options: Options) -> None:
     from ocp_tuned_boot.commands import report, staging  # noqa: PLC0415
 
@@ -238,6 +251,7 @@ OPTIONS = (
 )
 
 GROUPS = {
+    "profile": "Show the profiles that this node can apply",
     "image": "Manage the images of this node; applies nothing",
     "render": "Write a document that configures a node before its first boot",
 }
@@ -267,7 +281,8 @@ COMMANDS = (
     Command("plan", _plan, "Show what apply would do; changes nothing",
             (CONFIG, JSON), shows=True),
     Command("cleanup", _cleanup, "Remove the container of a run that was killed",
-            (CONFIG, Option("--purge", "Also remove the images and files of ocp-tuned-boot"))),
+            (CONFIG, Option("--purge", "Also remove the images and files of ocp-tuned-boot"),
+             Option("--dry-run", "Only show what --purge would remove"))),
     Command("status", _status, "Show the result of the last run in this boot",
             (CONFIG, JSON), shows=True),
     Command("drift", _drift, "Show settings that no longer have the applied value",
@@ -282,6 +297,8 @@ COMMANDS = (
             (Option("--boot", "0 is this boot, the default; -1 the one before; or a boot ID",
                     "BOOT"),
              Option("--svg", "Write a picture to this file instead", "FILE"), JSON), shows=True),
+    Command("profile list", _profile_list, "List the profiles on the node and in the image",
+            (CONFIG, JSON), shows=True),
     Command("image list", _image_list, "List the images that are known to ocp-tuned-boot",
             (CONFIG, JSON), shows=True),
     Command("image fetch", _image_fetch, "Pull the requested image if it is not on the node",
@@ -291,7 +308,7 @@ COMMANDS = (
     Command("image prune", _image_prune, "Remove pulled images that are no longer needed",
             (CONFIG,)),
     Command("image export", _image_export, "Write the requested image to an archive",
-            (CONFIG, Option("ARCHIVE", "The archive to write", "FILE"))),
+            (CONFIG, Option("ARCHIVE", "The archive to write", "FILE")), answers=True),
     Command("render machineconfig", _render, "Write a MachineConfig, for OpenShift",
             (*_RENDERED, *_MACHINE_CONFIG), shows=True),
     Command("render ignition", _render, "Write an Ignition config (spec 3.2.0)",
@@ -313,6 +330,7 @@ EXAMPLES = {
     "gather": "gather /tmp/support.tar.gz",
     "history": "history",
     "timeline": "timeline --boot=-1 --svg boot.svg",
+    "profile list": "profile list",
     "image list": "image list",
     "image fetch": "image fetch",
     "image stage": "image stage registry.example/tuned:2.25",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
@@ -17,6 +17,10 @@ from ocp_tuned_boot.host.systemd import Notifier
 log = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
+#: Draws how far a transfer has got: bytes done, bytes in all (0: not known), and words.
+Draw = Callable[[int, int, str], None]
+#: Opens a bar for what it is called with, on a terminal.
+Bar = Callable[[str], AbstractContextManager[Draw]]
 
 #: What Podman may take beyond the deadline of a run to remove the container (seconds). If it does
 #: not answer, `cleanup` adds `cleanup.BRIEF`: the kubelet starts at most 3 s after the deadline.
@@ -102,6 +106,8 @@ class Progress:
     steps: list[Step] = field(default_factory=list)
     #: For a person at the console of a node that does not finish booting; None: no messages there.
     console: Path | None = None
+    #: For a person who waits at a terminal; None: how far a transfer has got is logged.
+    bar: Bar | None = None
     #: Why the last attempt failed.
     _reported: str = field(default="", init=False)
 
@@ -122,8 +128,11 @@ class Progress:
             self.steps.append(Step(name, self.deadline.clock() - started, started))
 
     def tell(self, status: str) -> None:
-        """How far a step has got, also on the console."""
+        """How far a step has got, for systemd."""
         self.notifier.status(status, extend=self.deadline.left() + GRACE)
+
+    def tell_console(self, status: str) -> None:
+        """The same for a person at the console."""
         if self.console is not None:
             tell_console(self.console, status)
 

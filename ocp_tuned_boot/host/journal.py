@@ -58,7 +58,7 @@ def in_utf8() -> None:
 def set_up_logging(verbose: bool, stream: TextIO) -> None:
     """Logs to `stream`. The journal adds time and unit by itself."""
     handler = _Handler(stream)
-    handler.setFormatter(WithPriority() if _in_journal() else Escaped())
+    handler.setFormatter(WithPriority() if is_journal() else Escaped())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
     logging.getLogger("urllib3").setLevel(logging.WARNING)
 
@@ -69,12 +69,13 @@ ERROR = "ocp-tuned-boot: "
 
 def print_error(text: str) -> None:
     """Prints to standard error why the program fails; `text` is escaped already."""
-    prefix = f"<{_PRIORITIES[logging.ERROR]}>" if _in_journal() else ""
+    prefix = f"<{_PRIORITIES[logging.ERROR]}>" if is_journal() else ""
     indent = ERROR
     for line in text.splitlines():
         sys.stderr.write(f"{prefix}{indent}{line}\n")
         indent = "  "
 
 
-def _in_journal() -> bool:
+def is_journal() -> bool:
+    """Whether what this program prints goes to the journal (systemd.exec(5))."""
     return "JOURNAL_STREAM" in os.environ

@@ -22,6 +22,7 @@ from ocp_tuned_boot.errors import (
 )
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.transfer import transfer
 from ocp_tuned_boot.images import archives, known
 from ocp_tuned_boot.images.archives import Archive
 from ocp_tuned_boot.images.known import Known
@@ -214,10 +215,10 @@ class ImageSession:
             raise ImageError(
                 f"the image {reference} is not on the node, and boot.conf says pull = never"
             )
-        with self._progress.step("pull", f"Pulling the image {reference}…"):
+        with transfer(self._progress, "pull", f"Pulling the image {reference}") as report:
             policy = "newer" if self._rules.pull == "newer" else "missing"
             headers = credentials.headers(self._paths, reference)
-            podman.pull(reference, policy, headers, self._progress.tell)
+            podman.pull(reference, policy, headers, report)
             image = podman.image(reference)
         if image is None:
             raise ImageError(f"the image {reference} is not in the store, although it was pulled")
@@ -261,9 +262,10 @@ class ImageSession:
         cannot be loaded, which is logged. Images that were not there before are remembered."""
         before = [undamaged(podman, name) for name in archive.names]
         what = reference or "without a name"
+        words = f"Loading the image {what} from {archive.path}"
         try:
-            with self._progress.step("load", f"Loading the image {what} from {archive.path}…"):
-                names = podman.load(archive.path)
+            with transfer(self._progress, "load", words) as report:
+                names = podman.load(archive.path, report)
         except ImageError as error:
             log.error("%s", error)
             self._unusable.add(archive.path)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 
 from ocp_tuned_boot.errors import Busy, HostError, NewerVersion
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.typedjson import Format, many
+from ocp_tuned_boot.record import store
+from ocp_tuned_boot.requested import lastgood
+from ocp_tuned_boot.tuned import layout
+from ocp_tuned_boot.tuned.layout import Layout
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,25 @@ def read(paths: Paths) -> tuple[Known, ...]:
     except HostError as error:
         log.warning("%s", error)
         return ()
+
+
+def layout_of(paths: Paths, reference: str) -> Layout | None:
+    """What the image of this name contains, as far as that is known without asking Podman; None if
+    it was not looked into yet. Only Podman knows whether the name means another image by now."""
+    found = (layout.cached(paths, each) for each in _ids(paths, reference))
+    return next(filter(None, found), None)
+
+
+def _ids(paths: Paths, reference: str) -> Iterator[str]:
+    """The IDs by which the image was obtained or used last."""
+    yield from (each.id for each in read(paths) if each.reference == reference)
+    with suppress(HostError, NewerVersion):
+        done = store.read(paths)
+        if done is not None and done.in_force is not None and done.in_force.image == reference:
+            yield done.in_force.image_id
+    good = lastgood.read(paths)
+    if good is not None and good.image == reference:
+        yield good.image_id
 
 
 def _read(paths: Paths) -> tuple[Known, ...]:

@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
@@ -59,6 +60,11 @@ def keep(paths: Paths, store: str, references: Iterable[str]) -> None:
     if not same:
         # CRI-O reads every file in the folder, also a hidden one.
         files.write(path, data, staging=paths.crio)
+
+
+def files_of(paths: Paths) -> tuple[Path, ...]:
+    """The files that this program, or an earlier release of it, may have written."""
+    return tuple(paths.crio_conf / name for name in (_NAME, _EARLIER))
 
 
 def _remove(paths: Paths, name: str) -> None:

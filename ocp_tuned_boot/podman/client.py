@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, NameTaken, Refused
 from ocp_tuned_boot.host.clock import Deadline
+from ocp_tuned_boot.host.transfer import Amount
 from ocp_tuned_boot.podman import pulling, service
 from ocp_tuned_boot.podman.transport import ANSWER_LIMIT, ERRORS, PacedFile, Transport, parse
 
@@ -33,6 +34,9 @@ _SILENCE = 2.0
 # Podman's and containers/storage's errors for a name that another container has.
 _IN_USE = re.compile(r"is (already )?in use")
 
+#: What is called with how far a transfer has got.
+Report = Callable[[Amount], None]
+
 #: Podman gets this much time to report in full why a pull could not start (seconds).
 _IN_FULL = 5.0
 
@@ -40,12 +44,13 @@ _IN_FULL = 5.0
 @dataclass(frozen=True)
 class Image:
     """An image in Podman's store. `digests`: those of its manifest, `sha256:…`; `names`: its names
-    in the store, by tag and by digest."""
+    in the store, by tag and by digest; `size`: bytes, 0 if Podman does not say it."""
 
     reference: str
     id: str
     digests: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    size: int = 0
 
 
 class Removal(Enum):
@@ -67,6 +72,10 @@ class ContainerState:
     exit_code: int
     started: bool
     inspect: dict[str, Any]
+
+
+def _unreported(_: Amount) -> None:
+    pass
 
 
 class Podman:
@@ -131,26 +140,28 @@ class Podman:
             found = parse(response.content)
             exact = [str(each) for each in found.get("RepoDigests") or ()]
             repo_digests = [each.partition("@")[2] for each in exact]
-            digests = dict.fromkeys([str(found.get("Digest") or ""), *repo_digests])
             names = (*map(str, found.get("RepoTags") or ()), *exact)
-            return Image(reference, str(found["Id"]), tuple(filter(None, digests)), names)
+            digests = dict.fromkeys([str(found.get("Digest") or ""), *repo_digests])
+            return Image(
+                reference, str(found["Id"]), tuple(filter(None, digests)), names,
+                int(found.get("Size") or 0),
+            )  # fmt: skip
 
     def pull(
         self,
         reference: str,
         policy: str = "missing",
         headers: Mapping[str, str] | None = None,
-        report: Callable[[str], None] = log.debug,
+        report: Report = _unreported,
     ) -> None:
-        """Pulls `reference` with this policy (podman-pull(1)). `headers`: the credentials;
-        `report` is called with each line of progress. Raises `ImageError` with Podman's reason.
-        """
+        """Pulls `reference` with this policy (podman-pull(1)). `headers`: the credentials. Raises
+        `ImageError` with Podman's reason."""
         last = ""
 
-        def reported(line: str) -> None:
+        def reported(amount: Amount) -> None:
             nonlocal last
-            last = line
-            report(f"Pulling the image {reference}: {line}")
+            last = str(amount)
+            report(amount)
 
         try:
             # With compatMode the answer has the number of bytes. Podman 4.3 ignores it.
@@ -168,7 +179,7 @@ class Podman:
 
     def _pull(
         self, reference: str, policy: str, headers: Mapping[str, str] | None,
-        report: Callable[[str], None], **form: str,
+        report: Report, **form: str,
     ) -> None:  # fmt: skip
         """Podman answers 200 before the pull is complete: an error is a line of the answer."""
         # No retries by Podman: this program decides when to try again, because it has the deadline.
@@ -179,30 +190,30 @@ class Podman:
             "post", "/images/pull", what,
             params=parameters, headers=dict(headers or {}), stream=True, fine=ERRORS,
         )  # fmt: skip
-        refused = response.status_code in ERRORS
+        refused, layers = response.status_code in ERRORS, pulling.Layers()
         for line in self._transport.lines(response, what):
             with self._transport.understood(what):
                 answer = parse(line)
-                progress, error = pulling.progress(answer), answer.get("error")
+                amount, error = layers.heard(answer), answer.get("error")
                 if refused:
                     error = answer.get("message") or answer["cause"]
             if error and refused and form:
                 raise _NotStarted(str(error))
             if error:
                 raise pulling.failure(reference, str(error))
-            if progress:
-                report(progress)
-                log.info("%s: %s", reference, progress)
+            if amount is not None:
+                report(amount)
+                log.debug("%s: %s", reference, answer)
         if refused:
             raise pulling.failure(
                 reference, f"Podman answered {response.status_code} without a reason"
             )
 
-    def load(self, archive: Path) -> tuple[str, ...]:
+    def load(self, archive: Path, report: Report = _unreported) -> tuple[str, ...]:
         """Loads an image archive and returns the names of its images. Raises `ImageError`."""
         what = f"load {archive}"
         try:
-            with PacedFile(archive, self.deadline) as content:
+            with PacedFile(archive, self.deadline, report) as content:
                 response = self._transport.send(
                     "post", "/images/load", what, data=content, fine=ERRORS
                 )
@@ -213,14 +224,20 @@ class Podman:
                 raise ImageError(f"cannot load {archive}: {parse(response.content)['message']}")
             return tuple(str(name) for name in parse(response.content)["Names"])
 
-    def export(self, reference: str, target: BinaryIO) -> None:
-        """Writes an image to an archive in the OCI layout. Raises `OSError` for the file."""
+    def export(self, reference: str, target: BinaryIO, report: Report = _unreported) -> None:
+        """Writes an image to an archive in the OCI layout. Raises `OSError` for the file.
+
+        Podman writes the archive by itself first, and says neither how far it is nor how large it
+        will be: it compresses the layers again."""
         what = f"export {reference}"
         where = f"/images/{quote(reference, safe='')}/get"
         parameters = {"format": "oci-archive"}
+        report(Amount(words="Podman sends nothing until the archive is complete"))
         response = self._transport.send("get", where, what, params=parameters, stream=True)
+        done = 0
         for chunk in self._transport.chunks(response, 1024 * 1024, what):
-            target.write(chunk)
+            done += target.write(chunk)
+            report(Amount(done))
 
     def tag(self, image_id: str, name: str) -> None:
         """Gives an image one more name."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ocp_tuned_boot.errors import DeadlineExceeded, ImageError
+from ocp_tuned_boot.host.transfer import Amount
 from ocp_tuned_boot.podman import failures
 
 # What containers/image reports because of policy.json. Not "signature" alone: that word is in the
@@ -34,6 +35,8 @@ SLOW = (
     "Raise timeout in boot.conf, or pull the image in advance: ocp-tuned-boot image stage. "
     + _ARCHIVE
 )
+# Of one layer, or of the image.
+_COMPLETE = "Download complete"
 _WHERE = "in /var/lib/ocp-tuned/image.env (or in boot.conf, [tuning] image)"
 
 
@@ -148,13 +151,33 @@ def too_late(reference: str, last: str, reason: str) -> DeadlineExceeded:
     )
 
 
-def progress(answer: dict[str, Any]) -> str:
-    """One line of a pull's answer as text, from either of Podman's two formats."""
-    detail = answer.get("progressDetail") or {}
-    parts = [str(answer.get("stream") or answer.get("status") or "").strip()]
-    if answer.get("id") and "status" in answer:
-        parts.append(str(answer["id"]))
-    if detail.get("total"):
-        megabytes = [f"{int(detail[key]) / 1e6:.1f}" for key in ("current", "total")]
-        parts.append(f"{megabytes[0]} of {megabytes[1]} MB")
-    return " ".join(filter(None, parts))
+class Layers:
+    """How far a pull is, from the lines of Podman's answer, in either of its two formats.
+
+    With `compatMode`, Podman 5 counts the bytes of each layer that it has begun; six are pulled at
+    a time. So the total is that of these layers, and grows with the next ones. Podman 4.3 counts no
+    bytes; then the amount is in words.
+    """
+
+    def __init__(self) -> None:
+        self._bytes: dict[str, tuple[int, int]] = {}
+        self._copied = 0
+
+    def heard(self, answer: dict[str, Any]) -> Amount | None:
+        """How far it is after this line; None if the line says nothing of that."""
+        words = str(answer.get("stream") or answer.get("status") or "").strip()
+        if not words:
+            return None
+        self._copied += words.startswith("Copying blob")
+        layer, detail = str(answer.get("id") or ""), answer.get("progressDetail") or {}
+        if detail.get("total"):
+            self._bytes[layer] = int(detail["current"]), int(detail["total"])
+        elif words == _COMPLETE and layer in self._bytes:
+            total = self._bytes[layer][1]
+            self._bytes[layer] = total, total
+        if self._bytes:
+            done, total = map(sum, zip(*self._bytes.values()))
+            return Amount(done, total)
+        if words.startswith("Copying blob"):
+            words = f"layer {self._copied}, {words}"
+        return Amount(words=words)

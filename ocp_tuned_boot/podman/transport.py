@@ -7,15 +7,17 @@ is a typed error. `podman.APIError` and everything `requests` raises stop here.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ocp_tuned_boot.errors import DeadlineExceeded, PodmanError, Refused
 from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.host.clock import Deadline
+from ocp_tuned_boot.host.transfer import Amount
 from ocp_tuned_boot.host.typedjson import from_json
 from ocp_tuned_boot.podman import failures, service
 
@@ -206,12 +208,18 @@ def parse(data: bytes) -> Any:
 
 
 class PacedFile(io.FileIO):
-    """A file to send. A read after the deadline raises `DeadlineExceeded`."""
+    """A file to send. A read after the deadline raises `DeadlineExceeded`; `report` is called with
+    what has been read."""
 
-    def __init__(self, path: Path, deadline: Deadline) -> None:
+    def __init__(self, path: Path, deadline: Deadline, report: Callable[[Amount], None]) -> None:
         super().__init__(str(path), "rb", opener=files.opener)
-        self._deadline = deadline
+        self._deadline, self._report = deadline, report
+        self._size, self._done = os.fstat(self.fileno()).st_size, 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._deadline.left()
-        return super().read(size) or b""
+        data = super().read(size) or b""
+        self._done += len(data)
+        sent = self._done >= self._size
+        self._report(Amount(self._done, self._size, "Podman unpacks it" if sent else ""))
+        return data

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ocp_tuned_boot.errors import ConfigurationError, HostError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import keys
-from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.requested.inputs import BOOT_CONF, Inputs
 from ocp_tuned_boot.requested.keys import choice, key, number, yes_or_no
 
 #: The sockets of our own Podman services (units/ocp-tuned-podman@.socket), by image store.
@@ -185,13 +185,34 @@ SECTIONS: Mapping[str, type] = {
 
 
 @dataclass(frozen=True)
+class Naming:
+    """A file of boot.conf that sets this key of [tuning], and to what."""
+
+    file: str
+    key: str
+    value: Any
+
+
+@dataclass(frozen=True)
 class Config(Tuning):
-    """What `boot.conf` says, checked: the keys of [tuning], and the other sections."""
+    """What `boot.conf` says, checked: the keys of [tuning], and the other sections. `namings`: who
+    says the keys of [tuning], in the order in which the files are read."""
 
     handover: Owners = Owners()
     images: Images = Images()
     service: Service = Service()
     metrics: Metrics = Metrics()
+    # Not compared: the same said elsewhere is no change.
+    namings: tuple[Naming, ...] = field(default=(), compare=False)
+
+    def named_in(self, key: str) -> str:
+        """The file that decides a key of [tuning]; empty if no file sets it."""
+        return next((it.file for it in reversed(self.namings) if it.key == key), "")
+
+    def overridden(self, key: str) -> tuple[Naming, ...]:
+        """The files that set a key of [tuning] to another value, which a later file overrides."""
+        value = getattr(self, key)
+        return tuple(it for it in self.namings if it.key == key and it.value not in ("", value))
 
     @property
     def socket(self) -> Path:
@@ -200,31 +221,61 @@ class Config(Tuning):
         return SOCKETS["shared"] if named == OLD_SOCKET else named
 
 
-def overruled(config: Config, requested: Inputs) -> tuple[str, ...]:
-    """What boot.conf says without effect, because a file of the agent decides; for people."""
-    said = (
-        ("image", config.image, requested.image, requested.image_named_in),
-        ("profile", config.profile, requested.profile, requested.named_in),
+def located(config: Config, requested: Inputs) -> Inputs:
+    """With the file that names the image and the profile, of those that boot.conf is made of."""
+
+    def where(named_in: str, key: str) -> str:
+        file = config.named_in(key)
+        return f"[tuning] of {file}" if file and named_in == BOOT_CONF else named_in
+
+    return replace(
+        requested,
+        named_in=where(requested.named_in, "profile"),
+        image_named_in=where(requested.image_named_in, "image"),
     )
+
+
+def overruled(config: Config, requested: Inputs) -> tuple[str, ...]:
+    """What boot.conf says without effect, for people."""
+    image = _without_effect(config, "image", requested.image, requested.image_named_in)
+    return (*image, *profiles_overruled(config, requested))
+
+
+def profiles_overruled(config: Config, requested: Inputs) -> tuple[str, ...]:
+    """The same of the profile alone."""
+    return _without_effect(config, "profile", requested.profile, requested.named_in)
+
+
+def _without_effect(config: Config, key: str, used: str, decides: str) -> tuple[str, ...]:
+    """A file of the agent decides, or a later file of boot.conf says something else."""
+    if decides.startswith("/"):
+        others, why = config.namings, f"{decides} decides"
+    else:
+        others = config.overridden(key)
+        why = f"{config.named_in(key)} sets {key} = {getattr(config, key)}"
     return tuple(
-        f"{name} = {here} in boot.conf has no effect: {file} decides"
-        for name, here, used, file in said
-        if here not in ("", used) and file.startswith("/")
+        f"{key} = {it.value} in {it.file} has no effect: {why}"
+        for it in others
+        if it.key == key and it.value not in ("", used)
     )
 
 
 def parse(layers: Iterable[tuple[str, str]]) -> Config:
     """Merges `(file name, text)` pairs, later ones winning. Raises `ConfigurationError`."""
     said: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    namings: list[Naming] = []
     for name, text in layers:
         for section, values in _layer(name, text).items():
             said[section].update(values)
+            if section == "tuning":
+                namings += [Naming(name, *each) for each in values.items()]
     return Config(
         **said["tuning"],
         handover=Owners(**said["handover"]),
         images=Images(**said["image"]),
         service=Service(**said["podman"]),
         metrics=Metrics(**said["metrics"]),
+        namings=tuple(namings),
     )
 
 

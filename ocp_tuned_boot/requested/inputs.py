@@ -31,6 +31,9 @@ ENTRIES_LIMIT = 2500
 NAMES_LIMIT = 256 * 1024
 #: The most levels of folders in a profile.
 DEPTH_LIMIT = 8
+#: In `Inputs`, where something is named that no file of the agent says. `config.located` puts the
+#: file of boot.conf in its place.
+BOOT_CONF = "[tuning] of boot.conf"
 #: What the agent may say about a change, as in the annotation `tuned.openshift.io/deferred`.
 ON_CHANGE = ("always", "update", "never")
 
@@ -294,6 +297,20 @@ def read_image(paths: Paths, image: str = "") -> str:
     return _image(whole(paths), image)[0]
 
 
+def read_named(paths: Paths, profile: str = "") -> tuple[str, str]:
+    """The requested profile alone, and where it is named, found as `read` finds them. Raises
+    `ConfigurationError`, `HostError`."""
+    return _profile(whole(paths), profile)
+
+
+def read_files(paths: Paths) -> tuple[ProfileFile, ...]:
+    """The files of all custom profiles, as `read` reads them. Raises `ConfigurationError`,
+    `HostError`."""
+    folder = whole(paths).profiles
+    _not_linked(folder)
+    return tuple(profile_files(folder, paths.root))
+
+
 def read_profile(paths: Paths) -> str:
     """The profile that the recommend file names; empty if it names none."""
     try:
@@ -348,7 +365,7 @@ def _image(paths: Paths, default: str) -> tuple[str, str, tuple[Finding, ...]]:
         return parse_image_env(_text(paths.image_env, paths), where), where, ()
     except FileNotFoundError:
         if default:
-            return default, _in_boot_conf(paths), ()
+            return default, BOOT_CONF, ()
         raise NotRequested(
             f"{paths.image_env}: there is no such file, and boot.conf has no [tuning] image",
             "Write NTO_IMAGE=<image reference> to this file, or set image in boot.conf.",
@@ -363,10 +380,6 @@ def _image(paths: Paths, default: str) -> tuple[str, str, tuple[Finding, ...]]:
         return worked.image, str(paths.last_good), (make("torn-image-env", where, words),)
 
 
-def _in_boot_conf(paths: Paths) -> str:
-    return f"[tuning] of {paths.admin_conf} or its drop-ins"
-
-
 def _profile(paths: Paths, default: str) -> tuple[str, str]:
     """The name of the profile, and where it is named."""
     where = str(paths.recommend)
@@ -374,7 +387,7 @@ def _profile(paths: Paths, default: str) -> tuple[str, str]:
         return parse_recommend(_text(paths.recommend, paths), where), where
     except FileNotFoundError:
         if default:
-            return default, _in_boot_conf(paths)
+            return default, BOOT_CONF
         raise NotRequested(
             f"{paths.recommend}: there is no such file, and boot.conf has no [tuning] profile",
             "Write [<profile>] to this file, or set profile in boot.conf.",

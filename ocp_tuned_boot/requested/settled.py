@@ -57,6 +57,7 @@ def read(paths: Paths, config: Config, fallback: str = "none") -> Inputs:
     """The agent's files as they are now, with `boot.conf`. Raises `ConfigurationError`,
     `HostError`."""
     found = inputs.read(paths, config.contract, config.image, config.profile, fallback)
+    found = boot_conf.located(config, found)
     return inputs.following(paths, found, config.on_change, config.reapply_sysctl)
 
 

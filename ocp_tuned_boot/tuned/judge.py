@@ -122,17 +122,6 @@ def with_requested_values(outcome: Outcome, requested: Mapping[str, str]) -> Out
     return replace(outcome, findings=tuple(found))
 
 
-def with_files(outcome: Outcome, file_of: Callable[[Finding], str]) -> Outcome:
-    """Names in each advice the file to change; `file_of` returns an empty text if it is unknown."""
-    found = [
-        replace(each, advice=make(each.kind, each.subject, "", file).advice)
-        if (file := file_of(each))
-        else each
-        for each in outcome.findings
-    ]
-    return replace(outcome, findings=tuple(found))
-
-
 def with_existing(
     outcome: Outcome, exists: Callable[[str], bool], accepted: Sequence[tuple[str, str]] = ()
 ) -> Outcome:

@@ -11,6 +11,7 @@ import configparser
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
@@ -27,6 +28,49 @@ def texts(files: Sequence[ProfileFile], image: Mapping[str, str]) -> dict[str, s
     and those of the custom profiles."""
     custom = {f"{CUSTOM}/{file.path}": file.text for file in files}
     return {**image, **custom}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A profile that exists. `path`: of its tuned.conf in the container; `includes`: as it says
+    them, with variables; `shadows`: the path of the next one of this name, which is not used
+    instead; empty if there is none. `first`: whether TuneD uses this one of its name."""
+
+    name: str
+    path: str
+    summary: str = ""
+    includes: tuple[str, ...] = ()
+    shadows: str = ""
+    first: bool = True
+
+    @property
+    def is_custom(self) -> bool:
+        return self.path.startswith(f"{CUSTOM}/")
+
+
+def existing(files: Mapping[str, str]) -> tuple[Profile, ...]:
+    """Every profile in `files` (as for `absent`) by name, the one that TuneD uses first."""
+    paths = sorted(((name, order, path) for path in files for name, order in _place(path)))
+    found: list[Profile] = []
+    for (name, _, path), (after, _, shadowed) in zip(paths, [*paths[1:], ("", 0, "")]):
+        main = _main(files[path][:_SIZE])
+        includes = tuple(filter(None, (each.strip() for each in _split(main.get("include", "")))))
+        first = not found or found[-1].name != name
+        shadows = shadowed if after == name else ""
+        found.append(Profile(name, path, main.get("summary", ""), includes, shadows, first))
+    return tuple(found)
+
+
+def _place(path: str) -> Sequence[tuple[str, int]]:
+    """The name of the profile whose file this is, and the place of its folder in the search; empty
+    if it is no profile's."""
+    folder, name = posixpath.split(posixpath.dirname(path))
+    is_profile = posixpath.basename(path) == "tuned.conf" and folder in (CUSTOM, *STOCK)
+    return [(name, (CUSTOM, *STOCK).index(folder))] if is_profile else []
+
+
+def _split(include: str) -> list[str]:
+    return re.split(r"[,;]", include)[:_INCLUDES] if include else []
 
 
 def absent(profile: str, files: Mapping[str, str]) -> dict[str, str]:
@@ -60,7 +104,7 @@ class _Includes:
         self._processed.append(path)
         include = _include(self._files[path]) if self._has_room(self._files[path]) else ""
         if "${" not in include:
-            for each in re.split(r"[,;]", include)[:_INCLUDES] if include else ():
+            for each in _split(include):
                 self.follow(each.strip(), path)
 
     def _has_room(self, text: str) -> bool:
@@ -82,6 +126,11 @@ class _Includes:
 
 def _include(text: str) -> str:
     """The value of `include` in a profile; empty if there is none, or if the file is broken."""
+    return _main(text).get("include", "")
+
+
+def _main(text: str) -> Mapping[str, str]:
+    """The section [main] of a profile; empty if there is none, or if the file is broken."""
     # configparser needs quadratic time for a long run of spaces in a key.
     text = re.sub(r"[^\S\n]{64,}", " " * 64, text)
     parser = configparser.RawConfigParser(
@@ -90,6 +139,6 @@ def _include(text: str) -> str:
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     try:
         parser.read_string(text)
-        return parser.get("main", "include", fallback="")
+        return dict(parser.items("main")) if parser.has_section("main") else {}
     except configparser.Error:
-        return ""
+        return {}

@@ -173,9 +173,23 @@ class Front(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body[: len(body) // 2])
             self.close_connection = True
             return
+        if blob and mode == "slow" and len(body) > 1000:
+            return self.slowly(answer.status, headers, body)
         self.say(answer.status, headers, body)
 
     do_HEAD = do_GET
+
+    def slowly(self, status, headers, body):
+        # Podman reports once a second, and a line is logged every three.
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        part = len(body) // 5 + 1
+        for start in range(0, len(body), part):
+            self.wfile.write(body[start : start + part])
+            self.wfile.flush()
+            time.sleep(1.5)
 
     def say(self, status, headers, body):
         self.send_response(status)
@@ -199,7 +213,7 @@ _INSECURE = "".join(
 
 
 def front(node: Node, mode: str) -> None:
-    """From now on `FAULTY` is served with this fault: 429, 500, cut or corrupt."""
+    """From now on `FAULTY` is served with this fault: 429, 500, cut, corrupt or slow."""
     node.write("/etc/containers/registries.conf.d/faulty.conf", _INSECURE)
     node.write("/etc/lab/front.py", _FRONT)
     node.run("systemctl", "stop", "lab-front.service", check=False)

@@ -370,7 +370,10 @@ def test_stage_plan_and_status_say_which_file_decides() -> None:
         node.run("podman", "tag", "localhost/tuned:trixie", "localhost/tuned:next")
         staged = node.run("ocp-tuned-boot", "image", "stage", "localhost/tuned:next").stdout
         assert f"From now on {AGENT}/image.env decides: image = in boot.conf has no" in staged
-        words = f"image = localhost/tuned:trixie in boot.conf has no effect: {AGENT}/image.env"
+        words = (
+            "image = localhost/tuned:trixie in /etc/ocp-tuned-boot/boot.conf has no effect: "
+            f"{AGENT}/image.env"
+        )
         for command in ("status", "plan"):
             assert words in node.run("ocp-tuned-boot", command).stdout
         node.run("systemctl", "disable", UNIT)
@@ -379,4 +382,4 @@ def test_stage_plan_and_status_say_which_file_decides() -> None:
         in_place(node, f"{AGENT}/recommend.d/50-openshift.conf", "[nowhere]\n")
         shown = node.run("ocp-tuned-boot", "plan").stdout
         assert f"{UNIT} is disabled: systemd does not start it at boot." in shown
-        assert "there is no profile 'nowhere', named in " in shown
+        assert 'No profile "nowhere" in ' in shown

@@ -83,13 +83,48 @@ def test_it_is_pulled_and_it_is_told_how_far_it_has_got(site: Host) -> None:
     assert [step["name"] for step in done["steps"]][:5] == [
         "inputs", "podman", "image", "pull", "prepare",
     ]  # fmt: skip
-    if site.node.suite == "trixie":
-        # Podman 4.3 does not count bytes.
-        assert re.search(r"Downloading \w+ [\d.]+ of [\d.]+ MB|Download complete", said), said
-    else:
-        assert "Copying blob sha256:" in said
+    assert re.search(rf"Pulling the image {registry.IMAGE}: done, .*\d s", said), said
     assert site.run("reload", "--force").returncode == 0
     assert site.status()["image_source"] == "store"
+
+
+@BOTH
+def test_how_far_a_pull_a_load_and_an_export_have_got(site: Host) -> None:
+    registry.front(site.node, "slow")
+    site.write(IMAGE_ENV, f"NTO_IMAGE={registry.FAULTY}\n")
+    said = site.run("image", "fetch").stdout
+    if site.node.suite == "trixie":
+        lines = re.findall(r"Pulling the image \S+: ([\d.]+) of ([\d.]+) MB, (\d+) %", said)
+        assert len(lines) >= 2, said
+        assert all(int(percent) == int(100 * float(done) / float(total)) or
+                   abs(int(percent) - 100 * float(done) / float(total)) < 2
+                   for done, total, percent in lines)  # fmt: skip
+        assert re.search(r"Pulling the image \S+: done, [\d.]+ MB in [\d.]+ s", said), said
+    else:
+        # Podman 4.3 does not count bytes.
+        assert re.search(r"Pulling the image \S+: layer 1, Copying blob sha256:", said), said
+    assert f"Looking into the image {registry.FAULTY}…" in said
+    # Its profiles are known now, although nothing was applied.
+    listed = json.loads(site.run("profile", "list", "--json").stdout)
+    assert "throughput-performance" in {it["name"] for it in listed["profiles"]}
+    archive = "var/lib/ocp-tuned-boot/images/tuned.tar"
+    site.write(archive, "")
+    exported = site.run("image", "export", f"{site.root}/{archive}")
+    assert exported.stdout == f"{registry.FAULTY}\n"
+    said = exported.stderr
+    assert "Podman sends nothing until the archive is complete" in said
+    assert re.search(r"Exporting the image .*: done, [\d.]+ MB in [\d.]+ s", said), said
+    site.node.run("podman", "rmi", "-af")
+    site.write(CONF, f"{AMPLE}[image]\npull = never\n")
+    done = site.run("image", "fetch")
+    words = rf"Loading the image {registry.FAULTY} from .*: ([\d.]+) of \1 MB, 100 %; Podman unp"
+    assert re.search(words, done.stdout), done.stdout + done.stderr
+    listed = site.run("cleanup", "--dry-run").stdout
+    assert re.search(rf"  image +{registry.FAULTY}, [\d.]+ MB", listed) is None
+    site.write(IMAGE_ENV, "NTO_IMAGE=localhost/another:1\n")
+    listed = site.run("cleanup", "--dry-run").stdout
+    assert re.search(rf"  image +{registry.FAULTY}, [\d.]+ MB", listed), listed
+    assert site.node.run("podman", "images", "-q").stdout.split()
 
 
 @BOTH

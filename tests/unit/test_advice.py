@@ -8,9 +8,10 @@ import pytest
 
 from ocp_tuned_boot import advice
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
-from ocp_tuned_boot.tuned.findings import KINDS, make
-from ocp_tuned_boot.tuned.judge import Outcome, Result, with_files
+from ocp_tuned_boot.requested.missing import Search
+from ocp_tuned_boot.tuned.findings import KINDS, START, make
 
 TEXTS = {
     "/etc/tuned/site/tuned.conf": "[main]\ninclude=base,stock\n",
@@ -33,11 +34,7 @@ def paths(tmp_path: Path) -> Paths:
 @pytest.mark.parametrize(
     ("kind", "subject", "message", "file"),
     [
-        ("unknown-profile", "nowhere", "", "THE FILE"),
         ("wrong-profile", "balanced", "", "THE FILE"),
-        ("missing-include", "nowhere", "", "{profiles}/base/tuned.conf"),
-        ("missing-include", "gone", "", "/usr/lib/tuned/stock/tuned.conf in the image"),
-        ("missing-include", "never-seen", "", ""),
         ("broken-profile", "/etc/tuned/site/tuned.conf", BROKEN,
          "{profiles}/site/tuned.conf, line 7"),
         ("broken-profile", "/var/lib/ocp-tuned/profiles/site/tuned.conf", "no line",
@@ -51,12 +48,45 @@ def paths(tmp_path: Path) -> Paths:
 )  # fmt: skip
 def test_the_file_to_change(paths: Paths, kind: str, subject: str, message: str, file: str) -> None:
     requested = Inputs("image", "site", "tuned", "boot", named_in="THE FILE")
+    search = Search(paths, Config(), requested, TEXTS)
     finding = make(kind, subject, message)
-    found = advice.file_for(paths, requested, TEXTS, finding)
+    found = advice.file_for(finding, search)
     assert found == file.format(profiles=paths.profiles, root=paths.root)
-    (named,) = with_files(Outcome(Result.FAILED, (finding,)), lambda _: found).findings
+    named = advice.explained(finding, search)
     assert (found or KINDS[kind].file) in named.advice
     assert (named.kind, named.subject, named.message) == (kind, subject, message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "by"),
+    [
+        ("unknown-profile", "top", "THE FILE"),
+        ("missing-include", "nowhere", "include= in {profiles}/base/tuned.conf"),
+        ("missing-include", "gone", "include= in /usr/lib/tuned/stock/tuned.conf in the image"),
+        ("missing-include", "never-seen", "include= in a profile that site includes"),
+    ],
+)
+def test_who_names_a_profile_that_does_not_exist(
+    paths: Paths, kind: str, subject: str, by: str
+) -> None:
+    profile = "top" if kind == "unknown-profile" else "site"
+    requested = Inputs("image", profile, "tuned", "boot", named_in="THE FILE")
+    words = "TuneD logged: Cannot find profile in '/etc/tuned'"
+    found = advice.explained(
+        make(kind, subject, words), Search(paths, Config(), requested, TEXTS)
+    )  # fmt: skip
+    assert (found.kind, found.subject) == (kind, subject)
+    assert found.message == f'No profile "{subject}" in {paths.profiles} or in the image image'
+    assert found.advice.startswith(f"It is named in {by.format(profiles=paths.profiles)}. ")
+    assert found.advice.endswith(START)
+
+
+def test_of_a_profile_that_exists_tuneds_own_words_remain(paths: Paths) -> None:
+    requested = Inputs("image", "site", "tuned", "boot", named_in="THE FILE")
+    found = make("unknown-profile", "site", "TuneD logged: Cannot find profile")
+    told = advice.explained(found, Search(paths, Config(), requested, TEXTS))
+    assert told.message == found.message
+    assert "It is named in THE FILE; " in told.advice
 
 
 def test_a_file_name_cannot_break_the_line() -> None:

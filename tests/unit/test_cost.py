@@ -147,6 +147,12 @@ def test_a_run_that_applies_loads_no_more_than_it_needs(node: Counting) -> None:
     within(seen.modules_before(counted.READY), "until ready")
 
 
+def test_a_run_loads_nothing_that_is_for_people_at_a_terminal(node: Counting) -> None:
+    for command in ("apply", "apply", "status"):
+        modules = {name.removeprefix("ocp_tuned_boot.") for name in node.run(command).modules}
+        assert modules & {"tqdm", "commands.bar", "commands.profiles", "requested.missing"} == set()
+
+
 def test_podman_starts_while_the_rest_is_read_and_imported(node: Counting) -> None:
     seen = node.run("apply")
     assert "ocp_tuned_boot.tuning" not in seen.modules_before("connect")

@@ -13,8 +13,11 @@ from ocp_tuned_boot import preview
 from ocp_tuned_boot.commands import plan_text, report
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.record import store as records
+from ocp_tuned_boot.record.model import Action, InForce, Record
 from ocp_tuned_boot.requested import lastgood
 from ocp_tuned_boot.tuned import layout
+from ocp_tuned_boot.tuned.judge import Result
 from ocp_tuned_boot.tuned.layout import Layout
 from tests.unit.commands.shown import lines
 from tests.unit.fake_podman import listening
@@ -61,18 +64,19 @@ def test_which_files_decide(paths: Paths) -> None:
     assert f"               {paths.image_env} (image)" in shown
     boot_conf(paths, f"[tuning]\nimage = {ASKED}\nprofile = other\n")
     found = preview.preview(paths, None)
-    words = f"profile = other in boot.conf has no effect: {paths.recommend} decides"
+    file = paths.admin_conf.with_name("boot.conf.d") / "x.conf"
+    words = f"profile = other in {file} has no effect: {paths.recommend} decides"
     assert words in found.notes
     assert not any(each.startswith("image = ") for each in found.notes)
     boot_conf(paths, "[tuning]\nimage = other\nprofile = other\n")
-    words = f"image = other in boot.conf has no effect: {paths.image_env} decides"
+    words = f"image = other in {file} has no effect: {paths.image_env} decides"
     assert words in preview.preview(paths, None).notes
     assert words in json.loads(report.plan_json(preview.preview(paths, None)))["notes"]
     # Without the agent's files, boot.conf decides.
     paths.image_env.unlink()
     paths.recommend.unlink()
     found = preview.preview(paths, None)
-    assert "boot.conf" in found.requested.image_named_in
+    assert found.requested.image_named_in == f"[tuning] of {file}"
     assert not any("no effect" in each for each in found.notes)
 
 
@@ -80,21 +84,36 @@ def test_a_profile_that_does_not_exist(paths: Paths, store: Store) -> None:
     used(paths, store)
     assert preview.preview(paths, None).notes == ()
     paths.recommend.write_text("[nowhere]\n")
-    assert preview.preview(paths, None).notes == (
-        f"there is no profile 'nowhere', named in {paths.recommend}: TuneD will fail",
-    )
+    (note,) = preview.preview(paths, None).notes
+    assert note.startswith(f'No profile "nowhere" in {paths.profiles} or in the image {ASKED}. ')
+    assert f"It is named in {paths.recommend}. " in note
     folder = paths.profiles / "nowhere"
     folder.mkdir(parents=True)
     (folder / "tuned.conf").write_text("[main]\ninclude=balanced,gone\n")
     (note,) = preview.preview(paths, None).notes
-    where = f"include= in {folder}/tuned.conf"
-    assert note == f"there is no profile 'gone', named in {where}: TuneD will fail"
+    assert note.startswith('No profile "gone" in ')
+    assert f"It is named in include= in {folder}/tuned.conf. " in note
+
+
+def test_so_does_one_that_waits_for_the_next_boot(paths: Paths, store: Store) -> None:
+    used(paths, store)
+    lastgood.remember(paths, ASKED, "id")
+    paths.run.mkdir(parents=True)
+    done = Record(
+        Result.APPLIED, "b", in_force=InForce("b", Result.APPLIED, "balanced", ASKED, "id", "", "")
+    )
+    records.write(paths, done)
+    paths.recommend.write_text("[nowhere]\n")
+    found = preview.preview(paths, None)
+    assert found.decision.action is Action.DEFER
+    assert [each for each in found.notes if each.startswith('No profile "nowhere" in ')]
 
 
 def test_where_the_images_profiles_are_not_known_that_is_said(paths: Paths) -> None:
     (note,) = preview.preview(paths, None).notes
-    assert note.startswith("'balanced', named in ")
-    assert note.endswith("is not a custom profile; whether the image has it is not known yet")
+    assert note.startswith('Profile "balanced" is not in ')
+    assert f"whether it is in the image {ASKED} is not known yet. " in note
+    assert note.endswith("To find out: ocp-tuned-boot image fetch")
 
 
 def test_an_incomplete_image_env(paths: Paths, store: Store) -> None:

@@ -230,7 +230,7 @@ def test_status_shows_which_file_decides(paths: Paths) -> None:
     shown = lines(status_text.rows(done, now))
     assert f"  requested    image localhost/tuned:x, named in {paths.image_env}" in shown
     assert f"  requested    profile site, named in {paths.recommend}" in shown
-    words = f"image = other in boot.conf has no effect: {paths.image_env} decides"
+    words = f"image = other in {paths.admin_conf} has no effect: {paths.image_env} decides"
     assert f"  requested    {words}" in shown
 
 

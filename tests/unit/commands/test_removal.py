@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot.commands import removal
+from ocp_tuned_boot.commands import inventory, removal
+from ocp_tuned_boot.commands.terminal import Terminal
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images import known
 from ocp_tuned_boot.images.known import Known
@@ -99,6 +100,77 @@ def test_without_podman_the_list_of_pulled_images_is_kept(
     assert kept(paths) == ["images.json", "images/site.tar"]
     assert len(json.loads(paths.known_images.read_text())["images"]) == 2
     assert "cannot reach Podman at /nowhere" in caplog.text
+
+
+def shown(paths: Paths, conf: Path, *, dry: bool = True) -> list[str]:
+    return Terminal(200).text(removal.listing(paths, conf, dry=dry)).split("\n")
+
+
+def everything(paths: Paths) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in paths.root.rglob("*") if path.is_file()}
+
+
+def test_what_a_purge_removes_is_listed_with_sizes_and_nothing_is_touched(
+    paths: Paths, conf: Path, store: Store
+) -> None:
+    store.size = 132_862_547
+    (paths.crio_conf / "99-ocp-tuned-boot.conf").write_text("x" * 2500)
+    paths.containers.mkdir()
+    (paths.containers / "openshift-tuned").touch()
+    (paths.own_store / "overlay").mkdir(parents=True)
+    before, images = everything(paths), dict(store.images)
+    state = paths.state
+    known_size, good_size = paths.known_images.stat().st_size, paths.last_good.stat().st_size
+    total = 132_862_547 + 2500 + 2 + known_size + good_size
+    assert shown(paths, conf) == [
+        "cleanup --purge would remove:",
+        "  image        localhost/good:x, 132.9 MB",
+        "  container    openshift-tuned",
+        f"  folder       {state}/containers, 0 B, 1 file",
+        f"  folder       {state}/history, 2 B, 1 file",
+        f"  file         {state}/images.json, {known_size} B",
+        f"  file         {state}/last-good.json, {good_size} B",
+        f"  file         {paths.crio_conf}/99-ocp-tuned-boot.conf, 2.5 kB",
+        f"  total        {inventory.size(total)}",
+        f"  remains      {state}/images",
+        f"  remains      {state}/storage",
+    ]
+    assert (everything(paths), store.images) == (before, images)
+
+
+def test_what_is_listed_is_what_is_removed(paths: Paths, conf: Path, store: Store) -> None:
+    assert shown(paths, conf, dry=False)[0] == "Removing:"
+    removal.purge(paths, conf)
+    assert shown(paths, conf, dry=False) == [
+        "Nothing to remove.",
+        f"  remains      {paths.state}/images",
+    ]
+    assert "localhost/good:x" not in store.images
+
+
+def test_an_image_that_a_container_uses_is_said_to_remain(
+    paths: Paths, conf: Path, store: Store
+) -> None:
+    store.containers["theirs"] = "id-good"
+    words = "  image        localhost/good:x, 0 B, remains while the container theirs exists"
+    assert words in shown(paths, conf)
+
+
+def test_without_podman_that_is_said_and_the_files_are_listed(paths: Paths, tmp_path: Path) -> None:
+    conf = tmp_path / "boot.conf"
+    conf.write_text("[podman]\nsocket = /nowhere\n")
+    said = shown(paths, conf)
+    assert any(each.startswith("  problem      cannot reach Podman at /nowhere") for each in said)
+    assert f"  remains      {paths.known_images}" in said
+    assert any("last-good.json" in each for each in said)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (132_862_547, "132.9 MB"), (2e9, "2.0 GB")],
+)
+def test_a_size_for_people(number: int, text: str) -> None:
+    assert inventory.size(number) == text
 
 
 @pytest.mark.parametrize("holds", [(), (Hold("rtentsk"),)])

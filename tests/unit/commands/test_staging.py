@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,8 @@ from ocp_tuned_boot.images import known
 from ocp_tuned_boot.images.known import Known
 from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.requested import lastgood
-from ocp_tuned_boot.tuned import ours
+from ocp_tuned_boot.tuned import layout, ours
+from ocp_tuned_boot.tuned.layout import Layout
 from tests.unit.fake_podman import listening, reply
 from tests.unit.images.fake_store import ASKED, EXACT, REFUSED, Store, archive
 from tests.unit.patience import PATIENCE
@@ -78,6 +82,32 @@ def test_what_must_not_be_pulled_may_be_in_an_archive(paths: Paths, store: Store
     assert image is not None
     assert image.id == "id-loaded"
     assert not any("pull" in request for request in store.requests)
+
+
+def test_a_fetch_succeeds_although_the_image_cannot_be_looked_into(
+    paths: Paths, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.images[ASKED] = "id"
+    assert staging.fetch(paths, None) is not None
+    assert "POST /containers/create" in store.requests
+    assert "what the image contains is not known yet: Podman refuses to" in caplog.text
+    # What is known is not looked for again.
+    paths.layouts.mkdir(parents=True)
+    layout.FORMAT.write(paths.layouts / "id.json", asdict(Layout()))
+    store.requests.clear()
+    assert staging.fetch(paths, None) is not None
+    assert "POST /containers/create" not in store.requests
+
+
+def test_an_export_prints_the_reference_and_logs_the_rest_elsewhere(
+    paths: Paths, store: Store, tmp_path: Path
+) -> None:
+    store.images[ASKED], store.exports = "id", "x" * 2_000_000
+    command = (sys.executable, "-m", "ocp_tuned_boot", "--root", str(paths.root),
+               "image", "export", str(tmp_path / "a.tar"))  # fmt: skip
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.stdout == f"{ASKED}\n"
+    assert f"Exporting the image {ASKED} to {tmp_path}/a.tar: done, 2.0 MB in " in done.stderr
 
 
 def test_a_fetch_uses_no_fallback(paths: Paths, store: Store) -> None:

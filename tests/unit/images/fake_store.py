@@ -37,6 +37,8 @@ class Store:
         self.pull: dict[str, str] = {}
         self.pulls_as = ""
         self.pulled = "id-pulled"
+        #: That of each image (bytes).
+        self.size = 0
         self.silent = False
         #: The duration of a pull (seconds).
         self.pull_seconds = 0.0
@@ -109,7 +111,8 @@ class Store:
             return reply(404, "{}")
         image_id = self.images.get(name, name)
         tags = [each for each, it in self.images.items() if it == image_id and each[0] != "<"]
-        return reply(200, json.dumps({"Id": image_id, "Digest": DIGEST, "RepoTags": tags}))
+        said = {"Id": image_id, "Digest": DIGEST, "RepoTags": tags, "Size": self.size}
+        return reply(200, json.dumps(said))
 
 
 def archive(paths: Paths, *names: str, digest: str = DIGEST, docker: bool = False) -> None:

@@ -19,9 +19,10 @@ import pytest
 from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, NameTaken, PodmanError, Refused
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline
+from ocp_tuned_boot.host.transfer import Amount
 from ocp_tuned_boot.podman import client, service
 from ocp_tuned_boot.podman.client import Image, Podman, Removal
-from ocp_tuned_boot.podman.transport import API_VERSION
+from ocp_tuned_boot.podman.transport import API_VERSION, PacedFile
 from ocp_tuned_boot.requested.config import SOCKETS
 from tests.unit.fake_podman import Answer, listening, reply, socket_path
 from tests.unit.patience import PATIENCE, no_hang
@@ -100,7 +101,7 @@ def test_a_pull_that_stops_in_the_middle_is_given_up_at_the_deadline() -> None:
         pull(progress, seconds=SHORT)
     # The registry is up: what takes the time is the pull.
     assert caught.value.message == (
-        "cannot pull localhost/x: the pull was not complete in time (last: Copying blob)"
+        "cannot pull localhost/x: the pull was not complete in time (last: layer 1, Copying blob)"
     )
     assert "Raise timeout in boot.conf" in caught.value.hint
 
@@ -562,21 +563,66 @@ def test_removing_and_killing_a_missing_container_is_not_an_error() -> None:
         assert podman.files("abc", "/etc") == {}
 
 
-@pytest.mark.parametrize(
-    ("answer", "text"),
+def downloading(layer: str, current: int, total: int) -> dict[str, object]:
+    detail = {"current": current, "total": total}
+    return {"status": "Downloading", "id": layer, "progressDetail": detail}
+
+
+#: The lines of a pull, as Podman 5.4 and 4.3 send them, and what is reported of each.
+PULLS: tuple[list[tuple[dict[str, object], str]], ...] = (
     [
-        ({"stream": "Copying blob sha256:ff\n"}, "Copying blob sha256:ff"),
-        ({"status": "Downloading", "id": "ff6d",
-          "progressDetail": {"current": 44506112, "total": 49902770}},
-         "Downloading ff6d 44.5 of 49.9 MB"),
-        ({"status": "Download complete", "id": "ff6d", "progressDetail": {}},
-         "Download complete ff6d"),
+        ({"status": "Pulling fs layer", "id": "aa", "progressDetail": {}}, "Pulling fs layer"),
+        (downloading("aa", 32_545_792, 49_902_827), "32.5 of 49.9 MB, 65 %"),
+        # The next layer was not known before.
+        (downloading("bb", 0, 50_097_173), "32.5 of 100.0 MB, 32 %"),
+        ({"status": "Download complete", "id": "aa"}, "49.9 of 100.0 MB, 49 %"),
+        (downloading("bb", 50_097_173, 50_097_173), "100.0 of 100.0 MB, 100 %"),
+        # The image's own ID.
+        ({"status": "Download complete", "id": "cc"}, "100.0 of 100.0 MB, 100 %"),
+    ],
+    [
+        ({"stream": "Trying to pull x...\n"}, "Trying to pull x..."),
+        ({"stream": "Copying blob sha256:ff\n"}, "layer 1, Copying blob sha256:ff"),
+        ({"stream": "Copying blob sha256:aa\n"}, "layer 2, Copying blob sha256:aa"),
+        ({"stream": "Writing manifest\n"}, "Writing manifest"),
         ({"id": "d849", "images": ["d849"]}, ""),
     ],
-)  # fmt: skip
-def test_the_progress_of_a_pull_is_reported(answer: dict[str, object], text: str) -> None:
-    reported: list[str] = []
-    with listening(lambda _: reply(200, json.dumps(answer))) as path:
+)
+
+
+@pytest.mark.parametrize("pull_", PULLS, ids=["5.4", "4.3"])
+def test_the_progress_of_a_pull_is_reported(pull_: list[tuple[dict[str, object], str]]) -> None:
+    reported: list[Amount] = []
+    answer = "\n".join(json.dumps(line) for line, _ in pull_)
+    with listening(lambda _: reply(200, answer)) as path:
         with Podman(path, Deadline(PATIENCE)) as podman:
             podman.pull("localhost/x", report=reported.append)
-    assert reported == ([f"Pulling the image localhost/x: {text}"] if text else [])
+    assert [str(each) for each in reported] == [text for _, text in pull_ if text]
+
+
+def test_the_progress_of_a_load_is_what_was_sent(tmp_path: Path) -> None:
+    archive, reported = tmp_path / "a.tar", list[Amount]()
+    archive.write_bytes(b"x" * 500_000)
+    with PacedFile(archive, Deadline(PATIENCE), reported.append) as file:
+        while file.read(200_000):
+            pass
+    assert [str(each) for each in reported] == [
+        "0.2 of 0.5 MB, 40 %", "0.4 of 0.5 MB, 80 %",
+        *["0.5 of 0.5 MB, 100 %; Podman unpacks it"] * 2,
+    ]  # fmt: skip
+    reported.clear()
+    with listening(lambda _: reply(200, '{"Names": ["a"]}')) as path:
+        with Podman(path, Deadline(PATIENCE)) as podman:
+            podman.load(archive, reported.append)
+    assert reported[0].total == 500_000
+
+
+def test_the_progress_of_an_export_is_what_was_received() -> None:
+    reported, target = list[Amount](), io.BytesIO()
+    with listening(lambda _: reply(200, "x" * 3_000_000)) as path:
+        with Podman(path, Deadline(PATIENCE)) as podman:
+            podman.export("localhost/x", target, reported.append)
+    assert reported[0].done == 0
+    assert "Podman sends nothing until the archive is complete" in str(reported[0])
+    assert (reported[-1].done, reported[-1].total) == (len(target.getvalue()), 0)
+    assert str(reported[-1]) == "3.0 MB"

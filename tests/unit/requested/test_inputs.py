@@ -184,7 +184,7 @@ def test_boot_conf_is_used_where_no_agent_writes(paths: Paths) -> None:
     paths.recommend.unlink()
     found = inputs.read(paths, "tuned", image="default/image", profile="default-profile")
     assert (found.image, found.profile) == ("default/image", "default-profile")
-    assert found.named_in == f"[tuning] of {paths.admin_conf} or its drop-ins"
+    assert found.named_in == inputs.BOOT_CONF
     assert found.image_named_in == found.named_in
     with pytest.raises(ConfigurationError, match=f"{paths.image_env}: there is no such file"):
         inputs.read(paths, "tuned", profile="default-profile")
