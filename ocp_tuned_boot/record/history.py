@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ocp_tuned_boot.errors import HostError, NewerVersion
-from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host import files, machine
+from ocp_tuned_boot.host.machine import OtherMachine
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.typedjson import Format, many
 from ocp_tuned_boot.record.model import Record
@@ -56,7 +57,7 @@ def read(paths: Paths) -> tuple[Boot, ...]:
     boots = []
     for _, boot_id, path in _files(paths):
         try:
-            boots.append(Boot(boot_id, _runs(path)))
+            boots.append(Boot(boot_id, _runs(paths, path)))
         except HostError as error:
             log.warning("%s", error)
     return tuple(boots)
@@ -72,7 +73,8 @@ def remember(paths: Paths, done: Record) -> None:
 
 
 def add(paths: Paths, done: Record) -> None:
-    """Adds a run to its boot's file, and removes those of the oldest boots. Raises `HostError`."""
+    """Adds a run to its boot's file, and removes those of the oldest boots and of other machines.
+    Raises `HostError`."""
     known = _files(paths)
     mine = next((path for _, boot_id, path in known if boot_id == done.boot_id), None)
     runs: tuple[Run, ...] = ()
@@ -81,7 +83,7 @@ def add(paths: Paths, done: Record) -> None:
         mine = paths.history / f"{number:06}-{done.boot_id}.json"
     else:
         try:
-            runs = _runs(mine)
+            runs = _runs(paths, mine)
         except NewerVersion:
             raise
         except HostError as error:
@@ -90,8 +92,12 @@ def add(paths: Paths, done: Record) -> None:
     if len(runs) > RUNS:
         runs = (runs[0], *runs[1 - RUNS :])
     files.directory(paths.history, paths.root)
-    FORMAT.write(mine, {"runs": [asdict(run) for run in runs]}, cut="runs")
-    for _, _, path in _files(paths)[:-BOOTS]:
+    content = machine.named(paths, {"runs": [asdict(run) for run in runs]})
+    FORMAT.write(mine, content, cut="runs")
+    boots = [path for _, _, path in _files(paths)]
+    foreign = [path for path in boots if _is_foreign(paths, path)]
+    ours = [path for path in boots if path not in foreign]
+    for path in (*foreign, *ours[:-BOOTS]):
         with files.explained("remove", path):
             path.unlink(missing_ok=True)
 
@@ -102,6 +108,16 @@ def _files(paths: Paths) -> list[tuple[int, str, Path]]:
     return sorted((int(match[1]), match[2], path) for match, path in matches if match)
 
 
+def _is_foreign(paths: Paths, path: Path) -> bool:
+    try:
+        _runs(paths, path)
+    except OtherMachine:
+        return True
+    except HostError:
+        pass
+    return False
+
+
 def _run(done: Record) -> Run:
     return Run(
         done.started, done.action, done.reason, done.result.value, done.profile, done.image,
@@ -109,8 +125,10 @@ def _run(done: Record) -> Run:
     )  # fmt: skip
 
 
-def _runs(path: Path) -> tuple[Run, ...]:
+def _runs(paths: Paths, path: Path) -> tuple[Run, ...]:
     try:
-        return many(Run, FORMAT.read(path)["runs"])
+        content = FORMAT.read(path)
+        machine.check(paths, content, path)
+        return many(Run, content["runs"])
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"{path}: found no history of a boot, expected one: {error}") from error

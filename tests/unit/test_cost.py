@@ -123,11 +123,12 @@ def command(words: str) -> str:
 
 #: How many modules of this program are loaded, and how many packages of others. Which modules a
 #: package has differs between the releases; Python's own start is not in it.
+#: `host.machine` is one of them: what another machine has written is not believed.
 MODULES = {
-    "before the first request": (86, 80),
-    "until ready": (86, 80),
+    "before the first request": (87, 80),
+    "until ready": (87, 80),
     "kept": (45, 36),
-    "status": (55, 40),
+    "status": (56, 40),
 }
 
 
