@@ -101,6 +101,10 @@ class Paths:
         return self.root / "proc/sys/kernel/random/boot_id"
 
     @property
+    def machine_id(self) -> Path:
+        return self.root / "etc/machine-id"
+
+    @property
     def kernel_cmdline(self) -> Path:
         return self.root / "proc/cmdline"
 

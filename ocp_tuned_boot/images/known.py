@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 
 from ocp_tuned_boot.errors import Busy, HostError, NewerVersion
-from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host import files, machine
+from ocp_tuned_boot.host.machine import OtherMachine
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.typedjson import Format, many
 from ocp_tuned_boot.record import store
@@ -64,9 +65,14 @@ def _ids(paths: Paths, reference: str) -> Iterator[str]:
 def _read(paths: Paths) -> tuple[Known, ...]:
     """None of a broken file. Raises `NewerVersion` for one that must not be overwritten."""
     try:
-        return many(Known, FORMAT.read(paths.known_images)["images"])
+        content = FORMAT.read(paths.known_images)
+        machine.check(paths, content, paths.known_images)
+        return many(Known, content["images"])
     except NewerVersion:
         raise
+    except OtherMachine as error:
+        log.warning("%s", error)
+        return ()
     except FileNotFoundError:
         return ()
     except (HostError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -100,4 +106,5 @@ def _alone(paths: Paths) -> AbstractContextManager[None]:
 
 def _write(paths: Paths, images: Iterable[Known]) -> None:
     files.directory(paths.state, paths.root)
-    FORMAT.write(paths.known_images, {"images": [asdict(each) for each in images][:LIMIT]})
+    content = {"images": [asdict(each) for each in images][:LIMIT]}
+    FORMAT.write(paths.known_images, machine.named(paths, content))

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ocp_tuned_boot.errors import HostError, NewerVersion
-from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host import files, machine
 from ocp_tuned_boot.host.clock import Step
+from ocp_tuned_boot.host.machine import OtherMachine
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.typedjson import Format, built, many, texts, typed
 from ocp_tuned_boot.record.model import Moments, Record
@@ -65,7 +66,7 @@ def read(paths: Paths) -> tuple[Boot, ...]:
     boots = []
     for _, boot_id, path in _files(paths):
         try:
-            boots.append(Boot(boot_id, _runs(path)))
+            boots.append(Boot(boot_id, _runs(paths, path)))
         except HostError as error:
             log.warning("%s", error)
     return tuple(boots)
@@ -74,7 +75,7 @@ def read(paths: Paths) -> tuple[Boot, ...]:
 def of_boot(paths: Paths, boot_id: str) -> tuple[Run, ...]:
     """The runs of one boot, oldest first. None if they are not known, or cannot be read."""
     try:
-        return next((_runs(path) for _, known, path in _files(paths) if known == boot_id), ())
+        return next((_runs(paths, path) for _, known, path in _files(paths) if known == boot_id), ())
     except HostError as error:
         log.debug("%s", error)
         return ()
@@ -90,7 +91,8 @@ def remember(paths: Paths, done: Record) -> None:
 
 
 def add(paths: Paths, done: Record) -> None:
-    """Adds a run to its boot's file, and removes those of the oldest boots. Raises `HostError`."""
+    """Adds a run to its boot's file, and removes those of the oldest boots and of other machines.
+    Raises `HostError`."""
     known = _files(paths)
     mine = next((path for _, boot_id, path in known if boot_id == done.boot_id), None)
     runs: tuple[Run, ...] = ()
@@ -99,7 +101,7 @@ def add(paths: Paths, done: Record) -> None:
         mine = paths.history / f"{number:06}-{done.boot_id}.json"
     else:
         try:
-            runs = _runs(mine)
+            runs = _runs(paths, mine)
         except NewerVersion:
             raise
         except HostError as error:
@@ -108,8 +110,12 @@ def add(paths: Paths, done: Record) -> None:
     if len(runs) > RUNS:
         runs = (runs[0], *runs[1 - RUNS :])
     files.directory(paths.history, paths.root)
-    FORMAT.write(mine, {"runs": [asdict(run) for run in runs]}, cut="runs")
-    for _, _, path in _files(paths)[:-BOOTS]:
+    content = machine.named(paths, {"runs": [asdict(run) for run in runs]})
+    FORMAT.write(mine, content, cut="runs")
+    boots = [path for _, _, path in _files(paths)]
+    foreign = [path for path in boots if _is_foreign(paths, path)]
+    ours = [path for path in boots if path not in foreign]
+    for path in (*foreign, *ours[:-BOOTS]):
         with files.explained("remove", path):
             path.unlink(missing_ok=True)
 
@@ -118,6 +124,16 @@ def _files(paths: Paths) -> list[tuple[int, str, Path]]:
     """Number, boot ID and path of each file of ours, by number."""
     matches = ((_NAME.fullmatch(path.name), path) for path in paths.history.glob("*.json"))
     return sorted((int(match[1]), match[2], path) for match, path in matches if match)
+
+
+def _is_foreign(paths: Paths, path: Path) -> bool:
+    try:
+        _runs(paths, path)
+    except OtherMachine:
+        return True
+    except HostError:
+        pass
+    return False
 
 
 def run_of(done: Record) -> Run:
@@ -129,9 +145,11 @@ def run_of(done: Record) -> Run:
     )  # fmt: skip
 
 
-def _runs(path: Path) -> tuple[Run, ...]:
+def _runs(paths: Paths, path: Path) -> tuple[Run, ...]:
     try:
-        return tuple(_decoded(each) for each in typed(list, FORMAT.read(path)["runs"]))
+        content = FORMAT.read(path)
+        machine.check(paths, content, path)
+        return tuple(_decoded(each) for each in typed(list, content["runs"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"{path}: found no history of a boot, expected one: {error}") from error
 

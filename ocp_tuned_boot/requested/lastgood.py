@@ -8,7 +8,8 @@ import logging
 from dataclasses import asdict, dataclass
 
 from ocp_tuned_boot.errors import HostError, NewerVersion
-from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host import files, machine
+from ocp_tuned_boot.host.machine import OtherMachine
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.typedjson import Format, typed
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
@@ -33,12 +34,13 @@ def read(paths: Paths) -> LastGood | None:
     """The last image that worked, or None. A file that cannot be used is logged."""
     try:
         content = FORMAT.read(paths.last_good)
+        machine.check(paths, content, paths.last_good)
         image, image_id = content["image"], content["image_id"]
         if not isinstance(image, str) or not image:
             raise TypeError(f"found the image {image!r}, expected its name")
     except FileNotFoundError:
         return None
-    except NewerVersion as error:
+    except (NewerVersion, OtherMachine) as error:
         log.warning("%s", error)
         return None
     except (HostError, ValueError, KeyError, TypeError) as error:
@@ -51,7 +53,8 @@ def remember(paths: Paths, image: str, image_id: str) -> None:
     """Records that a profile was applied with this image. Raises `HostError`."""
     if read(paths) != LastGood(image, image_id):  # no needless write in every boot
         files.directory(paths.state, paths.root)
-        FORMAT.write(paths.last_good, asdict(LastGood(image, image_id)))
+        content = machine.named(paths, asdict(LastGood(image, image_id)))
+        FORMAT.write(paths.last_good, content)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def _profile(paths: Paths) -> LastProfile:
     where = str(paths.last_profile)
     try:
         content = PROFILE_FORMAT.read(paths.last_profile)
+        machine.check(paths, content, paths.last_profile)
         name, provider = typed(str, content["profile"]), typed(str, content["provider"])
         found = tuple(
             ProfileFile(
@@ -121,4 +125,4 @@ def remember_profile(paths: Paths, applied: LastProfile) -> None:
         ],
     }
     files.directory(paths.state, paths.root)
-    PROFILE_FORMAT.write(paths.last_profile, content, 0o600)
+    PROFILE_FORMAT.write(paths.last_profile, machine.named(paths, content), 0o600)
