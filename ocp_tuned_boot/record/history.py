@@ -75,7 +75,9 @@ def read(paths: Paths) -> tuple[Boot, ...]:
 def of_boot(paths: Paths, boot_id: str) -> tuple[Run, ...]:
     """The runs of one boot, oldest first. None if they are not known, or cannot be read."""
     try:
-        return next((_runs(paths, path) for _, known, path in _files(paths) if known == boot_id), ())
+        return next(
+            (_runs(paths, path) for _, known, path in _files(paths) if known == boot_id), ()
+        )
     except HostError as error:
         log.debug("%s", error)
         return ()
