@@ -19,7 +19,7 @@ from ocp_tuned_boot.errors import escaped, escaped_json
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
-from ocp_tuned_boot.record import store
+from ocp_tuned_boot.record import entries, store
 from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.requested import config, inputs
 from ocp_tuned_boot.requested.inputs import parse_image_reference, parse_profile_name
@@ -58,21 +58,21 @@ def _print(text: str) -> None:
 def _apply(options: Options) -> Record:
     paths = _paths(options)
     done = boot.apply(paths, options.config, _notifier(paths))
-    log.info("%s", done.summary())
+    entries.result(done)
     return done
 
 
 def _reload(options: Options) -> Record:
     paths = _paths(options)
     done = boot.reload(paths, options.config, _notifier(paths), force=options.force)
-    log.info("%s", done.summary())
+    entries.result(done)
     return done
 
 
 def _notice(options: Options) -> Record | None:
     done = boot.notice(_paths(options), options.config)
     if done is not None:
-        log.info("%s", done.summary())
+        entries.result(done)
     return done
 
 

@@ -9,6 +9,7 @@ import base64
 import io
 import logging
 import re
+import time
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ _SILENCE = 2.0
 # Podman's and containers/storage's errors for a name that another container has.
 _IN_USE = re.compile(r"is (already )?in use")
 
+#: So often it is logged how far a pull has got (seconds). systemd and the console get each report.
+_PROGRESS = 10.0
 #: Podman gets this much time to report in full why a pull could not start (seconds).
 _IN_FULL = 5.0
 
@@ -174,7 +177,7 @@ class Podman:
             "post", "/images/pull", what,
             params=parameters, headers=dict(headers or {}), stream=True, fine=ERRORS,
         )  # fmt: skip
-        refused = response.status_code in ERRORS
+        refused, logged = response.status_code in ERRORS, -_PROGRESS
         for line in self._transport.lines(response, what):
             with self._transport.understood(what):
                 answer = parse(line)
@@ -187,7 +190,9 @@ class Podman:
                 raise pulling.failure(reference, str(error))
             if progress:
                 report(progress)
-                log.info("%s: %s", reference, progress)
+                if time.monotonic() - logged >= _PROGRESS:
+                    logged = time.monotonic()
+                    log.info("%s: %s", reference, progress)
         if refused:
             raise pulling.failure(
                 reference, f"Podman answered {response.status_code} without a reason"
