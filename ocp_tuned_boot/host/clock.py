@@ -4,6 +4,7 @@ between attempts. All times are seconds on the monotonic clock."""
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +30,10 @@ GRACE = 10.0
 WORTHWHILE = 4.0
 #: The first and the longest pause between two attempts (seconds).
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+# The port of this end of a connection, which differs with each attempt: "read udp
+# [::1]:35201->[::1]:53: connection refused", in the words of Go's net package.
+_SOURCE = re.compile(r":\d+->")
 
 
 class Deadline:
@@ -146,12 +151,12 @@ class Progress:
         """Reports why the attempt failed, and waits so many seconds before the next one. A reason
         is logged once, and again after another one: an attempt may fail every few seconds. `kind`:
         the word for it in the record."""
-        level = logging.DEBUG
-        if why == self._reported:
+        level, same = logging.DEBUG, _SOURCE.sub("->", why)
+        if same == self._reported:
             self._repeated += 1
         else:
             self.sum_up()
-            level, self._reported = logging.WARNING, why
+            level, self._reported = logging.WARNING, same
         extra = messages.ATTEMPT_FAILED.extra(finding=kind)
         log.log(level, "%s; trying again in %.1f s", why, seconds, extra=extra)
         self.notifier.status(f"Trying again: {why}", extend=self.deadline.left() + GRACE)

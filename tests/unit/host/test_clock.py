@@ -105,13 +105,13 @@ def test_attempts_that_fail_in_the_same_way_are_counted_at_the_end(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     progress = Progress(Deadline(0.001, clock), Notifier())
-    for _ in range(22):
-        progress.pause(0, "no socket")
+    for port in range(22):
+        progress.pause(0, f"read udp [::1]:{port}->[::1]:53: connection refused")
     progress.sum_up()
     progress.sum_up()
     warned = [each for each in caplog.records if each.levelname == "WARNING"]
     assert [each.getMessage().partition(";")[0] for each in warned] == [
-        "no socket", "21 more attempts failed in the same way",
+        "read udp [::1]:0->[::1]:53: connection refused", "21 more attempts failed in the same way",
     ]  # fmt: skip
 
 

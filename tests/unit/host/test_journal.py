@@ -21,6 +21,9 @@ from ocp_tuned_boot.host import journal, messages
 
 TWO = logging.LogRecord("x", logging.ERROR, "x.py", 1, "first\nsecond\nthird", None, None)
 
+#: The fields of each entry.
+OWN = {"SYSLOG_IDENTIFIER": "ocp-tuned-boot", "OBJECT_SYSTEMD_UNIT": "a.service"}
+
 
 @pytest.mark.parametrize(
     ("formatter", "text"),
@@ -113,6 +116,7 @@ def parsed(data: bytes) -> dict[str, str]:
 @pytest.fixture
 def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journald]:
     found = Journald(tmp_path)
+    monkeypatch.setattr(journal, "_unit", lambda: {"OBJECT_SYSTEMD_UNIT": "a.service"})
     monkeypatch.setattr(journal, "_SOCKET", str(tmp_path / "socket"))
     stream = os.fstat(found.stream.fileno())
     monkeypatch.setenv("JOURNAL_STREAM", f"{stream.st_dev}:{stream.st_ino}")
@@ -149,7 +153,7 @@ def test_an_entry_has_its_fields(journald: Journald, log: logging.Logger) -> Non
         extra=messages.FINDING.extra(finding="timeout", subject="a\nPRIORITY=0", advice=""),
     )  # fmt: skip
     assert journald.entries() == [{
-        "PRIORITY": "4", "SYSLOG_IDENTIFIER": "ocp-tuned-boot", "MESSAGE": "words\nand more",
+        "PRIORITY": "4", **OWN, "MESSAGE": "words\nand more",
         "MESSAGE_ID": messages.FINDING.id, "OCP_TUNED_FINDING": "timeout",
         "OCP_TUNED_SUBJECT": "a\nPRIORITY=0",
     }]  # fmt: skip
@@ -165,7 +169,7 @@ def test_the_last_error_is_an_entry(journald: Journald, monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "stderr", journald.stream)
     journal.print_error("no image\nPull it.", messages.FAILED, finding="image", advice="Pull it.")
     assert journald.entries() == [{
-        "PRIORITY": "3", "SYSLOG_IDENTIFIER": "ocp-tuned-boot", "MESSAGE": "no image\nPull it.",
+        "PRIORITY": "3", **OWN, "MESSAGE": "no image\nPull it.",
         "MESSAGE_ID": messages.FAILED.id, "OCP_TUNED_FINDING": "image",
         "OCP_TUNED_ADVICE": "Pull it.",
     }]  # fmt: skip
@@ -310,7 +314,7 @@ def test_a_line_of_tuneds_has_its_level_and_not_its_time_twice(
     line = "2026-11-23 22:23:29,443 ERROR    tuned.plugins.base: it failed"
     log.error("%s", line, extra=messages.of_tuned("tuned.plugins.base", "it failed"))
     assert journald.entries() == [{
-        "PRIORITY": "3", "SYSLOG_IDENTIFIER": "ocp-tuned-boot",
+        "PRIORITY": "3", **OWN,
         "MESSAGE": "tuned.plugins.base: it failed", "TUNED_LOGGER": "tuned.plugins.base",
     }]  # fmt: skip
     journald.go()
