@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ocp_tuned_boot.errors import BootError, HostError
@@ -65,7 +66,7 @@ class Gate:
         fix = _failure(why.removeprefix("Failed: "), advice, _RELEASE)
         words = f"Held since {self._since} (gate = closed): {fix}"
         self._has_held = True
-        entries.held(words, found)
+        entries.held(words, [replace(it, advice=_bare(it.advice)) for it in found])
         tell_console(self._paths.console, words)
         # The text stays during the next run: a reader must see at any time why the gate is closed.
         self._notifier.hold(words)
@@ -123,9 +124,14 @@ def _remains(paths: Paths) -> str:
 
 def _failure(why: str, advice: str, then: str) -> str:
     """What failed, and what to do; `then` says what to type, or that nothing is to be typed."""
+    return _sentences(_bare(why), _bare(advice), then)
+
+
+def _bare(advice: str) -> str:
+    """Without the command at its end: what is to be typed depends on the gate."""
     for command in (f", {START}", f" {AGAIN}"):
-        why, advice = why.replace(command, ""), advice.replace(command, "")
-    return _sentences(why, advice, then)
+        advice = advice.replace(command, "")
+    return advice
 
 
 def _in_force(paths: Paths) -> InForce | None:

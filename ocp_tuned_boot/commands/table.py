@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from ocp_tuned_boot import boot
 from ocp_tuned_boot.commands.command import Command, Option, Options
 from ocp_tuned_boot.errors import escaped, escaped_json
-from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host import journal, systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import entries, store
@@ -121,6 +121,8 @@ def _drift(options: Options) -> Drift:
     paths = _paths(options)
     found = drift.look(paths, config.load(paths, options.config).handover)
     _show(options, report.drift_text, report.drift_json, found)
+    if found.unexpected and journal.is_journal(sys.stdout):
+        entries.drifted(found.profile, [each.key for each in found.unexpected])
     return found
 
 

@@ -26,7 +26,8 @@ def decided(requested: Inputs, decision: Decision) -> None:
     """Logs what is about to be done, and why. Where nothing is applied, that is the result; then
     what is doubtful about the request is logged here."""
     if decision.action is Action.APPLY:
-        log.info("apply: %s", decision.reason)
+        extra = messages.extra(profile=requested.profile, image=requested.image)
+        log.info("apply: %s", decision.reason, extra=extra)
         if requested.fallback:
             fallback(requested.profile)
         return
@@ -92,6 +93,13 @@ def finding(found: Finding) -> None:
     text = f"{found.message}\n{found.advice}" if found.advice else found.message
     extra = messages.FINDING.extra(**_about(found))
     log.log(logging.INFO if found.accepted else level, "%s", text, extra=extra)
+
+
+def drifted(profile: str, keys: Sequence[str]) -> None:
+    """Logs which settings have changed since the profile was applied."""
+    shown = ", ".join(keys)
+    log.warning("%d settings of %s have changed: %s", len(keys), profile, shown,
+                extra=messages.DRIFTED.extra(profile=profile, subject=shown))  # fmt: skip
 
 
 def fallback(profile: str) -> None:
