@@ -25,6 +25,11 @@ PROXY = "/etc/mco/proxy.env"
 RECOMMEND = "/var/lib/ocp-tuned/recommend.d/50-openshift.conf"
 #: Nobody listens there.
 AWAY = "127.0.0.1:5999/openshift/tuned:lab"
+#: A script: what has these words, in the journal of all boots or in what is recorded.
+EVERYWHERE = """
+    journalctl --output=export --all | grep --text --fixed-strings -e "$1"
+    grep -r --fixed-strings -e "$1" /run/ocp-tuned-boot /var/lib/ocp-tuned-boot || :
+"""
 
 
 @pytest.fixture(scope="module", params=["trixie", "bookworm"])
@@ -150,23 +155,20 @@ def test_a_registry_that_is_away_is_told_in_few_lines_and_no_secret_is(node: Nod
     node.write("/var/lib/kubelet/config.json", registry.credentials("127.0.0.1:5999"), 0o600)
     secrets = [registry.PASSWORD, registry.credentials("127.0.0.1:5999")[-40:-4]]
     for number, proxy in enumerate((
-        "", "http://user:s3cr0t@127.0.0.1:5998", "http://user:s3cr0t/0t@127.0.0.1:5998",
+        "", "http://user:s3cr0t@127.0.0.1:5998", "http://user:s3cr0t%zz@127.0.0.1:5998",
     )):  # fmt: skip
         node.write(PROXY, f"HTTPS_PROXY={proxy}\nHTTP_PROXY={proxy}\n" if proxy else "")
         node.reboot()
         found = entries(node)
         again = [each for each in found if each.get("MESSAGE_ID") == messages.ATTEMPT_FAILED.id]
         attempts = len(record(node)["attempts"])
-        assert attempts > 2
+        # Podman 4.3 itself tries again, which takes most of the time.
+        assert attempts > (2 if node.suite == "trixie" else 0)
         assert len(again) == 1, [each["MESSAGE"] for each in again]
         assert again[0]["OCP_TUNED_FINDING"] == "image"
-        assert f"{attempts - 1} more attempts failed in the same way" in [
-            each["MESSAGE"] for each in found
-        ]
+        more = f"{attempts - 1} more attempt{'s' * (attempts > 2)} failed in the same way"
+        assert [each["MESSAGE"] for each in found].count(more) == (attempts > 1)
         assert found[-1]["MESSAGE_ID"] == messages.FAILED.id
         assert len(found) <= 12
-        everything = node.run("journalctl", "--output=export", "--all").stdout
-        kept = node.run("sh", "-c", "cat /run/ocp-tuned-boot/* 2>/dev/null || :").stdout
         for secret in (*secrets, "s3cr0t"):
-            assert secret not in everything, number
-            assert secret not in kept, number
+            assert node.run("sh", "-c", EVERYWHERE, "sh", secret).stdout == "", number
