@@ -32,7 +32,7 @@ from ocp_tuned_boot.errors import (
     Refused,
     defects,
 )
-from ocp_tuned_boot.host import journal
+from ocp_tuned_boot.host import journal, messages
 from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.tuned.judge import Result
 
@@ -83,7 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with defects(BrokenPipeError):
             return _run(arguments)
     except BootError as error:
-        journal.print_error(str(error))
+        message = messages.FAILED if error.recorded else messages.ERROR
+        if isinstance(error, Defect):
+            message = messages.DEFECT
+        journal.print_error(str(error), message, finding=error.kind, advice=error.hint)
         return STATUSES[type(error)]
     except BrokenPipeError:
         # As any program in a pipe: `ocp-tuned-boot status | head -1`.

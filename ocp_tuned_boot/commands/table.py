@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Callable
 from ocp_tuned_boot import boot, textfile
 from ocp_tuned_boot.commands.command import VERBOSE, Command, Option, Options
 from ocp_tuned_boot.errors import escaped, escaped_json
-from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host import journal, systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.record import entries
 from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.requested import config, inputs
 from ocp_tuned_boot.requested.inputs import parse_image_reference, parse_profile_name
@@ -63,21 +64,21 @@ def _print(text: str) -> None:
 def _apply(options: Options) -> Record:
     paths = _paths(options)
     done = boot.apply(paths, options.config, _notifier(paths))
-    log.info("%s", done.summary())
+    entries.result(done)
     return done
 
 
 def _reload(options: Options) -> Record:
     paths = _paths(options)
     done = boot.reload(paths, options.config, _notifier(paths), force=options.force)
-    log.info("%s", done.summary())
+    entries.result(done)
     return done
 
 
 def _notice(options: Options) -> Record | None:
     done = boot.notice(_paths(options), options.config)
     if done is not None:
-        log.info("%s", done.summary())
+        entries.result(done)
     return done
 
 
@@ -128,6 +129,8 @@ def _drift(options: Options) -> Drift:
     if os.geteuid() == 0:
         textfile.write(paths, options.config, found)
     _show(options, settings_text.drift, report.settings_json, found)
+    if found.unexpected and journal.is_journal(sys.stdout):
+        entries.drifted(found.profile, [each.key for each in found.unexpected])
     return found
 
 

@@ -20,6 +20,7 @@ from ocp_tuned_boot.errors import (
     NotRemoved,
     PodmanError,
 )
+from ocp_tuned_boot.host import messages
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.transfer import transfer
@@ -316,6 +317,8 @@ class ImageSession:
         if error.temporary and (not has_fallback or self._registry_time() > 0):
             raise error
         for image, source in self._candidates(podman) if has_fallback else ():
+            log.warning("using the image %s instead", image.reference,
+                        extra=messages.FALLBACK.extra(image=image.reference))  # fmt: skip
             reason = f"{error.message}; {image.reference} is used instead"
             return Available(image, source, reason)
         if isinstance(error, DeadlineExceeded) and not self._progress.deadline.passed():
