@@ -60,12 +60,12 @@ class Command:
     """One command.
 
     `name`: one word, or two if it belongs to a group. `run` returns what decides the exit status:
-    the record of a run, what was compared with the host, or None for success. `shows`: it only
-    shows something; standard output is for that, and it logs to standard error.
+    the record of a run, what was compared with the host, the status itself, or None for success.
+    `shows`: it only shows something; standard output is for that, and it logs to standard error.
     """
 
     name: str
-    run: Callable[[Options], Record | Drift | Checked | None]
+    run: Callable[[Options], Record | Drift | Checked | int | None]
     says: str
     options: tuple[Option, ...] = ()
     shows: bool = False

@@ -422,6 +422,31 @@ def _logged(kernel_boot_id: str, *matches: str) -> Iterator[tuple[float, dict[st
             yield int(entry["__MONOTONIC_TIMESTAMP"]) / 1e6, entry
 
 
+def properties(names: Sequence[str], wanted: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Those of the wanted properties that each unit has, by its name. Raises `HostError`."""
+    if not names:
+        return {}
+    text = _systemctl(_ANSWER, "show", f"--property={','.join(wanted)}", "--", *names)
+    blocks = [
+        {name: value for name, _, value in (it.partition("=") for it in block.splitlines())}
+        for block in text.strip().split("\n\n")
+    ]
+    if len(blocks) != len(names):
+        raise HostError(f"systemctl show: found {text!r}, expected one answer for each unit")
+    return dict(zip(names, blocks))
+
+
+def is_running() -> bool:
+    """Whether systemd is the init of this machine (sd_booted(3))."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def version() -> str:
+    """That of systemd, as it names itself, such as `252.39-1~deb12u1`. Raises `HostError`."""
+    words = _systemctl(_ANSWER, "--version").split()
+    return words[2].strip("()") if len(words) > 2 else ""
+
+
 def starts_again(name: str) -> bool:
     """Whether a service is started again and again while it is looked at: it exits each time, and
     its socket starts it for the request that still waits. False if systemd cannot be reached.

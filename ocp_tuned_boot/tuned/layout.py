@@ -96,12 +96,13 @@ def check(layout: Layout, contract: str, reference: str) -> None:
         )
 
 
-def of(paths: Paths, podman: Podman, image_id: str) -> Layout:
-    """The layout of an image, from the cache or read from the image. Raises `PodmanError`."""
+def of(paths: Paths, podman: Podman, image_id: str, container: str = CONTAINER) -> Layout:
+    """The layout of an image, from the cache or read from the image, in a container of this name.
+    Raises `PodmanError`."""
     known = cached(paths, image_id)
     if known is not None:
         return known
-    layout = _read(paths, podman, image_id)
+    layout = _read(paths, podman, image_id, container)
     try:
         _remember(paths, image_id, layout)
     except HostError as error:
@@ -145,12 +146,12 @@ def _parse(content: dict[str, Any]) -> Layout:
     return Layout(links, variables, stock, programs, content["made_for"], content["refills"])
 
 
-def _read(paths: Paths, podman: Podman, image_id: str) -> Layout:
+def _read(paths: Paths, podman: Podman, image_id: str, container: str) -> Layout:
     """Reads the files of the image, in a container that is created and never started."""
     created = ours.create(
         podman, paths,
         {
-            "name": CONTAINER, "image": image_id, "labels": {LABEL: "1"},
+            "name": container, "image": image_id, "labels": {LABEL: "1"},
             "entrypoint": ["/never-run"], "image_volume_mode": "tmpfs",
         },
     )  # fmt: skip
