@@ -110,6 +110,8 @@ def _line(message: str, seen: Text) -> int:
         return int(line[1])
     place, named = _PLACE.match(message), _NAMED.search(message)
     if place and place["section"] is not None:
+        if named and named[1] == "section":
+            return seen.line(f"[{named[2]}]")
         key = place["key"] or (named[2] if named and named[1] == "key" else "")
         return seen.line(place["section"], key)
     if place:

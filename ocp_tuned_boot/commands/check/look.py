@@ -166,8 +166,8 @@ def _asked(sources: Sources, reference: str, profile: Named) -> list[Problem]:
             paths = stack.enter_context(ask.scratch())
             there = podman.image(reference)
             if there is None:
-                why = f"Podman at {where} does not have it"
-                raise HostError(f"the image {reference}: {why}", f"Type: podman pull {reference}")
+                words = f"Podman at {where} does not have the image {reference}"
+                raise HostError(words, f"To pull it: podman pull {reference}")
             seen = ask.image_layout(paths, podman, there.id)
             sources = replace(sources, stock=layout.texts(seen))
             found = [*profiles.check(sources, profile)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -352,7 +353,7 @@ def _program(sources: Sources, file: str, entry: Entry, path: str) -> Iterator[P
     if not found.executable:
         yield problem(
             "script-not-executable", where, 1, f"{where} is not executable",
-            f"Type: chmod +x {where}",
+            f"To make it executable: chmod +x {shlex.quote(where)}",
         )  # fmt: skip
     first = found.data.split(b"\n", 1)[0]
     if not first.startswith(_PROGRAMS):

@@ -65,7 +65,7 @@ def check(shown: Shown) -> Iterator[Problem]:
         if unit.get("LoadState") == "loaded" and _is_enabled(unit):
             yield problem(
                 "other-tuned-unit", unit.get("FragmentPath", ""), 1, f"{name} is enabled: {why}",
-                f"Type: systemctl disable {name}",
+                f"To disable it: systemctl disable {name}",
             )  # fmt: skip
 
 
@@ -77,7 +77,8 @@ def _ours(name: str, unit: Mapping[str, str]) -> Iterator[Problem]:
     load, state = unit.get("LoadState", ""), unit.get("UnitFileState", "")
     file = unit.get("FragmentPath", "")
     if load == "masked" or state.startswith("masked"):
-        yield problem("unit-disabled", "", 0, f"{name} is masked", f"Type: systemctl unmask {name}")
+        how = f"To unmask it: systemctl unmask {name}"
+        yield problem("unit-disabled", "", 0, f"{name} is masked", how)
     elif load == "not-found":
         yield problem(
             "unit-missing", "", 0, f"systemd has no unit {name}",
@@ -89,12 +90,12 @@ def _ours(name: str, unit: Mapping[str, str]) -> Iterator[Problem]:
         yield problem(
             "unit-disabled", "", 0,
             f"{name} is {state or 'not enabled'}: it does not start at boot",
-            f"Type: systemctl enable {name}",
+            f"To enable it: systemctl enable {name}",
         )  # fmt: skip
     if unit.get("NeedDaemonReload") == "yes":
         yield problem(
             "unit-changed", file, 1, f"the file of {name} has changed since systemd has read it",
-            "Type: systemctl daemon-reload",
+            "To have it read again: systemctl daemon-reload",
         )  # fmt: skip
 
 
@@ -111,6 +112,6 @@ def _ordered(shown: Shown) -> Iterator[Problem]:
             yield problem(
                 "unit-not-ordered", unit.get("FragmentPath", ""), 1,
                 f"{name} is not ordered after {' and '.join(missing)}: it does not wait",
-                "Type: systemctl daemon-reload; if that is not it, add a drop-in: [Unit] "
+                "Type systemctl daemon-reload. If that does not help, add a drop-in: [Unit] "
                 f"After={UNIT}",
             )  # fmt: skip
