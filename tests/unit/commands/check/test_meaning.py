@@ -92,7 +92,7 @@ def places(problems: list[Problem]) -> list[tuple[str, str, int]]:
 
 def changed(index: int, **values: str) -> Machine:
     each = list(MACHINE.values)
-    each[index] = replace(each[index], **values)  # type: ignore[arg-type]
+    each[index] = replace(each[index], **values)
     return replace(MACHINE, values=tuple(each))
 
 
