@@ -70,8 +70,9 @@ ALSO = ("missing-kernel-argument", len(PLANTED))
 FEW = ("throughput-performance", "openshift-node", "cpu-partitioning", "sap-hana")
 
 # Everything that a check may not change; what is in /run/ocp-tuned-boot is its own.
-_STATE = """
-find /etc /var/lib/ocp-tuned /var/lib/ocp-tuned-boot /usr/lib/tuned -xdev -printf '%p %s %T@ %m\n' | sort
+_STATE = r"""
+folders="/etc /var/lib/ocp-tuned /var/lib/ocp-tuned-boot /var/lib/tuned"
+find $folders -xdev -printf '%p %s %T@ %m\n' | sort
 cat /proc/sys/net/ipv4/tcp_fin_timeout /proc/sys/net/ipv4/tcp_keepalive_time
 cat /sys/kernel/mm/transparent_hugepage/enabled
 podman ps -a --format '{{.Names}}'
@@ -156,7 +157,7 @@ def mistakes_beside_the_profile(node: Node) -> None:
     assert kinds(check(node, "--image", image)[1]) == []
     # A kubelet of the site, and upstream's unit.
     node.write("/etc/systemd/system/ocp-tuned-one-shot.service",
-               "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n")  # fmt: skip
+               "[Service]\nExecStart=true\n[Install]\nWantedBy=multi-user.target\n")  # fmt: skip
     node.run("systemctl", "daemon-reload")
     node.run("systemctl", "enable", "ocp-tuned-one-shot.service")
     node.run("systemctl", "mask", "ocp-tuned-go.service")

@@ -5,6 +5,8 @@ TuneD is asked in ask.py, the machine in machine.py.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -68,14 +70,14 @@ class Places:
             return self._place(path, text.line(section, option))
         return self._place(self._first, 1)
 
-    def mentioning(self, words: str) -> _Place:
-        """The first line whose value is in `words`, a message of TuneD."""
+    def mentioning(self, words: str) -> _Place | None:
+        """The first line whose value is in `words`, a message of TuneD; None if there is none."""
         for path, text in self._files:
             for entry in text.options():
                 name = entry.value.rpartition("/")[2]
                 if len(name) > 3 and name in words:
                     return self._place(path, entry.line)
-        return self._place(self._first, 1)
+        return None
 
     def _place(self, path: str, line: int) -> _Place:
         is_stock = not path.startswith(f"{CUSTOM}/")
@@ -112,7 +114,13 @@ def check(
 
 def _load(meaning: Asked, places: Places) -> Iterator[Problem]:
     for words in dict.fromkeys(meaning.warnings):
-        yield places.mentioning(words).problem("tuned-warning", f"TuneD says: {words}")
+        # A function of the profile runs a command that writes: here, and only here, it cannot.
+        if os.strerror(errno.EROFS) in words:
+            continue
+        where = places.mentioning(words)
+        found = (where or places.of("main")).problem("tuned-warning", f"TuneD says: {words}")
+        # It may be about anything, also about what the image itself has.
+        yield found if where is not None else replace(found, severity=Severity.NOTE)
     for section in meaning.sections:
         for option in section.options:
             for name in dict.fromkeys(_VARIABLE.findall(option.value)):
