@@ -142,6 +142,21 @@ def _verify(options: Options) -> Checked:
     return found
 
 
+def _check(options: Options) -> int | None:
+    from ocp_tuned_boot.commands import terminal  # noqa: PLC0415
+    from ocp_tuned_boot.commands.check import look, show  # noqa: PLC0415
+
+    image, profile = options.image or "", options.profile or ""
+    if options.profiles:
+        found = look.folder(options.profiles, image, profile, options.config)
+    else:
+        found = look.node(_paths(options), options.config, image, profile)
+    text = show.printed(found, "json" if options.json else options.format, terminal.of_output())
+    if text:
+        print(text)
+    return os.EX_DATAERR if found.errors else None
+
+
 def _gather(options: Options) -> None:
     import time  # noqa: PLC0415
 
@@ -261,8 +276,10 @@ GROUPS = {
 
 CONFIG = Option("--config", "Read this boot.conf only", "FILE")
 JSON = Option("--json", "Print JSON")
+_PROFILES = Option("--profiles", "The directory that contains a directory for each custom profile",
+                   "DIR")  # fmt: skip
 _RENDERED = (
-    Option("--profiles", "The directory that contains a directory for each custom profile", "DIR"),
+    _PROFILES,
     Option("--profile", "The profile to apply", "NAME", check=parse_profile_name),
     Option("--image", "The image that contains TuneD", "REFERENCE", check=parse_image_reference),
     Option("--boot-conf", "The boot.conf of the node", "FILE"),
@@ -292,6 +309,14 @@ COMMANDS = (
             (CONFIG, JSON), shows=True),
     Command("verify", _verify, "Show whether each setting of the profile is in effect now",
             (CONFIG, JSON), shows=True),
+    Command("check", _check, "Show what the next boot would fail at, and likely mistakes",
+            (CONFIG, _PROFILES,
+             Option("--image", "The image to check with, instead of the requested one",
+                    "REFERENCE", check=parse_image_reference),
+             Option("--profile", "The profile to check, instead of the requested one", "NAME",
+                    check=parse_profile_name),
+             Option("--format", "How it is printed: text, gcc, sarif or json; defaults to text",
+                    "FORMAT", choices=("text", "gcc", "sarif", "json")), JSON), shows=True),
     Command("gather", _gather, "Write what a support case needs to one archive, without secrets",
             (CONFIG, Option("ARCHIVE", "The archive to write; - for standard output", "FILE",
                             optional=True)), shows=True),
@@ -330,6 +355,7 @@ EXAMPLES = {
     "status": "status --verbose",
     "drift": "drift --json",
     "verify": "verify",
+    "check": "check --profiles profiles --profile site --format gcc",
     "gather": "gather /tmp/support.tar.gz",
     "history": "history",
     "timeline": "timeline --boot=-1 --svg boot.svg",
