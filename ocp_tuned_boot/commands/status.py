@@ -92,6 +92,11 @@ class Now:
         return tuple(name for name in self.units if name not in ours)
 
     @property
+    def unexpected(self) -> tuple[Drifted, ...]:
+        """The settings that have changed and are not owned by others."""
+        return tuple(each for each in self.drifted if not each.owned)
+
+    @property
     def superfluous(self) -> int:
         """The number of file descriptors that systemd keeps open and should not."""
         return max(0, self.stored.count - len(self.holds)) if self.stored else 0

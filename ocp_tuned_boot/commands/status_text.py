@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from ocp_tuned_boot.commands.settings_text import by_importance, compared, drifted
+from ocp_tuned_boot.commands.settings_text import AGAIN, by_importance, compared, drifted
 from ocp_tuned_boot.commands.status import Now
 from ocp_tuned_boot.commands.terminal import Row, Style
 from ocp_tuned_boot.gate import OPENED
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.record import conditions
-from ocp_tuned_boot.record.model import Attempt, InForce, Record, Standing, Value
+from ocp_tuned_boot.record.model import Attempt, InForce, Record, Standing, Value, Waits
 from ocp_tuned_boot.tuned.findings import Finding
 from ocp_tuned_boot.tuned.judge import Result
 
@@ -34,6 +34,8 @@ def rows(done: Record | None, now: Now, *, verbose: bool = False) -> Iterator[Ro
     yield from _waiting(done, now)
     yield from _held(now)
     yield from _limited([Row(drifted(each), "drift", Style.WARNING) for each in now.drifted], most)
+    if now.unexpected:
+        yield Row(AGAIN)
     if done is not None:
         yield from _values(done, verbose=verbose)
         yield from _limited(_owned(done), most)
@@ -63,10 +65,10 @@ def verdict(done: Record | None, now: Now) -> tuple[str, Style]:
         return words, Style.BAD
     if done.in_force is None:
         return f"Not tuned: {_cause(done, now)}", Style.BAD
-    tuned = _tuned(done, done.in_force, now)
+    tuned, since = _tuned(done, done.in_force, now), _since_then(done, now)
     if done.result is Result.DEGRADED:
-        return f"Degraded: {tuned}", Style.WARNING
-    return f"{tuned[0].upper()}{tuned[1:]}", Style.GOOD
+        return f"Degraded: {tuned}{since}", Style.WARNING
+    return f"{tuned[0].upper()}{tuned[1:]}{since}", Style.WARNING if since else Style.GOOD
 
 
 def _cause(done: Record, now: Now) -> str:
@@ -74,7 +76,8 @@ def _cause(done: Record, now: Now) -> str:
         return f"a run was interrupted while TuneD was applying {done.profile}"
     active = [name for name in now.workloads if now.units[name].state == "active"]
     if active:
-        return f"{', '.join(active)} runs without the profile"
+        verb = "runs" if len(active) == 1 else "run"
+        return f"{', '.join(active)} {verb} without the profile"
     return "the profile could not be applied"
 
 
@@ -86,14 +89,23 @@ def _tuned(done: Record, applied: InForce, now: Now) -> str:
         return f"tuned: {applied.profile}, since {_clock(applied.since)}"
     first, *later = now.applied
     if later:
-        again = f"since {_clock(applied.since)} (tuned before the kubelet: {first.profile})"
-        return f"tuned: {applied.profile}, {again}"
+        when = "late" if first.late else "before the kubelet"
+        other = f": {first.profile}" * (first.profile != applied.profile)
+        return f"tuned: {applied.profile}, since {_clock(applied.since)} (first {when}{other})"
     moments = first.moments
     seconds = first.seconds
     if moments is not None and moments.ready is not None:
         seconds = moments.ready - moments.word
     whom = " before the kubelet" if now.workloads else ""
     return f"tuned{whom}: {applied.profile}, {took(seconds)}"
+
+
+def _since_then(done: Record, now: Now) -> str:
+    """What is not as it was applied any more."""
+    number = len(now.unexpected)
+    changed = f"; {number} setting{'s' * (number != 1)} changed since" if number else ""
+    waits = done.deferred is not None and done.deferred.waits == Waits.PROFILE.value
+    return changed + "; a changed profile waits" * waits
 
 
 def took(seconds: float) -> str:
@@ -138,7 +150,7 @@ def _why_nothing(now: Now) -> Iterator[Row]:
     """Why no run of this boot is recorded."""
     unit, name = now.unit, systemd.UNIT
     if unit.file in ("masked", "masked-runtime", "disabled"):
-        verb = "enable" if unit.file == "disabled" else "unmask"
+        verb = "enable --now" if unit.file == "disabled" else "unmask"
         yield Row(f"{name} is {unit.file}. To change that: systemctl {verb} ocp-tuned", "unit",
                   Style.BAD)  # fmt: skip
     elif not unit.state:
