@@ -86,6 +86,11 @@ class Now:
         return self.unit.state in ("activating", "reloading") or self.left is not None
 
     @property
+    def held(self) -> bool:
+        """Whether the gate is closed after a run that has failed (`gate.Gate`)."""
+        return self.unit.state == "activating" and self.unit.text.startswith("Held since ")
+
+    @property
     def workloads(self) -> tuple[str, ...]:
         """The kubelets and container engines of this host, and other services that wait."""
         ours = (systemd.UNIT, systemd.IMAGE, systemd.RETRY, systemd.HOST_TUNED)

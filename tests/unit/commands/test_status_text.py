@@ -94,7 +94,8 @@ def node(state: str, **properties: Any) -> Now:
          "Not tuned: site waits for the next boot or a reload: crio.service runs"),
         (None, Now({}), "Not tuned: no profile has been applied in this boot"),
         (None, replace(node("activating", text="Pulling"), left=17.4), "Tuning, 17 s left"),
-        (None, node("activating", text="Held since 10:00 (gate = closed): x"), "Not tuned yet"),
+        (None, node("activating", text="Held since 10:00 (gate = closed): x"),
+         "Not tuned: the boot is held until the profile is applied"),
     ],
 )  # fmt: skip
 def test_the_first_line_is_the_verdict(done: Record | None, now: Now, expected: str) -> None:
@@ -149,6 +150,18 @@ def test_a_run_that_is_under_way_is_shown_with_its_step_and_the_time_left() -> N
     ]  # fmt: skip
     reload = replace(NODE, units={"ocp-tuned.service": Unit("reloading", text="TuneD")}, left=3.0)
     assert "  running      TuneD; 3 s left" in lines(status_text.rows(GOOD, reload))
+
+
+def test_a_node_that_is_held_has_the_cause_once_and_the_command_that_is_of_use() -> None:
+    now = node("activating", text="Held since 10:00 (gate = closed): no profile. Fix it")
+    failed = Record(Result.FAILED, AT, findings=(make("unknown-profile", "x", "no profile"),))
+    shown = "\n".join(lines(status_text.rows(failed, replace(now, gated=True))))
+    assert shown.count("no profile") == 1
+    assert "Boot continues automatically once this is fixed" in shown
+    assert "systemctl stop ocp-tuned" in shown
+    assert "systemctl start" not in shown
+    # What has failed before anything was recorded is in the line of the unit alone.
+    assert "no profile. Fix it" in "\n".join(lines(status_text.rows(None, now)))
 
 
 # What is wrong, and what waits.
