@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 #: the next run starts within 18.75 s.
 LONGEST = 15.0
 
-_RELEASE = (
+#: What a failure means where the gate is closed.
+RELEASE = (
     "Boot continues automatically once this is fixed. "
     "To start the kubelet without the profile: systemctl stop ocp-tuned"
 )
@@ -58,7 +59,7 @@ class Gate:
             self._notifier.status(_failure(why, advice, _remains(self._paths) or OPENED))
             return False
         pause = next(self._pauses)
-        fix = _failure(why.removeprefix("Failed: "), advice, _RELEASE)
+        fix = _failure(why.removeprefix("Failed: "), advice, RELEASE)
         words = f"Held since {self._since} (gate = closed): {fix}"
         log.error("%s", words)
         tell_console(self._paths.console, words)
@@ -99,7 +100,7 @@ def last_words(paths: Paths, config_file: Path | None, environment: Mapping[str,
         return ""
     ended = f"ocp-tuned-boot was ended before it was done ({result} {status})"
     closed = settled.gate(paths, config_file) == "closed"
-    return _sentences(ended, applied or (f"Held (gate = closed). {_RELEASE}" if closed else OPENED))
+    return _sentences(ended, applied or (f"Held (gate = closed). {RELEASE}" if closed else OPENED))
 
 
 def _remains(paths: Paths) -> str:
@@ -110,9 +111,14 @@ def _remains(paths: Paths) -> str:
 
 def _failure(why: str, advice: str, then: str) -> str:
     """What failed, and what to do; `then` says what to type, or that nothing is to be typed."""
+    return _sentences(without_start(why), without_start(advice), then)
+
+
+def without_start(advice: str) -> str:
+    """An advice without its end, which is to start the unit."""
     for command in (f", {START}", f" {AGAIN}"):
-        why, advice = why.replace(command, ""), advice.replace(command, "")
-    return _sentences(why, advice, then)
+        advice = advice.replace(command, "")
+    return advice
 
 
 def _in_force(paths: Paths) -> InForce | None:

@@ -86,10 +86,20 @@ class Now:
         return self.unit.state in ("activating", "reloading") or self.left is not None
 
     @property
+    def held(self) -> bool:
+        """Whether the gate is closed after a run that has failed (`gate.Gate`)."""
+        return self.unit.state == "activating" and self.unit.text.startswith("Held since ")
+
+    @property
     def workloads(self) -> tuple[str, ...]:
         """The kubelets and container engines of this host, and other services that wait."""
         ours = (systemd.UNIT, systemd.IMAGE, systemd.RETRY, systemd.HOST_TUNED)
         return tuple(name for name in self.units if name not in ours)
+
+    @property
+    def unexpected(self) -> tuple[Drifted, ...]:
+        """The settings that have changed and are not owned by others."""
+        return tuple(each for each in self.drifted if not each.owned)
 
     @property
     def superfluous(self) -> int:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
-from ocp_tuned_boot.commands.settings_text import by_importance, compared, drifted
+from ocp_tuned_boot.commands.settings_text import AGAIN, by_importance, compared, drifted
 from ocp_tuned_boot.commands.status import Now
 from ocp_tuned_boot.commands.terminal import Row, Style
-from ocp_tuned_boot.gate import OPENED
+from ocp_tuned_boot.gate import OPENED, RELEASE, without_start
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.record import conditions
-from ocp_tuned_boot.record.model import Attempt, InForce, Record, Standing, Value
+from ocp_tuned_boot.record.model import Attempt, InForce, Record, Standing, Value, Waits
 from ocp_tuned_boot.tuned.findings import Finding
 from ocp_tuned_boot.tuned.judge import Result
 
@@ -28,12 +29,17 @@ def rows(done: Record | None, now: Now, *, verbose: bool = False) -> Iterator[Ro
     most = 10_000 if verbose else _FEW
     words, style = verdict(done, now)
     yield Row(words, style=style, indented=False)
+    found = done.findings if done is not None else ()
+    if now.held:
+        # The unit is starting all the time: there is nothing to start.
+        found = tuple(replace(each, advice=without_start(each.advice)) for each in found)
     yield from _to_do(done, now)
-    if done is not None:
-        yield from _limited(findings(done.findings), most)
+    yield from _limited(findings(found), most)
     yield from _waiting(done, now)
     yield from _held(now)
     yield from _limited([Row(drifted(each), "drift", Style.WARNING) for each in now.drifted], most)
+    if now.unexpected:
+        yield Row(AGAIN)
     if done is not None:
         yield from _values(done, verbose=verbose)
         yield from _limited(_owned(done), most)
@@ -53,9 +59,7 @@ def rows(done: Record | None, now: Now, *, verbose: bool = False) -> Iterator[Ro
 def verdict(done: Record | None, now: Now) -> tuple[str, Style]:
     """Whether the node is tuned, since when and with what, in one sentence."""
     if now.running and not (done is not None and done.in_force is not None):
-        left = f", {now.left:.0f} s left" if now.left else ""
-        held = "Held" in now.unit.text
-        return ("Not tuned yet" if held else f"Tuning{left}"), Style.WARNING
+        return _under_way(now)
     if done is None:
         return "Not tuned: no profile has been applied in this boot", Style.BAD
     if done.result is Result.DEFERRED:
@@ -63,10 +67,17 @@ def verdict(done: Record | None, now: Now) -> tuple[str, Style]:
         return words, Style.BAD
     if done.in_force is None:
         return f"Not tuned: {_cause(done, now)}", Style.BAD
-    tuned = _tuned(done, done.in_force, now)
+    tuned, since = _tuned(done, done.in_force, now), _since_then(done, now)
     if done.result is Result.DEGRADED:
-        return f"Degraded: {tuned}", Style.WARNING
-    return f"{tuned[0].upper()}{tuned[1:]}", Style.GOOD
+        return f"Degraded: {tuned}{since}", Style.WARNING
+    return f"{tuned[0].upper()}{tuned[1:]}{since}", Style.WARNING if since else Style.GOOD
+
+
+def _under_way(now: Now) -> tuple[str, Style]:
+    if now.held:
+        return "Not tuned: the boot is held until the profile is applied", Style.BAD
+    left = f", {now.left:.0f} s left" if now.left else ""
+    return f"Tuning{left}", Style.WARNING
 
 
 def _cause(done: Record, now: Now) -> str:
@@ -74,7 +85,8 @@ def _cause(done: Record, now: Now) -> str:
         return f"a run was interrupted while TuneD was applying {done.profile}"
     active = [name for name in now.workloads if now.units[name].state == "active"]
     if active:
-        return f"{', '.join(active)} runs without the profile"
+        verb = "runs" if len(active) == 1 else "run"
+        return f"{', '.join(active)} {verb} without the profile"
     return "the profile could not be applied"
 
 
@@ -86,14 +98,23 @@ def _tuned(done: Record, applied: InForce, now: Now) -> str:
         return f"tuned: {applied.profile}, since {_clock(applied.since)}"
     first, *later = now.applied
     if later:
-        again = f"since {_clock(applied.since)} (tuned before the kubelet: {first.profile})"
-        return f"tuned: {applied.profile}, {again}"
+        when = "late" if first.late else "before the kubelet"
+        other = f": {first.profile}" * (first.profile != applied.profile)
+        return f"tuned: {applied.profile}, since {_clock(applied.since)} (first {when}{other})"
     moments = first.moments
     seconds = first.seconds
     if moments is not None and moments.ready is not None:
         seconds = moments.ready - moments.word
     whom = " before the kubelet" if now.workloads else ""
     return f"tuned{whom}: {applied.profile}, {took(seconds)}"
+
+
+def _since_then(done: Record, now: Now) -> str:
+    """What is not as it was applied any more."""
+    number = len(now.unexpected)
+    changed = f"; {number} setting{'s' * (number != 1)} changed since" if number else ""
+    waits = done.deferred is not None and done.deferred.waits == Waits.PROFILE.value
+    return changed + "; a changed profile waits" * waits
 
 
 def took(seconds: float) -> str:
@@ -112,7 +133,8 @@ def _to_do(done: Record | None, now: Now) -> Iterator[Row]:
         if now.running:
             yield Row(f"{now.unit.text or 'a run is active'}{_left(now)}", "running", Style.WARNING)
         return
-    if now.running:
+    # The line of a unit that is held says what the finding says.
+    if now.running and not (now.held and done is not None and done.findings):
         yield Row(now.unit.text or "A run is active.", "step", Style.WARNING)
     if now.before:
         yield Row(
@@ -120,10 +142,7 @@ def _to_do(done: Record | None, now: Now) -> Iterator[Row]:
             "soft-reboot", Style.WARNING,
         )  # fmt: skip
     if now.gated:
-        yield Row(
-            "closed: the kubelet waits until the profile is applied. "
-            "To start the kubelet without it: systemctl stop ocp-tuned", "gate", Style.WARNING,
-        )  # fmt: skip
+        yield Row(f"closed: the kubelet waits. {RELEASE}", "gate", Style.WARNING)
     elif now.unit.state == "failed":
         yield Row(f"open: {OPENED}", "gate", Style.BAD)
     if done is None and not now.running:
@@ -138,7 +157,7 @@ def _why_nothing(now: Now) -> Iterator[Row]:
     """Why no run of this boot is recorded."""
     unit, name = now.unit, systemd.UNIT
     if unit.file in ("masked", "masked-runtime", "disabled"):
-        verb = "enable" if unit.file == "disabled" else "unmask"
+        verb = "enable --now" if unit.file == "disabled" else "unmask"
         yield Row(f"{name} is {unit.file}. To change that: systemctl {verb} ocp-tuned", "unit",
                   Style.BAD)  # fmt: skip
     elif not unit.state:

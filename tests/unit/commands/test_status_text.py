@@ -41,6 +41,9 @@ UNITS = {"ocp-tuned.service": Unit("active"), "kubelet.service": Unit("active")}
 RUN = Run(AT, "apply", "", "applied", "site", "localhost/a", "id", "f", 0.5, "",
           moments=Moments(10.0, ready=10.112))  # fmt: skip
 NODE = Now(UNITS, applied=(RUN,))
+MINE = Drifted("vm.x", "/proc/sys/vm/x", "5", "9", "10:00", "11:00")
+THEIRS = replace(MINE, key="vm.y", owned=True)
+WAITS = Deferred("profile", "f", "new", "localhost/a", AT)
 
 
 def first(done: Record | None, now: Now) -> str:
@@ -65,13 +68,25 @@ def node(state: str, **properties: Any) -> Now:
          "Tuned before the kubelet: site, 500 ms"),
         (GOOD, replace(NODE, applied=()), "Tuned: site, since 2026-11-27 10:00:00 UTC"),
         (GOOD, replace(NODE, applied=(replace(RUN, profile="old"), RUN)),
-         "Tuned: site, since 2026-11-27 10:00:00 UTC (tuned before the kubelet: old)"),
+         "Tuned: site, since 2026-11-27 10:00:00 UTC (first before the kubelet: old)"),
+        # A reload does not make it a node that was tuned in time.
+        (GOOD, replace(NODE, applied=(replace(RUN, late=("crio.service",)), RUN)),
+         "Tuned: site, since 2026-11-27 10:00:00 UTC (first late)"),
+        (GOOD, replace(NODE, drifted=(MINE, THEIRS)),
+         "Tuned before the kubelet: site, 112 ms; 1 setting changed since"),
+        (GOOD, replace(NODE, drifted=(THEIRS,)), "Tuned before the kubelet: site, 112 ms"),
+        (replace(GOOD, deferred=WAITS), NODE,
+         "Tuned before the kubelet: site, 112 ms; a changed profile waits"),
+        (replace(GOOD, deferred=replace(WAITS, waits="image")), NODE,
+         "Tuned before the kubelet: site, 112 ms"),
         (replace(GOOD, late=("crio.service",)), NODE,
          "Tuned late: site; crio.service was already running"),
         (replace(GOOD, result=Result.DEGRADED), NODE,
          "Degraded: tuned before the kubelet: site, 112 ms"),
         (Record(Result.FAILED, AT), Now(UNITS),
          "Not tuned: kubelet.service runs without the profile"),
+        (Record(Result.FAILED, AT), Now({**UNITS, "crio.service": Unit("active")}),
+         "Not tuned: kubelet.service, crio.service run without the profile"),
         (Record(Result.FAILED, AT), Now({}), "Not tuned: the profile could not be applied"),
         (Record(Result.APPLYING, AT, profile="site"), Now({}),
          "Not tuned: a run was interrupted while TuneD was applying site"),
@@ -79,7 +94,8 @@ def node(state: str, **properties: Any) -> Now:
          "Not tuned: site waits for the next boot or a reload: crio.service runs"),
         (None, Now({}), "Not tuned: no profile has been applied in this boot"),
         (None, replace(node("activating", text="Pulling"), left=17.4), "Tuning, 17 s left"),
-        (None, node("activating", text="Held since 10:00 (gate = closed): x"), "Not tuned yet"),
+        (None, node("activating", text="Held since 10:00 (gate = closed): x"),
+         "Not tuned: the boot is held until the profile is applied"),
     ],
 )  # fmt: skip
 def test_the_first_line_is_the_verdict(done: Record | None, now: Now, expected: str) -> None:
@@ -89,6 +105,7 @@ def test_the_first_line_is_the_verdict(done: Record | None, now: Now, expected: 
 def test_the_colour_of_the_verdict() -> None:
     assert status_text.verdict(GOOD, NODE)[1] is Style.GOOD
     assert status_text.verdict(replace(GOOD, result=Result.DEGRADED), NODE)[1] is Style.WARNING
+    assert status_text.verdict(GOOD, replace(NODE, drifted=(MINE,)))[1] is Style.WARNING
     assert status_text.verdict(None, Now({}))[1] is Style.BAD
 
 
@@ -98,7 +115,7 @@ def test_the_colour_of_the_verdict() -> None:
 @pytest.mark.parametrize(
     ("now", "expected"),
     [
-        (node("inactive", file="disabled"), "systemctl enable ocp-tuned"),
+        (node("inactive", file="disabled"), "systemctl enable --now ocp-tuned"),
         (node("inactive", file="masked"), "systemctl unmask ocp-tuned"),
         (node("inactive", file="enabled", skipped=True), "Nothing is requested: there is neither"),
         (node("inactive", file="enabled"), "To apply the profile: systemctl start ocp-tuned"),
@@ -135,6 +152,18 @@ def test_a_run_that_is_under_way_is_shown_with_its_step_and_the_time_left() -> N
     assert "  running      TuneD; 3 s left" in lines(status_text.rows(GOOD, reload))
 
 
+def test_a_node_that_is_held_has_the_cause_once_and_the_command_that_is_of_use() -> None:
+    now = node("activating", text="Held since 10:00 (gate = closed): no profile. Fix it")
+    failed = Record(Result.FAILED, AT, findings=(make("unknown-profile", "x", "no profile"),))
+    shown = "\n".join(lines(status_text.rows(failed, replace(now, gated=True))))
+    assert shown.count("no profile") == 1
+    assert "Boot continues automatically once this is fixed" in shown
+    assert "systemctl stop ocp-tuned" in shown
+    assert "systemctl start" not in shown
+    # What has failed before anything was recorded is in the line of the unit alone.
+    assert "no profile. Fix it" in "\n".join(lines(status_text.rows(None, now)))
+
+
 # What is wrong, and what waits.
 
 
@@ -159,13 +188,10 @@ def test_a_finding_shows_its_subject_once(message: str, line: str) -> None:
     assert lines(status_text.findings([finding])) == [f"  finding      {line}"]
 
 
-MINE = Drifted("vm.x", "/proc/sys/vm/x", "5", "9", "10:00", "11:00")
-
-
 def test_what_others_own_and_what_waits() -> None:
     done = replace(
         GOOD, action="defer", late=("crio.service",),
-        deferred=Deferred("profile", "f", "new", "localhost/a", AT),
+        deferred=WAITS,
         handover=(HandedOver("net.x", "left-out", "1", "0", "1"),
                   HandedOver("net.y", "changed", "1", "", "2")),
         residue=(Residue("vm.x", "put-back", "1", "5", "1"),
@@ -189,6 +215,13 @@ def test_what_others_own_and_what_waits() -> None:
         "  drift        vm.x: applied '5', found '9', changed between 10:00 and 11:00",
     ):  # fmt: skip
         assert line in shown
+
+
+def test_what_has_changed_since_comes_with_what_to_type() -> None:
+    again = f"{' ' * 15}To apply the profile again: ocp-tuned-boot reload --force"
+    shown = lines(status_text.rows(GOOD, replace(NODE, drifted=(MINE, THEIRS))))
+    assert shown[shown.index(again) - 1].startswith("  drift        vm.y: ")
+    assert again not in lines(status_text.rows(GOOD, replace(NODE, drifted=(THEIRS,))))
 
 
 def test_each_hold_and_what_is_held_beyond_them() -> None:
