@@ -11,6 +11,7 @@ from tests.lab import host as hosts
 from tests.lab import operatorimage
 from tests.lab.host import TUNED_CONF, Host
 from tests.lab.node import Node
+from tests.lab.wrapped import unwrapped
 
 pytestmark = pytest.mark.lab
 
@@ -115,8 +116,8 @@ def test_status_says_why_the_last_pull_failed(node: Node) -> None:
         assert "localhost/none:1" in shown["pull"]
         # It is tried again in a minute.
         assert shown["units"][unit] == "activating"
-        text = node.run("ocp-tuned-boot", "status", check=False).stdout
-        assert f"\n  pull         failed: {shown['pull']}\n" in text
+        text = unwrapped(node.run("ocp-tuned-boot", "status", check=False).stdout)
+        assert f" pull failed: {shown['pull']} " in text
         node.write(conf, f"[tuning]\nimage = {hosts.IMAGE}\nprofile = balanced\n")
         node.run("systemctl", "restart", unit)
         assert "pull" not in node.run("ocp-tuned-boot", "status", check=False).stdout

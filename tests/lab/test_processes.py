@@ -15,6 +15,7 @@ from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.rootfs import SUITES
 from tests.lab.tunedroot import Conversing, TunedRoot, applied
+from tests.lab.wrapped import unwrapped
 
 pytestmark = pytest.mark.lab
 
@@ -183,7 +184,8 @@ def test_after_a_guarded_reload_interrupts_are_said_to_be_owned_by_others() -> N
         (value,) = (it for it in record["values"] if it["key"] == "scheduler.isolated_cores")
         assert (value["state"], value["by"]) == ("handed-over", "")
         assert value["why"].startswith("on the hand-over list: /proc/irq/")
-        assert "isolated_cores: owned by others: " in node.run("ocp-tuned-boot", "status").stdout
+        status = unwrapped(node.run("ocp-tuned-boot", "status").stdout)
+        assert "isolated_cores: owned by others: " in status
         workload.reloaded(node, f"{workload.PROFILE}{REQUESTED}irq_process=false\n")
         workload.has_ended(node)
         (value,) = (it for it in workload.record(node)["values"]
