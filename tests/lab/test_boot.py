@@ -10,11 +10,11 @@ from typing import get_args
 import pytest
 
 from ocp_tuned_boot.requested import envfile
+from tests.lab.host import unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.kubelet import Relation, kubelet_follows
 from tests.lab.node import Node
 from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended, record
-from tests.lab.wrapped import unwrapped
 
 pytestmark = pytest.mark.lab
 

@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 from tests.lab import host as hosts
-from tests.lab.host import PROFILE, Host
+from tests.lab.host import PROFILE, Host, unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
-from tests.lab.wrapped import unwrapped
 
 pytestmark = pytest.mark.lab
 

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab import registry
+from tests.lab.host import unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.patience import AMPLE, at_the_latest
 from tests.lab.situations import first_kind
 from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended, record
-from tests.lab.wrapped import unwrapped
 
 pytestmark = pytest.mark.lab
 

@@ -18,13 +18,12 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.settings import holds
 from tests.lab import host as hosts
 from tests.lab import upstream
-from tests.lab.host import TUNED_CONF
+from tests.lab.host import TUNED_CONF, unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.situations import HELD
 from tests.lab.watch import Watch
 from tests.lab.workload import PROFILE, RESET, furnish, has_ended, reloaded
-from tests.lab.wrapped import unwrapped
 from tests.unit.settings.test_holds import FORMS, KNOWN
 
 pytestmark = pytest.mark.lab

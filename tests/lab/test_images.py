@@ -9,9 +9,8 @@ import pytest
 
 from tests.lab import host as hosts
 from tests.lab import operatorimage
-from tests.lab.host import TUNED_CONF, Host
+from tests.lab.host import TUNED_CONF, Host, unwrapped
 from tests.lab.node import Node
-from tests.lab.wrapped import unwrapped
 
 pytestmark = pytest.mark.lab
 

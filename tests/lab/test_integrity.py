@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.lab import takerimage, upstream
+from tests.lab.host import unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.test_once import until_noticed
 from tests.lab.watch import Change, Watch
 from tests.lab.workload import RESET, furnish, has_ended
-from tests.lab.wrapped import unwrapped
 
 pytestmark = pytest.mark.lab
 

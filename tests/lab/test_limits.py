@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.host import IMAGE, SCRIPT_CONF, Host
+from tests.lab.host import IMAGE, SCRIPT_CONF, Host, unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import CommandFailed, Node
 from tests.lab.workload import PROFILE, RESET, furnish, record
-from tests.lab.wrapped import unwrapped
 from tests.unit import tars
 
 pytestmark = pytest.mark.lab

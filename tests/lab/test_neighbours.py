@@ -7,13 +7,13 @@ import json
 import pytest
 
 from ocp_tuned_boot.host.systemd import WORKLOADS
+from tests.lab.host import unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.rootfs import SUITES
 from tests.lab.test_boot import booted, has_host_tuned, moment, property_of
 from tests.lab.test_gate import BROKEN, CONF, TUNED_CONF, says
 from tests.lab.workload import PROFILE, RESET, furnish, has_ended, record
-from tests.lab.wrapped import unwrapped
 
 pytestmark = pytest.mark.lab
 

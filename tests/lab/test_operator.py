@@ -11,10 +11,10 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab import workload
+from tests.lab.host import unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.workload import RESET, has_ended, record
-from tests.lab.wrapped import unwrapped
 
 pytestmark = pytest.mark.lab
 

@@ -9,13 +9,13 @@ import shutil
 import pytest
 
 from tests.lab import product, tunedimage, upstream
+from tests.lab.host import unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.test_boot import SUITES, booted, found_by, property_of
 from tests.lab.test_gate import held
 from tests.lab.test_holds import latency
 from tests.lab.workload import PROFILE, RESET, WANTED, furnish, has_ended, record, reloaded
-from tests.lab.wrapped import unwrapped
 
 pytestmark = pytest.mark.lab
 

@@ -11,11 +11,11 @@ import pytest
 from ocp_tuned_boot.tuned import asked
 from ocp_tuned_boot.tuned.asked import Comparison, Verified
 from tests.lab import workload
+from tests.lab.host import unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.rootfs import SUITES
 from tests.lab.tunedroot import Conversing, TunedRoot, applied
-from tests.lab.wrapped import unwrapped
 
 pytestmark = pytest.mark.lab
 

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import registry
-from tests.lab.host import TUNED_CONF, Host
+from tests.lab.host import TUNED_CONF, Host, unwrapped
 from tests.lab.node import Node
 from tests.lab.patience import AMPLE, PATIENCE, at_the_latest
-from tests.lab.wrapped import unwrapped
 
 pytestmark = pytest.mark.lab
 

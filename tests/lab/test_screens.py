@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.host import unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.patience import AMPLE
@@ -202,7 +203,9 @@ def test_each_screen_has_the_verdict_the_cause_and_the_command(states: States) -
             text = shown(node, name, "ocp-tuned-boot", "status")
             missing += [f"{name}: {it}\n{text}" for it in lacks(screen, text)]
             of_unit = shown(node, f"{name} (unit)", "systemctl", "status", "ocp-tuned")
-            missing += [f"{name}: {it}\n{of_unit}" for it in screen.line if it not in one(of_unit)]
+            missing += [
+                f"{name}: {it}\n{of_unit}" for it in screen.line if it not in unwrapped(of_unit)
+            ]
     assert missing == [], "\n\n".join(missing)
 
 
@@ -223,16 +226,11 @@ def lacks(screen: Screen, text: str) -> Iterator[str]:
     lines = text.splitlines()
     if not lines[0].startswith(screen.verdict):
         yield f"the verdict {screen.verdict!r}"
-    yield from (f"the cause {words!r}" for words in screen.causes if words not in one(text))
+    yield from (f"the cause {words!r}" for words in screen.causes if words not in unwrapped(text))
     # It is copied with the mouse: whole, and with nothing after it.
     if not any(line.endswith(screen.command) for line in lines):
         yield f"the command {screen.command!r}"
     yield from (f"{COLUMNS} columns: {line}" for line in lines if len(line) > COLUMNS)
-
-
-def one(text: str) -> str:
-    """A text as one line, as if it was not wrapped."""
-    return " ".join(text.split())
 
 
 def test_all_twelve_are_seen() -> None:
