@@ -20,3 +20,10 @@ def storage_hint(reason: str) -> str:
     if FULL.search(reason):
         return FULL_HINT
     return READ_ONLY_HINT if READ_ONLY.search(reason) else ""
+
+
+def of_storage(reason: str) -> str:
+    """The line about storage of a reason that has several, one for each format of an archive; the
+    whole reason if there is none."""
+    lines = (line.strip(" *") for line in reason.splitlines())
+    return next((line for line in lines if storage_hint(line)), reason)
