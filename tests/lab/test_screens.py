@@ -66,7 +66,7 @@ SCREENS = {
     "deferred": Screen(
         "Tuned: openshift-node-lab, since ",
         ("the requested profile has changed", "at the next boot"), RELOAD,
-        ("the content of profile openshift-node-lab has changed", "the next boot", RELOAD),
+        ("Applied: openshift-node-lab in ",),
     ),
     "lost hold": Screen(
         "Degraded: ", ("rtentsk (socket:[", "is NOT in effect"),
