@@ -12,6 +12,10 @@ READ_ONLY_HINT = (
     "Podman cannot write its image store: find out why its file system is read-only "
     "(findmnt -T /var/lib/containers; journalctl -b -k), and remount it."
 )
+# With the call that has failed, and its file.
+_OF_STORAGE = re.compile(
+    rf"(?:\b\w+ /[^\s:]*: )?(?:{FULL.pattern}|{READ_ONLY.pattern})(?: on device)?", re.IGNORECASE
+)
 
 
 def storage_hint(reason: str) -> str:
@@ -23,7 +27,8 @@ def storage_hint(reason: str) -> str:
 
 
 def of_storage(reason: str) -> str:
-    """The line about storage of a reason that has several, one for each format of an archive; the
-    whole reason if there is none."""
-    lines = (line.strip(" *") for line in reason.splitlines())
-    return next((line for line in lines if storage_hint(line)), reason)
+    """What is said about storage in a reason that has a line for each format of an archive, and the
+    digests of layers: `write /usr/bin/x: no space left on device`. The whole reason if there is no
+    such thing in it."""
+    found = _OF_STORAGE.search(reason)
+    return found[0] if found else reason
