@@ -45,9 +45,6 @@ def result(done: Record) -> None:
     text, (level, message) = done.summary(), _kind(done)
     if message in (messages.KEPT, messages.DEFERRED) and done.in_force is not None:
         text = f"Nothing was applied: {done.reason}"
-    first = findings.first(done.findings)
-    if message is messages.DEGRADED and first is not None and first.advice:
-        text = f"{text}\n{first.advice}"
     log.log(level, "%s", text, extra=_extra(message, done))
 
 

@@ -10,7 +10,7 @@ import pytest
 from ocp_tuned_boot.tuned import layout
 from tests.lab import host as hosts
 from tests.lab import operatorimage
-from tests.lab.host import TUNED_CONF, Host
+from tests.lab.host import TUNED_CONF, Host, unwrapped
 from tests.lab.node import Node
 
 pytestmark = pytest.mark.lab
@@ -135,8 +135,8 @@ def test_status_says_why_the_last_pull_failed(node: Node) -> None:
         assert "localhost/none:1" in shown["pull"]
         # It is tried again in a minute.
         assert shown["units"][unit] == "activating"
-        text = node.run("ocp-tuned-boot", "status", check=False).stdout
-        assert f"\n  pull         failed: {shown['pull']}\n" in text
+        text = unwrapped(node.run("ocp-tuned-boot", "status", check=False).stdout)
+        assert f" pull failed: {shown['pull']} " in text
         node.write(conf, f"[tuning]\nimage = {hosts.IMAGE}\nprofile = balanced\n")
         node.run("systemctl", "restart", unit)
         assert "pull" not in node.run("ocp-tuned-boot", "status", check=False).stdout
