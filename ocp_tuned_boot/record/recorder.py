@@ -409,6 +409,7 @@ def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Ite
                 recorder.write_if_possible()
             return
         recorder.failed(error.kind, error.message, error.hint)
+        error.recorded = True
         notifier.status(recorder.record().summary())
         recorder.write_if_possible()
         remember(paths, recorder.record())

@@ -173,7 +173,8 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
         (replace(PLAIN, findings=(FINDING,) * 2), "Degraded: site in 0.30 s: no… (and 1 more)"),
         (replace(PLAIN, findings=(FINDING,) * 3), "Degraded: site in 0.30 s: no… (and 2 more)"),
         (replace(FULL, result=Result.FAILED), "Failed: no…. do this"),
-        (replace(PLAIN, action="keep"), "Degraded: site, unchanged since 12:00: no…"),
+        (replace(PLAIN, action="keep"),
+         "Degraded: site, unchanged since 12:00: no…. Nothing has changed: nothing was applied"),
         (replace(PLAIN, action="keep", in_force=None), "Degraded: site in 0.30 s: no…"),
         (replace(FULL, action="defer"),
          ("Degraded: site, unchanged since 12:00: no…; "
