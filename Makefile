@@ -136,6 +136,7 @@ install-data: man
 	install -D -m 0644 packaging/tmpfiles.conf $(DESTDIR)/usr/lib/tmpfiles.d/ocp-tuned-boot.conf
 	install -D -m 0644 -t $(DESTDIR)/usr/lib/ocp-tuned-boot packaging/boot.conf \
 	    packaging/containers.conf
+	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/catalog packaging/ocp-tuned-boot.catalog
 	install -D -m 0755 -t $(DESTDIR)/usr/bin packaging/ocp-tuned-boot
 	install -D -m 0755 packaging/gate.sh $(DESTDIR)/usr/libexec/ocp-tuned-boot/gate
 	install -D -m 0644 -t $(DESTDIR)/usr/share/bash-completion/completions packaging/completions/ocp-tuned-boot
@@ -144,6 +145,7 @@ install-data: man
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man5 build/man/*.5
 	install -D -m 0644 -t $(DESTDIR)/usr/share/man/man8 build/man/*.8
 	install -d -m 0755 $(DESTDIR)/usr/share/ocp-tuned-boot/images $(DESTDIR)/etc/ocp-tuned-boot/boot.conf.d
+	@echo 'journalctl -x shows the explanations of the messages after: journalctl --update-catalog'
 
 # The list of files is that of an install into an empty directory. Only directories of this program
 # are removed, and only if nothing else is in them.

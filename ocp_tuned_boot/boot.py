@@ -22,13 +22,14 @@ from ocp_tuned_boot.host.clock import Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.lock import locked
-from ocp_tuned_boot.record import store
+from ocp_tuned_boot.record import entries, store
 from ocp_tuned_boot.record.model import Action, Decision, Record, Why
 from ocp_tuned_boot.record.recorder import Recorder, recording, remember
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs, settled
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.tuned import findings
 from ocp_tuned_boot.tuned.judge import Result
 
 log = logging.getLogger(__name__)
@@ -51,14 +52,14 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
             gate.open()
             raise
         except BootError as error:
-            if not gate.holds(f"Failed: {error.message}", error.hint):
+            if not gate.holds(f"Failed: {error.message}", error.hint, [findings.of(error)]):
                 watching.watch(paths)
                 raise
         else:
             if done.result is not Result.FAILED:
                 gate.passed()
                 return done
-            if not gate.holds(done.summary()):
+            if not gate.holds(done.summary(), "", done.findings):
                 return done
 
 
@@ -163,12 +164,9 @@ def _catch_up(paths: Paths, config: Config, recorder: Recorder) -> None:
 
 def _log(requested: Inputs, decision: Decision, config: Config) -> None:
     """What is about to be done, and why."""
-    for doubt in (*requested.doubts, *requested.fallback):
-        log.error("%s", doubt.message)
     for words in boot_conf.overruled(config, requested):
         log.info("%s", words)
-    level = logging.WARNING if decision.action is Action.DEFER else logging.INFO
-    log.log(level, "%s: %s", decision.action.value, decision.reason)
+    entries.decided(requested, decision)
     if decision.action is not Action.APPLY:
         try:
             config.images.check(requested.image)

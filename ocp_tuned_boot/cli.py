@@ -32,7 +32,7 @@ from ocp_tuned_boot.errors import (
     Refused,
     defects,
 )
-from ocp_tuned_boot.host import journal
+from ocp_tuned_boot.host import journal, messages
 from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.tuned.judge import Result
 
@@ -62,6 +62,7 @@ EXITS = (
     Exit(FAILED, "The requested profile is not applied, or a file of the host cannot be used.",
          (HostError, NewerVersion)),
     Exit(os.EX_USAGE, "The command line is not valid."),
+    Exit(os.EX_DATAERR, "check found errors."),
     Exit(os.EX_NOINPUT, "The image is not available.", (ImageError,)),
     Exit(os.EX_UNAVAILABLE, "Podman cannot be reached or refuses.",
          (PodmanError, Refused, NameTaken, NotRemoved)),
@@ -83,7 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with defects(BrokenPipeError):
             return _run(arguments)
     except BootError as error:
-        journal.print_error(str(error))
+        message = messages.FAILED if error.recorded else messages.ERROR
+        if isinstance(error, Defect):
+            message = messages.DEFECT
+        journal.print_error(str(error), message, finding=error.kind, advice=error.hint)
         return STATUSES[type(error)]
     except BrokenPipeError:
         # As any program in a pipe: `ocp-tuned-boot status | head -1`.
@@ -122,10 +126,10 @@ def _options(arguments: Sequence[str]) -> Options:
     return full.parse_args(arguments, Options())
 
 
-def exit_status(done: Record | Drift | Checked | None) -> int:
+def exit_status(done: Record | Drift | Checked | int | None) -> int:
     """The exit status for what a command returns (`Command.run`)."""
-    if done is None:
-        return DONE
+    if done is None or isinstance(done, int):
+        return done or DONE
     if not isinstance(done, Record):
         if done.unexpected:
             return DRIFTED

@@ -38,6 +38,17 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
 
 
+# User and password in an address, such as that of a proxy. Not the digest of an image
+# (registry:5000/tuned@sha256:…). If it is not valid, the words after it may have a part of it.
+_USER = re.compile(r"""(\w://)[^\s"'@/]*(?::[^\s"']*)?@(?!sha\d+:)""")
+_PORT = re.compile(r'(invalid port )"[^"]*"')
+
+
+def without_passwords(text: str) -> str:
+    """The text without the user and the password of an address."""
+    return _PORT.sub(r'\1"…"', _USER.sub(r"\1…@", text)) if "://" in text else text
+
+
 def escaped_json(text: str) -> str:
     """The same for JSON. There control characters occur only in strings, where an escape has the
     same meaning."""
@@ -62,11 +73,13 @@ class BootError(Exception):
     kind = "failed"
 
     def __init__(self, message: str, hint: str = "", *, temporary: bool = False) -> None:
-        message, hint = one_line(message), escaped(hint)
+        message, hint = one_line(without_passwords(message)), escaped(hint)
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.temporary = temporary
+        #: Set by the run that it has ended, which has recorded it as its failure.
+        self.recorded = False
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message

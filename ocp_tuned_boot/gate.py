@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ocp_tuned_boot.errors import BootError, HostError
-from ocp_tuned_boot.host import files, systemd
+from ocp_tuned_boot.host import files, messages, systemd
 from ocp_tuned_boot.host.clock import GRACE, pauses, tell_console
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
-from ocp_tuned_boot.record import store
+from ocp_tuned_boot.record import entries, store
 from ocp_tuned_boot.record.model import InForce, now
 from ocp_tuned_boot.requested import inputs, settled
-from ocp_tuned_boot.tuned.findings import AGAIN, START
+from ocp_tuned_boot.tuned.findings import AGAIN, START, Finding
 
 log = logging.getLogger(__name__)
 
@@ -48,20 +49,25 @@ class Gate:
         self._notifier = notifier
         self._pauses = pauses(LONGEST)
         self._since = now()
+        self._has_held = False
 
-    def holds(self, why: str, advice: str = "") -> bool:
+    def holds(self, why: str, advice: str = "", found: Sequence[Finding] = ()) -> bool:
         """False when the gate is open, and in a run by hand, which nothing waits for. Else reports
-        why the gate is closed, pauses, and returns True."""
+        why the gate is closed, pauses, and returns True. `found`: the findings, `why` has the first
+        one."""
         if not self._notifier.in_unit:
             return False
         if settled.gate(self._paths, self._config_file) != "closed":
             self.open()
+            if self._has_held:
+                self._released("it is open now; the kubelet starts without the profile")
             self._notifier.status(_failure(why, advice, _remains(self._paths) or OPENED))
             return False
         pause = next(self._pauses)
         fix = _failure(why.removeprefix("Failed: "), advice, RELEASE)
         words = f"Held since {self._since} (gate = closed): {fix}"
-        log.error("%s", words)
+        self._has_held = True
+        entries.held(words, [replace(it, advice=without_start(it.advice)) for it in found])
         tell_console(self._paths.console, words)
         # The text stays during the next run: a reader must see at any time why the gate is closed.
         self._notifier.hold(words)
@@ -76,7 +82,10 @@ class Gate:
     def passed(self) -> None:
         """The profile is applied: ocp-tuned-retry.service, which ends by failing, no longer counts
         as failed. Nothing is asked of systemd in a boot that it has not held."""
-        if not (self._notifier.in_unit and self._paths.retried.exists()):
+        retried = self._notifier.in_unit and self._paths.retried.exists()
+        if self._has_held or retried:
+            self._released("the profile is applied")
+        if not retried:
             return
         try:
             systemd.reset_failed(systemd.RETRY)
@@ -84,6 +93,11 @@ class Gate:
                 self._paths.retried.unlink()
         except HostError as error:
             log.warning("%s", error)
+
+    def _released(self, why: str) -> None:
+        log.info("The gate was closed, and the boot continues: %s", why,
+                 extra=messages.RELEASED.extra())  # fmt: skip
+        self._has_held = False
 
 
 def last_words(paths: Paths, config_file: Path | None, environment: Mapping[str, str]) -> str:
@@ -115,7 +129,7 @@ def _failure(why: str, advice: str, then: str) -> str:
 
 
 def without_start(advice: str) -> str:
-    """An advice without its end, which is to start the unit."""
+    """An advice without its end, which is to start the unit: what to type depends on the gate."""
     for command in (f", {START}", f" {AGAIN}"):
         advice = advice.replace(command, "")
     return advice

@@ -80,12 +80,12 @@ def _notes(paths: Paths, config: Config, requested: Inputs) -> Iterator[str]:
 def _source(paths: Paths, config: Config, reference: str) -> str:
     """Where an image that is not in Podman's store would come from (`images.ensure`)."""
     archive = next((str(it.path) for it in archives.all_of(paths) if it.has(reference)), "")
-    pulled = config.images.pull != "never"
-    if archive and (ensure.digest_of(reference) or not pulled):
+    never = ensure.never_pulled(config.images, reference)
+    if archive and (ensure.digest_of(reference) or never):
         return f"to be loaded from {archive}"
     if archive:
         return f"to be pulled; or loaded from {archive}, if it cannot be pulled"
-    return "to be pulled" if pulled else "NOT on the node, and boot.conf says pull = never"
+    return f"NOT on the node, and {never}" if never else "to be pulled"
 
 
 def _absent(paths: Paths, config: Config, requested: Inputs, seen: Layout | None) -> Iterator[str]:

@@ -12,6 +12,7 @@ from ocp_tuned_boot.errors import DeadlineExceeded, HostError
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Progress, pauses
 from ocp_tuned_boot.images.ensure import ImageSession
+from ocp_tuned_boot.record import entries
 from ocp_tuned_boot.requested import inputs, lastgood
 
 log = logging.getLogger(__name__)
@@ -26,19 +27,27 @@ def run(this: Attempting) -> None:
             _stop_host_tuned(progress)
     images = ImageSession(paths, this.config.images, this.requested.image, progress)
     this = replace(this, has_fallback=_has_fallback(this))
+    try:
+        _attempts(this, images)
+    finally:
+        progress.sum_up()
+    recorder.neighbours(systemd.unit_states((*systemd.workloads(), systemd.HOST_TUNED)))
+    recorder.write()
+    watching.after_run(paths, progress.deadline.spent())
+
+
+def _attempts(this: Attempting, images: ImageSession) -> None:
+    """Makes attempts until one is the last."""
     for pause in pauses():
         failure = attempt(this, images)
         this = replace(this, ahead=None)
         if failure is None:
-            break
-        recorder.attempt_failed(failure.kind, failure.message)
+            return
+        this.recorder.attempt_failed(failure.kind, failure.message)
         if isinstance(failure, NotLoaded):
             this = _with_fallback(this, failure)
         else:
-            progress.pause(pause, failure.message)
-    recorder.neighbours(systemd.unit_states((*systemd.workloads(), systemd.HOST_TUNED)))
-    recorder.write()
-    watching.after_run(paths, progress.deadline.spent())
+            this.progress.pause(pause, failure.message, failure.kind)
 
 
 def _has_fallback(this: Attempting) -> bool:
@@ -53,7 +62,7 @@ def _with_fallback(this: Attempting, failure: NotLoaded) -> Attempting:
     """The next attempt is made with the last profile that was applied."""
     instead = inputs.last_applied(this.paths, this.requested, failure.message, failure.advice)
     assert instead is not None  # noqa: S101  # _has_fallback
-    log.error("%s", instead.fallback[0].message)
+    entries.fallback(instead.profile)
     this.recorder.decided(instead, this.decision, this.recorder.record().late)
     return replace(this, requested=instead, has_fallback=False)
 

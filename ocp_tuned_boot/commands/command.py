@@ -64,13 +64,13 @@ class Command:
     """One command.
 
     `name`: one word, or two if it belongs to a group. `run` returns what decides the exit status:
-    the record of a run, what was compared with the host, or None for success. `shows`: it only
-    shows something; standard output is for that, and it logs to standard error. `answers`: so does
-    one that does something, and prints what a script needs next.
+    the record of a run, what was compared with the host, the status itself, or None for success.
+    `shows`: it only shows something; standard output is for that, and it logs to standard error.
+    `answers`: so does one that does something, and prints what a script needs next.
     """
 
     name: str
-    run: Callable[[Options], Record | Drift | Checked | None]
+    run: Callable[[Options], Record | Drift | Checked | int | None]
     says: str
     options: tuple[Option, ...] = ()
     shows: bool = False

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Callable
 from ocp_tuned_boot import boot, textfile
 from ocp_tuned_boot.commands.command import VERBOSE, Command, Option, Options
 from ocp_tuned_boot.errors import escaped, escaped_json
-from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host import journal, systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.record import entries
 from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.requested import config, inputs
 from ocp_tuned_boot.requested.inputs import parse_image_reference, parse_profile_name
@@ -63,21 +64,21 @@ def _print(text: str) -> None:
 def _apply(options: Options) -> Record:
     paths = _paths(options)
     done = boot.apply(paths, options.config, _notifier(paths))
-    log.info("%s", done.summary())
+    entries.result(done)
     return done
 
 
 def _reload(options: Options) -> Record:
     paths = _paths(options)
     done = boot.reload(paths, options.config, _notifier(paths), force=options.force)
-    log.info("%s", done.summary())
+    entries.result(done)
     return done
 
 
 def _notice(options: Options) -> Record | None:
     done = boot.notice(_paths(options), options.config)
     if done is not None:
-        log.info("%s", done.summary())
+        entries.result(done)
     return done
 
 
@@ -128,6 +129,8 @@ def _drift(options: Options) -> Drift:
     if os.geteuid() == 0:
         textfile.write(paths, options.config, found)
     _show(options, settings_text.drift, report.settings_json, found)
+    if found.unexpected and journal.is_journal(sys.stdout):
+        entries.drifted(found.profile, [each.key for each in found.unexpected])
     return found
 
 
@@ -137,6 +140,21 @@ def _verify(options: Options) -> Checked:
     found = verify.look(_paths(options), options.config)
     _show(options, settings_text.verify, report.settings_json, found)
     return found
+
+
+def _check(options: Options) -> int | None:
+    from ocp_tuned_boot.commands import terminal  # noqa: PLC0415
+    from ocp_tuned_boot.commands.check import look, show  # noqa: PLC0415
+
+    image, profile = options.image or "", options.profile or ""
+    if options.profiles:
+        found = look.folder(options.profiles, image, profile, options.config)
+    else:
+        found = look.node(_paths(options), options.config, image, profile)
+    text = show.printed(found, "json" if options.json else options.format, terminal.of_output())
+    if text:
+        print(text)
+    return os.EX_DATAERR if found.errors else None
 
 
 def _gather(options: Options) -> None:
@@ -258,8 +276,10 @@ GROUPS = {
 
 CONFIG = Option("--config", "Read this boot.conf only", "FILE")
 JSON = Option("--json", "Print JSON")
+_PROFILES = Option("--profiles", "The directory that contains a directory for each custom profile",
+                   "DIR")  # fmt: skip
 _RENDERED = (
-    Option("--profiles", "The directory that contains a directory for each custom profile", "DIR"),
+    _PROFILES,
     Option("--profile", "The profile to apply", "NAME", check=parse_profile_name),
     Option("--image", "The image that contains TuneD", "REFERENCE", check=parse_image_reference),
     Option("--boot-conf", "The boot.conf of the node", "FILE"),
@@ -289,6 +309,14 @@ COMMANDS = (
             (CONFIG, JSON), shows=True),
     Command("verify", _verify, "Show whether each setting of the profile is in effect now",
             (CONFIG, JSON), shows=True),
+    Command("check", _check, "Show what the next boot would fail at, and likely mistakes",
+            (CONFIG, _PROFILES,
+             Option("--image", "The image to check with, instead of the requested one",
+                    "REFERENCE", check=parse_image_reference),
+             Option("--profile", "The profile to check, instead of the requested one", "NAME",
+                    check=parse_profile_name),
+             Option("--format", "How it is printed: text, gcc, sarif or json; defaults to text",
+                    "FORMAT", choices=("text", "gcc", "sarif", "json")), JSON), shows=True),
     Command("gather", _gather, "Write what a support case needs to one archive, without secrets",
             (CONFIG, Option("ARCHIVE", "The archive to write; - for standard output", "FILE",
                             optional=True)), shows=True),
@@ -327,6 +355,7 @@ EXAMPLES = {
     "status": "status --verbose",
     "drift": "drift --json",
     "verify": "verify",
+    "check": "check --profiles profiles --profile site --format gcc",
     "gather": "gather /tmp/support.tar.gz",
     "history": "history",
     "timeline": "timeline --boot=-1 --svg boot.svg",

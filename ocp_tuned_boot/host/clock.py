@@ -4,6 +4,7 @@ between attempts. All times are seconds on the monotonic clock."""
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Callable
 
 from ocp_tuned_boot.errors import DeadlineExceeded, one_line
+from ocp_tuned_boot.host import messages
 from ocp_tuned_boot.host.systemd import Notifier
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,10 @@ GRACE = 10.0
 WORTHWHILE = 4.0
 #: The first and the longest pause between two attempts (seconds).
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+# The port of this end of a connection, which differs with each attempt: "read udp
+# [::1]:35201->[::1]:53: connection refused", in the words of Go's net package.
+_SOURCE = re.compile(r":\d+->")
 
 
 class Deadline:
@@ -108,24 +114,28 @@ class Progress:
     console: Path | None = None
     #: For a person who waits at a terminal; None: how far a transfer has got is logged.
     bar: Bar | None = None
-    #: Why the last attempt failed.
+    #: Why the last attempt failed, and how many more have failed in the same way.
     _reported: str = field(default="", init=False)
+    _repeated: int = field(default=0, init=False)
 
     @contextmanager
     def step(self, name: str, status: str) -> Iterator[None]:
         """Announces and measures a step. A deadline that passes in it names the step."""
-        log.debug("%s", status)
         # systemd gets exactly the time that boot.conf allows, and that for the clean-up.
         self.notifier.status(status, extend=self.deadline.left() + GRACE)
-        started = self.deadline.clock()
+        started, how = self.deadline.clock(), "failed after"
         try:
             yield
+            how = "done in"
         except DeadlineExceeded as error:
             seconds = self.deadline.clock() - started
             message = f"{error.message}; the step '{name}' took {seconds:.1f} s of it"
             raise DeadlineExceeded(message, error.hint) from error
         finally:
-            self.steps.append(Step(name, self.deadline.clock() - started, started))
+            took = self.deadline.clock() - started
+            self.steps.append(Step(name, took, started))
+            extra = messages.extra(step=name, seconds=took)
+            log.info("%s: %s %.2f s", status.rstrip("…"), how, took, extra=extra)
 
     def tell(self, status: str) -> None:
         """How far a step has got, for systemd."""
@@ -148,15 +158,28 @@ class Progress:
         """Whether there is time for another attempt."""
         return self.deadline.within(WORTHWHILE).seconds >= WORTHWHILE
 
-    def pause(self, seconds: float, why: str) -> None:
+    def pause(self, seconds: float, why: str, kind: str = "") -> None:
         """Reports why the attempt failed, and waits so many seconds before the next one. A reason
-        is logged once, and again after another one: an attempt may fail every few seconds."""
-        level = logging.DEBUG if why == self._reported else logging.WARNING
-        self._reported = why
-        log.log(level, "%s; trying again in %.1f s", why, seconds)
+        is logged once, and again after another one: an attempt may fail every few seconds. `kind`:
+        the word for it in the record."""
+        level, same = logging.DEBUG, _SOURCE.sub("->", why)
+        if same == self._reported:
+            self._repeated += 1
+        else:
+            self.sum_up()
+            level, self._reported = logging.WARNING, same
+        extra = messages.ATTEMPT_FAILED.extra(finding=kind)
+        log.log(level, "%s; trying again in %.1f s", why, seconds, extra=extra)
         self.notifier.status(f"Trying again: {why}", extend=self.deadline.left() + GRACE)
         # Never so long that nothing is left for the attempt.
         time.sleep(min(seconds, self.deadline.left() / 2))
+
+    def sum_up(self) -> None:
+        """Logs how many attempts have failed like one that was logged."""
+        if self._repeated:
+            what = "attempt" if self._repeated == 1 else "attempts"
+            log.warning("%d more %s failed in the same way", self._repeated, what)
+        self._repeated = 0
 
 
 def tell_console(console: Path, words: str) -> None:

@@ -121,6 +121,11 @@ class Paths:
         return self.root / "dev/cpu_dma_latency"
 
     @property
+    def cpus_present(self) -> Path:
+        """The list of CPUs that this machine has."""
+        return self.root / "sys/devices/system/cpu/present"
+
+    @property
     def cpuidle(self) -> Path:
         """The idle states of the first CPU; TuneD uses them for all CPUs."""
         return self.root / "sys/devices/system/cpu/cpu0/cpuidle"

@@ -303,17 +303,12 @@ def jobs() -> dict[str, Job]:
     }
 
 
-def _shown(names: Sequence[str], *properties: str) -> list[dict[str, str]]:
-    """These properties of each unit, in this order, from systemctl(1): importing pystemd takes five
-    times as long. Raises `HostError`."""
-    text = _systemctl(_ANSWER, "show", f"--property={','.join(properties)}", "--", *names)
-    units = [
-        {name: value for name, _, value in (it.partition("=") for it in block.splitlines())}
-        for block in text.strip().split("\n\n")
-    ]
-    if len(units) != len(names) or any(set(unit) != set(properties) for unit in units):
-        raise HostError(f"systemctl show: found {text!r}, expected {', '.join(properties)} of each "
-                        f"of {', '.join(names)}")  # fmt: skip
+def _shown(names: Sequence[str], *wanted: str) -> list[dict[str, str]]:
+    """All of these properties of each unit, in this order. Raises `HostError`."""
+    units = list(properties(names, wanted).values())
+    if any(set(unit) != set(wanted) for unit in units):
+        raise HostError(f"systemctl show: found {units}, expected {', '.join(wanted)} of each of "
+                        f"{', '.join(names)}")  # fmt: skip
     return units
 
 
@@ -423,17 +418,30 @@ def _logged(kernel_boot_id: str, *matches: str) -> Iterator[tuple[float, dict[st
 
 
 def properties(names: Sequence[str], wanted: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Those of the wanted properties that each unit has, by its name. Raises `HostError`."""
+    """Those of the wanted properties that each unit has, by its name, from systemctl(1): importing
+    pystemd takes five times as long. Raises `HostError`."""
     if not names:
         return {}
     text = _systemctl(_ANSWER, "show", f"--property={','.join(wanted)}", "--", *names)
-    blocks = [
+    units = [
         {name: value for name, _, value in (it.partition("=") for it in block.splitlines())}
         for block in text.strip().split("\n\n")
     ]
-    if len(blocks) != len(names):
-        raise HostError(f"systemctl show: found {text!r}, expected one answer for each unit")
-    return dict(zip(names, blocks))
+    if len(units) != len(names):
+        raise HostError(f"systemctl show: found {text!r}, expected {', '.join(wanted)} of each of "
+                        f"{', '.join(names)}")  # fmt: skip
+    return dict(zip(names, units))
+
+
+def is_running() -> bool:
+    """Whether systemd is the init of this machine (sd_booted(3))."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def version() -> str:
+    """That of systemd, as it names itself, such as `252.39-1~deb12u1`. Raises `HostError`."""
+    words = _systemctl(_ANSWER, "--version").split()
+    return words[2].strip("()") if len(words) > 2 else ""
 
 
 def starts_again(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ class Transfer:
         self._clock = progress.deadline.clock
         self._started = self._clock()
         self._drawn = self._told = self._logged = -math.inf
-        self._pace = IN_JOURNAL if journal.is_journal() else LOGGED
+        self._in_journal = journal.is_journal(sys.stderr)
+        self._pace = IN_JOURNAL if self._in_journal else LOGGED
         self._last = Amount()
 
     def __call__(self, amount: Amount) -> None:
@@ -73,7 +75,10 @@ class Transfer:
             log.info("%s", words)
 
     def finish(self) -> None:
-        """Logs how much it was, and how long it took (seconds)."""
+        """Logs how much it was, and how long it took (seconds). The journal has that of each
+        step."""
+        if self._in_journal:
+            return
         seconds = self._clock() - self._started
         size = f"{megabytes(self._last.done)} MB in " if self._last.done else ""
         log.info("%s: done, %s%.1f s", self._what, size, seconds)

@@ -44,11 +44,13 @@ class Archive:
 
     def has(self, reference: str) -> bool:
         """Whether it contains this image: by name, by digest, or by the name that `exported_as`
-        gives to an image that is exported by digest."""
-        digest = reference.partition("@")[2]
-        return reference in self.names or (
-            bool(digest) and (digest in self.digests or exported_as(reference) in self.names)
-        )
+        gives to an image that is exported by digest. Without a tag, `latest` is meant, which an
+        archive names."""
+        name, _, digest = reference.partition("@")
+        if not digest:
+            tagged = ":" in name.rpartition("/")[2]
+            return name in self.names or (not tagged and f"{name}:latest" in self.names)
+        return digest in self.digests or bool({reference, exported_as(reference)} & {*self.names})
 
 
 def exported_as(reference: str) -> str:

@@ -20,6 +20,7 @@ from ocp_tuned_boot.errors import (
     NotRemoved,
     PodmanError,
 )
+from ocp_tuned_boot.host import messages
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.transfer import transfer
@@ -39,6 +40,13 @@ log = logging.getLogger(__name__)
 #: has the very name that is requested, one try of at most so many seconds.
 SHARE = 1 / 3
 PATIENCE = 10.0
+
+#: How the names begin that Podman gives to images that were built, or loaded without a name.
+LOCAL = "localhost/"
+_LOCAL_HINT = (
+    "Build it (podman build --tag NAME), load it (podman load --input FILE), or request another "
+    "image in /var/lib/ocp-tuned/image.env (or in boot.conf, [tuning] image)."
+)
 
 # The errors of containers/storage for an image that a power cut has damaged; each was seen with
 # Podman 4.3 or 5.4 (tests/lab/test_fallback.py, DAMAGE). Only a layer's folder or its diff: a path
@@ -76,6 +84,14 @@ def digest_of(reference: str) -> str:
     """`sha256:…` of a reference by digest; empty for one by tag: that may mean another image
     today."""
     return reference.partition("@")[2]
+
+
+def never_pulled(rules: Images, reference: str) -> str:
+    """Why no registry is asked for this image; empty if one is."""
+    if rules.pull == "never":
+        return "boot.conf says pull = never"
+    # Podman would ask a registry on the node itself, where any web server may answer.
+    return f"no registry has images below {LOCAL}" if reference.startswith(LOCAL) else ""
 
 
 def find(paths: Paths, podman: Podman, reference: str) -> Image | None:
@@ -172,7 +188,8 @@ class ImageSession:
         with self._progress.step("image", f"Looking for the image {reference}…"):
             found = self._in_store(podman, reference)
         # There is no newer image of the same digest.
-        if found is not None and (self._rules.pull != "newer" or digest_of(reference)):
+        newer = self._rules.pull == "newer" and not digest_of(reference)
+        if found is not None and (not newer or never_pulled(self._rules, reference)):
             return Available(found, "store")
         if digest_of(reference):
             # A digest means one image only, so no registry is needed.
@@ -212,10 +229,10 @@ class ImageSession:
     def _pull(self, podman: Podman, found: Image | None) -> Image:
         """Pulls the image, and remembers that unless it is the one that was there (`found`)."""
         reference = self._reference
-        if self._rules.pull == "never":
-            raise ImageError(
-                f"the image {reference} is not on the node, and boot.conf says pull = never"
-            )
+        reason = never_pulled(self._rules, reference)
+        if reason:
+            hint = _LOCAL_HINT if reference.startswith(LOCAL) else ""
+            raise ImageError(f"the image {reference} is not on the node, and {reason}", hint)
         with transfer(self._progress, "pull", f"Pulling the image {reference}") as report:
             policy = "newer" if self._rules.pull == "newer" else "missing"
             headers = credentials.headers(self._paths, reference)
@@ -318,6 +335,8 @@ class ImageSession:
         if error.temporary and (not has_fallback or self._registry_time() > 0):
             raise self._with_archive(error)
         for image, source in self._candidates(podman) if has_fallback else ():
+            log.warning("using the image %s instead", image.reference,
+                        extra=messages.FALLBACK.extra(image=image.reference))  # fmt: skip
             reason = f"{error.message}; {image.reference} is used instead"
             return Available(image, source, reason)
         if isinstance(error, DeadlineExceeded) and not self._progress.deadline.passed():

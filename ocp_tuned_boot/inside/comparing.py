@@ -114,12 +114,15 @@ def verify(application: "Any") -> "dict[str, Any]":
 
 
 def _failures(quiet: "Quiet") -> "dict[str, str]":
-    """Why TuneD did not create a plugin, by its name (tuned/units/manager.py)."""
+    """Why TuneD did not create a plugin, by its name (tuned/units/manager.py). The error itself is
+    the next message."""
     found = {}
-    for _, line in quiet.texts:
+    lines = [line for _, line in quiet.texts]
+    for line, following in zip(lines, [*lines[1:], ""]):
         match = re.match(r"skipping plugin '([^']*)'|failed to initialize plugin (\S+)", line)
         if match:
-            found[match.group(1) or match.group(2)] = cut(line, 1000)
+            why = f"{line}: {following}" if match.group(2) and following else line
+            found[match.group(1) or match.group(2)] = cut(why, 1000)
     return found
 
 

@@ -116,12 +116,6 @@ _CAUSES = (
     ),
     _Cause(r"", SILENT, temporary=True),
 )
-# Podman asks a registry on this very node for such an image, and there is none.
-_LOCAL = _Cause(
-    r"connection refused",
-    f"No registry has images below localhost/. Request another image {_WHERE}, or load this one: "
-    "podman load -i FILE",
-)
 
 
 def failure(reference: str, reason: str) -> ImageError:
@@ -135,8 +129,6 @@ def failure(reference: str, reason: str) -> ImageError:
         # Of this node, not of a registry: that the others failed as well does not matter.
         (first, *_) = (part for part in _MIRRORS.split(reason) if _FULL.among([part]))
         return ImageError(f"cannot pull {reference}: {first}", _FULL.hint)
-    if reference.startswith("localhost/") and len(parts) == 1 and _LOCAL.among(parts):
-        return ImageError(f"cannot pull {reference}: {reason}", _LOCAL.hint)
     cause = next(each for each in _CAUSES if each.among([bare]))
     # With mirrors, the failure is permanent only if it is permanent with each of them.
     each = (next(it for it in _CAUSES if it.among([part])) for part in parts)

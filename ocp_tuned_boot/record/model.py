@@ -290,9 +290,13 @@ class Record:
         word = "Applied" if self.result is Result.APPLIED else "Degraded"
         if self.in_force is not None and self.action != "apply":
             kept = f"{word}: {self.in_force.profile}, unchanged since {self.in_force.since}"
-            return f"{kept}{worst}{more}{self._waiting()}{advice}"
+            return f"{kept}{worst}{more}{self._waiting() or self._nothing()}{advice}"
         late = f"; late: {self.late_words}" if self.late else ""
         return f"{word}: {self.profile} in {self.seconds:.2f} s{worst}{more}{late}{advice}"
+
+    def _nothing(self) -> str:
+        """What a reload that had nothing to do says: systemctl itself says nothing."""
+        return ". Nothing has changed: nothing was applied" if self.action == "keep" else ""
 
     def _waiting(self) -> str:
         if self.deferred is None:

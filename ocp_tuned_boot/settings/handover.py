@@ -210,7 +210,12 @@ def sysctl_d_file(paths: Paths, key: str) -> str:
 
 
 def _keys(path: Path) -> Iterator[str]:
-    """The key of each line in a file of sysctl.d that sets one, as TuneD reads it
+    """The key of each line in a file of sysctl.d that sets one."""
+    yield from (key for _, key, _ in sysctl_d_lines(path))
+
+
+def sysctl_d_lines(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Number, key and value of each line in a file of sysctl.d that sets one, as TuneD reads it
     (tuned/plugins/plugin_sysctl.py)."""
     try:
         text = files.read(files.resolved(path)).decode(errors="replace")
@@ -219,10 +224,10 @@ def _keys(path: Path) -> Iterator[str]:
     except HostError as error:
         log.warning("%s", error)
         return
-    for line in text.splitlines():
-        key, equals, _ = line.strip().partition("=")
+    for number, line in enumerate(text.splitlines(), 1):
+        key, equals, value = line.strip().partition("=")
         if equals and not key.startswith(("#", ";")) and "\0" not in key:
-            yield key.strip()
+            yield number, key.strip(), value.strip()
 
 
 def _text(path: str, content: bytes) -> str:

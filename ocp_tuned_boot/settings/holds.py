@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ocp_tuned_boot.host import messages
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import UNIT, Notifier, Stored, stored
 from ocp_tuned_boot.record.model import Hold, InForce, Standing, State, now
@@ -317,7 +318,8 @@ def restore(paths: Paths, notifier: Notifier, in_force: InForce) -> tuple[State,
         return known
     for state in known:
         if state.standing is Standing.LOST:
-            log.warning("%s; opening it again", state.words)
+            log.warning("%s; opening it again", state.words,
+                        extra=messages.HOLD_LOST.extra(subject=state.hold.kind))  # fmt: skip
     # A hold whose state is unknown is not touched.
     sure = [replace(it, standing=Standing.IN_FORCE) if it.standing is Standing.UNKNOWN else it
             for it in known]  # fmt: skip

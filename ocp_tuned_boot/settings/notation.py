@@ -119,6 +119,15 @@ def _reader(shown: str, path: str) -> Callable[[str], object]:
     return lambda text: _numbers(text, path)
 
 
+def takes_numbers(shown: str, path: str) -> bool:
+    """Whether the kernel reads numbers in this file of /proc/sys, and nothing else: it shows some
+    now."""
+    others = (*_TEXTS, *_LISTS, *_SETS, *_MASKS)
+    words = shown.split()
+    numbers = bool(words) and all(_NUMBER.match(word) for word in words)
+    return numbers and path.startswith(_SYSCTLS) and not _is(path, others)
+
+
 def _is(path: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(path, pattern) for pattern in patterns)
 

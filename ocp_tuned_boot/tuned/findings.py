@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ocp_tuned_boot.errors import Defect, escaped
+from ocp_tuned_boot.errors import BootError, Defect, escaped
 from ocp_tuned_boot.tuned import rules
 
 if TYPE_CHECKING:
@@ -233,6 +233,16 @@ class Finding:
     @property
     def degrades(self) -> bool:
         return not self.accepted
+
+
+def of(error: BootError) -> Finding:
+    """The finding for what has ended a run."""
+    return Finding(error.kind, "", error.message, error.hint)
+
+
+def first(found: Iterable[Finding]) -> Finding | None:
+    """The one that a short text names: the first that is not accepted."""
+    return next((each for each in found if each.degrades), None)
 
 
 def make(kind: str, subject: str, message: str, file: str = "") -> Finding:

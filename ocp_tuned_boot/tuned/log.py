@@ -83,23 +83,23 @@ def printable(text: bytes) -> str:
     return line if len(text) <= LINE_LIMIT else f"{line}…"
 
 
-def level(line: str) -> str:
-    """The level in the header of a line; INFO for a line without a header."""
-    tuned, klog = _TUNED.match(line), _KLOG.match(line)
+def header(line: str) -> tuple[str, str, str] | None:
+    """Level, logger and message of a line with which a record begins. None for one without a
+    header: it continues the record before it."""
+    tuned = _TUNED.match(line)
     if tuned:
-        return tuned[1]
-    return _KLOG_LEVELS[klog[1]] if klog else "INFO"
+        return tuned[1], tuned[2], tuned[3]
+    klog = _KLOG.match(line)
+    return (_KLOG_LEVELS[klog[1]], klog[2], klog[3]) if klog else None
 
 
 def parse(lines: Iterable[str]) -> list[LogRecord]:
     """The records of a log. The lines before the first header become a record of level NONE."""
     found: list[tuple[str, str, str, list[str]]] = []
     for line in lines:
-        tuned, klog = _TUNED.match(line), _KLOG.match(line)
-        if tuned:
-            found.append((tuned[1], tuned[2], tuned[3], []))
-        elif klog:
-            found.append((_KLOG_LEVELS[klog[1]], klog[2], klog[3], []))
+        begins = header(line)
+        if begins is not None:
+            found.append((*begins, []))
         elif found:
             found[-1][3].append(line)
         else:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from ocp_tuned_boot.errors import HostError, PodmanError
-from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host import files, messages
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman.client import ContainerState, Podman
@@ -229,6 +229,8 @@ class _Follower:
         self._size = 0
         self._reader = LineReader()
         self._lines: list[str] = []
+        # Of the record whose lines are being read.
+        self._level = logging.INFO
         self._source = self._opened()
         with files.explained("write", paths.tuned_log):
             self._copy = paths.tuned_log.open("w", encoding="utf-8", errors="backslashreplace")
@@ -286,8 +288,15 @@ class _Follower:
 
     def _take(self, lines: list[str]) -> None:
         for line in lines:
-            tuned_output.log(_LEVELS.get(tunedlog.level(line), logging.INFO), "%s", line)
+            self._log(line)
         with files.explained("write", self._paths.tuned_log):
             self._copy.writelines(line + "\n" for line in lines)
             self._copy.flush()
         self._lines += lines
+
+    def _log(self, line: str) -> None:
+        """At TuneD's own level. What continues a record, such as a traceback, has that of the
+        record."""
+        level, logger, message = tunedlog.header(line) or ("", "", line)
+        self._level = _LEVELS.get(level, logging.INFO) if level else self._level
+        tuned_output.log(self._level, "%s", line, extra=messages.of_tuned(logger, message))

@@ -7,7 +7,7 @@ function __ocp_tuned_boot_words
     for word in (commandline -opc)[2..]
         if set -q value[1]
             set value
-        else if contains -- $word --root --config --boot --svg --profiles --profile --image --boot-conf --output --role --name --variant
+        else if contains -- $word --root --config --profiles --image --profile --format --boot --svg --boot-conf --output --role --name --variant
             set value next
         else if not string match -q -- '-*' $word
             echo $word
@@ -39,6 +39,7 @@ complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a cleanup -d 'Remove the co
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a status -d 'Show the result of the last run in this boot'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a drift -d 'Show settings that no longer have the applied value'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a verify -d 'Show whether each setting of the profile is in effect now'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a check -d 'Show what the next boot would fail at, and likely mistakes'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a gather -d 'Write what a support case needs to one archive, without secrets'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a history -d 'Show the runs of the last ten boots'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is' -a timeline -d 'Show what the kubelet waited for in a boot'
@@ -69,6 +70,12 @@ complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs drift' -l config -r -F -d '
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs drift' -l json -d 'Print JSON'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs verify' -l config -r -F -d 'Read this boot.conf only'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs verify' -l json -d 'Print JSON'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs check' -l config -r -F -d 'Read this boot.conf only'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs check' -l profiles -x -a '(__fish_complete_directories)' -d 'The directory that contains a directory for each custom profile'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs check' -l image -x -d 'The image to check with, instead of the requested one'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs check' -l profile -x -d 'The profile to check, instead of the requested one'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs check' -l format -x -a 'text gcc sarif json' -d 'How it is printed: text, gcc, sarif or json; defaults to text'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs check' -l json -d 'Print JSON'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs gather' -l config -r -F -d 'Read this boot.conf only'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs gather' -F
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs history' -l json -d 'Print JSON'

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.lab import aptsources, cache, debian, mounts
+from tests.lab import cache, debian, mounts, network
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -29,14 +28,6 @@ CLONE = "/root/ocp-tuned-boot"
 
 # What the README takes for granted. Without the certificates git and pip have nobody to trust.
 PACKAGES = ("ca-certificates", "git", "make")
-
-# How this machine reaches the network, where it has these.
-_NETWORK_FILES = (
-    "etc/resolv.conf", "etc/hosts", "etc/pip.conf", "etc/ssl/certs/ca-certificates.crt",
-)  # fmt: skip
-_NETWORK_VARIABLES = re.compile(
-    r"(?i)(https?|all|no)_proxy|PIP_(INDEX_URL|EXTRA_INDEX_URL|TRUSTED_HOST|CERT|DEFAULT_TIMEOUT)"
-)
 
 # In namespaces that are this script's alone. By pivot_root, not by chroot: in a chroot the kernel
 # refuses Podman and systemd-nspawn what they need. The shell stays, as the machine's PID 1.
@@ -73,14 +64,11 @@ def furnish(root: Path, suite: str, packages: Sequence[str] = PACKAGES) -> None:
         lambda target: debian.bootstrap(recipe, target, "tar"),
     )
     subprocess.run(["tar", "--extract", f"--file={archive}", f"--directory={root}"], check=True)
-    for name in _NETWORK_FILES:
-        if Path("/", name).exists():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(Path("/", name), root / name)
-    sources = aptsources.for_suite(suite)
-    form = "sources" if sources.startswith("Types:") else "list"
-    (root / f"etc/apt/sources.list.d/debian.{form}").write_text(sources)
-    (root / "etc/apt/apt.conf.d/90dates").write_text("\n".join([*debian.date_checks(), ""]))
+    for name in network.files():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path("/", name), root / name)
+    for name, text in debian.apt_files(suite).items():
+        (root / name).write_text(text)
     # No --local: the tree's owner may be another.
     subprocess.run(
         ["git", "clone", "--quiet", "--no-local", TREE, root / CLONE.lstrip("/")], check=True
@@ -99,7 +87,7 @@ def command(root: Path, *argv: str, folder: str = CLONE) -> list[str]:
         # The Makefile's environment of the tests is not shared with this machine.
         "OCP_TUNED_LAB_MACHINE": "bare",
         "PYENV_ROOT": pyenv,
-        **{name: value for name, value in os.environ.items() if _NETWORK_VARIABLES.fullmatch(name)},
+        **network.variables(),
     }
     return [
         *debian.ALONE, "sh", "-c", _ENTER, "sh", str(root), str(cache.directory()),

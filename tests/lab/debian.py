@@ -59,6 +59,16 @@ def bootstrap(recipe: Recipe, target: Path, form: str) -> None:
             subprocess.run(command, check=True)
 
 
+def apt_files(suite: str) -> dict[str, str]:
+    """What apt of this suite needs to reach the archive as this machine does: text by path."""
+    sources = aptsources.for_suite(suite)
+    form = "sources" if sources.startswith("Types:") else "list"
+    return {
+        f"etc/apt/sources.list.d/debian.{form}": sources,
+        "etc/apt/apt.conf.d/90dates": "\n".join([*date_checks(), ""]),
+    }
+
+
 def inside(root: Path, folder: str = "/") -> list[str]:
     """The start of a command line for a program in a root, in a folder of it, that ends with all it
     has started. It has /proc and /sys, as on a machine."""

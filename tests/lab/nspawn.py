@@ -19,19 +19,21 @@ ENVIRONMENT = {
 
 _OPTIONS = (
     "--quiet", "--settings=no", "--register=no", "--keep-unit",
-    "--private-network", "--resolv-conf=off", "--timezone=off", "--link-journal=no",
+    "--resolv-conf=off", "--timezone=off", "--link-journal=no",
     "--capability=all",
     # crun creates a session keyring.
     "--system-call-filter=@keyring",
 )  # fmt: skip
 
 
-def command(name: str, root: Path) -> list[str]:
-    """The start of a command line: a machine of this name, in the control group of that name."""
+def command(name: str, root: Path, *, network: str = "private") -> list[str]:
+    """The start of a command line: a machine of this name, in the control group of that name.
+    `network`: `private`, or `shared` with this machine."""
     cgroup = cgroup_of(name)
     cgroup.create()
+    private = ["--private-network"] if network == "private" else []
     return [
-        *cgroup.entering(), "systemd-nspawn", *_OPTIONS,
+        *cgroup.entering(), "systemd-nspawn", *_OPTIONS, *private,
         f"--machine={name}", f"--directory={root}",
     ]  # fmt: skip
 
@@ -40,13 +42,14 @@ class CommandFailed(RuntimeError):
     """A command in a machine that is not booted; with all that it said."""
 
 
-def run(name: str, root: Path, *arguments: str) -> None:
+def run(name: str, root: Path, *arguments: str, network: str = "private") -> None:
     """Runs a command in a machine that is not booted, and keeps nothing that it writes but what
     is bound (`--bind=`) from outside."""
     clear(name)
+    start = command(name, root, network=network)
     try:
         done = subprocess.run(
-            [*command(name, root), "--console=pipe", "--volatile=overlay", *arguments],
+            [*start, "--console=pipe", "--volatile=overlay", *arguments],
             env=ENVIRONMENT, check=False, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip

@@ -19,7 +19,7 @@ CONTAINERFILE = product.TREE / "packaging/Containerfile"
 _SCRIPT = r"""
 set -e
 podman() { command podman --cgroup-manager=cgroupfs "$@"; }
-podman import --quiet /image.tar "$1"
+podman load --quiet --input /image.tar
 podman save --quiet --format oci-archive --output /context/images/tuned.tar "$1"
 podman import --quiet /os.tar localhost/os
 podman build --network=host --isolation=chroot --cap-add=SYS_ADMIN \

@@ -79,7 +79,7 @@ def test_a_second_apply_touches_nothing(host: Host) -> None:
     before = host.status()["in_force"]
     done = host.run("apply")
     assert done.returncode == 0
-    assert "keep: " in done.stdout
+    assert "Nothing was applied: " in done.stdout
     assert host.knob() == "44"
     assert host.status()["in_force"] == before
     assert host.status()["action"] == "keep"

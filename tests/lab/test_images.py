@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from ocp_tuned_boot.tuned import layout
 from tests.lab import host as hosts
 from tests.lab import operatorimage
 from tests.lab.host import TUNED_CONF, Host, unwrapped
@@ -72,6 +73,26 @@ def test_the_image_is_looked_into_once(host: Host) -> None:
     host.profile(TUNED_CONF.replace("33", "34"))
     assert host.run("reload").returncode == 0
     assert host.read("run/ocp-tuned-boot/etc-tuned/lab.conf") == "from the cache\n"
+
+
+def test_the_image_says_which_layout_it_has(host: Host) -> None:
+    assert host.run("apply").returncode == 0
+    image = host.status()["image_id"]
+    seen = json.loads(host.read(f"var/lib/ocp-tuned-boot/layouts/{image}.json"))
+    assert seen["made_for"] == str(layout.LAYOUT)
+
+
+def test_an_image_whose_sbin_is_a_link_is_run(host: Host) -> None:
+    """As in Fedora since 42."""
+    move = "find /usr/sbin -mindepth 1 ! -type l -exec mv --target-directory=/usr/bin {} +"
+    script = f"{move} && rm -r /usr/sbin && ln -s bin /usr/sbin"
+    node, name = host.node, "localhost/merged"
+    node.run("podman", "run", "--name=merged", "--net=host", hosts.IMAGE, "sh", "-c", script)
+    node.run("podman", "commit", "--quiet", "merged", name)
+    node.run("podman", "rm", "merged")
+    host.write("var/lib/ocp-tuned/image.env", f"NTO_IMAGE={name}\n")
+    assert host.run("apply").returncode == 0
+    assert host.status()["result"] == "applied", host.messages()
 
 
 @pytest.mark.parametrize("label", ["1", "2 1"])

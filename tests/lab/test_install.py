@@ -3,14 +3,17 @@ nothing is installed yet."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab import bare, product, rootfs
+from tests.lab import bare, debian, product, rootfs, tunedimage
 from tests.lab.cache import directory
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
@@ -34,6 +37,8 @@ def commands(after: str) -> str:
     assert found is not None, after
     return re.sub(r"(?m)^    ", "", found[1])
 
+
+FIVE = README.partition("in five commands\n")[2].partition("\n### ")[0]
 
 REQUIRED = {"trixie": commands("On Debian 13"), "bookworm": commands("are not changed")}
 DEB = commands("what it requires")
@@ -153,6 +158,64 @@ def test_the_package_for_debian_from_its_build_to_its_purge(suite: str, root: Pa
 @pytest.mark.parametrize("suite", ["trixie"])
 def test_lintian_has_nothing_to_say(root: Path) -> None:
     follow(root, DEB.partition("apt-get install ./dist")[0], LINTIAN)
+
+
+def with_base(root: Path) -> str:
+    """A command that stores the base image under its own name, as if it had been pulled. Its apt
+    knows an archive, as that of Debian's own image does."""
+    archive = root / "base.tar"
+    shutil.copyfile(tunedimage.base("trixie"), archive)
+    with tempfile.TemporaryDirectory() as folder:
+        files = debian.apt_files("trixie")
+        for name, text in files.items():
+            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+            (Path(folder) / name).write_text(text)
+        subprocess.run(["tar", "--append", f"--file={archive}", *files], cwd=folder, check=True)
+    (reference,) = re.findall(r"(?m)^ARG BASE=(\S+)$", tunedimage.CONTAINERFILE.read_text())
+    return f"podman import /base.tar {reference}"
+
+
+@pytest.mark.parametrize("suite", ["trixie"])
+def test_five_commands_make_a_tuned_laptop(root: Path) -> None:
+    (block,) = re.findall(r"(?m)(?:^    .*\n)+", FIVE)
+    typed = re.split(r"(?<!\\)\n", re.sub(r"(?m)^    ", "", block).rstrip("\n"))
+    assert len(typed) == 5
+    install, *others, reboot = typed
+    assert reboot == "reboot"
+    # It is not booted: Podman gets no namespaces for a build, and not the limits that it asks for.
+    limits = root / "etc/containers/containers.conf.d/limits.conf"
+    limits.parent.mkdir(parents=True)
+    limits.write_text('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n')
+    follow(root, install, with_base(root), *others, setting="export BUILDAH_ISOLATION=chroot")
+    limits.unlink()
+    rootfs.as_node(root)
+    knobs = {"/proc/sys/vm/laptop_mode": "0", "/proc/sys/vm/dirty_writeback_centisecs": "500"}
+    with KernelKnobs(knobs), Node(image=None, system=root) as node:
+        subprocess.run(["cp", "-a", f"{root}/var/lib/containers/.", node.storage], check=True)
+        node.boot()
+        has_ended(node)
+        assert record(node)["result"] == "applied"
+        assert [node.read(path).strip() for path in knobs] == ["5", "1500"]
+        said = node.run("ocp-tuned-boot", "status").stdout
+        assert "laptop-battery-powersave" in said
+        assert "localhost/tuned" in said
+        _removed(node)
+
+
+def _removed(node: Node) -> None:
+    """The image, as by `podman image prune --all`: first there is an archive (docs/image.md)."""
+    archive = "/var/lib/ocp-tuned-boot/images/tuned.tar"
+    node.run("ocp-tuned-boot", "image", "export", archive)
+    node.run("podman", "image", "prune", "--all", "--force")
+    assert node.run("podman", "images", "--quiet").stdout == ""
+    node.run("ocp-tuned-boot", "image", "fetch")
+    assert "localhost/tuned" in node.run("podman", "images").stdout
+    node.run("podman", "image", "prune", "--all", "--force")
+    node.run("rm", archive)
+    fetched = node.run("ocp-tuned-boot", "image", "fetch", check=False)
+    assert fetched.returncode == os.EX_NOINPUT
+    assert "the image localhost/tuned is not on the node, and no registry has" in fetched.stderr
+    assert "Build it (podman build" in fetched.stderr
 
 
 @pytest.mark.parametrize("suite", SUITES)

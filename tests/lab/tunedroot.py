@@ -44,13 +44,8 @@ def root_of(suite: str) -> Path:
     """The image of this suite as a directory. Never write to it."""
     archive = tunedimage.tuned_image(suite)
     return cache.entry(
-        f"tunedroot-{suite}", [archive.name], lambda target: _unpack(archive, target)
+        f"tunedroot-{suite}", [archive.name], lambda target: tunedimage.unpack(suite, target)
     )
-
-
-def _unpack(archive: Path, target: Path) -> None:
-    target.mkdir()
-    subprocess.run(["tar", "-xf", archive, "-C", target], check=True)
 
 
 class TunedRoot:

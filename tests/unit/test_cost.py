@@ -126,10 +126,10 @@ def command(words: str) -> str:
 #: metrics, there is only the module that finds out whether they are to be written; `host.machine`
 #: is one of them, so that what another machine has written is not believed.
 MODULES = {
-    "before the first request": (88, 80),
-    "until ready": (88, 80),
-    "kept": (46, 36),
-    "status": (62, 40),
+    "before the first request": (90, 80),
+    "until ready": (90, 80),
+    "kept": (48, 36),
+    "status": (64, 40),
 }
 
 

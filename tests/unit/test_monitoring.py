@@ -15,15 +15,18 @@ from ocp_tuned_boot.commands import table
 from ocp_tuned_boot.record.metrics import Looked, gauges
 from ocp_tuned_boot.record.model import Deferred
 from tests.unit.record.test_metrics import DONE, SINCE
+from tests.unit.test_packaging import FOLDERS_OF_METRICS
+from tests.unit.test_promises import MAN_PROGRAM, entries, section
 
 FOLDER = Path(__file__).resolve().parents[2] / "packaging/monitoring"
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "dashboard.json").read_text())
 ALERTS = re.sub(r"(?m)^ *#.*\n", "", (FOLDER / "alerts.yaml").read_text())
 FULL = replace(DONE, deferred=Deferred("image", "f", "p", "i", SINCE))
+GAUGES = gauges(FULL, 0.0, Looked(0.0, 1))
 #: The metrics of the host, and the labels of each.
 METRICS = {
     it.name: {name: {each.labels[name] for each in it.samples} for name in it.samples[0].labels}
-    for it in gauges(FULL, 0.0, Looked(0.0, 1))
+    for it in GAUGES
 }
 #: Of node_exporter, and of Prometheus itself.
 OTHERS = {"node_boot_time_seconds"}
@@ -41,6 +44,27 @@ def test_each_metric_that_is_used_exists() -> None:
 
 def test_the_dashboard_shows_every_metric() -> None:
     assert set(METRICS) - used(" ".join(EXPRESSIONS)) == set()
+
+
+def test_the_manual_has_every_metric_with_its_labels_and_its_sentence() -> None:
+    _, listed = section(MAN_PROGRAM, "METRICS").split("with its labels:\n")
+    found = dict(entries(listed))
+    expected = {
+        f"{it.name} {{{', '.join(METRICS[it.name])}}}" if METRICS[it.name] else it.name: it
+        for it in GAUGES
+    }
+    assert list(found) == list(expected)
+    for term, each in expected.items():
+        assert found[term].startswith(each.says)
+        one_of = re.search(r"The label is one of ([\w-]+(?:, [\w-]+)*)", found[term])
+        if one_of is not None:
+            (values,) = METRICS[each.name].values()
+            assert set(one_of[1].split(", ")) == values
+
+
+def test_the_manual_names_each_folder_of_node_exporter() -> None:
+    named = re.findall(r"(?m)^    (/\S+)$", section(MAN_PROGRAM, "METRICS"))
+    assert named == FOLDERS_OF_METRICS
 
 
 def test_each_label_that_is_selected_exists() -> None:

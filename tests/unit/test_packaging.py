@@ -269,6 +269,18 @@ def test_each_completion_and_each_manual_is_installed() -> None:
         assert f"%{{_mandir}}/man{path.stem[-1]}/{path.stem}*\n" in SPEC
 
 
+def test_what_the_manuals_refer_to_is_installed_as_documentation() -> None:
+    (words,) = re.findall(r"(?m)^%doc (.+)$", SPEC)
+    installed = (TREE / "packaging/debian/docs").read_text().split()
+    assert sorted(installed) == sorted(words.split())
+    manuals = "".join(path.read_text() for path in (TREE / "man").glob("*.rst"))
+    named = set(re.findall(r"\*((?:docs|packaging)/[\w./-]+\w)\*", manuals))
+    assert named >= {"docs/status.schema.json", "docs/situations.md", "packaging/monitoring"}
+    for each in named:
+        assert (TREE / each).exists()
+        assert any(each == word or each.startswith(f"{word}/") for word in words.split())
+
+
 @pytest.mark.parametrize("row", table.COMMANDS, ids=lambda row: row.name)
 def test_bash_completes_every_command_and_its_options(row: Command) -> None:
     *group, last = row.name.split()

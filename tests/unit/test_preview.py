@@ -126,6 +126,9 @@ def test_an_incomplete_image_env(paths: Paths, store: Store) -> None:
     assert found.requested.image_named_in == str(paths.last_good)
 
 
+LOCAL = "localhost/tuned:latest"
+
+
 @pytest.mark.parametrize(
     ("asked", "has", "pull", "expected"),
     [
@@ -134,6 +137,8 @@ def test_an_incomplete_image_env(paths: Paths, store: Store) -> None:
         (ASKED, ASKED, "never", "to be loaded from {archive}"),
         (EXACT, EXACT.replace("@sha256:", ":sha256-"), "missing", "to be loaded from {archive}"),
         (ASKED, "", "never", "NOT on the node, and boot.conf says pull = never"),
+        (LOCAL, "", "missing", "NOT on the node, and no registry has images below localhost/"),
+        (LOCAL, LOCAL, "missing", "to be loaded from {archive}"),
     ],
 )
 def test_where_the_image_would_come_from(

@@ -135,7 +135,8 @@ def test_the_man_page_has_each_command_with_its_sentence_and_its_options() -> No
         assert name == command.name
         assert words.startswith(f"{command.says}.")
         if not name.startswith("render "):
-            assert set(re.findall(r"--\w+|[A-Z]+$", usage)) - {"FILE"} == named(command.options)
+            told = set(re.findall(r"--[\w-]+|[A-Z]+(?=\]?$)", usage))
+            assert told - {"FILE"} == named(command.options)
 
 
 def test_the_man_page_has_each_option_of_render_with_its_sentence() -> None:
@@ -476,6 +477,7 @@ def test_the_boot_flow_has_every_step_and_no_other() -> None:
     text = (TREE / "docs/boot-flow.md").read_text()
     sources = "".join(path.read_text() for path in (TREE / "ocp_tuned_boot").rglob("*.py"))
     steps = set(re.findall(r"\.step\(\s*\"([\w-]+)\"", sources))
+    steps |= set(re.findall(r"\btransfer\([\w.]+, \"([\w-]+)\"", sources))
     assert set(re.findall(r"(?m)^\| `([\w-]+)` \|", text)) == steps
     assert set(re.findall(r"\bstep (\w+)$", text, re.MULTILINE)) <= steps
 

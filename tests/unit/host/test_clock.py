@@ -95,7 +95,24 @@ def test_a_reason_is_logged_once_until_another_one_follows(
     for why in ("no socket", "no socket", "refused", "no socket"):
         progress.pause(0, why)
     warned = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-    assert [words.partition(";")[0] for words in warned] == ["no socket", "refused", "no socket"]
+    progress.sum_up()
+    assert [words.partition(";")[0] for words in warned] == [
+        "no socket", "1 more attempt failed in the same way", "refused", "no socket",
+    ]  # fmt: skip
+
+
+def test_attempts_that_fail_in_the_same_way_are_counted_at_the_end(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    progress = Progress(Deadline(0.001, clock), Notifier())
+    for port in range(22):
+        progress.pause(0, f"read udp [::1]:{port}->[::1]:53: connection refused")
+    progress.sum_up()
+    progress.sum_up()
+    warned = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert [each.getMessage().partition(";")[0] for each in warned] == [
+        "read udp [::1]:0->[::1]:53: connection refused", "21 more attempts failed in the same way",
+    ]  # fmt: skip
 
 
 def test_a_step_that_fails_is_measured_too(clock: Clock) -> None:

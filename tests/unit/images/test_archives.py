@@ -22,3 +22,13 @@ def test_archives_are_read_and_other_files_are_left_out(paths: Paths) -> None:
     assert found["0.tar"].names == ("a:1", "a:2")
     assert found["0.tar"].digests == (DIGEST, DIGEST)
     assert (found["1.tar"].names, found["1.tar"].digests) == (("b:1",), ())
+
+
+def test_a_name_without_a_tag_means_the_latest(paths: Paths) -> None:
+    archive(paths, "localhost:5000/tuned:latest", docker=True)
+    (found,) = archives.all_of(paths)
+    assert found.has("localhost:5000/tuned")
+    assert found.has("localhost:5000/tuned:latest")
+    assert not found.has("localhost:5000/tuned:1")
+    assert not found.has(f"localhost:5000/tuned@{DIGEST}")
+    assert not found.has("tuned")

@@ -212,6 +212,30 @@ def test_pull_never_and_pull_newer(paths: Paths, podman: Podman, store: Store) -
     assert available(paths, podman, rules=newer).source == "store"
 
 
+@pytest.mark.parametrize("pull", ["missing", "newer"])
+def test_no_registry_is_asked_for_an_image_that_was_built_here(
+    paths: Paths, podman: Podman, store: Store, pull: str
+) -> None:
+    rules, name = Images(pull=pull), "localhost/tuned:latest"
+    with pytest.raises(ImageError) as caught:
+        available(paths, podman, name, rules)
+    assert caught.value.message == (
+        f"the image {name} is not on the node, and no registry has images below localhost/"
+    )
+    assert "podman build" in caught.value.hint
+    assert not caught.value.temporary
+    store.images[name] = "id"
+    assert available(paths, podman, name, rules).source == "store"
+    del store.images[name]
+    archive(paths, name)
+    store.loads = [name]
+    assert available(paths, podman, name, rules).source == "archive"
+    assert not any("pull" in request for request in store.requests)
+    # A registry on the node has a port in its name.
+    store.pulls_as = name = "localhost:5000/tuned:latest"
+    assert available(paths, podman, name, rules).source == "registry"
+
+
 def test_there_is_no_newer_image_of_a_digest(paths: Paths, podman: Podman, store: Store) -> None:
     store.images[EXACT] = "id"
     archive(paths, "other/name:day-0")

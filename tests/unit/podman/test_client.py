@@ -230,18 +230,6 @@ def test_a_full_disk_is_the_cause_whatever_the_mirrors_say() -> None:
         assert not caught.value.temporary
 
 
-def test_no_registry_is_waited_for_that_has_names_below_localhost() -> None:
-    words = 'pinging container registry localhost: Get "https://localhost/v2/": connection refused'
-    with pytest.raises(ImageError) as caught:
-        pull(reply(200, json.dumps({"error": words})), "localhost/tuned:1")
-    assert not caught.value.temporary
-    assert "podman load" in caught.value.hint
-    # A registry on the node has a port in its name, and may not have started yet.
-    with pytest.raises(ImageError) as caught:
-        pull(reply(200, json.dumps({"error": words})), "localhost:5000/tuned:1")
-    assert caught.value.temporary
-
-
 @pytest.mark.parametrize(
     ("words", "hint"),
     [

@@ -175,7 +175,9 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
         (replace(PLAIN, findings=(FINDING,) * 3),
          "Degraded: site in 0.30 s: no… (and 2 more). do this"),
         (replace(FULL, result=Result.FAILED), "Failed: no…. do this"),
-        (replace(PLAIN, action="keep"), "Degraded: site, unchanged since 12:00: no…. do this"),
+        (replace(PLAIN, action="keep"),
+         ("Degraded: site, unchanged since 12:00: no…. Nothing has changed: nothing was applied. "
+          "do this")),
         (replace(PLAIN, action="keep", in_force=None), "Degraded: site in 0.30 s: no…. do this"),
         (replace(FULL, action="defer"),
          ("Degraded: site, unchanged since 12:00: no…; "

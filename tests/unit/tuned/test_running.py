@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from ocp_tuned_boot.cleanup import BRIEF
 from ocp_tuned_boot.errors import DeadlineExceeded, HostError
+from ocp_tuned_boot.host import messages
 from ocp_tuned_boot.host.clock import GRACE, OVERRUN, WORTHWHILE, Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman.client import Podman
@@ -39,6 +41,37 @@ def test_a_long_log_is_read_in_parts(tmp_path: Path) -> None:
         assert following.finish() == ("x" * 1000,) * 1000
         assert not following.read()
     assert Paths(tmp_path).tuned_log.read_text() == ("x" * 1000 + "\n") * 1000
+
+
+TUNED = (
+    "2026-11-23 22:28:17,001 INFO     tuned.daemon.daemon: starting tuning",
+    "2026-11-23 22:28:17,002 DEBUG    tuned.plugins.base: devices",
+    "2026-11-23 22:28:17,003 WARNING  tuned.plugins.base: no devices",
+    "2026-11-23 22:28:17,004 ERROR    tuned.units.manager: BUG: Unhandled exception",
+    "Traceback (most recent call last):",
+    "KeyError: 'x'",
+    "I1123 22:28:17.171888    4615 controller.go:1784] started",
+)
+
+
+def test_each_line_of_tuneds_is_logged_at_its_own_level(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A traceback has that of the record that it belongs to."""
+    caplog.set_level(logging.DEBUG)
+    log = b"".join(b"2026-11-23T22:28:17+00:00 stderr F %s\n" % line.encode() for line in TUNED)
+    with follower(tmp_path, log) as following:
+        following.finish()
+    levels = [record.levelname for record in caplog.records]
+    assert levels == ["INFO", "DEBUG", "WARNING", "ERROR", "ERROR", "ERROR", "INFO"]
+    assert tuple(record.getMessage() for record in caplog.records) == TUNED
+    fields = [getattr(record, messages.ATTRIBUTE) for record in caplog.records]
+    assert fields[3] == {
+        "TUNED_LOGGER": "tuned.units.manager",
+        "MESSAGE": "tuned.units.manager: BUG: Unhandled exception",
+    }
+    assert fields[4] == {}
+    assert fields[6]["MESSAGE"] == "controller.go:1784: started"
 
 
 def line(number: int) -> bytes:

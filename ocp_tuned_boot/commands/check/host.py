@@ -1,0 +1,97 @@
+"""Podman's version, and space."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ocp_tuned_boot.commands.check.problem import Problem, not_checked, problem
+from ocp_tuned_boot.errors import BootError
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.typedjson import from_json
+from ocp_tuned_boot.podman.client import Podman
+
+#: The oldest Podman.
+PODMAN = (4, 3)
+_MIB = 1024 * 1024
+#: What a run writes at most in /run and in /var (bytes), with some room.
+RUN, STATE = 16 * _MIB, 16 * _MIB
+#: What a TuneD image takes in the store until it is unpacked (bytes).
+STORE = 1024 * _MIB
+
+
+@dataclass(frozen=True)
+class Space:
+    """A folder, what is free there and what is needed (bytes), and what needs it."""
+
+    folder: Path
+    free: int
+    needed: int
+    what: str
+
+
+def podman_version(podman: Podman) -> Iterator[Problem]:
+    """A Podman that is too old. Raises `BootError`."""
+    text = podman.shown("/version")
+    try:
+        version = str(from_json(text.encode())["Version"])
+    except (ValueError, LookupError, TypeError):
+        version = ""
+    yield from old(version)
+
+
+def old(version: str) -> Iterator[Problem]:
+    """Whether a version of Podman is too old. Pure."""
+    found = re.match(r"(\d{1,4})\.(\d{1,4})", version)
+    if found is None:
+        yield not_checked("The version of Podman", f"found {version[:40]!r}")
+    elif (int(found[1]), int(found[2])) < PODMAN:
+        least = ".".join(map(str, PODMAN))
+        yield problem(
+            "podman-too-old", "", 0, f"Podman is version {version}, expected {least} or later"
+        )
+
+
+def store_folder(podman: Podman) -> Path | None:
+    """Where Podman has its images; None if it does not say. Raises `BootError`."""
+    try:
+        found = from_json(podman.shown("/libpod/info").encode())["store"]["graphRoot"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return Path(found) if isinstance(found, str) and found.startswith("/") else None
+
+
+def spaces(paths: Paths, store: Path | None) -> Iterator[Space]:
+    """The free space of each folder that a run writes to. `store`: that of Podman, if the image is
+    still to be put there."""
+    folders = [(paths.root / "run", RUN, "a run"), (paths.state, STATE, "the record")]
+    if store is not None:
+        folders.append((store, STORE, "the image"))
+    for folder, needed, what in folders:
+        there = next((it for it in (folder, *folder.parents) if it.exists()), paths.root)
+        try:
+            found = os.statvfs(there)
+        except OSError:
+            continue
+        yield Space(folder, found.f_bavail * found.f_frsize, needed, what)
+
+
+def low(space: Space) -> Iterator[Problem]:
+    """Whether there is too little. Pure."""
+    if space.free < space.needed:
+        yield problem(
+            "low-space", space.folder, 0,
+            f"{space.folder} has {space.free // _MIB} MiB left; {space.what} may need "
+            f"{space.needed // _MIB} MiB",
+        )  # fmt: skip
+
+
+def unreachable(error: BootError) -> Problem:
+    """Podman cannot be asked. Without the permission this says nothing about the boot."""
+    cause = error.__cause__
+    if isinstance(cause, PermissionError) or os.geteuid() != 0:
+        return not_checked("Podman and the image", error.message, "Run this command as root.")
+    return problem("podman-unreachable", "", 0, error.message, error.hint)

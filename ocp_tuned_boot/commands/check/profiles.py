@@ -1,0 +1,366 @@
+"""Custom profiles, by their text alone: without TuneD, without Podman, on any machine."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ocp_tuned_boot.commands.check import lines, sysctls
+from ocp_tuned_boot.commands.check.lines import Entry, Text
+from ocp_tuned_boot.commands.check.problem import (
+    Problem,
+    Severity,
+    lowered,
+    not_checked,
+    problem,
+)
+from ocp_tuned_boot.commands.check.request import Named
+from ocp_tuned_boot.errors import ConfigurationError, HostError
+from ocp_tuned_boot.requested import inputs
+from ocp_tuned_boot.tuned.profilefile import ProfileFile
+from ocp_tuned_boot.tuned.profiles import CUSTOM, STOCK
+
+#: The options whose values are scripts.
+_SCRIPTS = ("script", "script_pre", "script_post")
+_FOLDER = "${i:PROFILE_DIR}"
+#: The most includes that are followed from one profile.
+_INCLUDES = 100
+#: What a program may begin with: an interpreter, or the format of the kernel's own.
+_PROGRAMS = (b"#!", b"\x7fELF")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All that profiles are made of. `folder`: that of the custom profiles on this machine;
+    `files`: theirs; `stock`: the text of each `tuned.conf` of the image, by its path in the
+    container; None if it is not known."""
+
+    folder: Path
+    files: tuple[ProfileFile, ...] = ()
+    stock: Mapping[str, str] | None = None
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """The text of each tuned.conf, by its path in the container."""
+        custom = {
+            f"{CUSTOM}/{file.path}": file.text
+            for file in self.files
+            if posixpath.basename(file.path) == "tuned.conf"
+        }
+        return {**(self.stock or {}), **custom}
+
+    @property
+    def custom(self) -> Mapping[str, Text]:
+        """The custom profiles by name."""
+        return {
+            file.path.partition("/")[0]: lines.read(file.text)
+            for file in self.files
+            if file.path.count("/") == 1 and file.path.endswith("/tuned.conf")
+        }
+
+    def on_host(self, path: str) -> str:
+        """Where a file that has this path in the container is to be changed."""
+        if path.startswith(f"{CUSTOM}/"):
+            return str(self.folder / path[len(CUSTOM) + 1 :])
+        return path
+
+    def file(self, name: str) -> str:
+        """The tuned.conf of a custom profile."""
+        return str(self.folder / name / "tuned.conf")
+
+
+# The folder.
+
+
+def read(folder: Path, root: Path) -> tuple[tuple[ProfileFile, ...], list[Problem]]:
+    """The files of all profiles in a folder below `root`, and what is wrong with their names and
+    places."""
+    found: list[Problem] = []
+    try:
+        files = tuple(inputs.profile_files(folder, root))
+        entries = [(it.path.relative_to(folder), it.is_folder) for it in inputs.tree(folder, root)]
+    except (ConfigurationError, HostError) as error:
+        if isinstance(error.__cause__, PermissionError):
+            return (), [not_checked("The profiles", error.message, "Run this command as root.")]
+        file, line = _place(error.message, folder)
+        return (), [problem("profiles-unreadable", file, line, error.message, error.hint)]
+    found += places(folder, entries)
+    return files, found
+
+
+def _place(message: str, folder: Path) -> tuple[str, int]:
+    """The file that an error names, and the line."""
+    named = re.search(rf"{re.escape(str(folder))}[^:]*", message)
+    line = re.search(r": line (\d+):", message)
+    return (named[0] if named else str(folder)), int(line[1]) if line else 0
+
+
+def places(folder: Path, entries: Sequence[tuple[Path, bool]]) -> Iterator[Problem]:
+    """What lies in a wrong place. `entries`: paths below the folder, and whether it is a folder.
+    Pure."""
+    paths = {path for path, _ in entries}
+    for path, is_folder in entries:
+        if path.parts[0].startswith("."):
+            continue
+        where, name = folder / path, path.name
+        if len(path.parts) == 1 and not is_folder and name.endswith(".conf"):
+            own = "NAME" if name == "tuned.conf" else path.stem
+            yield problem(
+                "profile-not-in-folder", where, 1,
+                f"{where} is a file, and a profile is a folder that contains tuned.conf",
+                f"Move it to {folder / own / 'tuned.conf'}.",
+            )  # fmt: skip
+        elif len(path.parts) == 1 and is_folder:
+            yield from _folder(where, path, paths)
+        elif name == "tuned.conf" and len(path.parts) > 2:
+            yield problem(
+                "profile-too-deep", where, 1,
+                f"TuneD does not look for a profile in {where.parent}",
+                f"Move the folder to {folder / path.parent.name}.",
+            )  # fmt: skip
+
+
+def _folder(where: Path, path: Path, paths: set[Path]) -> Iterator[Problem]:
+    deeper = [it for it in paths if it.name == "tuned.conf" and it.parts[0] == path.name]
+    if not deeper:
+        yield problem(
+            "no-tuned-conf", where, 0, f"the folder {where} has no tuned.conf",
+            "Write this file, or remove the folder.",
+        )  # fmt: skip
+    elif not inputs.is_profile_name(path.name):
+        yield problem(
+            "profile-name", where / "tuned.conf", 1,
+            f"TuneD ignores the profile {path.name!r}: a name has letters, digits, '_', '.', '-'",
+            "Rename the folder.",
+        )  # fmt: skip
+
+
+# The texts. Everything from here on is pure.
+
+
+def check(sources: Sources, profile: Named) -> Iterator[Problem]:
+    """What is wrong with the custom profiles. Without a requested `profile` all of them count; else
+    a mistake in one that it does not reach is at most a warning."""
+    walk = Walk(sources)
+    used = walk.reached(profile.value) if profile.value else None
+    for name, text in sources.custom.items():
+        found = [*_text(sources, name, text), *walk.includes(name)]
+        if used is not None and name not in used:
+            found = [lowered(each, Severity.WARNING) for each in found]
+        yield from found
+    if profile.value:
+        yield from unknown(sources, profile)
+    yield from _shadows(sources)
+
+
+def unknown(sources: Sources, profile: Named) -> Iterator[Problem]:
+    """The requested profile, if there is none of this name."""
+    texts = sources.texts
+    if any(f"{folder}/{profile.value}/tuned.conf" in texts for folder in (CUSTOM, *STOCK)):
+        return
+    if sources.stock is None:
+        yield not_checked(
+            f"The profile {profile.value!r}",
+            f"it is not in {sources.folder}; whether the image has it is not known",
+            file=profile.file, line=profile.line,
+        )  # fmt: skip
+        return
+    yield problem(
+        "unknown-profile", profile.file, profile.line,
+        f"No profile {profile.value!r} in {sources.folder} or in the image",
+        "Fix the name, or add the profile.",
+    )  # fmt: skip
+
+
+def _shadows(sources: Sources) -> Iterator[Problem]:
+    for name, text in sources.custom.items():
+        stock = [f"{each}/{name}/tuned.conf" for each in STOCK]
+        found = next((path for path in stock if path in (sources.stock or {})), "")
+        if found and name not in _names(text):
+            yield problem(
+                "shadowed-stock-profile",
+                sources.file(name),
+                1,
+                f"this profile is used instead of the image's own {name}",
+            )
+
+
+def _names(text: Text) -> list[str]:
+    """The names in `include=`, without those that are computed."""
+    found = text.find("main", "include")
+    if found is None or "${" in found.value:
+        return []
+    return [each.strip() for each in re.split(r"[,;]", found.value) if each.strip()][:_INCLUDES]
+
+
+class Walk:
+    """Follows `include=` as TuneD does (tuned/profiles/loader.py): a profile that includes its own
+    name includes the next one of that name, and what was included before is left out."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._texts = {path: lines.read(text) for path, text in sources.texts.items()}
+
+    def _locate(self, name: str, without: Sequence[str] = ()) -> str:
+        for folder in (CUSTOM, *STOCK):
+            path = f"{folder}/{posixpath.basename(name.lstrip('-'))}/tuned.conf"
+            if path in self._texts and path not in without:
+                return path
+        return ""
+
+    def reached(self, profile: str) -> set[str]:
+        """The names of this profile and of all that it includes, as far as they are known."""
+        found: set[str] = set()
+        left = [profile]
+        while left:
+            name = left.pop().lstrip("-")
+            if name not in found:
+                found.add(name)
+                paths = [f"{folder}/{name}/tuned.conf" for folder in (CUSTOM, *STOCK)]
+                left += [it for path in paths if path in self._texts
+                         for it in _names(self._texts[path])]  # fmt: skip
+        return found
+
+    def includes(self, profile: str) -> Iterator[Problem]:
+        """What is wrong with the includes of one custom profile."""
+        path = self._locate(profile)
+        entry = self._texts[path].find("main", "include")
+        for name in _names(self._texts[path]):
+            yield from self._include(profile, name, entry.line if entry else 0)
+
+    def _include(self, profile: str, name: str, line: int) -> Iterator[Problem]:
+        file, own = self._sources.file(profile), self._locate(profile)
+        found = self._locate(name, [own])
+        if not found and self._sources.stock is None and not name.startswith("-"):
+            words = f"it is not in {self._sources.folder}; whether the image has it is not known"
+            yield not_checked(f"The included profile {name!r}", words, file=file, line=line)
+        elif not found and name.lstrip("-") == profile:
+            yield problem(
+                "include-circle",
+                file,
+                line,
+                f"the profile includes itself, and there is no other {profile!r}",
+                "Remove the include.",
+            )
+        elif not found and not name.startswith("-"):
+            yield problem(
+                "missing-include",
+                file,
+                line,
+                f"No profile {name!r} in {self._sources.folder} or in the image, which {profile} "
+                "includes",
+                "Fix the name, or write -NAME for a profile that may be missing.",
+            )
+        elif found and (way := self._back(found, own)):
+            yield problem(
+                "include-circle",
+                file,
+                line,
+                f"{profile} includes {name}, which includes {profile} again "
+                f"({' → '.join([profile, *way, profile])})",
+                "Remove one of the includes.",
+            )
+
+    def _back(self, path: str, to: str) -> list[str]:
+        """The names of the profiles from this file to one that includes `to`; empty if none
+        does."""
+        seen, left = {path}, [(path, [_name(path)])]
+        while left:
+            here, way = left.pop(0)
+            for each in _names(self._texts[here]):
+                following = self._locate(each, [here])
+                if following == to:
+                    return way
+                if following and following not in seen and len(seen) < _INCLUDES:
+                    seen.add(following)
+                    left.append((following, [*way, _name(following)]))
+        return []
+
+
+def _name(path: str) -> str:
+    return posixpath.basename(posixpath.dirname(path))
+
+
+def _text(sources: Sources, name: str, text: Text) -> Iterator[Problem]:
+    """What is wrong with one tuned.conf by itself."""
+    file = sources.file(name)
+    for broken in text.broken:
+        yield problem(
+            "profile-syntax",
+            file,
+            broken.line,
+            f"found {broken.found!r}, expected '[section]' or 'option=value'",
+        )
+    for each, before in text.twice():
+        if each.key:
+            words = f"{each.key} in [{each.section}] is in line {before} as well; this one counts"
+            yield problem("duplicate-key", file, each.line, words)
+        else:
+            words = f"[{each.section}] is in line {before} as well; TuneD merges both"
+            yield problem("duplicate-section", file, each.line, words)
+    for each in text.options():
+        if each.key in _SCRIPTS:
+            yield from _script(sources, name, each)
+    for each in _sysctls(text):
+        if why := sysctls.refused(each.key, each.value):
+            yield problem("value-out-of-range", file, each.line, f"{each.key}: {why}")
+
+
+def _sysctls(text: Text) -> Iterator[Entry]:
+    """The options of the sections of the sysctl plugin."""
+    sections = dict.fromkeys(it.section for it in text.entries)
+    for section in sections:
+        kind = text.find(section, "type")
+        if (kind.value if kind else section) == "sysctl":
+            yield from text.options(section)
+
+
+def _script(sources: Sources, name: str, entry: Entry) -> Iterator[Problem]:
+    file, folder = sources.file(name), f"{CUSTOM}/{name}"
+    value = entry.value.replace(_FOLDER, folder)
+    if "${" in value:
+        return
+    if entry.key != "script" and not value.startswith("/"):
+        yield problem(
+            "script-refused", file, entry.line,
+            f"{entry.key} = {entry.value} is not an absolute path",
+            f"Write {entry.key}={_FOLDER}/{value}",
+        )  # fmt: skip
+        return
+    path = posixpath.normpath(posixpath.join(folder, value))
+    if not path.startswith((f"{CUSTOM}/", *(f"{each}/" for each in STOCK))):
+        yield problem(
+            "script-refused", file, entry.line,
+            f"{entry.value}: TuneD runs a script only from the folders of profiles",
+            f"Move the script to {sources.folder / name}, and write "
+            f"{_FOLDER}/{posixpath.basename(path)}",
+        )  # fmt: skip
+    elif path.startswith(f"{CUSTOM}/"):
+        yield from _program(sources, file, entry, path)
+
+
+def _program(sources: Sources, file: str, entry: Entry, path: str) -> Iterator[Problem]:
+    """What is wrong with a script of a custom profile."""
+    where = sources.on_host(path)
+    found = next((it for it in sources.files if f"{CUSTOM}/{it.path}" == path), None)
+    if found is None:
+        yield problem("script-missing", file, entry.line, f"there is no script {where}")
+        return
+    if not found.executable:
+        yield problem(
+            "script-not-executable", where, 1, f"{where} is not executable",
+            f"To make it executable: chmod +x {shlex.quote(where)}",
+        )  # fmt: skip
+    first = found.data.split(b"\n", 1)[0]
+    if not first.startswith(_PROGRAMS):
+        words = f"{where} does not begin with #! and an interpreter: the kernel cannot run it"
+        yield problem("script-no-interpreter", where, 1, words, "Begin it with #!/bin/sh")
+    elif first.endswith(b"\r"):
+        words = f"the first line of {where} ends in a carriage return, which is a part of the name"
+        yield problem(
+            "script-no-interpreter", where, 1, words, "Write the file with Unix newlines."
+        )

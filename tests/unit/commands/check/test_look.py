@@ -1,0 +1,111 @@
+"""The command as a whole, where there is no Podman: in a plain checkout, and on a broken node."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ocp_tuned_boot import cli
+from ocp_tuned_boot.commands.check import ask, look, profiles
+from ocp_tuned_boot.commands.check.problem import Severity
+from ocp_tuned_boot.host.paths import Paths
+
+SOUND = {"ours": "[main]\ninclude=base\n", "base": "[sysctl]\nvm.swappiness=10\n"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in SOUND.items():
+        (tmp_path / "profiles" / name).mkdir(parents=True)
+        (tmp_path / "profiles" / name / "tuned.conf").write_text(text)
+    return tmp_path / "profiles"
+
+
+def check(*arguments: str) -> int:
+    return cli.main(["check", *arguments])
+
+
+def test_a_sound_folder_has_no_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check("--profiles", str(folder)) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "nothing found; 1 not checked"
+
+
+def test_an_error_has_its_line_and_the_documented_status(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "ours/tuned.conf").write_text("[main]\nnonsense\n")
+    assert check("--profiles", str(folder), "--format", "gcc") == os.EX_DATAERR
+    first = capsys.readouterr().out.splitlines()[0]
+    expected = "error: found 'nonsense', expected '[section]' or 'option=value' [profile-syntax]"
+    assert first == f"{folder}/ours/tuned.conf:2: {expected}"
+
+
+def test_a_warning_is_no_failure(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "base/tuned.conf").write_text("[sysctl]\nvm.swappiness=1\nvm.swappiness=2\n")
+    assert check("--profiles", str(folder), "--json") == 0
+    (problem,) = [it for it in json.loads(capsys.readouterr().out)["problems"] if it["line"]]
+    assert (problem["kind"], problem["severity"]) == ("duplicate-key", "warning")
+
+
+def test_only_what_one_profile_reaches_counts(folder: Path) -> None:
+    (folder / "other").mkdir()
+    (folder / "other/tuned.conf").write_text("nonsense\n")
+    assert check("--profiles", str(folder)) == os.EX_DATAERR
+    assert check("--profiles", str(folder), "--profile", "ours") == 0
+
+
+def test_a_boot_conf_that_is_named_is_checked_as_well(folder: Path, tmp_path: Path) -> None:
+    conf = tmp_path / "boot.conf"
+    conf.write_text("[tuning]\ngate = shut\n")
+    assert check("--profiles", str(folder), "--config", str(conf)) == os.EX_DATAERR
+
+
+def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    assert check("--profiles", str(tmp_path / "none")) == os.EX_CONFIG
+
+
+def test_without_podman_tuned_is_not_asked_which_is_no_error(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("CONTAINER_HOST", f"unix://{tmp_path}/none.sock")
+    assert check("--profiles", str(folder), "--image", "registry.example/tuned:1") == 0
+    assert "TuneD: it cannot be asked: cannot reach Podman" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_where_podman_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ask.socket({"CONTAINER_HOST": "unix:///x.sock"}) == Path("/x.sock")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert ask.socket({"XDG_RUNTIME_DIR": "/run/user/7"}) == Path("/run/user/7/podman/podman.sock")
+    assert ask.socket({}) == Path("/run/user/1000/podman/podman.sock")
+
+
+def test_a_node_whose_podman_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = Paths(tmp_path)
+    paths.admin_conf.parent.mkdir(parents=True)
+    paths.admin_conf.write_text(
+        "[tuning]\nimage = registry.example/tuned:1\nprofile = ours\n"
+        f"[podman]\nsocket = {tmp_path}/none.sock\n"
+    )
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    kinds = {it.kind: it.severity for it in look.node(paths, None, "", "").problems}
+    assert kinds["podman-unreachable"] is Severity.ERROR
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    found = look.node(paths, None, "", "")
+    assert found.errors == ()
+    assert any("Podman" in it.message for it in found.not_checked)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_with_these_profiles_all_are_asked_about(folder: Path) -> None:
+    files, _ = profiles.read(folder, folder)
+    assert look.top(profiles.Sources(folder, files)) == ["ours"]
+    (folder / "base/tuned.conf").write_text("[main]\ninclude=ours\n")
+    files, _ = profiles.read(folder, folder)
+    assert look.top(profiles.Sources(folder, files)) == ["base", "ours"]

@@ -1,0 +1,66 @@
+"""Units that are not enabled, not ordered, or beside ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ocp_tuned_boot.commands.check import units
+from ocp_tuned_boot.host.systemd import GO, RETRY, UNIT
+
+SOUND = {"LoadState": "loaded", "UnitFileState": "static", "After": "", "NeedDaemonReload": "no",
+         "FragmentPath": "/usr/lib/systemd/system/x"}  # fmt: skip
+NONE = {"LoadState": "not-found", "UnitFileState": "", "After": "", "NeedDaemonReload": "no"}
+SHOWN: dict[str, dict[str, str]] = {
+    UNIT: {**SOUND, "UnitFileState": "enabled"}, GO: SOUND, RETRY: SOUND,
+    "ocp-tuned.path": {**SOUND, "UnitFileState": "enabled"},
+    "ocp-tuned-podman@shared.socket": SOUND, "ocp-tuned-podman@own.socket": SOUND,
+    "kubelet.service": {**SOUND, "After": f"a.service {UNIT} {GO}"}, "crio.service": NONE,
+    "tuned.service": {**SOUND, "UnitFileState": "disabled"}, "microshift-tuned.service": NONE,
+    "ocp-tuned-one-shot.service": NONE,
+}  # fmt: skip
+
+
+def found(**changed: Any) -> list[tuple[str, str]]:
+    shown = {**SHOWN, **{name: {**SHOWN[name], **it} for name, it in changed.items()}}
+    return [(it.kind, it.message.split()[0]) for it in units.check(shown)]
+
+
+def test_sound_units_have_no_problem() -> None:
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "kind"),
+    [
+        (UNIT, {"UnitFileState": "disabled"}, "unit-disabled"),
+        (UNIT, {"LoadState": "masked", "UnitFileState": "masked"}, "unit-disabled"),
+        (GO, {"LoadState": "masked", "UnitFileState": "masked-runtime"}, "unit-disabled"),
+        ("ocp-tuned.path", {"LoadState": "masked"}, "unit-disabled"),
+        (UNIT, {"NeedDaemonReload": "yes"}, "unit-changed"),
+        ("kubelet.service", {"After": UNIT}, "unit-not-ordered"),
+        ("kubelet.service", {"After": "network.target"}, "unit-not-ordered"),
+        ("tuned.service", {"UnitFileState": "enabled"}, "other-tuned-unit"),
+        ("microshift-tuned.service", {**SOUND, "UnitFileState": "enabled"}, "other-tuned-unit"),
+        ("ocp-tuned-one-shot.service", {**SOUND, "UnitFileState": "enabled"}, "other-tuned-unit"),
+    ],
+)
+def test_one_mistake_is_one_problem(name: str, change: dict[str, str], kind: str) -> None:
+    assert [each[0] for each in found(**{name: change})] == [kind]
+
+
+@pytest.mark.parametrize("state", ["not-found", "bad-setting", "error"])
+def test_a_unit_that_is_missing(state: str) -> None:
+    assert [each[0] for each in found(**{GO: {"LoadState": state}})] == ["unit-missing"]
+
+
+@pytest.mark.parametrize(
+    ("version", "kind"),
+    [
+        ("252.39-1~deb12u1", None), ("257~rc1", None), ("251.4", "systemd-too-old"),
+        ("", "not-checked"), ("new", "not-checked"),
+    ],
+)  # fmt: skip
+def test_the_version_of_systemd(version: str, kind: str) -> None:
+    assert [it.kind for it in units.old(version)] == ([kind] if kind else [])
