@@ -81,6 +81,10 @@ SCREENS = {
         ("what was applied before does not count", f"{UNIT} is disabled"),
         "systemctl enable --now ocp-tuned",
     ),
+    "soft-rebooted, tuned again": Screen(
+        "Tuned before the kubelet: openshift-node-lab, ", (IMAGE,),
+        line=("Applied: openshift-node-lab in ",),
+    ),
     "fallback image": Screen(
         "Degraded: tuned before the kubelet: openshift-node-lab, ",
         (f"cannot pull {DEAD}", f"{IMAGE} is used instead"), RELOAD,
@@ -159,6 +163,9 @@ def a_node_that_was_tuned(node: Node) -> Iterator[str]:
     soft_reboot(node)
     yield "soft-rebooted"
     mended(node, "soft-rebooted")
+    soft_reboot(node)
+    has_ended(node)
+    yield "soft-rebooted, tuned again"
 
     node.write(IMAGE_ENV, f"NTO_IMAGE={DEAD}\n")
     node.write(CONF, BRIEF)
@@ -276,4 +283,5 @@ def others(node: Node) -> Iterator[str]:
 
 
 def test_all_twelve_are_seen() -> None:
-    assert len(SCREENS) == 12 + 1
+    more = {"full run", "soft-rebooted, tuned again"}
+    assert len(SCREENS.keys() - more) == 12
