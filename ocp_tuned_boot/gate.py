@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 #: the next run starts within 18.75 s.
 LONGEST = 15.0
 
-_RELEASE = (
+#: What a failure means where the gate is closed.
+RELEASE = (
     "Boot continues automatically once this is fixed. "
     "To start the kubelet without the profile: systemctl stop ocp-tuned"
 )
@@ -63,10 +64,10 @@ class Gate:
             self._notifier.status(_failure(why, advice, _remains(self._paths) or OPENED))
             return False
         pause = next(self._pauses)
-        fix = _failure(why.removeprefix("Failed: "), advice, _RELEASE)
+        fix = _failure(why.removeprefix("Failed: "), advice, RELEASE)
         words = f"Held since {self._since} (gate = closed): {fix}"
         self._has_held = True
-        entries.held(words, [replace(it, advice=_bare(it.advice)) for it in found])
+        entries.held(words, [replace(it, advice=without_start(it.advice)) for it in found])
         tell_console(self._paths.console, words)
         # The text stays during the next run: a reader must see at any time why the gate is closed.
         self._notifier.hold(words)
@@ -113,7 +114,7 @@ def last_words(paths: Paths, config_file: Path | None, environment: Mapping[str,
         return ""
     ended = f"ocp-tuned-boot was ended before it was done ({result} {status})"
     closed = settled.gate(paths, config_file) == "closed"
-    return _sentences(ended, applied or (f"Held (gate = closed). {_RELEASE}" if closed else OPENED))
+    return _sentences(ended, applied or (f"Held (gate = closed). {RELEASE}" if closed else OPENED))
 
 
 def _remains(paths: Paths) -> str:
@@ -124,11 +125,11 @@ def _remains(paths: Paths) -> str:
 
 def _failure(why: str, advice: str, then: str) -> str:
     """What failed, and what to do; `then` says what to type, or that nothing is to be typed."""
-    return _sentences(_bare(why), _bare(advice), then)
+    return _sentences(without_start(why), without_start(advice), then)
 
 
-def _bare(advice: str) -> str:
-    """Without the command at its end: what is to be typed depends on the gate."""
+def without_start(advice: str) -> str:
+    """An advice without its end, which is to start the unit: what to type depends on the gate."""
     for command in (f", {START}", f" {AGAIN}"):
         advice = advice.replace(command, "")
     return advice

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT. Returns the exit status."""
     journal.in_utf8()
     options = _parser(os.environ).parse_args(arguments)
-    journal.set_up_logging(options.verbose, sys.stdout)
+    journal.set_up_logging(options.verbose, sys.stdout, repeats=True)
     try:
         _run(options, os.environ)
     except ConfigurationError as error:

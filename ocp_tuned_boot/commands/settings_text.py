@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ocp_tuned_boot.commands.verify import Checked
 
 _NOTHING = "Nothing to compare: no profile has been applied in this boot."
+#: What to type where a setting is to have the applied value again.
+AGAIN = "To apply the profile again: ocp-tuned-boot reload --force"
 _VERIFY = "To check the settings of all plugins: ocp-tuned-boot verify"
 #: The states of a value that is not verified, in the order in which they are shown.
 _UNVERIFIED = {
@@ -63,7 +65,7 @@ def drift(found: Drift) -> Iterator[Row]:
 
 
 def _remedies(first: Drifted) -> Iterator[Row]:
-    yield Row("To apply the profile again: ocp-tuned-boot reload --force", indented=False)
+    yield Row(AGAIN, indented=False)
     is_sysctl = first.path.startswith("/proc/sys/")
     name, key = (first.key, "sysctls") if is_sysctl else (first.path, "files")
     yield Row(
@@ -86,7 +88,7 @@ def verify(found: Checked) -> Iterator[Row]:
         different = each.state == "different"
         yield Row(compared(each), "setting", Style.WARNING if different else Style.PLAIN)
     if states["different"]:
-        yield Row("To apply the profile again: ocp-tuned-boot reload --force", indented=False)
+        yield Row(AGAIN, indented=False)
 
 
 def by_importance(values: Iterable[Value]) -> list[Value]:

@@ -216,11 +216,12 @@ def in_utf8() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
-def set_up_logging(verbose: bool, stream: TextIO) -> None:
+def set_up_logging(verbose: bool, stream: TextIO, *, repeats: bool = False) -> None:
     """Logs to `stream`, or to the journal if that is what is behind it. Elsewhere than in the
-    journal, steps are only logged with `verbose`; with it, also what has been logged before."""
+    journal, steps are only logged with `verbose`. What was logged before (`Once`) is only logged
+    with `verbose` or `repeats`."""
     handler = _Handler(stream)
-    if not verbose:
+    if not (verbose or repeats):
         handler.addFilter(Once(steps=is_journal(stream)))
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
     logging.getLogger("urllib3").setLevel(logging.WARNING)

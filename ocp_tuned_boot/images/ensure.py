@@ -174,6 +174,7 @@ class ImageSession:
         self._progress = progress
         self._repair = repair
         self._unusable: set[Path] = set()
+        self._not_loaded: ImageError | None = None
         self._previous = ""
 
     def ensure(self, podman: Podman, previous: str = "") -> Available:
@@ -286,6 +287,7 @@ class ImageSession:
         except ImageError as error:
             log.error("%s", error)
             self._unusable.add(archive.path)
+            self._not_loaded = error
             return None
         images = [it for it in (podman.image(name) for name in names) if it is not None]
         found = _which(podman, images, reference)
@@ -331,7 +333,7 @@ class ImageSession:
             return Available(loaded, "archive")
         has_fallback = self._has_fallback(podman)
         if error.temporary and (not has_fallback or self._registry_time() > 0):
-            raise error
+            raise self._with_archive(error)
         for image, source in self._candidates(podman) if has_fallback else ():
             log.warning("using the image %s instead", image.reference,
                         extra=messages.FALLBACK.extra(image=image.reference))  # fmt: skip
@@ -340,7 +342,19 @@ class ImageSession:
         if isinstance(error, DeadlineExceeded) and not self._progress.deadline.passed():
             # The registry was cut short for a fallback that cannot be used: it gets the rest.
             return Available(self._pull(podman, None), "registry")
-        raise error
+        raise self._with_archive(error)
+
+    def _with_archive(self, error: BootError) -> BootError:
+        """The error of a pull, with why an archive on this node could not be loaded: where the
+        store is full, that is the cause, and not a registry."""
+        loading = self._not_loaded
+        if loading is None or not isinstance(error, ImageError):
+            return error
+        if loading.hint:
+            return ImageError(loading.message, loading.hint, temporary=error.temporary)
+        return ImageError(
+            f"{loading.message}; {error.message}", error.hint, temporary=error.temporary
+        )  # fmt: skip
 
     def _candidates(self, podman: Podman) -> Iterator[tuple[Image, str]]:
         """The last image that worked, which is known to suit this node; else one of an archive."""

@@ -41,14 +41,10 @@ _KNOWN = (Action.KEEP.value, Action.DEFER.value, "change-failed")
 
 def result(done: Record) -> None:
     """Logs how a run has ended, with what it has found."""
-    if done.action not in _KNOWN:
-        others(done.findings)
+    further(done)
     text, (level, message) = done.summary(), _kind(done)
     if message in (messages.KEPT, messages.DEFERRED) and done.in_force is not None:
         text = f"Nothing was applied: {done.reason}"
-    first = findings.first(done.findings)
-    if message is messages.DEGRADED and first is not None and first.advice:
-        text = f"{text}\n{first.advice}"
     log.log(level, "%s", text, extra=_extra(message, done))
 
 
@@ -77,6 +73,12 @@ def held(words: str, found: Sequence[Finding]) -> None:
     first = findings.first(found)
     about = _about(first) if first else {}
     log.error("%s", words, extra=messages.HELD.extra(result=Result.FAILED.value, **about))
+
+
+def further(done: Record) -> None:
+    """Logs what a run has found besides what the text of its result, or of its failure, names."""
+    if done.action not in _KNOWN:
+        others(done.findings)
 
 
 def others(found: Sequence[Finding]) -> None:

@@ -19,7 +19,7 @@ from ocp_tuned_boot.errors import (
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
-from ocp_tuned_boot.record import store
+from ocp_tuned_boot.record import entries, store
 from ocp_tuned_boot.record.amend import without_fallback_image, without_fallback_profile
 from ocp_tuned_boot.record.change import failed_change
 from ocp_tuned_boot.record.model import (
@@ -410,6 +410,7 @@ def recording(paths: Paths, notifier: Notifier, started: float, why: Why) -> Ite
             return
         recorder.failed(error.kind, error.message, error.hint)
         error.recorded = True
+        entries.further(recorder.record())
         notifier.status(recorder.record().summary())
         recorder.write_if_possible()
         remember(paths, recorder.record())

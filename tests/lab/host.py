@@ -75,6 +75,11 @@ class Host:
         return "\n".join(finding["message"] for finding in self.status()["findings"])
 
 
+def unwrapped(text: str) -> str:
+    """What was printed for people, in one line: as if nothing was wrapped and indented."""
+    return " ".join(text.split())
+
+
 def furnish(node: Node, root: str, image: str = IMAGE) -> Host:
     """A root in which `apply` succeeds."""
     host = Host(node, root)

@@ -21,7 +21,7 @@ WELCOME = f"""
 You are root in the node. The profile is applied. Try:
 
   systemctl status ocp-tuned             what happened, in a few lines
-  ocp-tuned-boot status                  the record
+  ocp-tuned-boot status                  whether the node is tuned, and with what
   sed -i s/fin_timeout=37/fin_timeout=40/ {PROFILE_FILE}
   systemctl reload ocp-tuned             apply the profile as it is now
   sysctl net.ipv4.tcp_fin_timeout

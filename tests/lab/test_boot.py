@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 
 from ocp_tuned_boot.requested import envfile
+from tests.lab.host import unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.kubelet import Relation, kubelet_follows
 from tests.lab.node import Node
@@ -278,7 +279,7 @@ def test_the_next_boot_applies_again() -> None:
 def test_status_shows_the_neighbours() -> None:
     with booted("trixie") as node:
         has_ended(node)
-        text = node.run("ocp-tuned-boot", "status").stdout
+        text = unwrapped(node.run("ocp-tuned-boot", "status").stdout)
         assert "kubelet.service: active" in text
         units = json.loads(node.run("ocp-tuned-boot", "status", "--json").stdout)["units"]
         assert units["ocp-tuned.service"] == "active"

@@ -4,17 +4,27 @@ each at its line; no profile of TuneD's own is one; and nothing on the node is c
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 
+from ocp_tuned_boot.commands.check import machine, meaning, profiles
+from ocp_tuned_boot.commands.check.problem import Problem, Severity
+from ocp_tuned_boot.commands.check.profiles import Sources
+from ocp_tuned_boot.commands.check.request import Named
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.tuned.asked import Asked, Verified
+from ocp_tuned_boot.tuned.profilefile import ProfileFile
 from tests.lab import tunedimage, tunedroot, workload
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.rootfs import SUITES
+from tests.lab.tunedroot import Conversing, TunedRoot
 
 pytestmark = pytest.mark.lab
 
@@ -72,7 +82,7 @@ FEW = ("throughput-performance", "openshift-node", "cpu-partitioning", "sap-hana
 # Everything that a check may not change; what is in /run/ocp-tuned-boot is its own.
 _STATE = r"""
 folders="/etc /var/lib/ocp-tuned /var/lib/ocp-tuned-boot /var/lib/tuned"
-find $folders -xdev -printf '%p %s %T@ %m\n' | sort
+find $folders -xdev ! -type d -printf '%p %s %T@ %m\n' | sort
 cat /proc/sys/net/ipv4/tcp_fin_timeout /proc/sys/net/ipv4/tcp_keepalive_time
 cat /sys/kernel/mm/transparent_hugepage/enabled
 podman ps -a --format '{{.Names}}'
@@ -207,18 +217,78 @@ def alarms(image: str, names: Sequence[str]) -> list[str]:
     return found
 
 
-def stock_of(image: str) -> list[str]:
-    root: Path = tunedroot.root_of(image) / "usr/lib/tuned"
-    return sorted({path.parent.name for path in root.rglob("tuned.conf")})
-
-
 def test_a_few_stock_profiles_are_no_mistake() -> None:
     assert alarms("trixie", FEW) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("image", SUITES)
-def test_no_stock_profile_is_a_mistake(image: str) -> None:
-    names: Optional[list[str]] = stock_of(image)
-    assert names
-    assert alarms(image, names) == []
+def test_no_stock_profile_is_a_mistake_on_a_node(image: str) -> None:
+    assert alarms(image, sorted(stock(tunedroot.root_of(image)))) == []
+
+
+# Without a node, which takes seconds for all of them.
+
+
+def stock(root: Path) -> dict[str, tuple[str, str]]:
+    """Name of each stock profile, and path in the image and text of its tuned.conf."""
+    paths = sorted((root / "usr/lib/tuned").rglob("tuned.conf"))
+    return {it.parent.name: (f"/{it.relative_to(root)}", it.read_text()) for it in paths}
+
+
+class SourceRoot(TunedRoot):
+    """TuneD of a source tree, in the place of that of an image."""
+
+    def __init__(self, folder: Path, source: Path) -> None:
+        super().__init__("trixie", folder)
+        upper = folder / "upper"
+        modules = upper / "usr/lib/python3/dist-packages/tuned"
+        shutil.copytree(source / "tuned", modules)
+        shutil.copytree(source / "profiles", upper / "usr/lib/tuned/profiles")
+        program = upper / "usr/sbin/tuned"
+        program.parent.mkdir()
+        text = (source / "tuned.py").read_text().partition("\n")[2]
+        program.write_text(f"#!/usr/bin/python3 -Es\n{text}")
+        program.chmod(0o755)
+
+
+def checked(root: TunedRoot, name: str, sources: Sources) -> tuple[str, list[Problem]]:
+    """The version of TuneD, and what is wrong with a profile on this machine."""
+    found = list(profiles.check(sources, Named(name)))
+    texts = {it.path.partition("/")[0]: it.text for it in sources.files}
+    root.prepare(name, **texts)
+    with Conversing(root, "verify") as talk:
+        said, held = talk.hear(), talk.hear()
+    assert isinstance(said, Asked), said
+    assert isinstance(held, Verified), held
+    here = machine.read(Paths(), said, reapply=True)
+    return said.tuned, [*found, *meaning.check(said, held, sources, here)]
+
+
+@pytest.mark.parametrize("version", [*SUITES, "source"])
+def test_no_stock_profile_is_a_mistake_as_it_is_or_included(version: str, tmp_path: Path) -> None:
+    """`source`: the TuneD of a source tree, if there is one."""
+    source = os.environ.get("OCP_TUNED_LAB_TUNED_SOURCE", "")
+    if version == "source" and not source:
+        pytest.skip("OCP_TUNED_LAB_TUNED_SOURCE names no source tree of TuneD")
+    named = stock(tunedroot.root_of("trixie" if version == "source" else version))
+    if version == "source":
+        paths = Path(source, "profiles").glob("*/tuned.conf")
+        folder = "/usr/lib/tuned/profiles"
+        named = {it.parent.name: (f"{folder}/{it.parent.name}/tuned.conf", it.read_text())
+                 for it in sorted(paths)}  # fmt: skip
+    texts = dict(named.values())
+    versions: set[str] = set()
+    assert len(named) > 30
+    for name in named:
+        mine = ProfileFile("mine/tuned.conf", f"[main]\ninclude={name}\n".encode())
+        for custom in ((), (mine,)):
+            place = tmp_path / f"{name}-{len(custom)}"
+            is_source = version == "source"
+            root = SourceRoot(place, Path(source)) if is_source else TunedRoot(version, place)
+            sources = Sources(Path("/var/lib/ocp-tuned/profiles"), custom, texts)
+            tuned, found = checked(root, "mine" if custom else name, sources)
+            versions.add(tuned)
+            assert [it for it in found if it.severity is not Severity.NOTE] == [], name
+            shutil.rmtree(place)
+    print(f"{len(named)} stock profiles of TuneD {', '.join(versions)}")

@@ -84,7 +84,7 @@ def test_killed_at_any_step(host: Host, step: str) -> None:
     # The record never claims what did not happen.
     shown = host.run("status")
     assert shown.returncode == 1
-    assert not shown.stdout.startswith(("Applied", "Degraded"))
+    assert not shown.stdout.startswith(("Tuned", "Degraded"))
     host.write("etc/ocp-tuned-boot/boot.conf", "")
     assert host.run("cleanup").returncode == 0
     host.nothing_is_left()

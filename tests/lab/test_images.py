@@ -10,7 +10,7 @@ import pytest
 from ocp_tuned_boot.tuned import layout
 from tests.lab import host as hosts
 from tests.lab import operatorimage
-from tests.lab.host import TUNED_CONF, Host
+from tests.lab.host import TUNED_CONF, Host, unwrapped
 from tests.lab.node import Node
 
 pytestmark = pytest.mark.lab
@@ -84,7 +84,8 @@ def test_the_image_says_which_layout_it_has(host: Host) -> None:
 
 def test_an_image_whose_sbin_is_a_link_is_run(host: Host) -> None:
     """As in Fedora since 42."""
-    script = "mv /usr/sbin/* /usr/bin/ && rmdir /usr/sbin && ln -s bin /usr/sbin"
+    move = "find /usr/sbin -mindepth 1 ! -type l -exec mv --target-directory=/usr/bin {} +"
+    script = f"{move} && rm -r /usr/sbin && ln -s bin /usr/sbin"
     node, name = host.node, "localhost/merged"
     node.run("podman", "run", "--name=merged", "--net=host", hosts.IMAGE, "sh", "-c", script)
     node.run("podman", "commit", "--quiet", "merged", name)
@@ -135,8 +136,8 @@ def test_status_says_why_the_last_pull_failed(node: Node) -> None:
         assert "localhost/none:1" in shown["pull"]
         # It is tried again in a minute.
         assert shown["units"][unit] == "activating"
-        text = node.run("ocp-tuned-boot", "status", check=False).stdout
-        assert f"\n  pull         failed: {shown['pull']}\n" in text
+        text = unwrapped(node.run("ocp-tuned-boot", "status", check=False).stdout)
+        assert f" pull failed: {shown['pull']} " in text
         node.write(conf, f"[tuning]\nimage = {hosts.IMAGE}\nprofile = balanced\n")
         node.run("systemctl", "restart", unit)
         assert "pull" not in node.run("ocp-tuned-boot", "status", check=False).stdout

@@ -153,10 +153,8 @@ def test_a_registry_that_is_away_is_told_in_few_lines_and_no_secret_is(node: Nod
     node.write("/var/lib/ocp-tuned/image.env", f"NTO_IMAGE={AWAY}\n")
     node.write(CONF, "[tuning]\ntimeout = 10\n[image]\nfallback = none\n")
     node.write("/var/lib/kubelet/config.json", registry.credentials("127.0.0.1:5999"), 0o600)
-    secrets = [registry.PASSWORD, registry.credentials("127.0.0.1:5999")[-40:-4]]
-    for number, proxy in enumerate((
-        "", "http://user:s3cr0t@127.0.0.1:5998", "http://user:s3cr0t%zz@127.0.0.1:5998",
-    )):  # fmt: skip
+    secrets = ["s3cr0t", registry.PASSWORD, registry.credentials("127.0.0.1:5999")[-40:-4]]
+    for proxy in ("", "http://user:s3cr0t@127.0.0.1:5998"):
         node.write(PROXY, f"HTTPS_PROXY={proxy}\nHTTP_PROXY={proxy}\n" if proxy else "")
         node.reboot()
         found = entries(node)
@@ -170,5 +168,13 @@ def test_a_registry_that_is_away_is_told_in_few_lines_and_no_secret_is(node: Nod
         assert [each["MESSAGE"] for each in found].count(more) == (attempts > 1)
         assert found[-1]["MESSAGE_ID"] == messages.FAILED.id
         assert len(found) <= 12
-        for secret in (*secrets, "s3cr0t"):
-            assert node.run("sh", "-c", EVERYWHERE, "sh", secret).stdout == "", number
+    # Podman does not name the proxy. What is not a name of an image is named.
+    image = "https://user:s3cr0t@127.0.0.1:5999/tuned"
+    node.write("/var/lib/ocp-tuned/image.env", f"NTO_IMAGE={image}\n")
+    node.run("systemctl", "start", UNIT)
+    has_ended(node)
+    last = entries(node)[-1]
+    assert last["OCP_TUNED_FINDING"] == "torn-image-env"
+    assert "https://…@127.0.0.1:5999/tuned" in last["MESSAGE"]
+    for secret in secrets:
+        assert node.run("sh", "-c", EVERYWHERE, "sh", secret).stdout == ""

@@ -153,7 +153,7 @@ def test_a_shell_in_a_node_takes_commands_from_a_pipe_and_leaves_nothing() -> No
     )  # fmt: skip
     assert done.returncode == 7, done.stdout + done.stderr
     status, name, host = done.stdout.splitlines()
-    assert status.startswith("Applied: openshift-node-lab in ")
+    assert status.startswith("Tuned before the kubelet: openshift-node-lab, ")
     assert name == "systemd"
     assert_gone(host, cache.directory() / "nodes" / host)
 

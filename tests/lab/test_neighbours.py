@@ -7,6 +7,7 @@ import json
 import pytest
 
 from ocp_tuned_boot.host.systemd import WORKLOADS
+from tests.lab.host import unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.rootfs import SUITES
@@ -67,13 +68,13 @@ def test_every_kubelet_and_container_engine_waits_and_counts(suite: str) -> None
         ready = moment(node, UNIT, "ActiveEnter")
         assert all(moment(node, name, "ExecMainStart") >= ready > 0 for name in OTHERS)
         has_ended(node)
-        status = node.run("ocp-tuned-boot", "status").stdout
+        status = unwrapped(node.run("ocp-tuned-boot", "status").stdout)
         assert all(f"{name}: active" in status for name in (*OTHERS, *SITES))
 
         # As if no profile had been applied in this boot.
         node.run("systemctl", "stop", UNIT)
         node.run("sh", "-c", "rm /run/ocp-tuned-boot/status.json /run/ocp-tuned-boot/settings.json")
-        plan = node.run("ocp-tuned-boot", "plan").stdout
+        plan = unwrapped(node.run("ocp-tuned-boot", "plan").stdout)
         assert "are already running" in plan
         assert [name for name in (*WORKLOADS, *SITES) if name not in plan] == []
 
@@ -139,6 +140,6 @@ def test_beside_microshift_tuned_the_profile_is_applied_and_that_one_is_stopped(
             assert property_of(node, name, "Result") == "success"
         # Whoever starts it again has two TuneD, and can see that.
         node.run("systemctl", "start", "microshift-tuned.service")
-        assert f"{HOST_TUNED}: active" in node.run("ocp-tuned-boot", "status").stdout
+        assert f"{HOST_TUNED}: active" in unwrapped(node.run("ocp-tuned-boot", "status").stdout)
         units = json.loads(node.run("ocp-tuned-boot", "status", "--json").stdout)["units"]
         assert units[HOST_TUNED] == "active"

@@ -4,12 +4,14 @@ counts as a change of it, and a TuneD of its own."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from tests.lab import workload
+from tests.lab.host import unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.workload import RESET, has_ended, record
@@ -365,8 +367,9 @@ def test_stage_plan_and_status_say_which_file_decides() -> None:
 
     with booted("trixie", by_boot_conf) as node:
         has_ended(node)
-        shown = node.run("ocp-tuned-boot", "status").stdout
-        assert "image localhost/tuned:trixie, named in [tuning] of /etc/ocp-tuned-boot" in shown
+        shown = unwrapped(node.run("ocp-tuned-boot", "status").stdout)
+        named = r"from: store, named in \[tuning\] of /etc/ocp-tuned-boot/boot.conf "
+        assert re.search(rf"image localhost/tuned:trixie, ID \w+, {named}", shown), shown
         node.run("podman", "tag", "localhost/tuned:trixie", "localhost/tuned:next")
         staged = node.run("ocp-tuned-boot", "image", "stage", "localhost/tuned:next").stdout
         assert f"From now on {AGENT}/image.env decides: image = in boot.conf has no" in staged
@@ -375,11 +378,11 @@ def test_stage_plan_and_status_say_which_file_decides() -> None:
             f"{AGENT}/image.env"
         )
         for command in ("status", "plan"):
-            assert words in node.run("ocp-tuned-boot", command).stdout
+            assert words in unwrapped(node.run("ocp-tuned-boot", command).stdout)
         node.run("systemctl", "disable", UNIT)
         node.run("ocp-tuned-boot", "reload", "--force")
         node.run("sh", "-c", "rm -r /run/ocp-tuned-boot/status.json")
         in_place(node, f"{AGENT}/recommend.d/50-openshift.conf", "[nowhere]\n")
-        shown = node.run("ocp-tuned-boot", "plan").stdout
+        shown = unwrapped(node.run("ocp-tuned-boot", "plan").stdout)
         assert f"{UNIT} is disabled: systemd does not start it at boot." in shown
         assert 'No profile "nowhere" in ' in shown

@@ -11,6 +11,7 @@ import pytest
 from ocp_tuned_boot.tuned import asked
 from ocp_tuned_boot.tuned.asked import Comparison, Verified
 from tests.lab import workload
+from tests.lab.host import unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node
 from tests.lab.rootfs import SUITES
@@ -183,7 +184,8 @@ def test_after_a_guarded_reload_interrupts_are_said_to_be_owned_by_others() -> N
         (value,) = (it for it in record["values"] if it["key"] == "scheduler.isolated_cores")
         assert (value["state"], value["by"]) == ("handed-over", "")
         assert value["why"].startswith("on the hand-over list: /proc/irq/")
-        assert "isolated_cores: owned by others: " in node.run("ocp-tuned-boot", "status").stdout
+        status = unwrapped(node.run("ocp-tuned-boot", "status").stdout)
+        assert "isolated_cores: owned by others: " in status
         workload.reloaded(node, f"{workload.PROFILE}{REQUESTED}irq_process=false\n")
         workload.has_ended(node)
         (value,) = (it for it in workload.record(node)["values"]

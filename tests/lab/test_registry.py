@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import registry
-from tests.lab.host import TUNED_CONF, Host
+from tests.lab.host import TUNED_CONF, Host, unwrapped
 from tests.lab.node import Node
 from tests.lab.patience import AMPLE, PATIENCE, at_the_latest
 
@@ -581,7 +581,7 @@ def test_an_archive_of_an_image_by_digest_is_found_by_that_digest(site: Host) ->
         assert site.status()["image"] == exact
         assert site.run("reload", "--force").returncode == 0
         assert site.status()["image_source"] == "store"
-        assert f"requested  {exact}" in site.run("image", "list").stdout
+        assert f"requested {exact}" in unwrapped(site.run("image", "list").stdout)
     finally:
         registry.start(node)
         registry.start(node, shut=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from ocp_tuned_boot.settings.holds import CState
 from ocp_tuned_boot.tuned import wanted
 from ocp_tuned_boot.tuned.asked import Asked
 
+_CHOSEN = re.compile(r"\[[^\[\]]+\]\Z")
+
 
 @dataclass(frozen=True)
 class Line:
@@ -31,14 +34,16 @@ class Line:
 @dataclass(frozen=True)
 class Machine:
     """`values`: each setting of the profile as it is now; of their files (paths on the host),
-    `missing` do not exist, and `read_only` cannot be written by anybody. `sysctl_d`: the line of
-    the host's sysctl.d that counts, by the file that it sets; `reapply`: it counts more than the
+    `missing` do not exist, `read_only` cannot be written by anybody, and `choices` are the words of
+    which the kernel takes one. `sysctl_d`: the line of the host's sysctl.d that counts, by the file
+    that it sets; `reapply`: it counts more than the
     profile. `arguments`: of the running kernel; `cpus`: the CPUs; `protected_by`: the file that
     sets protectKernelDefaults."""
 
     values: tuple[Value, ...] = ()
     missing: frozenset[str] = frozenset()
     read_only: frozenset[str] = frozenset()
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sysctl_d: Mapping[str, Line] = field(default_factory=dict)
     reapply: bool = True
     arguments: tuple[str, ...] = ()
@@ -55,6 +60,7 @@ def read(paths: Paths, meaning: Asked, *, reapply: bool) -> Machine:
         found,
         frozenset(path for path in named if not os.path.lexists(f"{paths.root}{path}")),
         frozenset(path for path in named if _is_read_only(paths.root, path)),
+        {path: words for path in named if (words := _choices(paths.root, path))},
         _sysctl_d(paths),
         reapply,
         inputs.kernel_arguments(paths),
@@ -70,6 +76,21 @@ def _is_read_only(root: Path, path: str) -> bool:
     except OSError:
         return False
     return stat.S_ISREG(mode) and not mode & 0o222
+
+
+def _choices(root: Path, path: str) -> tuple[str, ...]:
+    """The words of a file such as `always [madvise] never`, which shows all that it takes; none of
+    another one."""
+    # The kernel loads the module of a scheduler that it does not show yet (block/elevator.c).
+    if not path.startswith("/sys/") or path.endswith("/queue/scheduler"):
+        return ()
+    try:
+        text = files.read(files.resolved(root / path.lstrip("/"))).decode(errors="replace")
+    except (FileNotFoundError, HostError):
+        return ()
+    words = text.split() if len(text.splitlines()) == 1 else []
+    chosen = [word for word in words if _CHOSEN.match(word)]
+    return tuple(word.strip("[]") for word in words) if len(chosen) == 1 else ()
 
 
 def _sysctl_d(paths: Paths) -> dict[str, Line]:

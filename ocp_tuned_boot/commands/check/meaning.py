@@ -33,7 +33,6 @@ _NO_MODULE = "No module named 'tuned.plugins."
 _CPU_ARGUMENTS = ("isolcpus", "nohz_full", "rcu_nocbs", "irqaffinity")
 _CPU_OPTIONS = ("isolated_cores", "no_balance_cores")
 _CPUS = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?(?::[0-9]+/[0-9]+)?\Z", re.ASCII)
-_CHOICES = re.compile(r"(?:^|\s)\[[^\]]+\](?:\s|$)")
 
 
 @dataclass(frozen=True)
@@ -183,13 +182,14 @@ def _settings(machine: Machine, places: Places) -> Iterator[Problem]:
             yield place.problem("no-such-setting", f"{value.key}: this kernel has no such setting")
         elif value.path in machine.read_only:
             yield place.problem("read-only-setting", f"{value.key}: {value.path} is read-only")
-        elif why := _not_accepted(value):
+        elif why := _not_accepted(value, machine.choices.get(value.path, ())):
             yield place.problem("value-not-accepted", f"{value.key}: {why}")
 
 
-def _not_accepted(value: Value) -> str:
+def _not_accepted(value: Value, choices: Sequence[str]) -> str:
     """Why the kernel refuses a value, by what its file shows now; empty if it does not, or if that
-    is not known without writing."""
+    is not known without writing. `choices`: the words that the file shows, if it takes no
+    others."""
     if value.state != "different" or not value.path or "${" in value.expected:
         return ""
     words = sysctls.words(value.expected)
@@ -199,10 +199,8 @@ def _not_accepted(value: Value) -> str:
             return f"found {value.expected!r}, expected a number such as {value.found!r}"
         if len(value.expected.split()) > len(value.found.split()) and "|" not in value.expected:
             return f"found {value.expected!r}, expected not more numbers than {value.found!r}"
-    elif value.path.startswith("/sys/") and _CHOICES.search(value.found):
-        choices = [word.strip("[]") for word in value.found.split()]
-        if value.expected.strip() not in choices:
-            return f"found {value.expected!r}, expected one of {', '.join(choices)}"
+    elif choices and value.expected.strip() not in choices:
+        return f"found {value.expected!r}, expected one of {', '.join(choices)}"
     return ""
 
 

@@ -151,15 +151,12 @@ def lowered(found: Problem, to: Severity) -> Problem:
 
 def ordered(found: Iterable[Problem]) -> tuple[Problem, ...]:
     """Each problem once: errors first, then by file and line. What is found in the text and said by
-    TuneD as well is one problem."""
+    TuneD as well is one problem, and so is what several profiles include."""
     order = list(Severity)
-    by_place: dict[tuple[object, ...], Problem] = {}
+    once: dict[tuple[str, str, int, str], Problem] = {}
     for each in found:
-        place: tuple[object, ...] = (each.kind, each.file, each.line)
-        by_place.setdefault(place if each.line else (*place, each.message), each)
-    return tuple(
-        sorted(by_place.values(), key=lambda it: (order.index(it.severity), it.file, it.line))
-    )
+        once.setdefault((each.kind, each.file, each.line, each.message), each)
+    return tuple(sorted(once.values(), key=lambda it: (order.index(it.severity), it.file, it.line)))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import pytest
 from ocp_tuned_boot.commands import status_text
 from ocp_tuned_boot.commands.status import Named, Now
 from ocp_tuned_boot.commands.terminal import Style, Terminal
-from ocp_tuned_boot.gate import OPENED
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.systemd import Stored
 from ocp_tuned_boot.host.units import Unit
@@ -41,6 +40,9 @@ UNITS = {"ocp-tuned.service": Unit("active"), "kubelet.service": Unit("active")}
 RUN = Run(AT, "apply", "", "applied", "site", "localhost/a", "id", "f", 0.5, "",
           moments=Moments(10.0, ready=10.112))  # fmt: skip
 NODE = Now(UNITS, applied=(RUN,))
+MINE = Drifted("vm.x", "/proc/sys/vm/x", "5", "9", "10:00", "11:00")
+THEIRS = replace(MINE, key="vm.y", owned=True)
+WAITS = Deferred("profile", "f", "new", "localhost/a", AT)
 
 
 def first(done: Record | None, now: Now) -> str:
@@ -65,21 +67,38 @@ def node(state: str, **properties: Any) -> Now:
          "Tuned before the kubelet: site, 500 ms"),
         (GOOD, replace(NODE, applied=()), "Tuned: site, since 2026-11-27 10:00:00 UTC"),
         (GOOD, replace(NODE, applied=(replace(RUN, profile="old"), RUN)),
-         "Tuned: site, since 2026-11-27 10:00:00 UTC (tuned before the kubelet: old)"),
+         "Tuned: site, since 2026-11-27 10:00:00 UTC"),
+        # A reload does not make it a node that was tuned in time.
+        (GOOD, replace(NODE, applied=(replace(RUN, late=("crio.service",)), RUN)),
+         "Tuned: site, since 2026-11-27 10:00:00 UTC"),
+        (replace(GOOD, result=Result.DEGRADED), replace(NODE, applied=(RUN, RUN)),
+         "Degraded: site, since 2026-11-27 10:00:00 UTC"),
+        (GOOD, replace(NODE, drifted=(MINE, THEIRS)),
+         "Tuned before the kubelet: site, 112 ms; 1 setting changed since"),
+        (GOOD, replace(NODE, drifted=(THEIRS,)), "Tuned before the kubelet: site, 112 ms"),
+        (replace(GOOD, deferred=WAITS), NODE,
+         "Tuned before the kubelet: site, 112 ms; a change waits"),
+        (replace(GOOD, deferred=replace(WAITS, waits="image")), NODE,
+         "Tuned before the kubelet: site, 112 ms"),
         (replace(GOOD, late=("crio.service",)), NODE,
          "Tuned late: site; crio.service was already running"),
         (replace(GOOD, result=Result.DEGRADED), NODE,
          "Degraded: tuned before the kubelet: site, 112 ms"),
         (Record(Result.FAILED, AT), Now(UNITS),
          "Not tuned: kubelet.service runs without the profile"),
+        (Record(Result.FAILED, AT), Now({**UNITS, "crio.service": Unit("active")}),
+         "Not tuned: kubelet.service, crio.service run without the profile"),
         (Record(Result.FAILED, AT), Now({}), "Not tuned: the profile could not be applied"),
         (Record(Result.APPLYING, AT, profile="site"), Now({}),
          "Not tuned: a run was interrupted while TuneD was applying site"),
         (Record(Result.DEFERRED, AT, profile="site", reason="crio.service runs"), Now({}),
          "Not tuned: site waits for the next boot or a reload: crio.service runs"),
         (None, Now({}), "Not tuned: no profile has been applied in this boot"),
+        (None, Now({}, before=True),
+         "Not tuned: no profile has been applied since the soft-reboot"),
         (None, replace(node("activating", text="Pulling"), left=17.4), "Tuning, 17 s left"),
-        (None, node("activating", text="Held since 10:00 (gate = closed): x"), "Not tuned yet"),
+        (None, node("activating", text="Held since 10:00 (gate = closed): x"),
+         "Not tuned: the boot is held until the profile is applied"),
     ],
 )  # fmt: skip
 def test_the_first_line_is_the_verdict(done: Record | None, now: Now, expected: str) -> None:
@@ -89,6 +108,7 @@ def test_the_first_line_is_the_verdict(done: Record | None, now: Now, expected: 
 def test_the_colour_of_the_verdict() -> None:
     assert status_text.verdict(GOOD, NODE)[1] is Style.GOOD
     assert status_text.verdict(replace(GOOD, result=Result.DEGRADED), NODE)[1] is Style.WARNING
+    assert status_text.verdict(GOOD, replace(NODE, drifted=(MINE,)))[1] is Style.WARNING
     assert status_text.verdict(None, Now({}))[1] is Style.BAD
 
 
@@ -98,7 +118,7 @@ def test_the_colour_of_the_verdict() -> None:
 @pytest.mark.parametrize(
     ("now", "expected"),
     [
-        (node("inactive", file="disabled"), "systemctl enable ocp-tuned"),
+        (node("inactive", file="disabled"), "systemctl enable --now ocp-tuned"),
         (node("inactive", file="masked"), "systemctl unmask ocp-tuned"),
         (node("inactive", file="enabled", skipped=True), "Nothing is requested: there is neither"),
         (node("inactive", file="enabled"), "To apply the profile: systemctl start ocp-tuned"),
@@ -116,14 +136,32 @@ def test_the_record_of_the_time_before_a_soft_reboot_does_not_count() -> None:
     assert any("soft-reboot" in line and "does not count" in line for line in shown)
 
 
-def test_a_failed_boot_says_that_the_kubelet_runs_without_the_profile_and_the_remedy() -> None:
-    failed, words = Record(Result.FAILED, AT), f"  gate         open: {OPENED}"
-    assert words in lines(status_text.rows(failed, node("failed")))
-    assert words in lines(status_text.rows(None, node("failed")))
-    assert words not in lines(status_text.rows(failed, node("active")))
-    held = lines(status_text.rows(failed, replace(node("failed"), gated=True)))
-    assert words not in held
-    assert any("systemctl stop ocp-tuned" in line for line in held)
+START = "systemctl start ocp-tuned"
+FULL = Finding("image", "", "no space left", "Free disk space.")
+UNKNOWN = make("unknown-profile", "x", "no profile")
+
+
+@pytest.mark.parametrize(
+    ("done", "now"),
+    [
+        (Record(Result.FAILED, AT, findings=(FULL,)), node("failed")),
+        # Some advice ends with it already.
+        (Record(Result.FAILED, AT, findings=(UNKNOWN,)), node("failed")),
+        # Of a run that could not write a record, the line of the unit has everything.
+        (None, node("failed", text=f"Failed: no space left. Once this is fixed: {START}")),
+        (None, node("failed")),
+    ],
+)
+def test_a_failed_boot_says_once_what_to_type_and_after_the_cause(
+    done: Record | None, now: Now
+) -> None:
+    shown = lines(status_text.rows(done, now))
+    typed = [at for at, line in enumerate(shown) if line.endswith(f": {START}")]
+    assert len(typed) == 1
+    causes = [at for at, line in enumerate(shown) if "no space" in line or "no profile" in line]
+    assert all(at <= typed[0] for at in causes)
+    held = lines(status_text.rows(done, replace(now, gated=True)))
+    assert any(line.endswith("systemctl stop ocp-tuned") for line in held)
 
 
 def test_a_run_that_is_under_way_is_shown_with_its_step_and_the_time_left() -> None:
@@ -133,6 +171,18 @@ def test_a_run_that_is_under_way_is_shown_with_its_step_and_the_time_left() -> N
     ]  # fmt: skip
     reload = replace(NODE, units={"ocp-tuned.service": Unit("reloading", text="TuneD")}, left=3.0)
     assert "  running      TuneD; 3 s left" in lines(status_text.rows(GOOD, reload))
+
+
+def test_a_node_that_is_held_has_the_cause_once_and_the_command_that_is_of_use() -> None:
+    now = node("activating", text="Held since 10:00 (gate = closed): no profile. Fix it")
+    failed = Record(Result.FAILED, AT, findings=(make("unknown-profile", "x", "no profile"),))
+    shown = "\n".join(lines(status_text.rows(failed, replace(now, gated=True))))
+    assert shown.count("no profile") == 1
+    assert "Boot continues automatically once this is fixed" in shown
+    assert "systemctl stop ocp-tuned" in shown
+    assert "systemctl start" not in shown
+    # What has failed before anything was recorded is in the line of the unit alone.
+    assert "no profile. Fix it" in "\n".join(lines(status_text.rows(None, now)))
 
 
 # What is wrong, and what waits.
@@ -159,13 +209,10 @@ def test_a_finding_shows_its_subject_once(message: str, line: str) -> None:
     assert lines(status_text.findings([finding])) == [f"  finding      {line}"]
 
 
-MINE = Drifted("vm.x", "/proc/sys/vm/x", "5", "9", "10:00", "11:00")
-
-
 def test_what_others_own_and_what_waits() -> None:
     done = replace(
         GOOD, action="defer", late=("crio.service",),
-        deferred=Deferred("profile", "f", "new", "localhost/a", AT),
+        deferred=WAITS,
         handover=(HandedOver("net.x", "left-out", "1", "0", "1"),
                   HandedOver("net.y", "changed", "1", "", "2")),
         residue=(Residue("vm.x", "put-back", "1", "5", "1"),
@@ -174,9 +221,6 @@ def test_what_others_own_and_what_waits() -> None:
     )  # fmt: skip
     shown = lines(status_text.rows(done, replace(NODE, drifted=(MINE,), waits="it has changed")))
     for line in (
-        "  late         crio.service was already running",
-        ("  deferred     profile: new, localhost/a, since 2026-11-27 10:00:00 UTC. It is applied "
-         "at the next boot, or with: systemctl reload ocp-tuned"),
         ("  guarded      net.x: not set by TuneD in this run; "
          "before '1', TuneD's '0', now '1'"),
         ("  guarded      net.y: changed by another program during this run, and left as it is; "
@@ -189,6 +233,41 @@ def test_what_others_own_and_what_waits() -> None:
         "  drift        vm.x: applied '5', found '9', changed between 10:00 and 11:00",
     ):  # fmt: skip
         assert line in shown
+
+
+def test_what_has_changed_since_comes_with_what_to_type() -> None:
+    again = f"{' ' * 15}To apply the profile again: ocp-tuned-boot reload --force"
+    shown = lines(status_text.rows(GOOD, replace(NODE, drifted=(MINE, THEIRS))))
+    assert shown[shown.index(again) - 1].startswith("  drift        vm.y: ")
+    assert again not in lines(status_text.rows(GOOD, replace(NODE, drifted=(THEIRS,))))
+
+
+def test_what_waits_is_said_once() -> None:
+    done = replace(GOOD, deferred=WAITS)
+    recorded = ("  deferred     profile: new, localhost/a, since 2026-11-27 10:00:00 UTC. "
+                "It is applied at the next boot, or with: systemctl reload ocp-tuned")  # fmt: skip
+    assert recorded in lines(status_text.rows(done, NODE))
+    shown = lines(status_text.rows(done, replace(NODE, waits="it has changed")))
+    assert "  pending      it has changed" in shown
+    assert recorded not in shown
+
+
+def test_what_a_finding_says_is_not_repeated_in_another_row() -> None:
+    lost = State(Hold("rtentsk", "", "socket:[17]"), Standing.LOST, "systemd holds nothing")
+    found = (make("lost-after-exit", "rtentsk", lost.words), FULL)
+    now = replace(NODE, holds=(lost,), pull=FULL.message)
+    shown = lines(status_text.rows(replace(GOOD, findings=found), now))
+    assert not any(line.startswith(("  held", "  pull")) for line in shown)
+    shown = lines(status_text.rows(GOOD, now))
+    assert sum(line.startswith(("  held", "  pull")) for line in shown) == 2
+
+
+@pytest.mark.parametrize(("late", "when"), [((), "before the kubelet"), (("crio",), "late")])
+def test_after_a_reload_it_says_what_the_kubelet_was_started_with(late: Any, when: str) -> None:
+    now = replace(NODE, applied=(replace(RUN, profile="old", late=late), RUN))
+    since = "  applied      2026-11-27 10:00:00 UTC"
+    assert f"{since}; first in this boot: old, {when}" in lines(status_text.rows(GOOD, now))
+    assert since in lines(status_text.rows(GOOD, NODE))
 
 
 def test_each_hold_and_what_is_held_beyond_them() -> None:

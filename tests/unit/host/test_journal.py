@@ -320,3 +320,15 @@ def test_a_line_of_tuneds_has_its_level_and_not_its_time_twice(
     journald.go()
     log.info("%s", line, extra=messages.of_tuned("", line))
     assert journald.lines() == [f"<6>{line}"]
+
+
+def test_a_daemon_may_repeat_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before, level, root.handlers = root.handlers, root.level, []
+    try:
+        journal.set_up_logging(False, sys.stdout, repeats=True)
+        for _ in range(2):
+            root.info("refused")
+    finally:
+        root.handlers, root.level = before, level
+    assert capsys.readouterr().out == "refused\nrefused\n"

@@ -165,6 +165,26 @@ def test_an_archive_that_cannot_be_loaded_takes_no_time_from_the_registry(
     assert store.requests.count("POST /images/load") == loads
 
 
+def test_where_the_store_is_full_that_is_the_cause_and_not_the_registry(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    archive(paths, ASKED)
+    store.pull = REFUSED
+    store.load_fails = "writing blob: no space left on device"
+    with pytest.raises(ImageError, match=r"cannot load \S+: no space left on device\nFree") as full:
+        available(paths, podman)
+    assert full.value.hint.startswith("Free disk space")
+    # What is wrong with an archive is told as well, with what to do about the registry.
+    store.load_fails = "it is no archive"
+    with pytest.raises(ImageError, match=r"it is no archive; cannot pull") as broken:
+        available(paths, podman)
+    assert "fix its name" in broken.value.hint
+    store.pull = TEMPORARY
+    with pytest.raises(ImageError, match=r"it is no archive; cannot pull") as refused:
+        available(paths, podman)
+    assert refused.value.temporary
+
+
 @pytest.mark.parametrize("said", [REFUSED, TEMPORARY])
 def test_without_a_fallback_the_error_is_raised(
     paths: Paths, podman: Podman, store: Store, said: dict[str, str]

@@ -50,7 +50,7 @@ def test_each_finding_is_in_one_entry_with_what_to_do(caplog: pytest.LogCaptureF
         "MESSAGE_ID": messages.FINDING.id, "OCP_TUNED_FINDING": "setting-refused",
         "OCP_TUNED_SUBJECT": "net.b", "OCP_TUNED_ADVICE": SECOND.advice,
     })  # fmt: skip
-    words = f"Degraded: site in 1.50 s: no net.a (and 1 more)\n{FIRST.advice}"
+    words = f"Degraded: site in 1.50 s: no net.a (and 1 more). {FIRST.advice}"
     assert result == (logging.WARNING, words, {
         "MESSAGE_ID": messages.DEGRADED.id, "OCP_TUNED_RESULT": "degraded",
         "OCP_TUNED_PROFILE": "site", "OCP_TUNED_IMAGE": "localhost/a",
@@ -69,11 +69,13 @@ def test_each_finding_is_in_one_entry_with_what_to_do(caplog: pytest.LogCaptureF
          "Nothing was applied: because"),
         (replace(DONE, action="defer", result=Result.DEFERRED, in_force=None, findings=()),
          logging.WARNING, messages.DEFERRED,
-         "Deferred: site waits for the next boot or a reload: because"),
+         ("Deferred: site waits for the next boot or a reload: because. "
+          "To apply it now: systemctl reload ocp-tuned")),
         (replace(DONE, result=Result.FAILED, in_force=None, findings=(FATAL,)), logging.ERROR,
          messages.FAILED, f"Failed: no profile x. {FATAL.advice}"),
         (replace(DONE, action="change-failed", findings=(FATAL, SECOND)), logging.ERROR,
-         messages.FAILED, "Degraded: site, unchanged since 12:00: no profile x (and 1 more)"),
+         messages.FAILED,
+         f"Degraded: site, unchanged since 12:00: no profile x (and 1 more). {FATAL.advice}"),
     ],
 )  # fmt: skip
 def test_the_result_has_its_level_and_id(

@@ -47,9 +47,9 @@ MACHINE = Machine(
     values=(
         Value("vm.swappiness", "different", "10", "60", path=SWAPPINESS, section="sysctl",
               plugin="sysctl"),
-        Value(THP, "different", "never", "[always] madvise never", path=THP, section="sysfs",
-              plugin="sysfs"),
+        Value(THP, "different", "never", "always", path=THP, section="sysfs", plugin="sysfs"),
     ),
+    choices={THP: ("always", "madvise", "never")},
     arguments=("nosmt", "isolcpus=managed_irq,domain,2-9"),
     cpus=frozenset(range(16)),
     cstates=(CState(1, "C6", 100),),
@@ -206,7 +206,6 @@ def test_what_an_image_of_many_machines_sets_is_a_note() -> None:
         ("/proc/sys/vm/swappiness", "60", ">100", False),
         ("/proc/sys/vm/swappiness", "60", "10|20", False),
         ("/proc/sys/vm/swappiness", "60", "low", True),
-        ("/sys/block/sda/queue/scheduler", "[none] mq-deadline", "bfq", True),
         ("/sys/block/sda/queue/read_ahead_kb", "128", "lots", False),
     ],
 )
@@ -228,7 +227,7 @@ def test_an_argument_that_is_taken_away_again_is_not_requested() -> None:
 def test_a_machine_is_read_and_not_written(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     for path, text in {
-        SWAPPINESS: "60\n", "/proc/cmdline": "quiet nosmt\n",
+        SWAPPINESS: "60\n", THP: "[always] madvise never\n", "/proc/cmdline": "quiet nosmt\n",
         "/etc/sysctl.d/a.conf": "#\n\nvm.swappiness = 1\n",
         "/sys/devices/system/cpu/present": "0-2,5\n",
     }.items():  # fmt: skip
@@ -239,6 +238,7 @@ def test_a_machine_is_read_and_not_written(tmp_path: Path) -> None:
     here = machine.read(paths, ASKED, reapply=True)
     assert here.missing == {"/proc/sys/kernel/absent"}
     assert here.read_only == {SWAPPINESS}
+    assert here.choices == {THP: ("always", "madvise", "never")}
     assert here.cpus == {0, 1, 2, 5}
     assert here.arguments == ("quiet", "nosmt")
     assert here.sysctl_d == {SWAPPINESS: Line(str(tmp_path / "etc/sysctl.d/a.conf"), 3, "1")}
