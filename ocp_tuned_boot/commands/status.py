@@ -205,7 +205,7 @@ def _since(
     except BootError as error:
         return now.updated(done), replace(now, waits=_unchecked(error))
     try:
-        now = replace(now, waits=_waits(paths, loaded))
+        now = replace(now, waits=_waits(paths, loaded, done))
         now = replace(now, drifted=drift.look(paths, loaded.handover).drifted)
     except BootError as error:
         now = replace(now, waits=_unchecked(error))
@@ -231,10 +231,16 @@ def _latency(paths: Paths) -> int | None:
         return None
 
 
-def _waits(paths: Paths, loaded: config.Config) -> str:
+def _waits(paths: Paths, loaded: config.Config, done: Record) -> str:
     try:
-        decision, _ = situation.pending(paths, loaded)
+        decision, requested = situation.pending(paths, loaded)
     except BootError as error:
         return _unchecked(error)
+    fallback = ("image-stand-in", requested.image)
+    if decision.waits is Waits.IMAGE and fallback in (
+        (it.kind, it.subject) for it in done.findings
+    ):
+        # Nothing has changed: the last run could not get this image, and has a finding about it.
+        return ""
     changed = decision.waits is not Waits.NOTHING or decision.action is not Action.KEEP
     return decision.reason if changed else ""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ocp_tuned_boot.commands.settings_text import AGAIN, by_importance, compared, drifted
 from ocp_tuned_boot.commands.status import Now
 from ocp_tuned_boot.commands.terminal import Row, Style
-from ocp_tuned_boot.gate import OPENED, RELEASE, without_start
+from ocp_tuned_boot.gate import RELEASE, without_start
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.record import conditions
 from ocp_tuned_boot.record.model import Attempt, InForce, Record, Standing, Value, Waits
@@ -19,6 +19,7 @@ from ocp_tuned_boot.tuned.judge import Result
 #: The latency in effect without any request (microseconds): PM_QOS_CPU_LATENCY_DEFAULT_VALUE in
 #: the kernel's linux/pm_qos.h.
 _NO_REQUEST = 2_000_000_000
+_START = "systemctl start ocp-tuned"
 #: So many rows of one kind are shown without --verbose.
 _FEW = 5
 _MORE = "to see all: ocp-tuned-boot status --verbose"
@@ -35,8 +36,9 @@ def rows(done: Record | None, now: Now, *, verbose: bool = False) -> Iterator[Ro
         found = tuple(replace(each, advice=without_start(each.advice)) for each in found)
     yield from _to_do(done, now)
     yield from _limited(findings(found), most)
+    yield from _gate(done, now)
     yield from _waiting(done, now)
-    yield from _held(now)
+    yield from _held(now, found)
     yield from _limited([Row(drifted(each), "drift", Style.WARNING) for each in now.drifted], most)
     if now.unexpected:
         yield Row(AGAIN)
@@ -61,7 +63,8 @@ def verdict(done: Record | None, now: Now) -> tuple[str, Style]:
     if now.running and not (done is not None and done.in_force is not None):
         return _under_way(now)
     if done is None:
-        return "Not tuned: no profile has been applied in this boot", Style.BAD
+        since = "since the soft-reboot" if now.before else "in this boot"
+        return f"Not tuned: no profile has been applied {since}", Style.BAD
     if done.result is Result.DEFERRED:
         words = f"Not tuned: {done.profile} waits for the next boot or a reload: {done.reason}"
         return words, Style.BAD
@@ -69,7 +72,7 @@ def verdict(done: Record | None, now: Now) -> tuple[str, Style]:
         return f"Not tuned: {_cause(done, now)}", Style.BAD
     tuned, since = _tuned(done, done.in_force, now), _since_then(done, now)
     if done.result is Result.DEGRADED:
-        return f"Degraded: {tuned}{since}", Style.WARNING
+        return f"Degraded: {tuned.removeprefix('tuned: ')}{since}", Style.WARNING
     return f"{tuned[0].upper()}{tuned[1:]}{since}", Style.WARNING if since else Style.GOOD
 
 
@@ -94,13 +97,9 @@ def _tuned(done: Record, applied: InForce, now: Now) -> str:
     """`tuned before the kubelet: site, 112 ms`."""
     if done.late:
         return f"tuned late: {applied.profile}; {done.late_words}"
-    if not now.applied:
+    if len(now.applied) != 1:
         return f"tuned: {applied.profile}, since {_clock(applied.since)}"
-    first, *later = now.applied
-    if later:
-        when = "late" if first.late else "before the kubelet"
-        other = f": {first.profile}" * (first.profile != applied.profile)
-        return f"tuned: {applied.profile}, since {_clock(applied.since)} (first {when}{other})"
+    (first,) = now.applied
     moments = first.moments
     seconds = first.seconds
     if moments is not None and moments.ready is not None:
@@ -114,7 +113,7 @@ def _since_then(done: Record, now: Now) -> str:
     number = len(now.unexpected)
     changed = f"; {number} setting{'s' * (number != 1)} changed since" if number else ""
     waits = done.deferred is not None and done.deferred.waits == Waits.PROFILE.value
-    return changed + "; a changed profile waits" * waits
+    return changed + "; a change waits" * waits
 
 
 def took(seconds: float) -> str:
@@ -128,7 +127,7 @@ def _clock(time: str) -> str:
 
 
 def _to_do(done: Record | None, now: Now) -> Iterator[Row]:
-    """What to know and to type, where no profile is applied."""
+    """What is going on; where no run is recorded, why not and what to type."""
     if done is not None and done.in_force is not None:
         if now.running:
             yield Row(f"{now.unit.text or 'a run is active'}{_left(now)}", "running", Style.WARNING)
@@ -141,12 +140,25 @@ def _to_do(done: Record | None, now: Now) -> Iterator[Row]:
             "User space was started again (soft-reboot): what was applied before does not count.",
             "soft-reboot", Style.WARNING,
         )  # fmt: skip
-    if now.gated:
-        yield Row(f"closed: the kubelet waits. {RELEASE}", "gate", Style.WARNING)
-    elif now.unit.state == "failed":
-        yield Row(f"open: {OPENED}", "gate", Style.BAD)
     if done is None and not now.running:
         yield from _why_nothing(now)
+
+
+def _gate(done: Record | None, now: Now) -> Iterator[Row]:
+    """What follows where no profile is applied, and what to type then: once, after the cause."""
+    if done is not None and done.in_force is not None:
+        return
+    said = [each.advice for each in done.findings] if done is not None else [now.unit.text]
+    if now.held:
+        if not any(RELEASE in each for each in said):
+            yield Row(f"closed: {RELEASE}", "gate", Style.BAD)
+    elif now.gated:
+        yield Row(
+            "closed: the kubelet waits until the profile is applied. "
+            "To start the kubelet without it: systemctl stop ocp-tuned", "gate", Style.WARNING,
+        )  # fmt: skip
+    elif now.unit.state == "failed" and not any(_START in each for each in said):
+        yield Row(f"Once this is fixed: {_START}")
 
 
 def _left(now: Now) -> str:
@@ -198,7 +210,8 @@ def findings(found: Iterable[Finding]) -> list[Row]:
 
 
 def _waiting(done: Record | None, now: Now) -> Iterator[Row]:
-    if done is not None and done.deferred is not None:
+    # What has changed by now is more than what was recorded.
+    if done is not None and done.deferred is not None and not now.waits:
         waits = done.deferred
         yield Row(
             f"{waits.waits}: {waits.profile}, {waits.image}, since {_clock(waits.since)}. "
@@ -207,14 +220,16 @@ def _waiting(done: Record | None, now: Now) -> Iterator[Row]:
         )  # fmt: skip
     if now.waits:
         yield Row(now.waits, "pending", Style.WARNING)
-    if now.pull:
+    found = done.findings if done is not None else ()
+    if now.pull and not any(now.pull in each.message for each in found):
         yield Row(f"failed: {now.pull}", "pull", Style.WARNING)
 
 
-def _held(now: Now) -> Iterator[Row]:
+def _held(now: Now, told: Sequence[Finding]) -> Iterator[Row]:
     for state in now.holds:
         lost = state.standing is not Standing.IN_FORCE
-        yield Row(state.words, "held", Style.BAD if lost else Style.PLAIN)
+        if not any(state.words in each.message for each in told):
+            yield Row(state.words, "held", Style.BAD if lost else Style.PLAIN)
     if any(state.hold.kind == "force_latency" for state in now.holds) and now.latency is not None:
         found = f"{now.latency} µs is in effect now, the minimum of all requests"
         yield Row(found if now.latency != _NO_REQUEST else "no request is in effect", "latency")
@@ -319,17 +334,26 @@ def _image(done: Record | None, now: Now) -> Iterator[Row]:
 def _boot(done: Record | None, now: Now) -> Iterator[Row]:
     if done is None:
         return
-    if done.in_force is not None:
+    if not now.gated:
         yield Row(now.gate, "gate")
     yield Row(done.boot_id, "boot ID") if done.boot_id else Row("unknown", "boot ID")
     if done.in_force is not None:
-        yield Row(_clock(done.in_force.since), "applied")
-    if done.late:
-        yield Row(done.late_words, "late", Style.WARNING)
+        yield Row(_applied(done.in_force, now), "applied")
     shown = (
         f"{each['type']}={each['status']} {each['reason']}" for each in conditions.of_record(done)
     )
     yield Row(", ".join(words.strip() for words in shown), "conditions")
+
+
+def _applied(applied: InForce, now: Now) -> str:
+    """When the profile was applied and, if it is not the first one of this boot, what came first:
+    the kubelet was started with that one."""
+    since = _clock(applied.since)
+    if len(now.applied) <= 1:
+        return since
+    first = now.applied[0]
+    when = "late" if first.late else "before the kubelet"
+    return f"{since}; first in this boot: {first.profile}, {when}"
 
 
 def _run(done: Record, *, verbose: bool) -> Iterator[Row]:

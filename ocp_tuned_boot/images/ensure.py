@@ -331,9 +331,10 @@ class ImageSession:
         loading = self._not_loaded
         if loading is None or not isinstance(error, ImageError):
             return error
+        if loading.hint:
+            return ImageError(loading.message, loading.hint, temporary=error.temporary)
         return ImageError(
-            f"{loading.message}; {error.message}", loading.hint or error.hint,
-            temporary=error.temporary,
+            f"{loading.message}; {error.message}", error.hint, temporary=error.temporary
         )  # fmt: skip
 
     def _candidates(self, podman: Podman) -> Iterator[tuple[Image, str]]:

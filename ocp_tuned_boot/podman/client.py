@@ -21,7 +21,7 @@ from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, NameTaken, Refus
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.transfer import Amount
 from ocp_tuned_boot.podman import pulling, service
-from ocp_tuned_boot.podman.failures import storage_hint
+from ocp_tuned_boot.podman.failures import of_storage, storage_hint
 from ocp_tuned_boot.podman.transport import ANSWER_LIMIT, ERRORS, PacedFile, Transport, parse
 
 log = logging.getLogger(__name__)
@@ -222,8 +222,8 @@ class Podman:
             raise ImageError(f"cannot read {archive}: {error.strerror}") from error
         with self._transport.understood(what):
             if response.status_code in ERRORS:
-                reason = parse(response.content)["message"]
-                raise ImageError(f"cannot load {archive}: {reason}", storage_hint(str(reason)))
+                reason = of_storage(str(parse(response.content)["message"]))
+                raise ImageError(f"cannot load {archive}: {reason}", storage_hint(reason))
             return tuple(str(name) for name in parse(response.content)["Names"])
 
     def export(self, reference: str, target: BinaryIO, report: Report = _unreported) -> None:

@@ -12,6 +12,10 @@ READ_ONLY_HINT = (
     "Podman cannot write its image store: find out why its file system is read-only "
     "(findmnt -T /var/lib/containers; journalctl -b -k), and remount it."
 )
+# With the call that has failed, and its file.
+_OF_STORAGE = re.compile(
+    rf"(?:\b\w+ /[^\s:]*: )?(?:{FULL.pattern}|{READ_ONLY.pattern})(?: on device)?", re.IGNORECASE
+)
 
 
 def storage_hint(reason: str) -> str:
@@ -20,3 +24,11 @@ def storage_hint(reason: str) -> str:
     if FULL.search(reason):
         return FULL_HINT
     return READ_ONLY_HINT if READ_ONLY.search(reason) else ""
+
+
+def of_storage(reason: str) -> str:
+    """What is said about storage in a reason that has a line for each format of an archive, and the
+    digests of layers: `write /usr/bin/x: no space left on device`. The whole reason if there is no
+    such thing in it."""
+    found = _OF_STORAGE.search(reason)
+    return found[0] if found else reason

@@ -72,7 +72,11 @@ _CAUSES = (
         f"Podman cannot read this name: fix it {_WHERE}. "
         "Podman does not support an IPv6 address as the registry's host: use its host name.",
     ),
-    _Cause(r"short-name", f"Use the image's full name, with the registry: fix it {_WHERE}."),
+    _Cause(
+        r"short-name",
+        "Use the image's full name, with the registry, such as registry.example/tuned:2.25: fix it "
+        f"{_WHERE}.",
+    ),
     _Cause(
         _UNTRUSTED,
         "The node's policy rejects it: check /etc/containers/policy.json "

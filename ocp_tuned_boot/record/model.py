@@ -10,6 +10,9 @@ from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.tuned.findings import Finding
 from ocp_tuned_boot.tuned.judge import Result
 
+_WAITS = "waits for the next boot or a reload"
+_NOW = "To apply it now: systemctl reload ocp-tuned"
+
 
 def now() -> str:
     """The time in UTC, as a record carries it (RFC 3339, milliseconds)."""
@@ -283,13 +286,13 @@ class Record:
         if self.result is Result.FAILED:
             return f"Failed{worst}{more}{advice}"
         if self.result is Result.DEFERRED:
-            return f"Deferred: {self.profile} waits for the next boot or a reload: {self.reason}"
+            return f"Deferred: {self.profile} {_WAITS}: {self.reason}. {_NOW}"
         word = "Applied" if self.result is Result.APPLIED else "Degraded"
         if self.in_force is not None and self.action != "apply":
             kept = f"{word}: {self.in_force.profile}, unchanged since {self.in_force.since}"
-            return f"{kept}{worst}{more}{self._waiting()}"
+            return f"{kept}{worst}{more}{self._waiting()}{advice}"
         late = f"; late: {self.late_words}" if self.late else ""
-        return f"{word}: {self.profile} in {self.seconds:.2f} s{worst}{more}{late}"
+        return f"{word}: {self.profile} in {self.seconds:.2f} s{worst}{more}{late}{advice}"
 
     def _waiting(self) -> str:
         if self.deferred is None:
@@ -298,8 +301,8 @@ class Record:
         requested = getattr(self.deferred, what)
         if self.in_force is not None and getattr(self.in_force, what) == requested:
             changed = f"the content of {what} {requested} has changed"
-            return f"; {changed} and waits for the next boot or a reload"
-        return f"; another {what} waits for the next boot or a reload: {requested}"
+            return f"; {changed} and {_WAITS}. {_NOW}"
+        return f"; another {what} {_WAITS}: {requested}. {_NOW}"
 
 
 def _worst(findings: tuple[Finding, ...]) -> tuple[str, str, str]:

@@ -26,11 +26,13 @@ LINES, COLUMNS = 24, 80
 UNIT = "ocp-tuned.service"
 DROP_IN = f"/etc/systemd/system/{UNIT}.d/lab.conf"
 CONF = "/etc/ocp-tuned-boot/boot.conf"
+RUN = "/run/ocp-tuned-boot"
 IMAGE_ENV = "/var/lib/ocp-tuned/image.env"
 RECOMMEND = "/var/lib/ocp-tuned/recommend.d/50-openshift.conf"
 TUNED_CONF = "/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf"
 IMAGE = "localhost/tuned:trixie"
 DEAD = "registry.lab:5999/openshift/tuned:new"
+STATUS = ("ocp-tuned-boot", "status")
 KNOB = "net.ipv4.tcp_fin_timeout"
 HELD = PROFILE + "[rtentsk]\n"
 LACKING = PROFILE + "[more]\ntype=sysctl\nkernel.no_such=1\n"
@@ -62,9 +64,9 @@ SCREENS = {
         (f"{KNOB}: applied '37', found '50'",), "ocp-tuned-boot reload --force",
     ),
     "deferred": Screen(
-        "Tuned before the kubelet: openshift-node-lab, ",
+        "Tuned: openshift-node-lab, since ",
         ("the requested profile has changed", "at the next boot"), RELOAD,
-        ("the content of profile openshift-node-lab has changed", "the next boot or a reload"),
+        ("Applied: openshift-node-lab in ",),
     ),
     "lost hold": Screen(
         "Degraded: ", ("rtentsk (socket:[", "is NOT in effect"),
@@ -75,7 +77,9 @@ SCREENS = {
         ("Degraded: openshift-node-lab", "kernel.no_such", RELOAD),
     ),
     "soft-rebooted": Screen(
-        "Not tuned", ("soft-reboot", f"{UNIT} is disabled"), "systemctl enable --now ocp-tuned",
+        "Not tuned: no profile has been applied since the soft-reboot",
+        ("what was applied before does not count", f"{UNIT} is disabled"),
+        "systemctl enable --now ocp-tuned",
     ),
     "fallback image": Screen(
         "Degraded: tuned before the kubelet: openshift-node-lab, ",
@@ -91,8 +95,12 @@ SCREENS = {
         ('No profile "does-not-exist"', TUNED_CONF, START),
     ),
     "short image name": Screen(
-        "Not tuned: ", ("cannot pull tuned:2.25", "full name", IMAGE_ENV), START,
-        ("cannot pull tuned:2.25", "full name", IMAGE_ENV, START),
+        "Not tuned: ", ("cannot pull tuned:2.25", "registry.example/tuned:2.25", IMAGE_ENV), START,
+        ("cannot pull tuned:2.25", "registry.example/tuned:2.25", IMAGE_ENV, START),
+    ),
+    "full run": Screen(
+        "Not tuned", (f"cannot write {RUN}", "No space left on device"), START,
+        (f"cannot write {RUN}", "No space left on device", START),
     ),
     "disk full": Screen(
         "Not tuned: ", ("no space left on device", "Free disk space"), START,
@@ -122,13 +130,13 @@ def a_node_that_was_tuned(node: Node) -> Iterator[str]:
 
     node.run("sysctl", "-qw", f"{KNOB}=50")
     yield "drift"
-    node.run(*SCREENS["drift"].command.split())
+    mended(node, "drift")
     assert node.run("sysctl", "-n", KNOB).stdout == "37\n"
 
     node.write(TUNED_CONF, HELD.replace("=37", "=38"))
     noticed(node, f"touch {IMAGE_ENV}; echo NTO_IMAGE={IMAGE} > {IMAGE_ENV}")
     yield "deferred"
-    node.run(*SCREENS["deferred"].command.split())
+    mended(node, "deferred")
     assert node.run("sysctl", "-n", KNOB).stdout == "38\n"
 
     takes = "[Service]\nExecReload=\nExecReload=systemd-notify FDSTOREREMOVE=1 FDNAME=rtentsk\n"
@@ -138,25 +146,27 @@ def a_node_that_was_tuned(node: Node) -> Iterator[str]:
     node.run("rm", DROP_IN)
     node.run("systemctl", "daemon-reload")
     yield "lost hold"
-    node.run(*SCREENS["lost hold"].command.split())
+    mended(node, "lost hold")
     stored = node.run("systemctl", "show", "--value", "-p", "NFileDescriptorStore", UNIT)
     assert stored.stdout == "1\n"
 
     reloaded(node, LACKING)
     yield "degraded"
-
     node.write(TUNED_CONF, PROFILE)
+    mended(node, "degraded")
+
     node.run("systemctl", "--quiet", "disable", UNIT)
     soft_reboot(node)
     yield "soft-rebooted"
-    node.run(*SCREENS["soft-rebooted"].command.split())
-    assert node.run("systemctl", "is-active", UNIT).stdout == "active\n"
+    mended(node, "soft-rebooted")
 
     node.write(IMAGE_ENV, f"NTO_IMAGE={DEAD}\n")
     node.write(CONF, BRIEF)
     node.reboot()
     has_ended(node)
     yield "fallback image"
+    node.write(IMAGE_ENV, f"NTO_IMAGE={IMAGE}\n")
+    mended(node, "fallback image")
 
 
 def a_node_that_never_was(node: Node) -> Iterator[str]:
@@ -174,6 +184,16 @@ def a_node_that_never_was(node: Node) -> Iterator[str]:
     node.write(TUNED_CONF, PROFILE)
     noticed(node, f"echo NTO_IMAGE=tuned:2.25 > {IMAGE_ENV}")
     yield "short image name"
+
+    noticed(node, f"echo NTO_IMAGE={IMAGE} > {IMAGE_ENV}")
+    # The unit starts Podman's sockets again, which are in this folder.
+    node.run("systemctl", "stop", UNIT, "ocp-tuned-podman@*")
+    node.run("mount", "-t", "tmpfs", "-o", "size=1M,mode=755", "lab", RUN)
+    node.run("sh", "-c", f"cat /dev/zero > {RUN}/full", check=False)
+    node.run("systemctl", "start", UNIT, check=False)
+    yield "full run"
+    node.run("rm", f"{RUN}/full")
+    mended(node, "full run")
 
     node.run("podman", "save", "-q", "--format=oci-archive", "-o",
              "/var/lib/ocp-tuned-boot/images/day-0.tar", IMAGE)  # fmt: skip
@@ -194,25 +214,31 @@ def a_node_that_never_was(node: Node) -> Iterator[str]:
     assert len(node.witnesses("kubelet")) == 1
 
 
+def mended(node: Node, name: str) -> None:
+    """Types what the screen says."""
+    node.run(*SCREENS[name].command.split())
+    first = node.run("ocp-tuned-boot", "status").stdout.partition("\n")[0]
+    assert first.startswith("Tuned"), f"{name}: {first}"
+
+
 @pytest.mark.parametrize("states", [a_node_that_was_tuned, a_node_that_never_was])
 def test_each_screen_has_the_verdict_the_cause_and_the_command(states: States) -> None:
     missing: list[str] = []
     with KernelKnobs(RESET), Node("trixie", image="trixie") as node:
         for name in states(node):
             screen = SCREENS[name]
-            text = shown(node, name, "ocp-tuned-boot", "status")
-            missing += [f"{name}: {it}\n{text}" for it in lacks(screen, text)]
-            of_unit = shown(node, f"{name} (unit)", "systemctl", "status", "ocp-tuned")
-            missing += [
-                f"{name}: {it}\n{of_unit}" for it in screen.line if it not in unwrapped(of_unit)
-            ]
+            text = shown(node, name, *STATUS)
+            missing += [f"{name}: {it}\n{text}" for it in (*lacks(screen, text), *others(node))]
+            unit = shown(node, f"{name} (unit)", "systemctl", "status", "-n0", "ocp-tuned")
+            line = unwrapped(unit)
+            missing += [f"{name}: {it}\n{unit}" for it in screen.line if it not in line]
     assert missing == [], "\n\n".join(missing)
 
 
 def shown(node: Node, name: str, *command: str) -> str:
-    """The first screen of what a command prints. It is kept in the folder $OCP_TUNED_SCREENS, if
-    that is set."""
-    printed = node.run(*command, check=False).stdout
+    """The first screen of what a command prints on a serial console. It is kept in the folder
+    $OCP_TUNED_SCREENS, if that is set."""
+    printed = node.run(*command, check=False, env={"LANG": "C"}).stdout
     text = "\n".join(printed.splitlines()[:LINES])
     if folder := os.environ.get("OCP_TUNED_SCREENS"):
         file = Path(folder) / f"{name.replace(' ', '-')}.txt"
@@ -231,7 +257,23 @@ def lacks(screen: Screen, text: str) -> Iterator[str]:
     if not any(line.endswith(screen.command) for line in lines):
         yield f"the command {screen.command!r}"
     yield from (f"{COLUMNS} columns: {line}" for line in lines if len(line) > COLUMNS)
+    if not text.isascii():
+        yield "plain ASCII"
+
+
+def others(node: Node) -> Iterator[str]:
+    """What is different for somebody who is not root, and should not be."""
+    root = node.run(*STATUS, check=False)
+    nobody = node.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *STATUS,
+                      check=False)  # fmt: skip
+    first = root.stdout.partition("\n")[0]
+    if (nobody.returncode, nobody.stdout.partition("\n")[0]) != (root.returncode, first):
+        yield f"exit status {root.returncode} and {first!r} for a user: {nobody}"
+    if nobody.stderr:
+        yield f"nothing on standard error for a user: {nobody.stderr}"
+    if root.returncode != (0 if first.startswith(("Tuned", "Degraded")) else 1):
+        yield f"an exit status that agrees with {first!r}: {root.returncode}"
 
 
 def test_all_twelve_are_seen() -> None:
-    assert len(SCREENS) == 12
+    assert len(SCREENS) == 12 + 1

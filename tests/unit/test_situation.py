@@ -19,6 +19,7 @@ from ocp_tuned_boot.record.model import Action, InForce, Record, Waits
 from ocp_tuned_boot.requested import settled
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.tuned import reach, said
+from ocp_tuned_boot.tuned.findings import make
 from ocp_tuned_boot.tuned.judge import Result
 from ocp_tuned_boot.tuned.said import About, Said
 from tests.unit.commands.shown import lines
@@ -221,6 +222,19 @@ def test_status_shows_it_while_it_runs(paths: Paths) -> None:
     told, _ = status.look(paths, None, BOOT_ID)
     assert told is not None
     assert (told.result, told.findings) == (Result.APPLIED, ())
+
+
+def test_a_fallback_image_is_no_change_that_waits(paths: Paths) -> None:
+    applied(paths)
+    paths.image_env.write_text("NTO_IMAGE=localhost/tuned:new\n")
+    assert "only the image has changed" in status.look(paths, None, BOOT_ID)[1].waits
+    done = store.read(paths)
+    assert done is not None
+    found = (make("image-stand-in", "localhost/tuned:new", "cannot pull it"),)
+    store.write(paths, replace(done, result=Result.DEGRADED, findings=found))
+    assert status.look(paths, None, BOOT_ID)[1].waits == ""
+    paths.image_env.write_text("NTO_IMAGE=localhost/tuned:newer\n")
+    assert "only the image has changed" in status.look(paths, None, BOOT_ID)[1].waits
 
 
 def test_status_shows_which_file_decides(paths: Paths) -> None:

@@ -10,7 +10,6 @@ import pytest
 from ocp_tuned_boot.commands import status_text
 from ocp_tuned_boot.commands.status import Named, Now
 from ocp_tuned_boot.commands.terminal import Style, Terminal
-from ocp_tuned_boot.gate import OPENED
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.systemd import Stored
 from ocp_tuned_boot.host.units import Unit
@@ -68,15 +67,17 @@ def node(state: str, **properties: Any) -> Now:
          "Tuned before the kubelet: site, 500 ms"),
         (GOOD, replace(NODE, applied=()), "Tuned: site, since 2026-11-27 10:00:00 UTC"),
         (GOOD, replace(NODE, applied=(replace(RUN, profile="old"), RUN)),
-         "Tuned: site, since 2026-11-27 10:00:00 UTC (first before the kubelet: old)"),
+         "Tuned: site, since 2026-11-27 10:00:00 UTC"),
         # A reload does not make it a node that was tuned in time.
         (GOOD, replace(NODE, applied=(replace(RUN, late=("crio.service",)), RUN)),
-         "Tuned: site, since 2026-11-27 10:00:00 UTC (first late)"),
+         "Tuned: site, since 2026-11-27 10:00:00 UTC"),
+        (replace(GOOD, result=Result.DEGRADED), replace(NODE, applied=(RUN, RUN)),
+         "Degraded: site, since 2026-11-27 10:00:00 UTC"),
         (GOOD, replace(NODE, drifted=(MINE, THEIRS)),
          "Tuned before the kubelet: site, 112 ms; 1 setting changed since"),
         (GOOD, replace(NODE, drifted=(THEIRS,)), "Tuned before the kubelet: site, 112 ms"),
         (replace(GOOD, deferred=WAITS), NODE,
-         "Tuned before the kubelet: site, 112 ms; a changed profile waits"),
+         "Tuned before the kubelet: site, 112 ms; a change waits"),
         (replace(GOOD, deferred=replace(WAITS, waits="image")), NODE,
          "Tuned before the kubelet: site, 112 ms"),
         (replace(GOOD, late=("crio.service",)), NODE,
@@ -93,6 +94,8 @@ def node(state: str, **properties: Any) -> Now:
         (Record(Result.DEFERRED, AT, profile="site", reason="crio.service runs"), Now({}),
          "Not tuned: site waits for the next boot or a reload: crio.service runs"),
         (None, Now({}), "Not tuned: no profile has been applied in this boot"),
+        (None, Now({}, before=True),
+         "Not tuned: no profile has been applied since the soft-reboot"),
         (None, replace(node("activating", text="Pulling"), left=17.4), "Tuning, 17 s left"),
         (None, node("activating", text="Held since 10:00 (gate = closed): x"),
          "Not tuned: the boot is held until the profile is applied"),
@@ -133,14 +136,32 @@ def test_the_record_of_the_time_before_a_soft_reboot_does_not_count() -> None:
     assert any("soft-reboot" in line and "does not count" in line for line in shown)
 
 
-def test_a_failed_boot_says_that_the_kubelet_runs_without_the_profile_and_the_remedy() -> None:
-    failed, words = Record(Result.FAILED, AT), f"  gate         open: {OPENED}"
-    assert words in lines(status_text.rows(failed, node("failed")))
-    assert words in lines(status_text.rows(None, node("failed")))
-    assert words not in lines(status_text.rows(failed, node("active")))
-    held = lines(status_text.rows(failed, replace(node("failed"), gated=True)))
-    assert words not in held
-    assert any("systemctl stop ocp-tuned" in line for line in held)
+START = "systemctl start ocp-tuned"
+FULL = Finding("image", "", "no space left", "Free disk space.")
+UNKNOWN = make("unknown-profile", "x", "no profile")
+
+
+@pytest.mark.parametrize(
+    ("done", "now"),
+    [
+        (Record(Result.FAILED, AT, findings=(FULL,)), node("failed")),
+        # Some advice ends with it already.
+        (Record(Result.FAILED, AT, findings=(UNKNOWN,)), node("failed")),
+        # Of a run that could not write a record, the line of the unit has everything.
+        (None, node("failed", text=f"Failed: no space left. Once this is fixed: {START}")),
+        (None, node("failed")),
+    ],
+)
+def test_a_failed_boot_says_once_what_to_type_and_after_the_cause(
+    done: Record | None, now: Now
+) -> None:
+    shown = lines(status_text.rows(done, now))
+    typed = [at for at, line in enumerate(shown) if line.endswith(f": {START}")]
+    assert len(typed) == 1
+    causes = [at for at, line in enumerate(shown) if "no space" in line or "no profile" in line]
+    assert all(at <= typed[0] for at in causes)
+    held = lines(status_text.rows(done, replace(now, gated=True)))
+    assert any(line.endswith("systemctl stop ocp-tuned") for line in held)
 
 
 def test_a_run_that_is_under_way_is_shown_with_its_step_and_the_time_left() -> None:
@@ -200,9 +221,6 @@ def test_what_others_own_and_what_waits() -> None:
     )  # fmt: skip
     shown = lines(status_text.rows(done, replace(NODE, drifted=(MINE,), waits="it has changed")))
     for line in (
-        "  late         crio.service was already running",
-        ("  deferred     profile: new, localhost/a, since 2026-11-27 10:00:00 UTC. It is applied "
-         "at the next boot, or with: systemctl reload ocp-tuned"),
         ("  guarded      net.x: not set by TuneD in this run; "
          "before '1', TuneD's '0', now '1'"),
         ("  guarded      net.y: changed by another program during this run, and left as it is; "
@@ -222,6 +240,34 @@ def test_what_has_changed_since_comes_with_what_to_type() -> None:
     shown = lines(status_text.rows(GOOD, replace(NODE, drifted=(MINE, THEIRS))))
     assert shown[shown.index(again) - 1].startswith("  drift        vm.y: ")
     assert again not in lines(status_text.rows(GOOD, replace(NODE, drifted=(THEIRS,))))
+
+
+def test_what_waits_is_said_once() -> None:
+    done = replace(GOOD, deferred=WAITS)
+    recorded = ("  deferred     profile: new, localhost/a, since 2026-11-27 10:00:00 UTC. "
+                "It is applied at the next boot, or with: systemctl reload ocp-tuned")  # fmt: skip
+    assert recorded in lines(status_text.rows(done, NODE))
+    shown = lines(status_text.rows(done, replace(NODE, waits="it has changed")))
+    assert "  pending      it has changed" in shown
+    assert recorded not in shown
+
+
+def test_what_a_finding_says_is_not_repeated_in_another_row() -> None:
+    lost = State(Hold("rtentsk", "", "socket:[17]"), Standing.LOST, "systemd holds nothing")
+    found = (make("lost-after-exit", "rtentsk", lost.words), FULL)
+    now = replace(NODE, holds=(lost,), pull=FULL.message)
+    shown = lines(status_text.rows(replace(GOOD, findings=found), now))
+    assert not any(line.startswith(("  held", "  pull")) for line in shown)
+    shown = lines(status_text.rows(GOOD, now))
+    assert sum(line.startswith(("  held", "  pull")) for line in shown) == 2
+
+
+@pytest.mark.parametrize(("late", "when"), [((), "before the kubelet"), (("crio",), "late")])
+def test_after_a_reload_it_says_what_the_kubelet_was_started_with(late: Any, when: str) -> None:
+    now = replace(NODE, applied=(replace(RUN, profile="old", late=late), RUN))
+    since = "  applied      2026-11-27 10:00:00 UTC"
+    assert f"{since}; first in this boot: old, {when}" in lines(status_text.rows(GOOD, now))
+    assert since in lines(status_text.rows(GOOD, NODE))
 
 
 def test_each_hold_and_what_is_held_beyond_them() -> None:

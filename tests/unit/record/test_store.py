@@ -169,20 +169,25 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
         (replace(FULL, result=Result.APPLIED, findings=()),
          "Applied: site in 0.30 s; late: crio.service was already running"),
         (replace(FULL, result=Result.APPLIED, findings=(), late=()), "Applied: site in 0.30 s"),
-        (PLAIN, "Degraded: site in 0.30 s: no…"),
-        (replace(PLAIN, findings=(FINDING,) * 2), "Degraded: site in 0.30 s: no… (and 1 more)"),
-        (replace(PLAIN, findings=(FINDING,) * 3), "Degraded: site in 0.30 s: no… (and 2 more)"),
+        (PLAIN, "Degraded: site in 0.30 s: no…. do this"),
+        (replace(PLAIN, findings=(FINDING,) * 2),
+         "Degraded: site in 0.30 s: no… (and 1 more). do this"),
+        (replace(PLAIN, findings=(FINDING,) * 3),
+         "Degraded: site in 0.30 s: no… (and 2 more). do this"),
         (replace(FULL, result=Result.FAILED), "Failed: no…. do this"),
-        (replace(PLAIN, action="keep"), "Degraded: site, unchanged since 12:00: no…"),
-        (replace(PLAIN, action="keep", in_force=None), "Degraded: site in 0.30 s: no…"),
+        (replace(PLAIN, action="keep"), "Degraded: site, unchanged since 12:00: no…. do this"),
+        (replace(PLAIN, action="keep", in_force=None), "Degraded: site in 0.30 s: no…. do this"),
         (replace(FULL, action="defer"),
          ("Degraded: site, unchanged since 12:00: no…; "
-         "another profile waits for the next boot or a reload: new")),
+         "another profile waits for the next boot or a reload: new. "
+         "To apply it now: systemctl reload ocp-tuned. do this")),
         (replace(FULL, action="keep", deferred=Deferred("image", "f", "site", "new", "13:00")),
          ("Degraded: site, unchanged since 12:00: no…; "
-         "another image waits for the next boot or a reload: new")),
+         "another image waits for the next boot or a reload: new. "
+         "To apply it now: systemctl reload ocp-tuned. do this")),
         (replace(FULL, result=Result.DEFERRED),
-         "Deferred: site waits for the next boot or a reload: because"),
+         ("Deferred: site waits for the next boot or a reload: because. "
+          "To apply it now: systemctl reload ocp-tuned")),
         (replace(FULL, result=Result.APPLYING, findings=()),
          "Unfinished: TuneD is applying site, or was interrupted"),
     ],
