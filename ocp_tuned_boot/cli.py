@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = messages.FAILED if error.recorded else messages.ERROR
         if isinstance(error, Defect):
             message = messages.DEFECT
-        journal.print_error(str(error), message, finding=error.kind, advice=error.hint)
+        journal.print_error(str(error), message, finding=error.kind, subject="", advice=error.hint)
         return STATUSES[type(error)]
     except BrokenPipeError:
         # As any program in a pipe: `ocp-tuned-boot status | head -1`.

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Callable
 
-from ocp_tuned_boot.host import systemd, userspace
-from ocp_tuned_boot.host.systemd import GO, UNIT, WORKLOADS, Started, Startup
+from ocp_tuned_boot.host import starts, userspace
+from ocp_tuned_boot.host.starts import Started, Startup
+from ocp_tuned_boot.host.systemd import GO, UNIT, WORKLOADS
 from ocp_tuned_boot.record.history import Run
 from ocp_tuned_boot.record.model import Moments
 
@@ -35,8 +36,8 @@ class Surroundings:
 def startup_of(boot_id: str, run: Run, *, this: bool) -> Startup | None:
     """The start of user space in which the run began. Raises `HostError`."""
     if this:
-        return systemd.startup()
-    every = systemd.logged_startups(userspace.kernel_of(boot_id))
+        return starts.startup()
+    every = starts.logged_startups(userspace.kernel_of(boot_id))
     return next((it for it in reversed(every) if it.began <= begun(run)), None)
 
 
@@ -53,8 +54,8 @@ def look(boot_id: str, runs: Sequence[Run], startup: Startup | None, *, this: bo
 
     def read(names: Sequence[str]) -> dict[str, Started]:
         return in_boot(
-            systemd.started(names),
-            lambda missing: systemd.logged_starts(kernel, missing),
+            starts.started(names),
+            lambda missing: starts.logged_starts(kernel, missing),
             startup,
             this=this,
         )

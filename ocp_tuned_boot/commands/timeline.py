@@ -20,7 +20,8 @@ from ocp_tuned_boot.commands.surroundings import (
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.systemd import GO, UNIT, WORKLOADS, Started
+from ocp_tuned_boot.host.starts import Started
+from ocp_tuned_boot.host.systemd import GO, UNIT, WORKLOADS
 from ocp_tuned_boot.record import history, store
 from ocp_tuned_boot.record.history import Boot, Run
 from ocp_tuned_boot.requested import inputs

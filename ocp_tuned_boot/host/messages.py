@@ -35,13 +35,14 @@ class Message:
 
     id: str
 
-    def extra(self, **values: str | float | None) -> Extra:
+    def extra(self, **values: str | float) -> Extra:
         """What a call of `logging` passes on as `extra=`: the ID, and the fields by their names
-        without OCP_TUNED_."""
+        without OCP_TUNED_. What is empty is `-`: where the catalog names a field that an entry does
+        not have, journalctl shows the name of the field."""
         return _extra({"MESSAGE_ID": self.id, **_named(values)})
 
 
-def extra(**values: str | float | None) -> Extra:
+def extra(**values: str | float) -> Extra:
     """The same for a message without an ID."""
     return _extra(_named(values))
 
@@ -52,15 +53,15 @@ def of_tuned(logger: str, message: str) -> Extra:
     return _extra({"TUNED_LOGGER": logger, "MESSAGE": f"{logger}: {message}"} if logger else {})
 
 
-def _named(values: dict[str, str | float | None]) -> dict[str, str]:
+def _named(values: dict[str, str | float]) -> dict[str, str]:
     given = {f"OCP_TUNED_{name.upper()}": value for name, value in values.items()}
     if not given.keys() <= FIELDS.keys():
         raise KeyError(*(given.keys() - FIELDS.keys()))
-    return {name: _text(value) for name, value in given.items() if value not in (None, "")}
+    return {name: _text(value) for name, value in given.items()}
 
 
-def _text(value: str | float | None) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def _text(value: str | float) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else value or "-"
 
 
 def _extra(fields: dict[str, str]) -> Extra:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from ocp_tuned_boot.errors import HostError, escaped
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.typedjson import from_json
 
 if TYPE_CHECKING:
     from pystemd.dbuslib import DBus
@@ -60,16 +59,8 @@ _LONGEST = 2000
 # starts a Podman that fails about five times a second.
 _LOOKS, _BETWEEN = 80, 0.05
 _STARTS = 2
-# How long the journal may take to answer (seconds), and for a person who asks about a boot.
+# How long the journal may take to answer (seconds).
 _JOURNAL = 2.0
-_EARLIER = 30.0
-
-# The messages of systemd that a unit is starting, is up, or has failed, and that all units of the
-# boot are up, on a machine and in a container (systemd's sd-messages.h): journalctl --catalog
-# explains each.
-_STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
-_UP = ("39f53479d3a045ac8e11786248231fbf", "be02cf6855d2428ba40df7e9d022f03d")
-_FINISHED = ("b07a249cd024414a82dd00cd181378ff", "eed00a68ffd84e31882105fd973abdd1")
 
 # The lines of systemctl list-jobs --before: a job, and below it those for which it waits.
 _JOB = re.compile(r"\s*\d+\s+(?P<unit>\S+)\s+(?P<kind>\S+)\s+(?P<state>running|waiting)\s*$")
@@ -267,15 +258,6 @@ def unit_states(names: Sequence[str]) -> dict[str, str]:
     return {}
 
 
-def has_failed(name: str) -> bool:
-    """Whether the last run of a service failed, also if it is about to be started again. False if
-    systemd cannot be reached."""
-    with suppress(HostError):
-        (unit,) = _shown([name], "LoadState", "Result")
-        return unit["LoadState"] == "loaded" and unit["Result"] != "success"
-    return False
-
-
 @dataclass(frozen=True)
 class Job:
     """One in systemd's queue: of which kind (`start`, `stop`), whether it is `running` or
@@ -312,111 +294,6 @@ def _shown(names: Sequence[str], *wanted: str) -> list[dict[str, str]]:
     return units
 
 
-@dataclass(frozen=True)
-class Started:
-    """The start of a unit: when it `began`, and when it was `up` or had failed (seconds on the
-    monotonic clock; None: not known). `after`, `before`: how it is ordered (systemd.unit(5))."""
-
-    name: str
-    began: float | None = None
-    up: float | None = None
-    after: tuple[str, ...] = ()
-    before: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Startup:
-    """The start of user space: when it `began`, and when all units of it were up (`finished`; None:
-    they are not yet). Seconds on the monotonic clock."""
-
-    began: float
-    finished: float | None = None
-
-
-def started(names: Sequence[str]) -> dict[str, Started]:
-    """The last start of each unit that systemd knows (org.freedesktop.systemd1(5)). Raises
-    `HostError`."""
-    times = ("InactiveExit", "ActiveEnter", "InactiveEnter")
-    properties = [f"{each}TimestampMonotonic" for each in times]
-    shown = _shown(names, "LoadState", "After", "Before", *properties) if names else []
-    found = {}
-    for name, unit in zip(names, shown):
-        if unit["LoadState"] != "loaded":
-            continue
-        began, *ends = (_seconds(unit[each]) for each in properties)
-        # A oneshot service need not be active after it has done its work.
-        up = next((each for each in ends if began and each and each >= began), None)
-        found[name] = Started(
-            name, began, up, tuple(unit["After"].split()), tuple(unit["Before"].split())
-        )
-    return found
-
-
-def startup() -> Startup:
-    """That of this boot. Raises `HostError`."""
-    names = ("UserspaceTimestampMonotonic", "FinishTimestampMonotonic")
-    text = _systemctl(_ANSWER, "show", f"--property={','.join(names)}")
-    shown = dict(line.partition("=")[::2] for line in text.splitlines())
-    began, finished = (_seconds(shown.get(name, "")) for name in names)
-    if began is None:
-        raise HostError(f"systemctl show: found {text!r}, expected {names[0]}")
-    return Startup(began, finished)
-
-
-def _seconds(microseconds: str) -> float | None:
-    """A timestamp of systemd; 0 is none."""
-    return int(microseconds) / 1e6 or None if microseconds.isdecimal() else None
-
-
-def logged_starts(kernel_boot_id: str, names: Sequence[str]) -> dict[str, tuple[Started, ...]]:
-    """Each start of these units in a boot, in their order, from its journal. None of what is not in
-    the journal. Raises `HostError`."""
-    units = [f"UNIT={name}" for name in names]
-    messages = [f"MESSAGE_ID={each}" for each in (_STARTING, *_UP)]
-    found: dict[str, list[Started]] = {}
-    for at, entry in _logged(kernel_boot_id, *units, *messages) if names else ():
-        name = str(entry.get("UNIT"))
-        starts = found.setdefault(name, [])
-        if entry.get("MESSAGE_ID") == _STARTING:
-            starts.append(Started(name, at))
-        elif starts and starts[-1].up is None:
-            starts[-1] = Started(name, starts[-1].began, at)
-        else:
-            # What is up at once has no message that it is starting.
-            starts.append(Started(name, at, at))
-    return {name: tuple(starts) for name, starts in found.items()}
-
-
-def logged_startups(kernel_boot_id: str) -> tuple[Startup, ...]:
-    """The starts of user space in a boot, one after each soft-reboot, from its journal. None that
-    did not finish. Raises `HostError`."""
-    found = []
-    for at, entry in _logged(kernel_boot_id, *(f"MESSAGE_ID={each}" for each in _FINISHED)):
-        if (took := _seconds(str(entry.get("USERSPACE_USEC")))) is not None:
-            found.append(Startup(at - took, at))
-    return tuple(found)
-
-
-def _logged(kernel_boot_id: str, *matches: str) -> Iterator[tuple[float, dict[str, Any]]]:
-    """What systemd itself has logged in a boot: the time of each entry (seconds on the monotonic
-    clock), and its fields. Nothing if the journal does not have that boot. Raises `HostError`."""
-    import subprocess  # noqa: PLC0415  # as above
-
-    fields = "UNIT,MESSAGE_ID,USERSPACE_USEC"
-    command = ["journalctl", "--quiet", f"--boot={kernel_boot_id.replace('-', '')}",
-               "--output=json", f"--output-fields={fields}", "_PID=1", *matches]  # fmt: skip
-    try:
-        done = subprocess.run(  # noqa: S603  # a boot ID of the history, and names of units
-            command, check=False, timeout=_EARLIER, stdin=subprocess.DEVNULL, capture_output=True
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise HostError(f"cannot read the journal: {error}") from error
-    for line in done.stdout.splitlines():
-        with suppress(ValueError, KeyError, TypeError):
-            entry = from_json(line)
-            yield int(entry["__MONOTONIC_TIMESTAMP"]) / 1e6, entry
-
-
 def properties(names: Sequence[str], wanted: Sequence[str]) -> dict[str, dict[str, str]]:
     """Those of the wanted properties that each unit has, by its name, from systemctl(1): importing
     pystemd takes five times as long. Raises `HostError`."""
@@ -431,6 +308,12 @@ def properties(names: Sequence[str], wanted: Sequence[str]) -> dict[str, dict[st
         raise HostError(f"systemctl show: found {text!r}, expected {', '.join(wanted)} of each of "
                         f"{', '.join(names)}")  # fmt: skip
     return dict(zip(names, units))
+
+
+def manager(*wanted: str) -> dict[str, str]:
+    """These properties of systemd itself. Raises `HostError`."""
+    text = _systemctl(_ANSWER, "show", f"--property={','.join(wanted)}")
+    return dict(line.partition("=")[::2] for line in text.splitlines())
 
 
 def is_running() -> bool:

@@ -132,6 +132,8 @@ def test_a_sound_node_has_no_problem_and_nothing_changes(node: Node) -> None:
 
 
 def every_mistake_is_found(node: Node) -> None:
+    # What is planted would be noticed, and recorded, while it is compared what a check changes.
+    node.run("systemctl", "stop", "ocp-tuned*.path")
     node.write(_CONF, "".join(f"{line}\n" for line, _ in PLANTED))
     node.write("/etc/sysctl.d/90-lab.conf", "\nnet.ipv4.tcp_keepalive_time = 5501\n")
     node.write("/etc/kubernetes/kubelet.conf", "protectKernelDefaults: true\n")
@@ -178,6 +180,18 @@ def mistakes_beside_the_profile(node: Node) -> None:
     node.run("systemctl", "unmask", "ocp-tuned-go.service")
     node.run("systemctl", "enable", "ocp-tuned.service")
     node.run("systemctl", "disable", "ocp-tuned-one-shot.service")
+    # A unit of the site in the place of ours: nothing waits for it.
+    unit = node.read("/usr/lib/systemd/system/ocp-tuned.service")
+    node.write("/etc/systemd/system/ocp-tuned.service", unit)
+    assert [it[0] for it in kinds(check(node)[1])] == ["unit-changed"]
+    node.write("/etc/systemd/system/ocp-tuned.service", re.sub(r"(?m)^Before=.*\n", "", unit))
+    node.run("systemctl", "daemon-reload")
+    assert ("unit-not-ordered", "/usr/lib/systemd/system/kubelet.service", 1) in kinds(
+        check(node)[1]
+    )
+    node.run("rm", "/etc/systemd/system/ocp-tuned.service")
+    node.run("systemctl", "daemon-reload")
+    assert kinds(check(node)[1]) == []
     node.run("systemctl", "stop", "ocp-tuned-podman@shared.socket")
     assert [it[0] for it in kinds(check(node)[1])] == ["podman-unreachable"]
     node.run("systemctl", "start", "ocp-tuned-podman@shared.socket")

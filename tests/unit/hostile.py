@@ -139,7 +139,7 @@ NAMES = st.one_of(
 
 AGENT = "var/lib/ocp-tuned/"
 GOOD = {
-    AGENT + "image.env": file(b"NTO_IMAGE=localhost/tuned:x\n"),
+    AGENT + "image.env": file(b"NTO_IMAGE=registry.example/tuned:x\n"),
     AGENT + "recommend.d/50-openshift.conf": file(b"[site]\n"),
     AGENT + "profiles/site/tuned.conf": file(b"[sysctl]\nvm.x=1\n"),
 }

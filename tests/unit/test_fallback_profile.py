@@ -158,7 +158,7 @@ def test_where_a_profile_is_applied_it_stays(paths: Paths, engine: Choosy, how: 
 
 
 def test_a_record_of_a_failure_has_the_failure_first(paths: Paths, engine: Choosy) -> None:
-    lastgood.remember(paths, "localhost/worked", "id")
+    lastgood.remember(paths, "registry.example/worked", "id")
     paths.image_env.write_text("NTO_IM")
     done = run(paths, engine, "apply")
     assert (done.result, kinds(done)) == (Result.FAILED, ["unknown-profile", "torn-image-env"])

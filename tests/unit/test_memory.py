@@ -210,7 +210,7 @@ def test_the_good_archive_beside_bad_ones_is_found_within_64_mib() -> None:
         applied = run(paths, "apply", "--config", conf)
     bounded(listed)
     assert listed.status == 0
-    assert "archive    localhost/good:1" in listed.said
+    assert "  archive      localhost/good:1" in listed.said
     for name in tars.BOMBS:
         assert f"{name}.tar: found no image archive, ignoring the file" in listed.said
     bounded(applied)

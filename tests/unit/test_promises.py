@@ -22,7 +22,7 @@ from ocp_tuned_boot.agent.metrics import Metrics
 from ocp_tuned_boot.commands import parser as commands_parser
 from ocp_tuned_boot.commands import render, table
 from ocp_tuned_boot.commands.command import Option
-from ocp_tuned_boot.host import files, systemd
+from ocp_tuned_boot.host import files, messages, systemd
 from ocp_tuned_boot.requested import config, keys
 from ocp_tuned_boot.requested.keys import Key
 from ocp_tuned_boot.tuned import container
@@ -225,6 +225,17 @@ def test_the_status_line_begins_with_the_words_of_the_manual() -> None:
     assert [word for word in words if not re.search(rf'"{word}\b', code)] == []
 
 
+def test_the_manual_of_the_unit_has_every_message_of_the_journal_and_every_field() -> None:
+    part, _, rest = section(MAN_UNIT, "JOURNAL").partition("Programs find")
+    assert part
+    ids = [each.id for each in vars(messages).values() if isinstance(each, messages.Message)]
+    assert [term for term, _ in entries(rest.split("no-such-setting\n")[1])] == ids
+    assert dict(entries(section(MAN_UNIT, "Journal fields"))) == messages.FIELDS
+    examples = re.findall(r"MESSAGE_ID=(\w+)|OCP_TUNED_FINDING=([\w-]+)", rest)
+    assert [(messages.FAILED.id, ""), ("", "no-such-setting")] == examples
+    assert "no-such-setting" in KINDS
+
+
 RESULT_WORDS = {
     "Applied", "Degraded", "Deferred", "Failed", "Held since", "Stopped", "Unfinished",
 }  # fmt: skip
@@ -325,8 +336,10 @@ def test_the_example_in_the_readme_and_in_the_man_page_is_valid() -> None:
 
 
 def test_the_readme_names_every_folder_and_no_other() -> None:
-    named = re.findall(r"(?m)^\| `([a-z_]+)/` \|", README)
-    folders = {path.parent.name for path in (TREE / "ocp_tuned_boot").glob("**/__init__.py")}
+    named = re.findall(r"(?m)^\| `([a-z_/]+)/` \|", README)
+    package = TREE / "ocp_tuned_boot"
+    below = {path.parent.relative_to(package) for path in package.glob("*/**/__init__.py")}
+    folders = {package.name, *map(str, below)}
     assert len(named) == len(set(named))
     assert set(named) == folders
 
@@ -386,9 +399,8 @@ def test_the_docs_have_every_failure_before_tuned_has_exited() -> None:
 
 def test_the_readme_has_each_folder_and_names_modules_that_exist() -> None:
     package = TREE / "ocp_tuned_boot"
-    rows = dict(re.findall(r"(?m)^\| `(\w+)/` \| (.+) \|$", README))
-    folders = {path.parent.name for path in package.glob("*/__init__.py")}
-    assert set(rows) == folders | {package.name}
+    rows = dict(re.findall(r"(?m)^\| `([\w/]+)/` \| (.+) \|$", README))
+    assert len(rows) > 5
     for folder, words in rows.items():
         here = package if folder == package.name else package / folder
         for module in re.findall(r"(?:^|[:;,] )`(\w+)`", words):

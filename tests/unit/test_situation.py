@@ -30,7 +30,7 @@ from tests.unit.tuned.asking import NOTHING, meaning, message, section
 from tests.unit.tuned.test_operand import TUNED, pod, process
 
 HOST = {
-    AGENT + "image.env": file(b"NTO_IMAGE=localhost/tuned:x\n"),
+    AGENT + "image.env": file(b"NTO_IMAGE=registry.example/tuned:x\n"),
     AGENT + "recommend.d/50-openshift.conf": file(b"[site]\n"),
     AGENT + "profiles/site/tuned.conf": file(b"[main]\ninclude=stock\n[sysctl]\nvm.x=1\n"),
     AGENT + "profiles/foreign/tuned.conf": file(b"[sysctl]\nvm.x=2\n"),
@@ -242,7 +242,7 @@ def test_status_shows_which_file_decides(paths: Paths) -> None:
     paths.admin_conf.write_text("[tuning]\nimage = other\n")
     done, now = status.look(paths, None, BOOT_ID)
     shown = lines(status_text.rows(done, now))
-    assert f"  requested    image localhost/tuned:x, named in {paths.image_env}" in shown
+    assert f"  requested    image registry.example/tuned:x, named in {paths.image_env}" in shown
     assert f"  requested    profile site, named in {paths.recommend}" in shown
     words = f"image = other in {paths.admin_conf} has no effect: {paths.image_env} decides"
     assert f"  requested    {words}" in shown

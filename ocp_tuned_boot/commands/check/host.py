@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ocp_tuned_boot.commands.check.problem import Problem, not_checked, problem
-from ocp_tuned_boot.errors import BootError
+from ocp_tuned_boot.errors import BootError, DeadlineExceeded, PodmanError
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.typedjson import from_json
 from ocp_tuned_boot.podman.client import Podman
@@ -90,8 +90,11 @@ def low(space: Space) -> Iterator[Problem]:
 
 
 def unreachable(error: BootError) -> Problem:
-    """Podman cannot be asked. Without the permission this says nothing about the boot."""
-    cause = error.__cause__
-    if isinstance(cause, PermissionError) or os.geteuid() != 0:
-        return not_checked("Podman and the image", error.message, "Run this command as root.")
+    """Podman or the image cannot be asked. Without the permission, or while another program does
+    the same, this says nothing about the boot."""
+    what = "Podman and the image"
+    if os.geteuid() != 0:
+        return not_checked(what, error.message, "Run this command as root.")
+    if not isinstance(error, (PodmanError, DeadlineExceeded)):
+        return not_checked(what, error.message, error.hint)
     return problem("podman-unreachable", "", 0, error.message, error.hint)

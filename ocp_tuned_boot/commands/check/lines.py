@@ -68,6 +68,7 @@ def read(text: str) -> Text:
     reader = _Reader()
     for number, line in enumerate(re.split("\r\n|\r|\n", text), 1):
         reader.take(number, line)
+    reader.end()
     return Text(tuple(reader.entries), tuple(reader.broken))
 
 
@@ -77,6 +78,7 @@ class _Reader:
         self.broken: list[Broken] = []
         self._section: str | None = None
         self._indent = 0
+        self._more: list[str] = []
 
     def take(self, number: int, line: str) -> None:
         bare = line.strip()
@@ -86,11 +88,18 @@ class _Reader:
             return
         indent = len(line) - len(line.lstrip())
         if self.entries and self.entries[-1].key and indent > self._indent:
-            last = self.entries[-1]
-            self.entries[-1] = replace(last, value=f"{last.value}\n{value}")
+            self._more.append(value)
             return
+        self.end()
         self._indent = indent
         self._new(number, value)
+
+    def end(self) -> None:
+        """The value of the last key has no more lines."""
+        if self._more:
+            last = self.entries[-1]
+            self.entries[-1] = replace(last, value="\n".join([last.value, *self._more]))
+            self._more = []
 
     def _new(self, number: int, value: str) -> None:
         if header := _SECTION.match(value):

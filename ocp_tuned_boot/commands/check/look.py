@@ -30,6 +30,7 @@ from ocp_tuned_boot.images import archives, ensure
 from ocp_tuned_boot.podman.client import Image, Podman
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.tuned import layout
+from ocp_tuned_boot.tuned.asked import Asked, Verified
 from ocp_tuned_boot.tuned.beside import Question
 
 #: How long Podman may take to answer, without the time that TuneD takes (seconds).
@@ -127,8 +128,15 @@ class _Node:
                 else replace(said.problem, file=profile.file, line=profile.line)
             )
         if said.meaning is not None:
-            here = machine.read(self.paths, said.meaning, reapply=self.wanted.reapply)
-            yield from meaning.check(said.meaning, said.held, sources, here)
+            yield from self._meaning(said.meaning, said.held, sources)
+
+    def _meaning(self, said: Asked, held: Verified | None, sources: Sources) -> Iterator[Problem]:
+        here = None
+        try:
+            here = machine.read(self.paths, said, reapply=self.wanted.reapply)
+        except HostError as error:
+            yield not_checked("The settings of this machine", error.message, error.hint)
+        yield from meaning.check(said, held, sources, here)
 
 
 def _is_error(found: Problem) -> bool:

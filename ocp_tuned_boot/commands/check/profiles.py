@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from ocp_tuned_boot.commands.check import lines, sysctls
@@ -29,6 +30,8 @@ _SCRIPTS = ("script", "script_pre", "script_post")
 _FOLDER = "${i:PROFILE_DIR}"
 #: The most includes that are followed from one profile.
 _INCLUDES = 100
+#: The most problems that are shown of one profile: a pod may have written it.
+_MOST = 100
 #: What a program may begin with: an interpreter, or the format of the kernel's own.
 _PROGRAMS = (b"#!", b"\x7fELF")
 
@@ -148,7 +151,10 @@ def check(sources: Sources, profile: Named) -> Iterator[Problem]:
     walk = Walk(sources)
     used = walk.reached(profile.value) if profile.value else None
     for name, text in sources.custom.items():
-        found = [*_text(sources, name, text), *walk.includes(name)]
+        found = [*islice(_text(sources, name, text), _MOST), *walk.includes(name)]
+        if len(found) >= _MOST:
+            words = f"only the first {_MOST} problems are shown"
+            found.append(not_checked(f"The profile {name!r}", words, file=sources.file(name)))
         if used is not None and name not in used:
             found = [lowered(each, Severity.WARNING) for each in found]
         yield from found
@@ -312,11 +318,10 @@ def _text(sources: Sources, name: str, text: Text) -> Iterator[Problem]:
 
 def _sysctls(text: Text) -> Iterator[Entry]:
     """The options of the sections of the sysctl plugin."""
-    sections = dict.fromkeys(it.section for it in text.entries)
-    for section in sections:
-        kind = text.find(section, "type")
-        if (kind.value if kind else section) == "sysctl":
-            yield from text.options(section)
+    kinds = {it.section: it.value for it in text.options() if it.key == "type"}
+    for each in text.options():
+        if kinds.get(each.section, each.section) == "sysctl":
+            yield each
 
 
 def _script(sources: Sources, name: str, entry: Entry) -> Iterator[Problem]:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from ocp_tuned_boot.commands.check.problem import Problem, not_checked, problem
+from ocp_tuned_boot.commands.check.problem import (
+    Problem,
+    Severity,
+    lowered,
+    not_checked,
+    problem,
+)
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.systemd import GO, HOST_TUNED, RETRY, UNIT, WORKLOADS
 
 #: The oldest systemd.
 SYSTEMD = 252
-#: The units of this program that a boot needs, and what they must not be.
-_PATH = "ocp-tuned.path"
-_SOCKETS = ("ocp-tuned-podman@shared.socket", "ocp-tuned-podman@own.socket")
-_OURS = (UNIT, GO, RETRY, _PATH, *_SOCKETS)
+#: The units without which no profile is applied, and all that are looked at.
+_NEEDED = (UNIT, GO)
+_OURS = (*_NEEDED, RETRY, "ocp-tuned.path", "ocp-tuned-podman@shared.socket",
+         "ocp-tuned-podman@own.socket")  # fmt: skip
 #: Others that run TuneD, and what becomes of both.
 _OTHERS = {
     HOST_TUNED: "it is stopped before the profile is applied",
@@ -58,7 +64,8 @@ def check(shown: Shown) -> Iterator[Problem]:
     """What is wrong with the units. `shown`: properties of each (org.freedesktop.systemd1(5)).
     Pure."""
     for name in _OURS:
-        yield from _ours(name, shown.get(name, {}))
+        least = Severity.ERROR if name in _NEEDED else Severity.WARNING
+        yield from (lowered(each, least) for each in _ours(name, shown.get(name, {})))
     yield from _ordered(shown)
     for name, why in _OTHERS.items():
         unit = shown.get(name, {})

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from ocp_tuned_boot.commands.surroundings import Reader
 from ocp_tuned_boot.host.clock import Step
-from ocp_tuned_boot.host.systemd import GO, UNIT, Started, Startup
+from ocp_tuned_boot.host.starts import Started, Startup
+from ocp_tuned_boot.host.systemd import GO, UNIT
 from ocp_tuned_boot.record import history
 from ocp_tuned_boot.record.history import Boot
 from ocp_tuned_boot.record.model import Moments, Record

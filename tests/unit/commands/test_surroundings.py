@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from ocp_tuned_boot.commands import surroundings
-from ocp_tuned_boot.host import systemd
-from ocp_tuned_boot.host.systemd import GO, Started, Startup
+from ocp_tuned_boot.host import starts
+from ocp_tuned_boot.host.starts import Started, Startup
+from ocp_tuned_boot.host.systemd import GO
 from tests.unit.commands.made import KUBELET, RECORD, STARTUP, UNITS, at, boot_of, reading
 
 RUNS = boot_of(RECORD).runs
@@ -70,9 +71,9 @@ def test_the_units_of_an_earlier_boot_come_from_its_journal(
 
     startups = (STARTUP, Startup(at(40), at(60))) if has_journal else ()
     # What systemd knows is of this boot.
-    monkeypatch.setattr(systemd, "started", reading(STARTED))
-    monkeypatch.setattr(systemd, "logged_starts", logged)
-    monkeypatch.setattr(systemd, "logged_startups", lambda _: startups)
+    monkeypatch.setattr(starts, "started", reading(STARTED))
+    monkeypatch.setattr(starts, "logged_starts", logged)
+    monkeypatch.setattr(starts, "logged_startups", lambda _: startups)
     # After a soft-reboot the kernel's ID is the same.
     startup = surroundings.startup_of("b0+1", RUNS[0], this=False)
     found = surroundings.look("b0+1", RUNS, startup, this=False)

@@ -13,10 +13,11 @@ from ocp_tuned_boot.commands import surroundings, timeline
 from ocp_tuned_boot.commands.surroundings import MOST, Surroundings
 from ocp_tuned_boot.commands.timeline import STEPS, Bar, Part, Timeline
 from ocp_tuned_boot.errors import HostError
-from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host import starts
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.systemd import GO, UNIT, Started, Startup
+from ocp_tuned_boot.host.starts import Started, Startup
+from ocp_tuned_boot.host.systemd import GO, UNIT
 from ocp_tuned_boot.record import history
 from ocp_tuned_boot.record.history import Boot
 from ocp_tuned_boot.record.model import Moments, Record
@@ -265,7 +266,7 @@ def test_systemd_that_does_not_answer_is_a_note(
 
     paths = host(tmp_path, "b1")
     history.add(paths, replace(RECORD, boot_id="b1"))
-    monkeypatch.setattr(systemd, "startup", silent)
+    monkeypatch.setattr(starts, "startup", silent)
     # The folder stands for the root of this machine.
     monkeypatch.setattr(timeline, "Paths", lambda: paths)
     shown = timeline.look(paths, "0")

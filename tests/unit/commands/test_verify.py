@@ -58,7 +58,7 @@ ROWS = [
 def applied(conf: str = "") -> Iterator[tuple[Paths, Path, Engine]]:
     """A host on which the profile `site` has been applied, its boot.conf, and Podman."""
     with host({**GOOD, KNOB: file(b"7\n"), "run/ocp-tuned-boot/x": file(b"")}) as (paths, _):
-        in_force = InForce(BOOT_ID, Result.APPLIED, "site", "localhost/tuned:x", "id", "f", "12:00")
+        in_force = InForce(BOOT_ID, Result.APPLIED, "site", "registry.example/tuned:x", "id", "f", "12:00")
         store.write(paths, Record(Result.APPLIED, "12:00", BOOT_ID, in_force=in_force))
         lastgood.remember_profile(paths, LastProfile("site"))
         layout._remember(paths, "id", Layout())

@@ -12,7 +12,7 @@ from typing import Callable
 
 import pytest
 
-from ocp_tuned_boot.errors import Defect, HostError, Interrupted
+from ocp_tuned_boot.errors import Defect, HostError, Interrupted, PodmanError
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
@@ -486,6 +486,23 @@ def test_an_exception_of_others_is_recorded_with_its_place_and_its_traceback_is_
     assert (finding.kind, finding.message[:9]) == ("defect", "TypeError")
     assert "journalctl" in finding.advice
     assert 'config.parse([("boot.conf", None)])' in caplog.text
+
+
+def test_what_else_a_run_that_fails_has_found_is_logged_and_the_failure_is_not(
+    paths: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That is done by who reports it (cli.py, gate.py)."""
+    doubt = make("torn-image-env", "image.env", "image.env is torn")
+
+    def run() -> None:
+        with recording(paths, Notifier(), time.monotonic(), Why.START) as recorder:
+            recorder.decided(replace(ASKED, doubts=(doubt,)), Decision(Action.APPLY, "because"))
+            raise PodmanError("no socket")
+
+    with pytest.raises(PodmanError) as raised:
+        run()
+    assert raised.value.recorded
+    assert [each.getMessage() for each in caplog.records] == [f"{doubt.message}\n{doubt.advice}"]
 
 
 def test_one_that_comes_after_the_profile_is_applied_degrades_it(paths: Paths) -> None:

@@ -105,6 +105,12 @@ def test_a_drop_in_that_is_not_read(paths: Paths, name: str) -> None:
     assert places(found(paths)) == [("drop-in-ignored", file, 0)]
 
 
+def test_a_folder_in_the_place_of_boot_conf(paths: Paths) -> None:
+    paths.admin_conf.unlink()
+    paths.admin_conf.mkdir()
+    assert places(found(paths)) == [("boot-conf-invalid", str(paths.admin_conf), 0)]
+
+
 def test_a_folder_that_looks_like_a_drop_in(paths: Paths) -> None:
     folder = paths.admin_conf.parent / DROP_IN
     folder.mkdir()

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot import cli
-from ocp_tuned_boot.commands.check import ask, look, profiles
+from ocp_tuned_boot.commands.check import ask, host, look, profiles
 from ocp_tuned_boot.commands.check.problem import Severity
+from ocp_tuned_boot.errors import Busy, PodmanError
 from ocp_tuned_boot.host.paths import Paths
 
 SOUND = {"ours": "[main]\ninclude=base\n", "base": "[sysctl]\nvm.swappiness=10\n"}
@@ -101,6 +102,14 @@ def test_a_node_whose_podman_does_not_run(tmp_path: Path, monkeypatch: pytest.Mo
     assert found.errors == ()
     assert any("Podman" in it.message for it in found.not_checked)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_another_check_at_the_same_time_says_nothing_about_the_boot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert host.unreachable(Busy("another one runs")).kind == "not-checked"
+    assert host.unreachable(PodmanError("no")).kind == "podman-unreachable"
 
 
 def test_with_these_profiles_all_are_asked_about(folder: Path) -> None:

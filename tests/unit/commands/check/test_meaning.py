@@ -109,6 +109,8 @@ def test_what_tuned_does_not_know() -> None:
         Comparison("scheduler", "scheduler", "isolated_cores", "unchecked",
                    why="failed to initialize plugin scheduler: No module named 'perf'"),
         Comparison("net", "net", "", "not-applicable", why="no matching devices, or nothing"),
+        # A section for the machines that have such devices.
+        Comparison("bootloader", "bootloader", "", "not-applicable", why="no matching devices"),
     )  # fmt: skip
     assert places(found(ASKED, MACHINE, *rows)) == [
         ("unknown-plugin", OURS, 17), ("unknown-option", OURS, 12), ("plugin-failed", OURS, 13),

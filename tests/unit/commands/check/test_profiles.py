@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Optional
 
@@ -164,6 +165,19 @@ def test_a_diamond_of_includes_is_no_circle(tmp_path: Path) -> None:
     tops = {f"{name}/tuned.conf": "[main]\ninclude=d\n" for name in "bc"}
     plant(tmp_path, {**tops, "a/tuned.conf": "[main]\ninclude=b,c\n", "d/tuned.conf": "[main]\n"})
     assert found(tmp_path, STOCK) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["[main]\nx=1\n" + " y\n" * 300_000, "[a]\n[b]\n" * 120_000, "[" * 1_000_000]
+)
+def test_a_profile_of_any_size_is_read_in_time(tmp_path: Path, text: str) -> None:
+    """A pod may write it. What takes quadratic time would take hours."""
+    plant(tmp_path, {"ours/tuned.conf": text})
+    started = time.process_time()
+    problems = found(tmp_path, STOCK)
+    assert time.process_time() - started < 60
+    assert "profiles-unreadable" not in {each.kind for each in problems}
+    assert len(problems) <= 101
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ocp_tuned_boot.commands.check import units
+from ocp_tuned_boot.commands.check.problem import Severity
 from ocp_tuned_boot.host.systemd import GO, RETRY, UNIT
 
 SOUND = {"LoadState": "loaded", "UnitFileState": "static", "After": "", "NeedDaemonReload": "no",
@@ -48,6 +49,12 @@ def test_sound_units_have_no_problem() -> None:
 )
 def test_one_mistake_is_one_problem(name: str, change: dict[str, str], kind: str) -> None:
     assert [each[0] for each in found(**{name: change})] == [kind]
+
+
+def test_without_some_units_the_profile_is_applied_all_the_same() -> None:
+    for name, severity in ((GO, Severity.ERROR), ("ocp-tuned.path", Severity.WARNING)):
+        shown = {**SHOWN, name: {**SHOWN[name], "LoadState": "masked"}}
+        assert [it.severity for it in units.check(shown)] == [severity]
 
 
 @pytest.mark.parametrize("state", ["not-found", "bad-setting", "error"])
