@@ -67,7 +67,9 @@ class Bench:
             self._node.run("sysctl", "--quiet", "--load", _SITE, check=False)
         self._node.run("systemctl", "start", "ocp-tuned", check=False)
         self._node.run("sh", "-c", _ENDED)
-        return workload.record(self._node)
+        record: dict[str, Any] = workload.record(self._node)
+        assert record["profile"] == profile
+        return record
 
     def kernel(self, where: Sequence[str]) -> dict[str, Optional[str]]:
         """What is there now."""
