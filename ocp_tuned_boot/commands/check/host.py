@@ -58,7 +58,7 @@ def old(version: str) -> Iterator[Problem]:
 def store_folder(podman: Podman) -> Path | None:
     """Where Podman has its images; None if it does not say. Raises `BootError`."""
     try:
-        found = from_json(podman.shown("/libpod/info").encode())["store"]["graphRoot"]
+        found = from_json(podman.shown("/info").encode())["store"]["graphRoot"]
     except (ValueError, LookupError, TypeError):
         return None
     return Path(found) if isinstance(found, str) and found.startswith("/") else None

@@ -108,13 +108,13 @@ def _ours(name: str, unit: Mapping[str, str]) -> Iterator[Problem]:
 
 def _ordered(shown: Shown) -> Iterator[Problem]:
     """Kubelets and container engines that do not wait."""
-    if shown.get(UNIT, {}).get("LoadState") != "loaded":
-        return
+    # That one of these is missing or masked is a problem of its own.
+    gates = [it for it in (UNIT, GO) if shown.get(it, {}).get("LoadState") == "loaded"]
     for name, unit in shown.items():
         if name in _OURS or name in _OTHERS or unit.get("LoadState") != "loaded":
             continue
         after = unit.get("After", "").split()
-        missing = [each for each in (UNIT, GO) if each not in after]
+        missing = [each for each in gates if each not in after]
         if missing:
             yield problem(
                 "unit-not-ordered", unit.get("FragmentPath", ""), 1,

@@ -51,6 +51,12 @@ def test_one_mistake_is_one_problem(name: str, change: dict[str, str], kind: str
     assert [each[0] for each in found(**{name: change})] == [kind]
 
 
+def test_what_is_masked_is_not_missing_in_the_order_as_well() -> None:
+    shown = {**SHOWN, GO: {**SOUND, "LoadState": "masked"},
+             "kubelet.service": {**SOUND, "After": UNIT}}  # fmt: skip
+    assert [it.kind for it in units.check(shown)] == ["unit-disabled"]
+
+
 def test_without_some_units_the_profile_is_applied_all_the_same() -> None:
     for name, severity in ((GO, Severity.ERROR), ("ocp-tuned.path", Severity.WARNING)):
         shown = {**SHOWN, name: {**SHOWN[name], "LoadState": "masked"}}
