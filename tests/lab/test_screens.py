@@ -210,6 +210,7 @@ def a_node_that_never_was(node: Node) -> Iterator[str]:
     node.settled()
     assert len(node.witnesses("kubelet")) == 1
 
+    node.write(CONF, BRIEF)
     # As in a boot before the first run. The unit starts Podman's sockets again, which are in it.
     node.run("systemctl", "stop", UNIT, "ocp-tuned-podman@*")
     node.run("mount", "-t", "tmpfs", "-o", "size=1M,mode=755", "lab", RUN)
