@@ -280,7 +280,7 @@ def others(node: Node) -> Iterator[str]:
         yield f"exit status {root.returncode} and {told!r} for a user: {nobody}"
     if nobody.stderr:
         yield f"nothing on standard error for a user: {nobody.stderr}"
-    if root.returncode != (0 if first.startswith(("Tuned", "Degraded")) else 1):
+    if (root.returncode == 0) != first.startswith(("Tuned", "Degraded")):
         yield f"an exit status that agrees with {first!r}: {root.returncode}"
 
 
