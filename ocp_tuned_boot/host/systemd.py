@@ -354,7 +354,9 @@ def last_logged(name: str, beginning: str = "") -> str:
     import subprocess  # noqa: PLC0415  # only for a failure that this explains
 
     command = ["journalctl", "--quiet", "--boot", "--lines=20", "--output=cat",
-               f"_SYSTEMD_UNIT={name}"]  # fmt: skip
+               f"_SYSTEMD_UNIT={name}",
+               # Of a process that had exited before journald read its entry (`journal.Journal`).
+               "+", "_UID=0", f"OBJECT_SYSTEMD_UNIT={name}"]  # fmt: skip
     try:
         done = subprocess.run(  # noqa: S603  # a unit of this program
             command, check=False, timeout=_JOURNAL, stdin=subprocess.DEVNULL,

@@ -264,6 +264,8 @@ def lacks(screen: Screen, text: str) -> Iterator[str]:
     if not any(line.endswith(screen.command) for line in lines):
         yield f"the command {screen.command!r}"
     yield from (f"{COLUMNS} columns: {line}" for line in lines if len(line) > COLUMNS)
+    if "see journalctl" in text:
+        yield "why the last pull failed"
     if not text.isascii():
         yield "plain ASCII"
 
