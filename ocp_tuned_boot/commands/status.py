@@ -10,7 +10,7 @@ from typing import Any
 
 from ocp_tuned_boot import lock, situation
 from ocp_tuned_boot.errors import BootError
-from ocp_tuned_boot.host import journal, systemd, units
+from ocp_tuned_boot.host import systemd, units
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Stored
 from ocp_tuned_boot.host.units import Unit
@@ -215,9 +215,7 @@ def _since(
 def _failed_pull(known: dict[str, Unit]) -> str:
     if known.get(systemd.IMAGE, Unit()).result in ("", "success"):
         return ""
-    return (
-        systemd.last_logged(systemd.IMAGE, journal.ERROR) or f"see journalctl -b -u {systemd.IMAGE}"
-    )
+    return systemd.last_logged(systemd.IMAGE, error=True) or f"see journalctl -b -u {systemd.IMAGE}"
 
 
 def _unchecked(error: BootError) -> str:

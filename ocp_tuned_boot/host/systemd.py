@@ -347,14 +347,15 @@ def starts_again(name: str) -> bool:
     return False
 
 
-def last_logged(name: str, beginning: str = "") -> str:
-    """The last line with this beginning, which is left out, that the processes of a unit have
-    logged in this boot; empty if it is not among the last lines, or if they cannot be read
-    (journalctl(1))."""
+def last_logged(name: str, *, error: bool = False) -> str:
+    """The last line that the processes of a unit have logged in this boot, or the first line of the
+    last `error`; empty if there is none, or if it cannot be read (journalctl(1))."""
     import subprocess  # noqa: PLC0415  # only for a failure that this explains
 
-    command = ["journalctl", "--quiet", "--boot", "--lines=20", "--output=cat",
-               f"_SYSTEMD_UNIT={name}"]  # fmt: skip
+    which = ["--priority=err", "--lines=1"] if error else ["--lines=20"]
+    command = ["journalctl", "--quiet", "--boot", *which, "--output=cat", f"_SYSTEMD_UNIT={name}",
+               # Of a process that had exited before journald read its entry (`journal.Journal`).
+               "+", "_UID=0", f"OBJECT_SYSTEMD_UNIT={name}"]  # fmt: skip
     try:
         done = subprocess.run(  # noqa: S603  # a unit of this program
             command, check=False, timeout=_JOURNAL, stdin=subprocess.DEVNULL,
@@ -363,8 +364,7 @@ def last_logged(name: str, beginning: str = "") -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     lines = [line for line in done.stdout.decode(errors="replace").splitlines() if line.strip()]
-    found = [line[len(beginning) :].strip() for line in lines if line.startswith(beginning)]
-    return found[-1] if found else ""
+    return lines[0 if error else -1].strip() if lines else ""
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ def test_a_refused_setting_degrades(host: Host) -> None:
     assert host.knob() == "33"
     assert host.status()["result"] == "degraded"
     assert "kernel.this_does_not_exist" in host.messages()
-    assert host.run("status").stdout.startswith("Degraded: tuned late: lab")
+    assert host.run("status").stdout.startswith("Degraded: tuned before the kubelet: lab")
 
 
 def test_tuned_that_hangs_is_stopped(host: Host) -> None:
