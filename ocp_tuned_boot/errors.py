@@ -38,15 +38,29 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
 
 
-# User and password in an address, such as that of a proxy. Not the digest of an image
-# (registry:5000/tuned@sha256:…). If it is not valid, the words after it may have a part of it.
-_USER = re.compile(r"""(\w://)[^\s"'@/]*(?::[^\s"']*)?@(?!sha\d+:)""")
+# A word with an address in it. Each is looked at once: a pod may have written a long one.
+_ADDRESS = re.compile(r"""\w://[^\s"']*""")
+# The digest of an image: registry:5000/tuned@sha256:…
+_DIGEST = re.compile(r"@sha\d+:")
+# If an address is not valid, the words after it may have a part of its password.
 _PORT = re.compile(r'(invalid port )"[^"]*"')
 
 
 def without_passwords(text: str) -> str:
-    """The text without the user and the password of an address."""
-    return _PORT.sub(r'\1"…"', _USER.sub(r"\1…@", text)) if "://" in text else text
+    """The text without the user and the password of an address, such as that of a proxy."""
+    return _PORT.sub(r'\1"…"', _ADDRESS.sub(_without_user, text)) if "://" in text else text
+
+
+def _without_user(match: re.Match[str]) -> str:
+    """A password may contain anything, also an "@"; a user no slash."""
+    scheme, _, rest = match[0].partition("://")
+    at = rest.rfind("@")
+    while at >= 0 and _DIGEST.match(rest, at):
+        at = rest.rfind("@", 0, at)
+    path = rest.find("/")
+    if at < 0 or (0 <= path < at and ":" not in rest[:path]):
+        return match[0]
+    return f"{scheme}://…{rest[at:]}"
 
 
 def escaped_json(text: str) -> str:

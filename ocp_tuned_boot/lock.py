@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import files
@@ -13,11 +14,16 @@ from ocp_tuned_boot.host.paths import Paths
 PATIENCE = 2.0
 
 
-def locked(paths: Paths, patience: float = PATIENCE) -> AbstractContextManager[None]:
+@contextmanager
+def locked(paths: Paths, patience: float = PATIENCE) -> Iterator[None]:
     """Holds the lock that each run takes. Raises `HostError`, and `Busy` if another run holds it
     for longer than `patience` (seconds)."""
     files.directory(paths.run, paths.root)
-    return files.locked(paths.lock, patience, "another run")
+    with files.locked(paths.lock, patience, "another run"):
+        # That of an earlier run.
+        with suppress(OSError):
+            paths.deadline.unlink()
+        yield
 
 
 def ends(paths: Paths, at: float) -> None:

@@ -1,9 +1,9 @@
 """The metrics of this boot in a file for node_exporter (`[metrics] textfile` in boot.conf).
 
-Written after each run, when it is recorded and nothing waits for it, and by `drift`. A failure is a
-warning: it changes no result. node_exporter serves the file of the boot before until then, so it
-contains when its kernel was started; in the usual folders, systemd-tmpfiles removes it at boot
-(packaging/tmpfiles.conf).
+Written after each run, when it is recorded, and by `drift`. Of a run that has applied a profile,
+READY=1 was sent before. A failure is a warning: it changes no result. node_exporter serves the file
+of the boot before until then, so it contains when its kernel was started; in the usual folders,
+systemd-tmpfiles removes it at boot (packaging/tmpfiles.conf).
 """
 
 from __future__ import annotations

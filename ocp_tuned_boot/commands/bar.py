@@ -7,12 +7,11 @@ terminal, how far it has got is logged, a line every few seconds.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ocp_tuned_boot.commands.terminal import COLUMNS, Terminal
+from ocp_tuned_boot.commands.terminal import Terminal
 from ocp_tuned_boot.errors import one_line
 
 if TYPE_CHECKING:
@@ -30,14 +29,13 @@ def on(stream: TextIO) -> Bar | None:
 
     @contextmanager
     def opened(what: str) -> Iterator[Draw]:
-        # A serial console has no size, for which tqdm shows nothing.
-        columns, lines = shutil.get_terminal_size((COLUMNS, 24))
         terminal = Terminal.of(stream, os.environ)
         # On a line of its own: the name of an image leaves no room for a bar.
         stream.write(terminal.plain(f"{one_line(what)}…") + "\n")
         with tqdm(
             unit="B", unit_scale=True, leave=False, file=stream,
-            ncols=columns - 1, nrows=lines, ascii=not terminal.unicode,
+            # A serial console has no size, for which tqdm shows nothing.
+            ncols=terminal.columns - 1, nrows=24, ascii=not terminal.unicode,
         ) as bar:  # fmt: skip
             yield _drawing(bar)
 

@@ -104,8 +104,20 @@ def _tuned(done: Record, applied: InForce, now: Now) -> str:
     seconds = first.seconds
     if moments is not None and moments.ready is not None:
         seconds = moments.ready - moments.word
-    whom = " before the kubelet" if now.workloads else ""
+    whom = _before(now.workloads)
     return f"tuned{whom}: {applied.profile}, {took(seconds)}"
+
+
+# Container engines: what does not belong to them is a kubelet.
+_ENGINES = ("crio.service", "containerd.service", "docker.service", "cri-docker.service")
+
+
+def _before(workloads: Sequence[str]) -> str:
+    """Before what the profile was applied."""
+    if not workloads:
+        return ""
+    kubelet = any(name not in _ENGINES for name in workloads)
+    return " before the kubelet" if kubelet else f" before {', '.join(workloads)}"
 
 
 def _since_then(done: Record, now: Now) -> str:
@@ -352,7 +364,7 @@ def _applied(applied: InForce, now: Now) -> str:
     if len(now.applied) <= 1:
         return since
     first = now.applied[0]
-    when = "late" if first.late else "before the kubelet"
+    when = "late" if first.late else _before(now.workloads).strip() or "at boot"
     return f"{since}; first in this boot: {first.profile}, {when}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -76,7 +75,7 @@ class Terminal:
         wide = environment.get("COLUMNS", "")
         columns = int(wide) if wide.isdecimal() else COLUMNS
         if terminal:
-            columns = shutil.get_terminal_size((COLUMNS, 24)).columns
+            columns = _columns(stream) or columns
         columns = max(_LEAST, min(columns, _MOST))
         colours = terminal and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
         return cls(columns, colours, unicode=_is_utf8(environment))
@@ -121,6 +120,15 @@ class Terminal:
             )  # fmt: skip
             lines += [each.replace(_TIED, " ") for each in wrapped or [""]]
         return lines
+
+
+def _columns(stream: TextIO) -> int:
+    """Those of a terminal; 0 if it does not say, such as a serial console. ($COLUMNS is that of a
+    shell, which may be older than the present size.)"""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return 0
 
 
 def _is_utf8(environment: Mapping[str, str]) -> bool:

@@ -385,8 +385,9 @@ def touch(path: Path) -> bool:
 def locked(path: Path, patience: float, what: str) -> Iterator[None]:
     """Holds the lock file at `path`. `patience`: how long to wait for it (seconds); `what`: the
     other process that may hold it, for the message. Raises `Busy` and `HostError`."""
+    # Only its owner may open it: else any user could hold it, and no run would begin.
     with explained("open", path):
-        lock = path.open("a")
+        lock = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "a")  # noqa: SIM115
     end = time.monotonic() + patience
     with lock:
         while not _taken(lock.fileno(), path):

@@ -120,12 +120,13 @@ def _unit() -> dict[str, str]:
 
 class Once(logging.Filter):
     """Leaves out what the same process has logged in the last minutes already. A step counts by its
-    name, a line of TuneD's log without its time. `steps`: whether steps are logged at all."""
+    name and whether it failed, a line of TuneD's log without its time. `steps`: whether steps are
+    logged at all."""
 
     def __init__(self, *, steps: bool) -> None:
         super().__init__()
         self._steps = steps
-        self._logged: dict[tuple[int, str], float] = {}
+        self._logged: dict[tuple[int, int], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether it is logged."""
@@ -133,8 +134,11 @@ class Once(logging.Filter):
         step = fields.get("OCP_TUNED_STEP")
         if step and not self._steps:
             return False
-        text = step or fields.get("MESSAGE") or record.getMessage()
-        key, now = (record.levelno, text), time.monotonic()
+        text = fields.get("MESSAGE") or record.getMessage()
+        if step:
+            # Without its time.
+            text = f"{step} {text.rpartition(': ')[2].rstrip('0123456789. s')}"
+        key, now = (record.levelno, hash(text)), time.monotonic()
         if now - self._logged.get(key, -AGAIN) < AGAIN:
             return False
         if len(self._logged) >= _MOST:

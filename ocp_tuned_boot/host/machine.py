@@ -42,6 +42,12 @@ def named(paths: Paths, content: Mapping[str, Any]) -> dict[str, Any]:
     return {**({"machine": machine} if machine else {}), **content}
 
 
+def is_named(paths: Paths, content: Mapping[str, Any]) -> bool:
+    """Whether the content of a file names this machine, if that has a name. An earlier release did
+    not name any."""
+    return bool(content.get("machine", "") == identity(paths))
+
+
 def check(paths: Paths, content: Mapping[str, Any], path: Path) -> None:
     """Raises `OtherMachine` if another machine has written this content of a file. What an earlier
     release has written names none, and is believed."""

@@ -86,10 +86,18 @@ def remember(paths: Paths, *new: Known) -> None:
     try:
         with _alone(paths):
             known = _read(paths)
-            if known[: len(new)] != new:
+            if known[: len(new)] != new or not _is_named(paths):
                 _write(paths, [*new, *(each for each in known if each not in new)])
     except (HostError, Busy) as error:
         log.warning("%s", error)
+
+
+def _is_named(paths: Paths) -> bool:
+    """Whether the file names this machine. Raises `HostError`."""
+    try:
+        return machine.is_named(paths, FORMAT.read(paths.known_images))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
 
 
 def forget(paths: Paths, image_id: str) -> None:

@@ -354,7 +354,10 @@ def textfile(paths: Paths, override: Path | None = None) -> str:
     try:
         return load(paths, override).metrics.textfile
     except (ConfigurationError, HostError):
-        return _last(_TEXTFILE, paths, override, "")
+        try:
+            return keys.prom().parse(_last(_TEXTFILE, paths, override, ""), "textfile")
+        except ConfigurationError:
+            return ""
 
 
 def _last(pattern: re.Pattern[str], paths: Paths, override: Path | None, default: str) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from ocp_tuned_boot.errors import HostError, NewerVersion
 from ocp_tuned_boot.host import files, machine
@@ -51,10 +52,16 @@ def read(paths: Paths) -> LastGood | None:
 
 def remember(paths: Paths, image: str, image_id: str) -> None:
     """Records that a profile was applied with this image. Raises `HostError`."""
-    if read(paths) != LastGood(image, image_id):  # no needless write in every boot
+    known = read(paths) == LastGood(image, image_id)
+    if not (known and _is_named(paths, FORMAT, paths.last_good)):  # no needless write in every boot
         files.directory(paths.state, paths.root)
         content = machine.named(paths, asdict(LastGood(image, image_id)))
         FORMAT.write(paths.last_good, content)
+
+
+def _is_named(paths: Paths, form: Format, path: Path) -> bool:
+    """Whether a file that was read just now names this machine. Raises `HostError`."""
+    return machine.is_named(paths, form.read(path))
 
 
 @dataclass(frozen=True)
@@ -105,8 +112,9 @@ def remember_profile(paths: Paths, applied: LastProfile) -> None:
     import base64  # noqa: PLC0415
 
     try:
-        if _profile(paths) == applied:  # no needless write in every boot
-            return
+        known = _profile(paths) == applied
+        if known and _is_named(paths, PROFILE_FORMAT, paths.last_profile):
+            return  # no needless write in every boot
     except NewerVersion:
         raise
     except (FileNotFoundError, HostError):

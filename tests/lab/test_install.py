@@ -150,6 +150,14 @@ def test_the_package_for_debian_from_its_build_to_its_purge(suite: str, root: Pa
         ).stdout.splitlines()
         assert [line.split()[0] for line in left] == ["ocp-tuned.service"]
 
+        # It comes back in the same boot, and continues where it was.
+        node.run("sh", "-c", f"dpkg --install {bare.CLONE}/dist/*.deb")
+        shown = node.run("systemctl", "show", "--value", "-p", "NeedDaemonReload", "ocp-tuned")
+        assert shown.stdout.strip() == "no"
+        node.run("systemctl", "reload", "ocp-tuned")
+        assert record(node)["in_force"] == applied["in_force"]
+        node.run("dpkg", "--remove", "ocp-tuned-boot")
+
         node.run("umount", "--lazy", "/var/lib/ocp-tuned-boot/storage")  # the lab's
         node.run("dpkg", "--purge", "ocp-tuned-boot")
         assert files_of_ours(node.root) - before == {"var/lib/ocp-tuned"}

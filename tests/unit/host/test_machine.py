@@ -104,3 +104,16 @@ def test_the_machine_id_itself_is_in_no_file(paths: Paths) -> None:
     for path in paths.state.rglob("*.json"):
         assert name in path.read_text()
         assert SEED not in path.read_text()
+
+
+def test_what_an_earlier_release_has_written_is_named_when_it_is_confirmed(paths: Paths) -> None:
+    """Also if nothing in it changes: else the seed would still be believed elsewhere."""
+    for path in paths.state.glob("*.json"):
+        content = json.loads(path.read_text())
+        del content["machine"]
+        path.write_text(json.dumps(content))
+    lastgood.remember(paths, "registry.example/tuned:1", "id")
+    lastgood.remember_profile(paths, APPLIED)
+    known.remember(paths, Known("registry.example/tuned:1", "id"))
+    become(paths, TARGET)
+    assert (lastgood.read(paths), lastgood.profile(paths), known.read(paths)) == (None, None, ())

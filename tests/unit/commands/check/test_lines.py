@@ -44,7 +44,7 @@ def test_a_key_before_any_section_and_a_line_without_a_key_are_broken() -> None:
 
 
 _PIECES = st.sampled_from(
-    ["[a]", "[b]", "[a]]", "k=1", "k = 2 # c", "l=#3", "l=x#y", " m=4", "\tn", "# c", "; c", "",
+    ["[a]", "[b]", "k=1", "k = 2 # c", "l=#3", "l=x#y", " m=4", "\tn", "# c", "; c", "",
      "  ", "o", "=5", "p=", "  q r", "k=[c]"]
 )  # fmt: skip
 
