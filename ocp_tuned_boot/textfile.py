@@ -16,8 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocp_tuned_boot.errors import BootError, HostError, defects
+from ocp_tuned_boot.errors import BootError, Busy, HostError, defects
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.lock import locked
 from ocp_tuned_boot.requested import config
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ def write(paths: Paths, config_file: Path | None, drift: Drift | None = None) ->
                 _write(paths, config_file, _below(paths, name), drift)
     except BootError as error:
         log.warning("the metrics are not written: %s", error)
+
+
+def write_drift(paths: Paths, config_file: Path | None, drift: Drift) -> None:
+    """Writes the metrics with what `drift` has found, unless a run is active: it writes them at its
+    end."""
+    if config.textfile(paths, config_file):
+        with suppress(Busy, HostError), locked(paths, 0.0):
+            write(paths, config_file, drift)
 
 
 def remove(paths: Paths, config_file: Path | None) -> None:

@@ -10,18 +10,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from ocp_tuned_boot import boot, textfile
 from ocp_tuned_boot.commands.command import VERBOSE, Command, Option, Options
-from ocp_tuned_boot.errors import Busy, HostError, escaped, escaped_json
+from ocp_tuned_boot.errors import escaped, escaped_json
 from ocp_tuned_boot.host import journal, systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
-from ocp_tuned_boot.lock import locked
 from ocp_tuned_boot.record import entries
 from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.requested import config, inputs
@@ -128,10 +126,8 @@ def _drift(options: Options) -> Drift:
 
     paths = _paths(options)
     found = drift.look(paths, config.load(paths, options.config).handover)
-    # A run that is active writes it at its end.
     if os.geteuid() == 0:
-        with suppress(Busy, HostError), locked(paths, 0.0):
-            textfile.write(paths, options.config, found)
+        textfile.write_drift(paths, options.config, found)
     _show(options, settings_text.drift, report.settings_json, found)
     if found.unexpected and journal.is_journal(sys.stdout):
         entries.drifted(found.profile, [each.key for each in found.unexpected])
