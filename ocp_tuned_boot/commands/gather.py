@@ -151,11 +151,6 @@ def _files(paths: Paths, config_file: Path | None) -> Iterator[tuple[str, Path]]
     agent = (paths.image_env, paths.recommend, paths.provider, paths.agent_on_change,
              paths.agent_reapply_sysctl)  # fmt: skip
     yield from ((f"request/{path.relative_to(paths.agent)}", path) for path in agent)
-    for path in boot_conf.names(paths, config_file):
-        yield (
-            f"configuration{path if config_file else '/' + str(path.relative_to(paths.root))}",
-            path,
-        )
     etc = paths.root / "etc"
     conf = boot_conf.names(paths, config_file)
     yield from ((f"configuration/{_relative(path, paths.root)}", path) for path in conf)
@@ -309,13 +304,17 @@ def archive(found: Gathered, at: float) -> tuple[str, bytes]:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at))
     host = re.sub(r"[^\w.-]", "-", os.uname().nodename) or "host"
     name = f"ocp-tuned-boot-{host}-{stamp}"
-    secrets = found.secrets.union(*map(redaction.secrets_in, found.parts.values()))
+    # Those of the administrator are looked for everywhere; what a pod may have written says nothing
+    # about other parts, or it could have any word removed from them.
+    admins = [it for part, it in found.parts.items() if part.startswith("configuration/")]
+    secrets = found.secrets.union(*map(redaction.secrets_in, admins))
     head = _HEAD.format(version=__version__, host=host, time=stamp, removed=redaction.REMOVED)
     missing = redaction.redacted(_missing(found), secrets)
     members = [("README", head + missing)]
     for part, text in sorted(found.parts.items()):
         redact = redaction.redacted_json if part.endswith(".json") else redaction.redacted
-        members.append((_name(part, secrets), redact(text, secrets)))
+        own = secrets | redaction.secrets_in(text)
+        members.append((_name(part, own), redact(text, own)))
     return name, _packed(name, members, at)
 
 

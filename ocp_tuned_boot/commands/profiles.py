@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Callable, TypeVar
 
 from ocp_tuned_boot.commands.terminal import Row, Style
-from ocp_tuned_boot.errors import BootError
+from ocp_tuned_boot.errors import BootError, one_line
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images import known
@@ -145,7 +145,8 @@ def _part(listing: Listing, heading: str, found: list[Profile]) -> Iterator[Row]
         ]
         words = f" ({', '.join(states)})" if states else ""
         style = Style.GOOD if "applied" in states else Style.PLAIN
-        yield Row(f"  {each.name}{words}", style=style, indented=False, verbatim=True)
+        name = one_line(each.name)
+        yield Row(f"  {name}{words}", style=style, indented=False, verbatim=True)
         yield Row(_about(each))
 
 

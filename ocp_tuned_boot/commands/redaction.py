@@ -39,7 +39,7 @@ _CONTINUED = re.compile(r"[\"']*(?:[|>][+-]?\d*|\\|[\[{(])?\Z")
 _WORD = re.compile(r"[^\s\"'<>]{3,}")
 _DIGEST = re.compile(r"@sha\d+:")
 # The same without a scheme, as in proxy variables.
-_USERINFO = re.compile(r"(?<![\w/:.%+-])([\w.%+-]+):([^\s\"'/@]+)@(?!sha\d+:)(?=[\w\[])")
+_USERINFO = re.compile(r"(?<![\w/:.%+-])([\w.%+-]{1,64}):([^\s\"'/@]{1,128})@(?!sha\d+:)(?=[\w\[])")
 # curl(1) and its like.
 _OPTION = re.compile(r"(?<!\S)(-u|--user|--proxy-user|-U)([= ]?\s*)([\"']?[^\s:]+:\S+)")
 _SCHEME = re.compile(r"(?i)\b(basic|bearer|digest|negotiate)(\s+)(?=\S{6})\S+")
@@ -59,6 +59,8 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
 _PAIR = re.compile(r"[\w.@+|-]{1,255}:[\x21-\x7e]+\Z")
 # How often something in base64 may be in base64 again, and the most characters that are decoded.
 _DEPTH, _MOST = 3, 1024 * 1024
+# The most secrets that one text makes known. Each is looked for by itself.
+_KNOWN = 200
 #: Shorter ones are not looked for in other texts: they might be anything.
 SHORTEST = 6
 
@@ -99,7 +101,8 @@ def secrets_in(text: str) -> set[str]:
         plain = _decoded(match[0])
         if _PAIR.match(plain):
             found |= {match[0], plain.partition(":")[2]}
-    return {each for each in found if len(each) >= SHORTEST}
+    long = sorted((each for each in found if len(each) >= SHORTEST), key=len, reverse=True)
+    return set(long[:_KNOWN])
 
 
 def _plain(text: str) -> str:

@@ -30,6 +30,8 @@ _SCRIPTS = ("script", "script_pre", "script_post")
 _FOLDER = "${i:PROFILE_DIR}"
 #: The most includes that are followed from one profile.
 _INCLUDES = 100
+#: The most circles that are described.
+_SEARCHES = 200
 #: The most problems that are shown of one profile: a pod may have written it.
 _MOST = 100
 #: What a program may begin with: an interpreter, or the format of the kernel's own.
@@ -210,6 +212,14 @@ class Walk:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._texts = {path: lines.read(text) for path, text in sources.texts.items()}
+        self._names = {path: tuple(_names(text)) for path, text in self._texts.items()}
+        self._circles = _circles(
+            {
+                path: [it for name in names if (it := self._locate(name, [path]))]
+                for path, names in self._names.items()
+            }
+        )
+        self._searches = 0
 
     def _locate(self, name: str, without: Sequence[str] = ()) -> str:
         for folder in (CUSTOM, *STOCK):
@@ -228,14 +238,14 @@ class Walk:
                 found.add(name)
                 paths = [f"{folder}/{name}/tuned.conf" for folder in (CUSTOM, *STOCK)]
                 left += [it for path in paths if path in self._texts
-                         for it in _names(self._texts[path])]  # fmt: skip
+                         for it in self._names[path]]  # fmt: skip
         return found
 
     def includes(self, profile: str) -> Iterator[Problem]:
         """What is wrong with the includes of one custom profile."""
         path = self._locate(profile)
         entry = self._texts[path].find("main", "include")
-        for name in _names(self._texts[path]):
+        for name in self._names[path]:
             yield from self._include(profile, name, entry.line if entry else 0)
 
     def _include(self, profile: str, name: str, line: int) -> Iterator[Problem]:
@@ -261,23 +271,33 @@ class Walk:
                 "includes",
                 "Fix the name, or write -NAME for a profile that may be missing.",
             )
-        elif found and (way := self._back(found, own)):
+        elif found and self._leads_back(found, own):
+            way = self._back(found, own)
+            shown = f" ({' → '.join([profile, *way, profile])})" if way else ""
             yield problem(
                 "include-circle",
                 file,
                 line,
-                f"{profile} includes {name}, which includes {profile} again "
-                f"({' → '.join([profile, *way, profile])})",
+                f"{profile} includes {name}, which includes {profile} again{shown}",
                 "Remove one of the includes.",
             )
 
+    def _leads_back(self, path: str, to: str) -> bool:
+        """Whether what this file includes includes `to` in the end. False for more than some: a pod
+        may write so many that it would take hours to describe them."""
+        circle = self._circles.get(path)
+        if circle is None or circle != self._circles.get(to) or self._searches >= _SEARCHES:
+            return False
+        self._searches += 1
+        return True
+
     def _back(self, path: str, to: str) -> list[str]:
-        """The names of the profiles from this file to one that includes `to`; empty if none
-        does."""
+        """The names of the profiles from this file to one that includes `to`; empty if the way is
+        too long."""
         seen, left = {path}, [(path, [_name(path)])]
         while left:
             here, way = left.pop(0)
-            for each in _names(self._texts[here]):
+            for each in self._names[here]:
                 following = self._locate(each, [here])
                 if following == to:
                     return way
@@ -285,6 +305,41 @@ class Walk:
                     seen.add(following)
                     left.append((following, [*way, _name(following)]))
         return []
+
+
+def _circles(follows: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """For each path on a circle the number of its group: from each in a group one comes back to it
+    (Tarjan's strongly connected components, without recursion)."""
+    number: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    group: dict[str, int] = {}
+    for start in follows:
+        work = [] if start in number else [(start, iter(follows[start]))]
+        if work:
+            number[start] = low[start] = len(number)
+            stack.append(start)
+        while work:
+            here, left = work[-1]
+            step = next(left, None)
+            if step is None:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[here])
+                if low[here] == number[here]:
+                    at = stack.index(here)
+                    members, stack[at:] = stack[at:], []
+                    if len(members) > 1 or here in follows[here]:
+                        group.update(dict.fromkeys(members, number[here]))
+                    for each in members:
+                        low[each] = len(follows)
+            elif step not in number:
+                number[step] = low[step] = len(number)
+                stack.append(step)
+                work.append((step, iter(follows.get(step, ()))))
+            else:
+                low[here] = min(low[here], low[step])
+    return group
 
 
 def _name(path: str) -> str:

@@ -58,7 +58,7 @@ def _unchecked(each: Problem, *, first: bool) -> Iterator[Row]:
 def _where(each: Problem) -> str:
     stock = " in the image" * each.is_stock
     line = f":{each.line}" if each.line else ""
-    return f"{each.file}{line}{stock} ({each.kind})" if each.file else f"({each.kind})"
+    return f"{one_line(each.file)}{line}{stock} ({each.kind})" if each.file else f"({each.kind})"
 
 
 def summary(found: Checkup) -> str:

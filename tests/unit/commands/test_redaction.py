@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 
 import pytest
 
@@ -175,3 +176,17 @@ def test_a_large_text_takes_no_time_that_grows_with_its_square(part: str) -> Non
         assert redacted(text)
         assert secrets_in(text) is not None
         assert redacted(f"password: {text}\nx")
+
+
+@pytest.mark.parametrize("piece", [",a:", "a:", "://", "x@", "password", "YTpi", "-u a:", "eyJ."])
+def test_a_long_text_of_a_pod_takes_no_time(piece: str) -> None:
+    text = piece * (200_000 // len(piece))
+    began = time.process_time()
+    redacted(text)
+    secrets_in(text)
+    assert time.process_time() - began < 10
+
+
+def test_a_text_makes_only_so_many_secrets_known() -> None:
+    text = " ".join(f"http://u:secret{number}@h" for number in range(5000))
+    assert len(secrets_in(text)) == 200

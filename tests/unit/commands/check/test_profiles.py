@@ -12,6 +12,7 @@ from ocp_tuned_boot.commands.check import profiles, sysctls
 from ocp_tuned_boot.commands.check.problem import Problem, Severity
 from ocp_tuned_boot.commands.check.profiles import Sources
 from ocp_tuned_boot.commands.check.request import Named
+from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
 SOUND = {
     "ours/tuned.conf": """\
@@ -198,3 +199,27 @@ def test_a_profile_of_any_size_is_read_in_time(tmp_path: Path, text: str) -> Non
 )
 def test_values_that_are_documented(key: str, value: str, is_refused: bool) -> None:
     assert bool(sysctls.refused(key, value)) is is_refused
+
+
+@pytest.mark.parametrize("many", ["all in a circle", "none"])
+def test_many_profiles_that_include_many_take_no_time(many: str) -> None:
+    """A pod may write them."""
+    number = 1000
+    names = [f"p{at}" for at in range(number)]
+    files = tuple(
+        ProfileFile(
+            f"{name}/tuned.conf",
+            b"[main]\ninclude="
+            + ",".join(
+                names[(at + step) % number] if many != "none" else names[min(at + step, number - 1)]
+                for step in range(1, 101)
+            ).encode()
+            + b"\n",
+        )
+        for at, name in enumerate(names)
+    )
+    began = time.process_time()
+    found = list(profiles.check(Sources(Path("/x"), files, {}), Named()))
+    assert time.process_time() - began < 30
+    circles = {(each.file, each.message) for each in found if each.kind == "include-circle"}
+    assert len(circles) == (200 if many != "none" else 1)
