@@ -74,7 +74,7 @@ def test_a_closed_gate_holds_the_kubelet_until_the_profile_is_mended(
         status = shown(node, "ocp-tuned.service", "StatusText")
         assert "does-not-exist" in status
         # And how to fix it.
-        assert f"It is named by include= in {TUNED_CONF}" in status
+        assert f"It is named in include= in {TUNED_CONF}" in status
         assert "ocp-tuned-boot: Held since" in node.console.read_text()
 
         node.write(TUNED_CONF, PROFILE)

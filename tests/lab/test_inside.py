@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import stat
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -452,6 +453,9 @@ _HDPARM = '#!/bin/sh\necho "$@" >> /etc/tuned/hdparm\necho " APM_level = 128"\n'
 def test_what_a_disk_does_not_say(root: TunedRoot) -> None:
     """TuneD's own comparison reads the same spindown of every disk."""
     root.prepare("custom", custom="[disk]\napm=128\nspindown=6\n")
+    program = root.folder / "upper/usr/sbin/hdparm"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    os.mknod(program, stat.S_IFCHR, os.makedev(0, 0))  # an overlay has no such file then
     meaning, without, _ = applied(root)
     assert isinstance(meaning, Asked)
     assert isinstance(without, Verified)
@@ -459,8 +463,7 @@ def test_what_a_disk_does_not_say(root: TunedRoot) -> None:
         ("apm", asked.UNCHECKED, "the image has no hdparm"),
         ("spindown", asked.UNCHECKED, "the image has no hdparm"),
     }
-    program = root.folder / "upper/usr/sbin/hdparm"
-    program.parent.mkdir(parents=True)
+    program.unlink()
     program.write_text(_HDPARM)
     program.chmod(0o755)
     _, holds, _ = applied(root)

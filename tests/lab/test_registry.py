@@ -330,7 +330,7 @@ def test_a_registry_that_refuses(site: Host, image: str, words: str, mends: str)
 DROP_IN = "/etc/containers/registries.conf.d/zz-fault.conf"
 PERMANENT = {
     "a short name": ("tuned:1", "", "short-name", "full name, with the registry"),
-    "an image of the node": ("localhost/gone:1", "", "connection refused", "podman load"),
+    "an image of the node": ("localhost/gone:1", "", "no registry has images below", "podman load"),
     "a registry that is blocked": (
         "blocked.lab/x/tuned:1", '[[registry]]\nlocation = "blocked.lab"\nblocked = true\n',
         "registry blocked.lab is blocked", "unblock this one",
