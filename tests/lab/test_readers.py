@@ -18,6 +18,8 @@ pytestmark = pytest.mark.lab
 
 PACKAGES = ("fish", "make", "man-db", "mandoc", "python3-docutils", "zsh")
 
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 #: With a terminal, which zsh edits its line on.
 ENTER = (
     'mount --bind "$0" "$1/mnt" && mount -t proc proc "$1/proc" && '
@@ -76,7 +78,9 @@ def run(root: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[st
     """In a folder of this machine, which is /mnt there."""
     return subprocess.run(
         [*debian.ALONE, "bash", "-c", ENTER, folder, root,
-         "env", "LANG=C.UTF-8", "MANWIDTH=80", "TERM=dumb", *words],
+         # Not MAKEFLAGS of `make test`: another release of make cannot join its job server.
+         "env", "--ignore-environment", f"PATH={PATH}", "HOME=/root",
+         "LANG=C.UTF-8", "MANWIDTH=80", "TERM=dumb", *words],
         check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
     )  # fmt: skip
 
