@@ -226,11 +226,20 @@ def _removed(node: Node) -> None:
     assert "Build it (podman build" in fetched.stderr
 
 
-@pytest.mark.parametrize("suite", SUITES)
-def test_the_rpm_is_built_and_installed_and_enabled(suite: str, root: Path) -> None:
-    # On trixie, the whole %check is run when a release is built: here only its start.
-    few = "export PYTEST_ADDOPTS='-k test_plan'" if suite == "trixie" else ""
-    follow(root, REQUIRED[suite], RPM, setting=few)
+#: The whole %check on trixie is run when a release is built.
+FEW = "export PYTEST_ADDOPTS='-k test_plan'"
+
+
+@pytest.mark.parametrize(
+    ("suite", "setting"),
+    [
+        ("trixie", FEW),
+        ("bookworm", FEW),
+        pytest.param("bookworm", "", id="bookworm-all-of-check", marks=pytest.mark.slow),
+    ],
+)
+def test_the_rpm_is_built_and_installed_and_enabled(suite: str, setting: str, root: Path) -> None:
+    follow(root, REQUIRED[suite], RPM, setting=setting)
     for name in ("etc/systemd/system/multi-user.target.wants/ocp-tuned.service",
                  "etc/systemd/system/multi-user.target.wants/ocp-tuned.path"):  # fmt: skip
         assert (root / name).is_symlink()
