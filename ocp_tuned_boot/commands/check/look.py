@@ -202,8 +202,5 @@ def _of(podman: Podman, paths: Paths, sources: Sources, about: Question) -> Iter
 
 
 def top(sources: Sources) -> Sequence[str]:
-    """The custom profiles that no other one includes: with these all are asked about. Pure."""
-    walk = profiles.Walk(sources)
-    names = list(sources.custom)
-    included = {it for name in names for it in walk.reached(name) - {name}}
-    return [name for name in names if name not in included] or names
+    """Custom profiles with which all are asked about: each is one of them, or is included. Pure."""
+    return profiles.Walk(sources).top()

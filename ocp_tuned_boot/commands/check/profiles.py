@@ -5,9 +5,11 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import cached_property
+from heapq import nsmallest
+from itertools import chain, count
 from pathlib import Path
 
 from ocp_tuned_boot.commands.check import lines, sysctls
@@ -28,11 +30,10 @@ from ocp_tuned_boot.tuned.profiles import CUSTOM, STOCK
 #: The options whose values are scripts.
 _SCRIPTS = ("script", "script_pre", "script_post")
 _FOLDER = "${i:PROFILE_DIR}"
-#: The most includes that are followed from one profile.
-_INCLUDES = 100
-#: The most circles that are described.
-_SEARCHES = 200
-#: The most problems that are shown of one profile: a pod may have written it.
+#: How many includes are followed, at most, to say which way a circle goes: each time among so many
+#: profiles, and in all of them together. A pod may write circles that take hours to describe.
+_WAY, _STEPS = 100, 20_000
+#: The most problems that are shown of a profile which is not the requested one.
 _MOST = 100
 #: What a program may begin with: an interpreter, or the format of the kernel's own.
 _PROGRAMS = (b"#!", b"\x7fELF")
@@ -48,7 +49,7 @@ class Sources:
     files: tuple[ProfileFile, ...] = ()
     stock: Mapping[str, str] | None = None
 
-    @property
+    @cached_property
     def texts(self) -> Mapping[str, str]:
         """The text of each tuned.conf, by its path in the container."""
         custom = {
@@ -58,7 +59,7 @@ class Sources:
         }
         return {**(self.stock or {}), **custom}
 
-    @property
+    @cached_property
     def custom(self) -> Mapping[str, Text]:
         """The custom profiles by name."""
         return {
@@ -66,6 +67,11 @@ class Sources:
             for file in self.files
             if file.path.count("/") == 1 and file.path.endswith("/tuned.conf")
         }
+
+    @cached_property
+    def by_path(self) -> Mapping[str, ProfileFile]:
+        """The files of the custom profiles by their path in the container."""
+        return {f"{CUSTOM}/{file.path}": file for file in self.files}
 
     def on_host(self, path: str) -> str:
         """Where a file that has this path in the container is to be changed."""
@@ -151,18 +157,28 @@ def check(sources: Sources, profile: Named) -> Iterator[Problem]:
     """What is wrong with the custom profiles. Without a requested `profile` all of them count; else
     a mistake in one that it does not reach is at most a warning."""
     walk = Walk(sources)
-    used = walk.reached(profile.value) if profile.value else None
-    for name, text in sources.custom.items():
-        found = [*islice(_text(sources, name, text), _MOST), *walk.includes(name)]
-        if len(found) >= _MOST:
-            words = f"only the first {_MOST} problems are shown"
-            found.append(not_checked(f"The profile {name!r}", words, file=sources.file(name)))
-        if used is not None and name not in used:
-            found = [lowered(each, Severity.WARNING) for each in found]
-        yield from found
+    used = walk.reached(profile.value) if profile.value else set(sources.custom)
+    # What matters most comes first: the ways of circles are looked for only so often.
+    for name in sorted(sources.custom, key=lambda it: (it != profile.value, it not in used)):
+        found = chain(_text(sources, name, sources.custom[name]), walk.includes(name))
+        if name != profile.value:
+            found = _limited(found, name, sources.file(name))
+        yield from found if name in used else (lowered(each, Severity.WARNING) for each in found)
     if profile.value:
         yield from unknown(sources, profile)
     yield from _shadows(sources)
+
+
+def _limited(found: Iterable[Problem], name: str, file: str) -> Iterator[Problem]:
+    """The worst problems of one profile, and how many more there are: a pod may write any number of
+    mistakes."""
+    order, numbers = list(Severity), count()
+    counted = (each for each, _ in zip(found, numbers))
+    yield from nsmallest(_MOST, counted, key=lambda it: order.index(it.severity))
+    left = next(numbers) - _MOST
+    if left > 0:
+        words = f"{left} more problem{'s are' if left > 1 else ' is'} not shown"
+        yield not_checked(f"The profile {name!r}", words, file=file)
 
 
 def unknown(sources: Sources, profile: Named) -> Iterator[Problem]:
@@ -198,11 +214,12 @@ def _shadows(sources: Sources) -> Iterator[Problem]:
 
 
 def _names(text: Text) -> list[str]:
-    """The names in `include=`, without those that are computed."""
+    """The names in `include=`, each once, without those that are computed."""
     found = text.find("main", "include")
     if found is None or "${" in found.value:
         return []
-    return [each.strip() for each in re.split(r"[,;]", found.value) if each.strip()][:_INCLUDES]
+    names = (each.strip() for each in re.split(r"[,;]", found.value))
+    return [each for each in dict.fromkeys(names) if each]
 
 
 class Walk:
@@ -212,18 +229,18 @@ class Walk:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._texts = {path: lines.read(text) for path, text in sources.texts.items()}
-        self._names = {path: tuple(_names(text)) for path, text in self._texts.items()}
-        self._circles = _circles(
-            {
-                path: [it for name in names if (it := self._locate(name, [path]))]
-                for path, names in self._names.items()
-            }
-        )
-        self._searches = 0
+        self._names = {path: _names(text) for path, text in self._texts.items()}
+        #: The files that each file includes.
+        self._follows = {
+            path: [it for name in names if (it := self._locate(name, [path]))]
+            for path, names in self._names.items()
+        }
+        self._groups = _groups(self._follows)
+        self._steps = _STEPS
 
     def _locate(self, name: str, without: Sequence[str] = ()) -> str:
         for folder in (CUSTOM, *STOCK):
-            path = f"{folder}/{posixpath.basename(name.lstrip('-'))}/tuned.conf"
+            path = f"{folder}/{_bare(name)}/tuned.conf"
             if path in self._texts and path not in without:
                 return path
         return ""
@@ -233,28 +250,44 @@ class Walk:
         found: set[str] = set()
         left = [profile]
         while left:
-            name = left.pop().lstrip("-")
+            name = _bare(left.pop())
             if name not in found:
                 found.add(name)
                 paths = [f"{folder}/{name}/tuned.conf" for folder in (CUSTOM, *STOCK)]
-                left += [it for path in paths if path in self._texts
-                         for it in self._names[path]]  # fmt: skip
+                left += [it for path in paths for it in self._names.get(path, ())]
         return found
+
+    def top(self) -> list[str]:
+        """The custom profiles that no other one includes; where some include each other, the first
+        of them."""
+        first: dict[str, str] = {}
+        for name in self._sources.custom:
+            first.setdefault(self._groups[_custom(name)], name)
+        included, seen = set(), set()
+        left = [_custom(name) for name in self._sources.custom]
+        while left:
+            here = left.pop()
+            if here not in seen:
+                seen.add(here)
+                left += self._follows[here]
+                groups = {self._groups[it] for it in self._follows[here]}
+                included |= groups - {self._groups[here]}
+        return [name for group, name in first.items() if group not in included]
 
     def includes(self, profile: str) -> Iterator[Problem]:
         """What is wrong with the includes of one custom profile."""
-        path = self._locate(profile)
+        path = _custom(profile)
         entry = self._texts[path].find("main", "include")
         for name in self._names[path]:
             yield from self._include(profile, name, entry.line if entry else 0)
 
     def _include(self, profile: str, name: str, line: int) -> Iterator[Problem]:
-        file, own = self._sources.file(profile), self._locate(profile)
+        file, own = self._sources.file(profile), _custom(profile)
         found = self._locate(name, [own])
         if not found and self._sources.stock is None and not name.startswith("-"):
             words = f"it is not in {self._sources.folder}; whether the image has it is not known"
             yield not_checked(f"The included profile {name!r}", words, file=file, line=line)
-        elif not found and name.lstrip("-") == profile:
+        elif not found and _bare(name) == profile:
             yield problem(
                 "include-circle",
                 file,
@@ -271,7 +304,7 @@ class Walk:
                 "includes",
                 "Fix the name, or write -NAME for a profile that may be missing.",
             )
-        elif found and self._leads_back(found, own):
+        elif found and self._groups[found] == self._groups[own]:
             way = self._back(found, own)
             shown = f" ({' → '.join([profile, *way, profile])})" if way else ""
             yield problem(
@@ -282,38 +315,32 @@ class Walk:
                 "Remove one of the includes.",
             )
 
-    def _leads_back(self, path: str, to: str) -> bool:
-        """Whether what this file includes includes `to` in the end. False for more than some: a pod
-        may write so many that it would take hours to describe them."""
-        circle = self._circles.get(path)
-        if circle is None or circle != self._circles.get(to) or self._searches >= _SEARCHES:
-            return False
-        self._searches += 1
-        return True
-
     def _back(self, path: str, to: str) -> list[str]:
-        """The names of the profiles from this file to one that includes `to`; empty if the way is
-        too long."""
+        """The names of the profiles from this file to one that includes `to`; empty if that is too
+        far, or if the ways of other circles took all steps."""
         seen, left = {path}, [(path, [_name(path)])]
         while left:
             here, way = left.pop(0)
-            for each in self._names[here]:
-                following = self._locate(each, [here])
+            for following in self._follows[here]:
+                if not self._steps:
+                    return []
+                self._steps -= 1
                 if following == to:
                     return way
-                if following and following not in seen and len(seen) < _INCLUDES:
+                if following not in seen and len(seen) < _WAY:
                     seen.add(following)
                     left.append((following, [*way, _name(following)]))
         return []
 
 
-def _circles(follows: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """For each path on a circle the number of its group: from each in a group one comes back to it
-    (Tarjan's strongly connected components, without recursion)."""
+def _groups(follows: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The group of each path, by one of its members: from each in a group one comes to each other
+    one of it. One that is on no circle is a group by itself. (Tarjan's strongly connected
+    components, without recursion.)"""
     number: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
-    group: dict[str, int] = {}
+    group: dict[str, str] = {}
     for start in follows:
         work = [] if start in number else [(start, iter(follows[start]))]
         if work:
@@ -326,20 +353,26 @@ def _circles(follows: Mapping[str, Sequence[str]]) -> dict[str, int]:
                 work.pop()
                 if work:
                     low[work[-1][0]] = min(low[work[-1][0]], low[here])
-                if low[here] == number[here]:
-                    at = stack.index(here)
-                    members, stack[at:] = stack[at:], []
-                    if len(members) > 1 or here in follows[here]:
-                        group.update(dict.fromkeys(members, number[here]))
-                    for each in members:
-                        low[each] = len(follows)
+                while low[here] == number[here] and here not in group:
+                    group[stack.pop()] = here
             elif step not in number:
                 number[step] = low[step] = len(number)
                 stack.append(step)
-                work.append((step, iter(follows.get(step, ()))))
-            else:
+                work.append((step, iter(follows[step])))
+            elif step not in group:
                 low[here] = min(low[here], low[step])
     return group
+
+
+def _bare(name: str) -> str:
+    """The name in an `include=`: "-" before it means that it may be missing, and TuneD ignores a
+    path."""
+    return posixpath.basename(name.lstrip("-"))
+
+
+def _custom(name: str) -> str:
+    """The path of a custom profile."""
+    return f"{CUSTOM}/{name}/tuned.conf"
 
 
 def _name(path: str) -> str:
@@ -406,7 +439,7 @@ def _script(sources: Sources, name: str, entry: Entry) -> Iterator[Problem]:
 def _program(sources: Sources, file: str, entry: Entry, path: str) -> Iterator[Problem]:
     """What is wrong with a script of a custom profile."""
     where = sources.on_host(path)
-    found = next((it for it in sources.files if f"{CUSTOM}/{it.path}" == path), None)
+    found = sources.by_path.get(path)
     if found is None:
         yield problem("script-missing", file, entry.line, f"there is no script {where}")
         return

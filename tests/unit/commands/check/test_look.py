@@ -13,6 +13,7 @@ from ocp_tuned_boot.commands.check import ask, host, look, profiles
 from ocp_tuned_boot.commands.check.problem import Severity
 from ocp_tuned_boot.errors import Busy, PodmanError
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.tuned.profilefile import ProfileFile
 
 SOUND = {"ours": "[main]\ninclude=base\n", "base": "[sysctl]\nvm.swappiness=10\n"}
 
@@ -117,4 +118,34 @@ def test_with_these_profiles_all_are_asked_about(folder: Path) -> None:
     assert look.top(profiles.Sources(folder, files)) == ["ours"]
     (folder / "base/tuned.conf").write_text("[main]\ninclude=ours\n")
     files, _ = profiles.read(folder, folder)
-    assert look.top(profiles.Sources(folder, files)) == ["base", "ours"]
+    assert look.top(profiles.Sources(folder, files)) == ["base"]
+
+
+@pytest.mark.parametrize(
+    ("includes", "stock", "expected"),
+    [
+        ({"a": "b", "b": "c", "c": ""}, {}, ["a"]),
+        ({"a": "a", "b": "-b"}, {}, ["a", "b"]),
+        # A circle beside a chain, a circle that is included, and two that include the same.
+        ({"a": "b", "b": "", "x": "y", "y": "x"}, {}, ["a", "x"]),
+        ({"a": "x", "x": "y", "y": "x"}, {}, ["a"]),
+        ({"a": "b", "b": "a,z", "x": "y", "y": "x,z", "z": ""}, {}, ["a", "x"]),
+        # By way of the image; and there, a profile that no custom one includes does not count.
+        ({"a": "s", "b": ""}, {"s": "b"}, ["a"]),
+        ({"a": "", "b": ""}, {"s": "b"}, ["a", "b"]),
+        ({"s": "", "b": ""}, {"s": "b"}, ["b", "s"]),
+        ({"s": "s", "b": ""}, {"s": "b"}, ["s"]),
+    ],
+)
+def test_each_profile_is_asked_about_or_included(
+    includes: dict[str, str], stock: dict[str, str], expected: list[str]
+) -> None:
+    files = tuple(
+        ProfileFile(f"{name}/tuned.conf", f"[main]\ninclude={them}\n".encode())
+        for name, them in includes.items()
+    )
+    texts = {
+        f"/usr/lib/tuned/{name}/tuned.conf": f"[main]\ninclude={them}\n"
+        for name, them in stock.items()
+    }
+    assert sorted(look.top(profiles.Sources(Path("/x"), files, texts))) == expected

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Optional
+from types import FrameType
+from typing import Callable, Optional
 
 import pytest
 
-from ocp_tuned_boot.commands.check import profiles, sysctls
+from ocp_tuned_boot.commands.check import look, profiles, sysctls
 from ocp_tuned_boot.commands.check.problem import Problem, Severity
 from ocp_tuned_boot.commands.check.profiles import Sources
 from ocp_tuned_boot.commands.check.request import Named
@@ -201,25 +204,185 @@ def test_values_that_are_documented(key: str, value: str, is_refused: bool) -> N
     assert bool(sysctls.refused(key, value)) is is_refused
 
 
-@pytest.mark.parametrize("many", ["all in a circle", "none"])
-def test_many_profiles_that_include_many_take_no_time(many: str) -> None:
-    """A pod may write them."""
-    number = 1000
-    names = [f"p{at}" for at in range(number)]
-    files = tuple(
-        ProfileFile(
-            f"{name}/tuned.conf",
-            b"[main]\ninclude="
-            + ",".join(
-                names[(at + step) % number] if many != "none" else names[min(at + step, number - 1)]
-                for step in range(1, 101)
-            ).encode()
-            + b"\n",
-        )
-        for at, name in enumerate(names)
+# A pod may write 500 profiles and more, of any content.
+
+
+def made(includes: dict[str, list[str]]) -> Sources:
+    """Profiles that include these, and nothing else; the image has none."""
+    files = (
+        ProfileFile(f"{name}/tuned.conf", f"[main]\ninclude={','.join(them)}\n".encode())
+        for name, them in includes.items()
     )
-    began = time.process_time()
-    found = list(profiles.check(Sources(Path("/x"), files, {}), Named()))
-    assert time.process_time() - began < 30
-    circles = {(each.file, each.message) for each in found if each.kind == "include-circle"}
-    assert len(circles) == (200 if many != "none" else 1)
+    return Sources(Path("/x"), tuple(files), {})
+
+
+def ring(number: int, each: int) -> dict[str, list[str]]:
+    """Each profile includes the next ones; all of them are in one circle."""
+    names = [f"p{at}" for at in range(number)]
+    return {
+        name: [names[(at + step) % number] for step in range(1, each + 1)]
+        for at, name in enumerate(names)
+    }
+
+
+def chain(number: int, each: int) -> dict[str, list[str]]:
+    """The same without a circle."""
+    names = [f"p{at}" for at in range(number)]
+    return {name: names[at + 1 : at + 1 + each] for at, name in enumerate(names)}
+
+
+def pairs(number: int, _: int) -> dict[str, list[str]]:
+    """Two and two include each other."""
+    return {f"p{at}": [f"p{at ^ 1}"] for at in range(number)}
+
+
+def star(number: int, _: int) -> dict[str, list[str]]:
+    """All include one, which includes all of them."""
+    others = [f"p{at}" for at in range(1, number)]
+    return {"p0": others, **{name: ["p0"] for name in others}}
+
+
+def steps(function: Callable[[], object]) -> int:
+    """How many instructions of Python run; what is written in C is one of them."""
+    number = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Callable[..., object]:
+        nonlocal number
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        number += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+    return number
+
+
+@pytest.mark.parametrize("shape", [ring, chain, pairs, star])
+@pytest.mark.parametrize("task", ["check", "top"])
+def test_the_work_grows_with_the_number_of_includes_and_not_faster(
+    shape: Callable[[int, int], dict[str, list[str]]], task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four times as many profiles; what grows with the square takes sixteen times as much."""
+    monkeypatch.setattr(profiles, "_STEPS", 200)
+
+    def work(number: int) -> int:
+        sources = made(shape(number, 10))
+        if task == "top":
+            return steps(lambda: look.top(sources))
+        return steps(lambda: list(profiles.check(sources, Named("p1"))))
+
+    few, many = work(50), work(200)
+    assert few > 0
+    assert many <= 5 * few
+
+
+def test_ways_are_looked_for_only_so_often() -> None:
+    """A step is an include that is followed."""
+    sources = made(ring(60, 50))
+    walk = profiles.Walk(sources)
+    follows = {path: Counted(them) for path, them in walk._follows.items()}
+    walk._follows = follows
+    found = [it for name in sources.custom for it in walk.includes(name)]
+    assert len(found) == 60 * 50
+    assert sum(each.number for each in follows.values()) <= profiles._STEPS + len(found)
+    assert "→" in found[0].message
+    assert "→" not in found[-1].message
+
+
+def test_the_ways_of_the_requested_profile_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = made(ring(60, 50))
+    monkeypatch.setattr(profiles, "_STEPS", 6000)
+    found = list(profiles.check(sources, Named("p59")))
+    assert all("→" in it.message for it in circles(found, "p59"))
+    assert not any("→" in it.message for it in circles(found, "p58"))
+
+
+class Counted(list[str]):
+    """Counts what is read of it."""
+
+    number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for each in super().__iter__():
+            self.number += 1
+            yield each
+
+
+def circles(problems: Iterable[Problem], name: str) -> list[Problem]:
+    return [
+        it for it in problems
+        if it.kind == "include-circle" and it.file == f"/x/{name}/tuned.conf"
+    ]  # fmt: skip
+
+
+def left_out(problems: Iterable[Problem]) -> dict[str, str]:
+    """The profiles of which not all problems are shown, and the words that say so."""
+    return {
+        it.file.split("/")[2]: it.message for it in problems
+        if it.kind == "not-checked" and "not shown" in it.message
+    }  # fmt: skip
+
+
+def test_every_circle_is_reported() -> None:
+    found = list(profiles.check(made(ring(500, 3)), Named()))
+    assert {len(circles(found, f"p{at}")) for at in range(500)} == {3}
+    assert left_out(found) == {}
+
+
+def test_what_is_not_shown_is_said_in_words_and_it_is_nothing_of_the_requested_profile() -> None:
+    most = profiles._MOST
+    sources = made({**ring(300, 150), "other": [f"none{at}" for at in range(most + 1)]})
+    found = list(profiles.check(sources, Named("p299")))
+    assert len(circles(found, "p299")) == 150
+    assert {len(circles(found, f"p{at}")) for at in range(299)} == {most}
+    words = left_out(found)
+    assert set(words) == {*(f"p{at}" for at in range(299)), "other"}
+    assert words["p7"] == f"The profile 'p7': {150 - most} more problems are not shown"
+    assert words["other"] == "The profile 'other': 1 more problem is not shown"
+
+
+def test_an_error_is_shown_before_any_number_of_warnings() -> None:
+    many = "vm.swappiness=1\n" * 1000
+    text = f"[main]\ninclude=none\n[sysctl]\n{many}"
+    sources = Sources(Path("/x"), (ProfileFile("ours/tuned.conf", text.encode()),), {})
+    found = list(profiles.check(sources, Named()))
+    assert found[0].kind == "missing-include"
+    assert len(found) == profiles._MOST + 1
+
+
+@pytest.mark.parametrize("at", [0, 99, 100, 5000])
+def test_an_include_is_followed_however_many_there_are(at: int) -> None:
+    names = [f"q{each}" for each in range(5001)]
+    there = {name: [] for name in names}
+    sources = made({"ours": names, **there, names[at]: ["missing"]})
+    (problem,) = profiles.check(sources, Named("ours"))
+    assert (problem.kind, problem.severity) == ("missing-include", Severity.ERROR)
+
+
+def test_a_script_is_found_however_many_files_and_scripts_there_are() -> None:
+    class Name(str):
+        asked = 0
+
+        def __format__(self, how: str) -> str:
+            Name.asked += 1
+            return super().__format__(how)
+
+    number = 300
+    sections = "".join(f"[s{at}]\nscript=${{i:PROFILE_DIR}}/last.sh\n" for at in range(number))
+    others = [ProfileFile(Name(f"ours/f{at}"), b"") for at in range(number)]
+    files = (
+        ProfileFile("ours/tuned.conf", sections.encode()), *others,
+        ProfileFile("ours/last.sh", b"#!/bin/sh\n", 0o755),
+    )  # fmt: skip
+    assert list(profiles.check(Sources(Path("/x"), files, {}), Named())) == []
+    assert Name.asked <= 10 * number
+
+
+def test_a_profile_whose_name_begins_with_a_dash() -> None:
+    """In an include it would mean that the profile may be missing."""
+    (problem,) = profiles.check(made({"-x": ["-x", "none"]}), Named())
+    assert problem.kind == "missing-include"
