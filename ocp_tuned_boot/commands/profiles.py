@@ -145,16 +145,27 @@ def _part(listing: Listing, heading: str, found: list[Profile]) -> Iterator[Row]
         ]
         words = f" ({', '.join(states)})" if states else ""
         style = Style.GOOD if "applied" in states else Style.PLAIN
-        name = one_line(each.name)
-        yield Row(f"  {name}{words}", style=style, indented=False, verbatim=True)
+        yield Row(
+            f"  {_shown(each.name, is_name=inputs.is_profile_name(each.name))}{words}",
+            style=style,
+            indented=False,
+            verbatim=True,
+        )
         yield Row(_about(each))
+
+
+def _shown(name: str, *, is_name: bool) -> str:
+    """The name, in quotes if it is none: a pod may have chosen words that say something else."""
+    return one_line(name if is_name else repr(name))
 
 
 def _about(profile: Profile) -> str:
     """What a profile is, in a line or two."""
     parts = [" ".join(profile.summary.split()).rstrip(".") or "It has no summary"]
     if profile.includes:
-        parts.append(f"Includes {', '.join(profile.includes)}")
+        # There may be a "-" before a name, and variables in it.
+        names = (_shown(it, is_name=len(it.split()) == 1) for it in profile.includes)
+        parts.append(f"Includes {', '.join(names)}")
     if not profile.first:
         parts.append("Not used: another one has this name and is found first")
     elif profile.shadows:

@@ -95,6 +95,19 @@ def test_what_is_shown_of_each_profile(paths: Paths) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["evil (applied)", "balanced\t(applied)", " (requested)", "böse"])
+def test_a_name_that_is_none_cannot_look_like_a_row(paths: Paths, name: str) -> None:
+    """A pod may give a folder any name, and include any."""
+    put(profile(paths, name), "[main]\ninclude=x. Used in place of y of the image, -z (a)\n")
+    lines = shown(profiles.look(paths, None)).split("\n")
+    assert f"  {name!r}" in lines
+    assert f"  {name}" not in lines
+    # Neither of them ends as a row of the applied profile does.
+    assert [it for it in lines if it.endswith(("(applied)", "(requested)"))] == ["  site (requested)"]
+    about = "It has no summary. Includes 'x. Used in place of y of the image', '-z (a)'."
+    assert f"{INDENT}{about}" in lines
+
+
 def test_for_programs(paths: Paths) -> None:
     looked_into(paths)
     known.remember(paths, Known(ASKED, "id"))
