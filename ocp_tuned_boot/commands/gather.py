@@ -304,8 +304,9 @@ def archive(found: Gathered, at: float) -> tuple[str, bytes]:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at))
     host = re.sub(r"[^\w.-]", "-", os.uname().nodename) or "host"
     name = f"ocp-tuned-boot-{host}-{stamp}"
-    # Those of the administrator are looked for everywhere; what a pod may have written says nothing
-    # about other parts, or it could have any word removed from them.
+    # Those of the administrator are looked for everywhere. What is found in a part that a pod may
+    # have written is removed where it is, and only there: a pod could have any word removed, such
+    # as the result from the record.
     admins = [it for part, it in found.parts.items() if part.startswith("configuration/")]
     secrets = found.secrets.union(*map(redaction.secrets_in, admins))
     head = _HEAD.format(version=__version__, host=host, time=stamp, removed=redaction.REMOVED)
@@ -313,8 +314,7 @@ def archive(found: Gathered, at: float) -> tuple[str, bytes]:
     members = [("README", head + missing)]
     for part, text in sorted(found.parts.items()):
         redact = redaction.redacted_json if part.endswith(".json") else redaction.redacted
-        own = secrets | redaction.secrets_in(text)
-        members.append((_name(part, own), redact(text, own)))
+        members.append((_name(part, secrets), redact(text, secrets)))
     return name, _packed(name, members, at)
 
 

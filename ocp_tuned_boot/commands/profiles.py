@@ -145,12 +145,8 @@ def _part(listing: Listing, heading: str, found: list[Profile]) -> Iterator[Row]
         ]
         words = f" ({', '.join(states)})" if states else ""
         style = Style.GOOD if "applied" in states else Style.PLAIN
-        yield Row(
-            f"  {_shown(each.name, is_name=inputs.is_profile_name(each.name))}{words}",
-            style=style,
-            indented=False,
-            verbatim=True,
-        )
+        name = _shown(each.name, is_name=inputs.is_profile_name(each.name))
+        yield Row(f"  {name}{words}", style=style, indented=False, verbatim=True)
         yield Row(_about(each))
 
 

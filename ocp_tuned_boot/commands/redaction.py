@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ocp_tuned_boot.errors import escaped
@@ -19,34 +19,46 @@ from ocp_tuned_boot.host.typedjson import from_json
 #: What stands in the place of a secret.
 REMOVED = "[REMOVED]"
 
+# A pod may have written the text: no pattern takes a time that grows faster than the text, and none
+# has a limit that a secret may exceed. What a pattern could do only with one of both is a function.
+
 # Words after which the rest of the line is a secret, whatever is in between.
-_STRONG = r"(?:pass(?:word|wd|phrase|code)|secret|token|credential|(?<![a-z])passw?(?![a-z]))s?"
-# Words after which it is one only behind "=" or ":".
-_WEAK = (
-    r"(?:(?:proxy-?)?auth(?:orization|entication)?s?|bearer|cookie|pwd|psk|"
-    r"(?:api|access|private|secret|encryption|signing|ssh|client|luks|shared|auth|fastopen)"
-    r"[-_. ]?keys?)(?![a-z])"
+_STRONG = re.compile(
+    r"(?i)(?:pass(?:word|wd|phrase|code)|secret|token|credential|(?<![a-z])passw?(?![a-z]))"
 )
-# Numbers of repetitions are limited where a text could otherwise take a time that grows with its
-# square: a pod may have written it.
-# As a part of a longer name (`registry_password`, `"auth"`), up to the value.
-_NAMED = re.compile(
-    rf"(?i)((?:{_STRONG}[\w\])\"'-]{{0,99}}(?:\s*[:=]\s*|\s+)|(?<![a-z]){_WEAK}[\w\"'-]{{0,20}}\s*[:=]\s*))(\S.*)?"
+# Words after which it is one only behind "=" or ":". What is longer comes first.
+_WEAK = re.compile(
+    r"(?i)(?<![a-z])(?:"
+    r"(?:api|access|private|secret|encryption|signing|ssh|client|luks|shared|auth|fastopen)"
+    r"[-_. ]?keys?|(?:proxy-?)?auth(?:orization|entication)?s?|bearer|cookie|pwd|psk)(?![a-z])"
+)
+# Each with the rest of the name that it is a part of (`registry_password`, `"auth"`), and what is
+# between the name and the value.
+_NAMED = (
+    (_STRONG, re.compile(r"[\w\])\"'-]*"), re.compile(r"\s*[:=]\s*|\s+")),
+    (_WEAK, re.compile(r"[\w\"'-]*"), re.compile(r"\s*[:=]\s*")),
 )
 # A value that follows on the next lines.
 _CONTINUED = re.compile(r"[\"']*(?:[|>][+-]?\d*|\\|[\[{(])?\Z")
 # `scheme://user:password@host` is looked for in words, see `_login`. A digest of an image is none.
 _WORD = re.compile(r"[^\s\"'<>]{3,}")
 _DIGEST = re.compile(r"@sha\d+:")
-# The same without a scheme, as in proxy variables.
-_USERINFO = re.compile(r"(?<![\w/:.%+-])([\w.%+-]{1,64}):([^\s\"'/@]{1,128})@(?!sha\d+:)(?=[\w\[])")
+# The same in the variable of a proxy, where the scheme may be left out.
+_PROXY = re.compile(r"(?i)(_proxy[\"']?[^\S\n]*[:=][^\S\n]*[\"']?(?:\w+://)?)([^\s\"']+)")
+# `user:password@host` without a scheme elsewhere is looked for in words, see `_bare_logins`.
+_BARE = re.compile(r"[^\s\"']{5,}")
+_USER = re.compile(r"(?<![\w/:.%+-])[\w.%+-]+:")
+_HOST = re.compile(r"(?!sha\d+:)[\w\[]")
 # curl(1) and its like.
 _OPTION = re.compile(r"(?<!\S)(-u|--user|--proxy-user|-U)([= ]?\s*)([\"']?[^\s:]+:\S+)")
 _SCHEME = re.compile(r"(?i)\b(basic|bearer|digest|negotiate)(\s+)(?=\S{6})\S+")
-# Tokens that can be recognised by themselves: JSON Web Tokens, those of OpenShift, GitHub, GitLab,
-# AWS, Vault and Slack.
+# JSON Web Tokens are looked for in words with dots, see `_without_web_token`.
+_DOTTED = re.compile(r"[\w.-]{20,}")
+_WEB_TOKEN = re.compile(r"\beyJ")
+# Tokens that can be recognised by themselves: those of OpenShift, GitHub, GitLab, AWS, Vault and
+# Slack.
 _TOKENS = re.compile(
-    r"\beyJ[\w-]{8,1000}\.[\w-]{8,}(?:\.[\w-]*)*|\bsha256~[\w-]{16,}|\bgh[opsur]_\w{16,}"
+    r"\bsha256~[\w-]{16,}|\bgh[opsur]_\w{16,}"
     r"|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bhvs\.[\w-]{16,}"
     r"|\bxox[abposr]-[\w-]{10,}"
 )
@@ -56,11 +68,9 @@ _PRIVATE_KEY = re.compile(
 _COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
 # What is in base64 and is a secret: `user:password`.
-_PAIR = re.compile(r"[\w.@+|-]{1,255}:[\x21-\x7e]+\Z")
+_PAIR = re.compile(r"[\w.@+|-]+:[\x21-\x7e]+\Z")
 # How often something in base64 may be in base64 again, and the most characters that are decoded.
 _DEPTH, _MOST = 3, 1024 * 1024
-# The most secrets that one text makes known. Each is looked for by itself.
-_KNOWN = 200
 #: Shorter ones are not looked for in other texts: they might be anything.
 SHORTEST = 6
 
@@ -93,16 +103,14 @@ def redacted_json(text: str, known: Iterable[str] = ()) -> str:
 
 
 def secrets_in(text: str) -> set[str]:
-    """The passwords in URLs and in base64 of a text, to be looked for elsewhere."""
-    logins = (login for word in _WORD.findall(text) if (login := _login(word)))
-    found = {word[1].partition(":")[2] for word in logins}
-    found |= {it[2] for it in _USERINFO.finditer(text)}
+    """The passwords in logins and in base64 of a text, to be looked for elsewhere. The text must be
+    one of the administrator: a pod could have any word removed."""
+    found = {login.partition(":")[2] for login in _logins(text)}
     for match in _BASE64.finditer(text):
         plain = _decoded(match[0])
         if _PAIR.match(plain):
             found |= {match[0], plain.partition(":")[2]}
-    long = sorted((each for each in found if len(each) >= SHORTEST), key=len, reverse=True)
-    return set(long[:_KNOWN])
+    return {each for each in found if len(each) >= SHORTEST}
 
 
 def _plain(text: str) -> str:
@@ -121,10 +129,11 @@ def _redacted(text: str, known: tuple[str, ...], depth: int) -> str:
     text = _PRIVATE_KEY.sub(REMOVED, text)
     text = "\n".join(_lines(text.split("\n")))
     text = _WORD.sub(_without_login, text)
-    text = _USERINFO.sub(f"{REMOVED}@", text)
+    text = _PROXY.sub(_without_proxy_login, text)
+    text = _BARE.sub(_without_bare_logins, text)
     text = _OPTION.sub(rf"\1\2{REMOVED}", text)
     text = _SCHEME.sub(rf"\1\2{REMOVED}", text)
-    text = _TOKENS.sub(REMOVED, text)
+    text = _TOKENS.sub(REMOVED, _DOTTED.sub(_without_web_token, text))
     return _BASE64.sub(lambda match: _unless_secret(match[0], depth), text) if depth else text
 
 
@@ -140,25 +149,103 @@ def _lines(lines: Iterable[str]) -> Iterable[str]:
             indent, waits = (here - 1 if waits else indent), False
             continue
         indent = -1
-        match = _NAMED.search(line)
-        if match is None:
+        value = _value_at(line)
+        if value is None:
             yield line
             continue
-        yield line[: match.end(1)] + REMOVED
-        if _CONTINUED.match((match[2] or "").strip()):
+        yield line[:value] + REMOVED
+        if _CONTINUED.match(line[value:].strip()):
             waits, indent = True, here
         elif line.endswith("\\"):
             waits = True
 
 
+def _value_at(line: str) -> int | None:
+    """Where the value of something begins whose name says that it is a secret; None if there is
+    none."""
+    found = (_value_behind(line, *each) for each in _NAMED)
+    return min((it for it in found if it is not None), default=None)
+
+
+def _value_behind(
+    line: str, word: re.Pattern[str], rest: re.Pattern[str], between: re.Pattern[str]
+) -> int | None:
+    end = -1
+    match = word.search(line)
+    while match:
+        # Several words may be in one name, and have the same rest: it is looked at once.
+        if match.end() > end:
+            name = rest.match(line, match.end())
+            end = name.end() if name else match.end()
+            if value := between.match(line, end):
+                return value.end()
+        match = word.search(line, match.start() + 1)
+    return None
+
+
+def _logins(text: str) -> Iterator[str]:
+    """Each `user:password` of a URL, of the variable of a proxy, and before the name of a host."""
+    for word in _WORD.findall(text):
+        if login := _login(word):
+            yield login[1]
+    for _, value in _PROXY.findall(text):
+        if (at := _end_of_login(value)) > 0:
+            yield value[:at]
+    for word in _BARE.findall(_PROXY.sub("", text)):
+        if not _login(word):
+            yield from (word[start:end] for start, end in _bare_logins(word))
+
+
+def _end_of_login(text: str) -> int:
+    """Where the last "@" is, as a password may contain one; -1 if there is none. That of a digest
+    ends no login."""
+    at = text.rfind("@")
+    while at > 0 and _DIGEST.match(text, at):
+        at = text.rfind("@", 0, at)
+    return at
+
+
 def _login(word: str) -> tuple[str, str, str] | None:
-    """What is before, in and after the login of a URL, which is up to the last "@": a password may
-    contain one. None for a word that is no such URL."""
+    """What is before, in and after the login of a URL. None for a word that is no such URL."""
     scheme, separator, rest = word.partition("://")
-    at = rest.rfind("@")
-    while at > 0 and _DIGEST.match(rest, at):
-        at = rest.rfind("@", 0, at)
+    at = _end_of_login(rest)
     return (scheme + separator, rest[:at], rest[at:]) if at > 0 else None
+
+
+def _bare_logins(word: str) -> Iterator[tuple[int, int]]:
+    """Where each `user:password` before the "@" of a host begins and ends. It has no "/" and no
+    "@": the name of an image is none."""
+    begin, end = 0, word.find("@")
+    while end >= 0:
+        user = _USER.search(word, max(begin, word.rfind("/", begin, end) + 1), end)
+        if user and user.end() < end and _HOST.match(word, end + 1):
+            yield user.start(), end
+        begin, end = end + 1, word.find("@", end + 1)
+
+
+def _without_proxy_login(match: re.Match[str]) -> str:
+    at = _end_of_login(match[2])
+    return f"{match[1]}{REMOVED}{match[2][at:]}" if at > 0 else match[0]
+
+
+def _without_bare_logins(match: re.Match[str]) -> str:
+    word, parts, after = match[0], [], 0
+    for start, end in _bare_logins(word):
+        parts += [word[after:start], REMOVED]
+        after = end
+    return "".join([*parts, word[after:]])
+
+
+def _without_web_token(match: re.Match[str]) -> str:
+    """A JSON Web Token is three parts with dots between them; the first one begins with "eyJ",
+    which is `{"` in base64."""
+    begin, parts = 0, match[0].split(".")
+    for part, following in zip(parts, parts[1:]):
+        found = _WEB_TOKEN.search(part)
+        if found and len(part) >= found.end() + 8 and len(following) >= 8:
+            return match[0][: begin + found.start()] + REMOVED
+        begin += len(part) + 1
+    return match[0]
 
 
 def _without_login(match: re.Match[str]) -> str:
@@ -204,4 +291,4 @@ def _value(content: Any, known: tuple[str, ...]) -> Any:
 
 def _is_name(name: str) -> bool:
     """Whether something of this name is a secret, such as a sysctl."""
-    return bool(_NAMED.search(f"{name.replace('/', ' /')}="))
+    return _value_at(f"{name.replace('/', ' /')}=") is not None

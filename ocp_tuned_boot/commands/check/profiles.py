@@ -160,9 +160,9 @@ def check(sources: Sources, profile: Named) -> Iterator[Problem]:
     used = walk.reached(profile.value) if profile.value else set(sources.custom)
     # What matters most comes first: the ways of circles are looked for only so often.
     for name in sorted(sources.custom, key=lambda it: (it != profile.value, it not in used)):
-        found = chain(_text(sources, name, sources.custom[name]), walk.includes(name))
-        if name != profile.value:
-            found = _limited(found, name, sources.file(name))
+        all_of = chain(_text(sources, name, sources.custom[name]), walk.includes(name))
+        is_requested = name == profile.value
+        found = all_of if is_requested else _limited(all_of, name, sources.file(name))
         yield from found if name in used else (lowered(each, Severity.WARNING) for each in found)
     if profile.value:
         yield from unknown(sources, profile)

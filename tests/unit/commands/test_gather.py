@@ -132,6 +132,36 @@ def test_no_secret_is_in_it_wherever_it_was(paths: Paths) -> None:
     assert [it for it in SECRETS if it.encode() in data] == []
 
 
+def test_a_pod_cannot_have_words_removed(paths: Paths) -> None:
+    """What looks like a login is removed where it is, and nowhere else: not in the same file."""
+    word = base64.b64encode(b"u:degraded").decode()
+    for at, login in enumerate(f"ftp://x:degraded@host/{at}" for at in range(3)):
+        profile = paths.profiles / f"p{at}" / "tuned.conf"
+        profile.parent.mkdir()
+        profile.write_text(f"# {login} {word} degraded\n")
+    said = f"it said: http://x:degraded@host, x:degraded@host, HTTP_PROXY=x:degraded@host {word}"
+    found = (make("script-failed", "degraded", said), make("script-failed", "y", "degraded"))
+    store.write(paths, Record(Result.DEGRADED, "2026", BOOT, "apply", findings=found))
+    paths.tuned_log.write_text(f"degraded\n{said}\ndegraded\n")
+    parts = unpacked(packed(paths))
+    record = json.loads(parts["record/status.json"])
+    assert record["result"] == "degraded"
+    assert record["findings"][0]["subject"] == "degraded"
+    assert record["findings"][1]["message"].endswith("degraded")
+    assert "degraded@" not in parts["record/status.json"]
+    lines = parts["record/tuned.log"].splitlines()
+    assert (lines[0], lines[2]) == ("degraded", "degraded")
+    assert "degraded" not in lines[1]
+    assert parts["request/profiles/p1/tuned.conf"].endswith(" degraded\n")
+    assert word not in "".join(parts.values())
+
+
+def test_what_the_administrators_files_say_is_removed_everywhere(paths: Paths) -> None:
+    (paths.root / "etc/mco/proxy.env").write_text("HTTP_PROXY=u:pr0xy/w@rd-5@proxy:3128\n")
+    paths.tuned_log.write_text("a pr0xy/w@rd-5 b\n")
+    assert unpacked(packed(paths))["record/tuned.log"] == "a [REMOVED] b\n"
+
+
 def test_everything_else_is_in_it(paths: Paths) -> None:
     found = unpacked(packed(paths))
     assert set(COMMANDS) | set(PODMAN) <= set(found)

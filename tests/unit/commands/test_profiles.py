@@ -103,7 +103,9 @@ def test_a_name_that_is_none_cannot_look_like_a_row(paths: Paths, name: str) -> 
     assert f"  {name!r}" in lines
     assert f"  {name}" not in lines
     # Neither of them ends as a row of the applied profile does.
-    assert [it for it in lines if it.endswith(("(applied)", "(requested)"))] == ["  site (requested)"]
+    assert [it for it in lines if it.endswith(("(applied)", "(requested)"))] == [
+        "  site (requested)"
+    ]
     about = "It has no summary. Includes 'x. Used in place of y of the image', '-z (a)'."
     assert f"{INDENT}{about}" in lines
 

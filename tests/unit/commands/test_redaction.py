@@ -164,29 +164,101 @@ def test_json_that_was_cut_off_is_redacted_as_text() -> None:
     assert '"first": "7"' in left
 
 
-@pytest.mark.parametrize(
-    "part",
-    ["a", "a.", "x:", "://a", "@sha1:", "a://", "password", "password ", "auth", "-eyJ", "eyJa-.",
-     "a@", "u:p@", "-----BEGIN PRIVATE KEY-----", "-u ", "basic ", '"', "' ", "sha256~", "=", "A+",
-     "\x1b[", " "],
-)  # fmt: skip
-def test_a_large_text_takes_no_time_that_grows_with_its_square(part: str) -> None:
-    text = part * (1_000_000 // len(part))
+#: What a pod may repeat, so that it takes long.
+PIECES = [
+    "a", "a.", "x:", "://a", "@sha1:", "a://", "password", "password ", "auth", "-eyJ", "eyJa-.",
+    "a@", "u:p@", "-----BEGIN PRIVATE KEY-----", "-----BEGIN ", "-----END ", "-u ", "-u a:", "-u",
+    "basic ", '"', "' ", "sha256~", "=", "A+", "\x1b[", " ", ",a:", "a:", "://", "x@", "YTpi",
+    "eyJ.", 'token"', "token-", "pass)", "secret]", "auth-", "auth ", "api key", "proxy-auth",
+    "auth key", "_proxy=", "_proxy=@", "_proxy ", "_proxy", "HTTP_PROXY=a://", "a/", "@", ":@",
+    "u:p@h,", "u:/@", "u:p", "%", "://@", "<", ".eyJ", "eyJaaaaaaaa.", "eyJaaaaaaaa", "-glpat-",
+    "\n", "password:\n", "\\", "|",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_the_time_grows_with_the_text_and_not_faster(piece: str) -> None:
+    """Four times as much text; what grows with the square takes sixteen times as long. The least of
+    several runs, in time of this process alone: what else the machine does makes them longer."""
+
+    def took(number: int) -> float:
+        text = piece * (number // len(piece))
+        began = time.process_time()
+        redacted(text)
+        secrets_in(text)
+        redacted(f"password: {text}\nx")
+        redacted(f"HTTP_PROXY=a,{text}@h")
+        redacted(f"a,{text}@h")
+        return time.process_time() - began
+
     with no_hang():
-        assert redacted(text)
-        assert secrets_in(text) is not None
-        assert redacted(f"password: {text}\nx")
+        runs = [(took(8_000), took(32_000)) for _ in range(3)]
+    few, many = (min(each) for each in zip(*runs))
+    # So short a time is not measured well, and is no harm.
+    assert many <= max(8 * few, 0.02)
 
 
-@pytest.mark.parametrize("piece", [",a:", "a:", "://", "x@", "password", "YTpi", "-u a:", "eyJ."])
-def test_a_long_text_of_a_pod_takes_no_time(piece: str) -> None:
-    text = piece * (200_000 // len(piece))
-    began = time.process_time()
-    redacted(text)
-    secrets_in(text)
-    assert time.process_time() - began < 10
+NAME, LONG = "n" * 70, "Ab1." * 500
+BEHIND = "end"
 
 
-def test_a_text_makes_only_so_many_secrets_known() -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{NAME}:{S}@proxy.example:3128",
+        f"user:{LONG}{S}@proxy.example:3128",
+        f"HTTP_PROXY={NAME}:{S}@proxy.example:3128",
+        f"HTTP_PROXY=user:{LONG}{S}@proxy.example:3128",
+        f"https_proxy=user:{LONG}/{S}@{S}/{S}@[::1]:3128",
+        f'Environment="HTTPS_PROXY=u:a/{S}@b/{S}@proxy.example:3128"',
+        f"export ALL_PROXY='u:a/{S}@b/c@proxy.example:3128'",
+        f'env = ["https_proxy=socks5://u:a/{S}@b/{S}@proxy.example"]',
+        f'"HTTPS_PROXY": "u:a/{S}@proxy.example:3128"',
+        f"HTTPS_PROXY: u:a/{S}@proxy.example:3128",
+        f"a=b,c=u:{S}@h",
+        f"me@example,u:x,{S}@h",
+        f"/etc/x=u:{S}@h",
+        f"got eyJ{LONG.replace('.', '_')}.eyJzdWIiOiIxMjM0NTY3ODkwIn0.{S}",
+        f"x-eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.{S}",
+        f"a.b.eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.{S}",
+        f"password{'_' * 120}={S}",
+        f"auth{'_' * 30}={S}",
+        f"auth key = {S}",
+        f"proxy-auth key = {S}",
+        f"auth-api key = {S}",
+        f"authorization: {S}",
+        "sent " + base64.b64encode(f"{'n' * 300}:{S}".encode()).decode(),
+    ],
+)
+def test_a_long_secret_is_removed(text: str) -> None:
+    left = redacted(f"first {BEHIND}\n{text}\nlast {BEHIND}")
+    lines = left.split("\n")
+    assert (lines[0], lines[-1]) == (f"first {BEHIND}", f"last {BEHIND}")
+    assert len(lines) == 3
+    assert S not in left
+    assert "Ab1" not in left
+    assert base64.b64encode(b"nnn").decode() not in left
+
+
+@pytest.mark.parametrize(
+    ("text", "password"),
+    [
+        ("HTTP_PROXY=u:pa/ss@wo/rd@proxy:3128", "pa/ss@wo/rd"),
+        ("HTTP_PROXY=http://u:pa/ss@wo/rd@proxy:3128", "pa/ss@wo/rd"),
+        (f"{NAME}:{LONG}x@proxy:3128", f"{LONG}x"),
+        ("x u:pass:word@proxy:3128", "pass:word"),
+    ],
+)
+def test_the_password_is_known_from_then_on(text: str, password: str) -> None:
+    assert secrets_in(text) == {password}
+
+
+def test_where_a_proxy_is_remains() -> None:
+    text = "HTTP_PROXY=http://u:a/b@proxy:3128 NO_PROXY=.svc,10.0.0.0/8 https_proxy=u:p@h:1 x"
+    wanted = text.replace("u:a/b", REMOVED).replace("u:p", REMOVED)
+    assert redacted(text) == wanted
+
+
+def test_each_password_of_the_administrator_is_known() -> None:
     text = " ".join(f"http://u:secret{number}@h" for number in range(5000))
-    assert len(secrets_in(text)) == 200
+    assert len(secrets_in(text)) == 5000

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import pytest
 
@@ -246,7 +246,7 @@ def steps(function: Callable[[], object]) -> int:
     """How many instructions of Python run; what is written in C is one of them."""
     number = 0
 
-    def trace(frame: FrameType, event: str, _: object) -> Callable[..., object]:
+    def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal number
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         number += event == "opcode"
@@ -285,7 +285,7 @@ def test_ways_are_looked_for_only_so_often() -> None:
     sources = made(ring(60, 50))
     walk = profiles.Walk(sources)
     follows = {path: Counted(them) for path, them in walk._follows.items()}
-    walk._follows = follows
+    walk._follows = dict(follows)
     found = [it for name in sources.custom for it in walk.includes(name)]
     assert len(found) == 60 * 50
     assert sum(each.number for each in follows.values()) <= profiles._STEPS + len(found)
@@ -357,7 +357,7 @@ def test_an_error_is_shown_before_any_number_of_warnings() -> None:
 @pytest.mark.parametrize("at", [0, 99, 100, 5000])
 def test_an_include_is_followed_however_many_there_are(at: int) -> None:
     names = [f"q{each}" for each in range(5001)]
-    there = {name: [] for name in names}
+    there: dict[str, list[str]] = {name: [] for name in names}
     sources = made({"ours": names, **there, names[at]: ["missing"]})
     (problem,) = profiles.check(sources, Named("ours"))
     assert (problem.kind, problem.severity) == ("missing-include", Severity.ERROR)
