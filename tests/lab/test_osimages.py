@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.lab import product, tunedimage
 from tests.lab.deployments import ImageNode
 from tests.lab.host import unwrapped
 from tests.lab.test_boot import found_by, property_of
+from tests.lab.test_package import EARLIER, TEMPLATE, listens_at
 from tests.lab.workload import furnish, has_ended, record
 
 pytestmark = pytest.mark.lab
@@ -24,6 +26,7 @@ pytestmark = pytest.mark.lab
 KNOB = "/proc/sys/net/ipv4/tcp_fin_timeout"
 PROFILE_FILE = "/var/lib/ocp-tuned/profiles/openshift-node-lab/tuned.conf"
 STATE = "/var/lib/ocp-tuned-boot"
+HISTORY = f"{STATE[1:]}/history"
 PINS = "/etc/crio/crio.conf.d/99-ocp-tuned-boot.conf"
 NOT_READ = ("is ignored", "later release", "found no ", "cannot read")
 
@@ -132,6 +135,64 @@ def test_upgrade_roll_back_and_upgrade_again_by_image() -> None:
         tuned(node, "0.2.0", 39, 4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("suite", "other"), [("bookworm", "trixie"), ("trixie", "bookworm")])
+def test_another_systemd_and_another_podman_and_back(suite: str, other: str) -> None:
+    with installed(suite, product.product_package(suite)) as node:
+        node.boot()
+        tuned(node, "0.1.0", 37, 1, store=False)
+        for number, step in enumerate(("second", "root", "third"), 2):
+            deferred(node, 36 + number)
+            node.poweroff()
+            if step == "root":
+                node.roll_back(step)
+            else:
+                node.upgrade(step, other)
+            node.boot()
+            tuned(node, "0.1.0", 36 + number, number)
+
+
+@pytest.mark.slow
+def test_from_the_release_with_other_units_and_back() -> None:
+    """No scriptlet runs on the node: what enables the old units goes with the old image."""
+    with installed("trixie", product.earlier_package("trixie")) as node:
+        for number, step in enumerate(("root", "second", "root", "third"), 1):
+            if step == "root" and number > 1:
+                node.roll_back(step)
+            elif number > 1:
+                node.upgrade(step, "trixie")
+            node.boot()
+            if step == "root":
+                # Its unit does not let it write the pins of the present program.
+                assert found_by(node, "kubelet") == {KNOB: "37"}
+                has_ended(node)
+                assert record(node)["program"] == "0.0.9"
+            else:
+                tuned(node, "0.1.0", 37, number)
+            listens_at(node, EARLIER if step == "root" else TEMPLATE)
+            node.poweroff()
+
+
+@pytest.mark.slow
+def test_what_a_later_format_has_is_neither_read_nor_replaced() -> None:
+    with installed("trixie", product.product_package("trixie")) as node:
+        node.boot()
+        tuned(node, "0.1.0", 37, 1, store=False)
+        node.poweroff()
+        files = [*(node.root / STATE[1:]).glob("*.json"), *(node.root / HISTORY).glob("*.json")]
+        assert len(files) == 4
+        for path in files:
+            path.write_text(path.read_text().replace('"version": 1', '"version": 2', 1))
+        before = {path: path.read_bytes() for path in files}
+        node.boot()
+        assert found_by(node, "kubelet") == {KNOB: "37"}
+        has_ended(node)
+        assert (record(node)["result"], record(node)["findings"]) == ("applied", [])
+        assert "later release" in node.journal("ocp-tuned.service")
+        assert {path: path.read_bytes() for path in files} == before
+        assert len(list((node.root / HISTORY).iterdir())) == 2
+
+
 # A seed. The lab has no firmware to ask: each machine shows a UUID of its own where the kernel does.
 
 _FIRMWARE = """\
@@ -145,41 +206,84 @@ ExecStart=mount -t overlay -o lowerdir=/etc/lab/class:/sys/class lab /sys/class
 [Install]
 WantedBy=sysinit.target
 """
-_UUID = "/etc/lab/class/dmi/id/product_uuid"
 UUIDS = {"seed": "4c4c4544-0031-4a10-8059-b4c04f4e3732",
          "target": "4c4c4544-0031-4a10-8059-b4c04f4e3733"}  # fmt: skip
 #: What lifecycle-agent leaves out of a seed's /var, as far as the lab has it.
-_LEFT_OUT = ("--exclude=./tmp/*", "--exclude=./log/*", "--exclude=./lib/containers/*")
+_LEFT_OUT = ("./tmp/*", "./log/*", "./lib/containers/*", "./lib/ocp-tuned-boot/storage/*")
+#: From the seed's /etc comes what was changed since the installation: with the machine ID.
+_ETC = ("machine-id", "crio", "ocp-tuned-boot")
 
 
 def firmware(node: ImageNode, uuid: str) -> None:
-    node.write(_UUID, f"{uuid}\n", 0o400)
+    node.write("/etc/lab/class/dmi/id/product_uuid", f"{uuid}\n", 0o400)
     node.write("/etc/systemd/system/lab-firmware.service", _FIRMWARE)
     node.enable("lab-firmware.service")
 
 
-def take_seed(seed: ImageNode, target: ImageNode) -> None:
-    """/var of a node that is off, as the target gets it, and what is not the machine's own in /etc:
-    with the machine ID of the seed."""
-    (target.root / "var/lib/ocp-tuned-boot/storage").mkdir(parents=True, exist_ok=True)
-    for script in (
-        f'tar -C "$1/var" -c {" ".join(_LEFT_OUT)} --exclude=./lib/lab . | tar -C "$2/var" -x',
-        'cp -a "$1/etc/machine-id" "$1/etc/crio" "$1/etc/ocp-tuned-boot" "$2/etc"',
-    ):
-        subprocess.run(["bash", "-ec", f"set -o pipefail; {script}", "-", seed.root, target.root],
-                       check=True)  # fmt: skip
+@dataclass(frozen=True)
+class Seed:
+    """What is taken of a machine that is up: its /var and /etc, as it was and after `cleanup
+    --seed`. `names`: what names it, or one of its boots, or is derived from its IDs; first the
+    machine ID, which the target gets, and what is derived from it."""
+
+    names: tuple[str, ...]
+    as_it_was: Path
+    cleaned: Path
 
 
-def names_of(node: ImageNode) -> list[str]:
-    """What names this machine, or one of its boots, or is derived from its name."""
+@pytest.fixture(scope="module")
+def seed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seed]:
+    folder = tmp_path_factory.mktemp("seed")
+    with installed("trixie", product.product_package("trixie")) as node:
+        firmware(node, UUIDS["seed"])
+        node.boot()
+        tuned(node, "0.1.0", 37, 1, store=False)
+        names = names_of(node)
+        # What the seed was to do at its next boot.
+        deferred(node, 38)
+        take(node, folder / "as-it-was")
+        node.run("ocp-tuned-boot", "cleanup", "--seed")
+        # The seed itself is as it was.
+        assert property_of(node, "ocp-tuned.service", "NFileDescriptorStore") == "1"
+        assert record(node)["deferred"]["waits"] == "profile"
+        take(node, folder / "cleaned")
+        node.run("systemctl", "reload", "ocp-tuned")
+        assert node.read(KNOB).strip() == "38"
+    yield Seed(names, folder / "as-it-was", folder / "cleaned")
+    shutil.rmtree(folder)
+
+
+def names_of(node: ImageNode) -> tuple[str, ...]:
     found = json.loads(node.run("ocp-tuned-boot", "history", "--json").stdout)
     kept = json.loads(node.read(f"{STATE}/last-good.json"))
     machine_id = node.read("/etc/machine-id").strip()
     boots = [boot["boot_id"] for boot in found]
-    return [machine_id, UUIDS["seed"], node.name, kept["machine"], kept["hardware"], *boots]
+    return (machine_id, kept["machine"], UUIDS["seed"], node.name, kept["hardware"], *boots)
 
 
-def naming(node: ImageNode, names: list[str]) -> list[str]:
+def take(node: ImageNode, target: Path) -> None:
+    for tree, what in (("var", ("--anchored", *(f"--exclude={it}" for it in _LEFT_OUT), ".")),
+                       ("etc", _ETC)):  # fmt: skip
+        (target / tree).mkdir(parents=True)
+        script = 'tar -C "$1" -c "${@:3}" | tar -C "$2" -x'
+        subprocess.run(["bash", "-o", "pipefail", "-ec", script, "-", node.root / tree,
+                        target / tree, *what], check=True)  # fmt: skip
+
+
+@contextmanager
+def upgraded(seed: Path) -> Iterator[ImageNode]:
+    """A target that has got the seed, with an image store and a request of its own. Not booted."""
+    with ImageNode("trixie", package=product.product_package("trixie")) as node:
+        for tree in ("var", "etc"):
+            subprocess.run(["cp", "-a", f"{seed / tree}/.", node.root / tree], check=True)
+        firmware(node, UUIDS["target"])
+        node.write("/etc/lab/watch", f"{KNOB}\n")
+        (node.root / "var/lib/lab/kubelet.json").unlink()
+        node.write(PROFILE_FILE, profile(41, ""))
+        yield node
+
+
+def naming(node: ImageNode, names: Sequence[str]) -> list[str]:
     """The files of ours in /var and /etc of a node that is off that have one of these in their name
     or in their content. Not the image archives, which the administrator has put there."""
     found = []
@@ -188,77 +292,40 @@ def naming(node: ImageNode, names: list[str]) -> list[str]:
             content = path.read_bytes() if path.is_file() and path.suffix != ".tar" else b""
             if any(name in path.name or name.encode() in content for name in names):
                 found.append(str(path.relative_to(node.root)))
-    return found
+    return sorted(found)
 
 
-def requested(node: ImageNode, seconds: int) -> None:
-    """The target's own request, in the place of that of the seed."""
-    node.write(PROFILE_FILE, profile(seconds, ""))
-
-
-@contextmanager
-def seeded(*prepare: str) -> Iterator[tuple[ImageNode, list[str]]]:
-    """The target of an upgrade, not booted yet, and what names the seed. `prepare`: the command
-    that is run on the seed before it is taken, if any."""
-    package = product.product_package("trixie")
-    with installed("trixie", package) as seed:
-        firmware(seed, UUIDS["seed"])
-        seed.boot()
-        tuned(seed, "0.1.0", 37, 1, store=False)
-        names = names_of(seed)
-        # What the seed was to do at its next boot.
-        deferred(seed, 38)
-        if prepare:
-            print(seed.run(*prepare).stdout)
-            # The seed itself is as it was.
-            seed.run("systemctl", "reload", "ocp-tuned")
-            assert property_of(seed, "ocp-tuned.service", "NFileDescriptorStore") == "1"
-            seed.run(*prepare)
-        seed.poweroff()
-        target = ImageNode("trixie", image="trixie", package=package)
-        with target:
-            take_seed(seed, target)
-            furnish_target(target)
-            yield target, names
-
-
-def furnish_target(target: ImageNode) -> None:
-    firmware(target, UUIDS["target"])
-    target.write("/etc/lab/watch", f"{KNOB}\n")
-    requested(target, 41)
-
-
-def test_a_target_is_tuned_as_it_requests_and_believes_nothing_of_the_seed() -> None:
-    with seeded() as (target, names):
-        # It has all that the seed had, the machine ID included.
-        assert len(naming(target, names)) >= 4
+def test_a_target_is_tuned_as_it_requests_and_believes_nothing_of_the_seed(seed: Seed) -> None:
+    with upgraded(seed.as_it_was) as target:
+        written = [f"{STATE[1:]}/{name}.json" for name in ("images", "last-good", "last-profile")]
+        assert set(naming(target, seed.names)) >= set(written)
         target.boot()
+        assert target.read("/etc/machine-id").strip() == seed.names[0]
         assert found_by(target, "kubelet") == {KNOB: "41"}
         has_ended(target)
         done = record(target)
         assert (done["result"], done["findings"], done["deferred"]) == ("applied", [], None)
-        assert done["residue"] == done["handover"] == []
-        assert done["image_source"] == "store"
+        assert (done["residue"], done["handover"], done["image_source"]) == ([], [], "store")
         assert property_of(target, "ocp-tuned.service", "NFileDescriptorStore") == "0"
         (boot,) = json.loads(target.run("ocp-tuned-boot", "history", "--json").stdout)
         assert boot["boot_id"] == target.boot_id
         listed = json.loads(target.run("ocp-tuned-boot", "image", "list", "--json").stdout)
-        assert "pulled" not in [each["role"] for each in listed]
-        assert json.loads(target.run("ocp-tuned-boot", "drift", "--json").stdout)["settings"] == []
+        assert [each["role"] for each in listed] == ["requested", "last good", "archive"]
+        target.run("ocp-tuned-boot", "drift")
         said = unwrapped(target.run("ocp-tuned-boot", "status").stdout)
-        assert "was written on another machine, such as the seed of an upgrade" in said
-        assert "the history of 1 boot" in said
+        assert "/var/lib/ocp-tuned-boot was written on another machine" in said
+        assert "images.json, the history of 1 boot" in said
         assert target.journal("ocp-tuned.service").count("written on another machine") == 1
+        assert target.run("systemctl", "is-system-running").stdout == "running\n"
         target.poweroff()
-        # The machine ID is the target's own by now; nothing else of the seed is left.
-        assert naming(target, names[1:]) == []
+        assert naming(target, seed.names[2:]) == []
 
 
-def test_a_seed_that_was_cleaned_names_nobody() -> None:
-    with seeded("ocp-tuned-boot", "cleanup", "--seed") as (target, names):
-        assert naming(target, names) == []
-        left = sorted(path.name for path in (target.root / "var/lib/ocp-tuned-boot").iterdir())
-        assert left == ["images", "storage", "tmp"]
+def test_a_seed_that_was_cleaned_names_nobody(seed: Seed) -> None:
+    with upgraded(seed.cleaned) as target:
+        assert naming(target, seed.names) == []
+        left = sorted(path.name for path in (target.root / STATE[1:]).iterdir())
+        assert left == ["images", "storage"]
         target.boot()
         assert found_by(target, "kubelet") == {KNOB: "41"}
         has_ended(target)
