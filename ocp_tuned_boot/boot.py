@@ -17,7 +17,7 @@ from ocp_tuned_boot import cleanup, early, kept, plan, situation, textfile, watc
 from ocp_tuned_boot.early import Start
 from ocp_tuned_boot.errors import BootError, ConfigurationError, NotRequested, defects
 from ocp_tuned_boot.gate import Gate
-from ocp_tuned_boot.host import machine, systemd, userspace
+from ocp_tuned_boot.host import systemd, userspace
 from ocp_tuned_boot.host.clock import Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
@@ -119,6 +119,8 @@ def _run_once(
         cleanup.temporary(paths)
         userspace.count_restarts(paths)
         if recorder.in_force is None:
+            from ocp_tuned_boot.host import machine  # noqa: PLC0415  # not for a run that keeps
+
             machine.discard(paths)
         config = settled.config(paths, config_file)
         deadline = start.deadline(paths, config.timeout, recorder)

@@ -55,9 +55,9 @@ class Now:
     requested image failed, empty if it did not; `named`: None if the request cannot be read, and
     `unread` says why; `other`: the finding if another TuneD tunes this node; `left`: how long the
     active run still has (seconds), None if none is active; `applied`: the runs of this boot that
-    have applied a profile; `foreign`: the files of another
-    machine that were removed in this boot; `before`: the record is of the time before a soft-reboot; `hidden`: what
-    this user cannot see."""
+    have applied a profile; `foreign`: the files of another machine that were removed in this boot;
+    `before`: the record is of the time before a soft-reboot; `hidden`: what this user cannot
+    see."""
 
     units: dict[str, Unit] = field(default_factory=dict)
     drifted: tuple[Drifted, ...] = ()

@@ -54,7 +54,7 @@ def identity(paths: Paths) -> dict[str, str]:
     with suppress(HostError, FileNotFoundError):
         match = _UUID.fullmatch(files.read(paths.product_uuid).lower())
         # Of zeros or ones alone: the manufacturer has set none (SMBIOS, 7.2.1).
-        if match and not set(match[1]) - {ord("-")} in ({ord("0")}, {ord("f")}):
+        if match and set(match[1]) - {ord("-")} not in ({ord("0")}, {ord("f")}):
             found["hardware"] = _derived(match[1])
     return found
 

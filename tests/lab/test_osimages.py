@@ -4,6 +4,7 @@ bootc); and a seed, whose /var another machine gets (image-based upgrade of Open
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,13 @@ STATE = "/var/lib/ocp-tuned-boot"
 HISTORY = f"{STATE[1:]}/history"
 PINS = "/etc/crio/crio.conf.d/99-ocp-tuned-boot.conf"
 NOT_READ = ("is ignored", "later release", "found no ", "cannot read")
+
+#: What this release would apply if the request could not be used.
+_LAST_PROFILE = """
+from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.requested import lastgood
+print(*(each.data.decode() for each in lastgood.profile(Paths()).files))
+"""
 
 
 def profile(seconds: int, more: str = "[rtentsk]\n") -> str:
@@ -71,21 +79,25 @@ def tuned(node: ImageNode, program: str, seconds: int, boots: int, *, store: boo
     listed = json.loads(node.run("ocp-tuned-boot", "image", "list", "--json").stdout)
     known = {each["role"]: each["id"] for each in listed}
     assert known["requested"] == known["last good"] == known["pulled"] == done["image_id"]
-    kept = json.loads(node.read(f"{STATE}/last-profile.json"))
-    assert kept["profile"] == "openshift-node-lab"
+    assert f"tcp_fin_timeout={seconds}" in node.run("python3", "-c", _LAST_PROFILE).stdout
     # Nothing in /var was refused, and nothing is left over.
     said = node.journal("ocp-tuned.service")
     assert not [words for words in NOT_READ if words in said], said
     assert node.run("podman", "ps", "-aq").stdout == ""
     # The pins, the open file, the units.
-    assert 'pinned_images = ["site", "localhost/tuned:trixie"' in node.read(PINS)
+    boot_conf = node.read("/etc/ocp-tuned-boot/boot.conf")
+    pins = node.run("cat", PINS, check=False).stdout
+    assert ('pinned_images = ["site", "localhost/tuned:trixie"' in pins) == ("own" not in boot_conf)
     assert property_of(node, "ocp-tuned.service", "NFileDescriptorStore") == "1"
     assert property_of(node, "ocp-tuned.path", "ActiveState") == "active"
     assert property_of(node, "ocp-tuned.service", "Nice") == "-1"
     assert property_of(node, "ocp-tuned.service", "NeedDaemonReload") == "no"
-    assert node.run("systemctl", "is-system-running", check=False).stdout == "running\n", (
-        node.run("systemctl", "--failed").stdout
-    )
+    is_well(node)
+
+
+def is_well(node: ImageNode) -> None:
+    state = node.run("systemctl", "is-system-running", check=False).stdout
+    assert state == "running\n", node.run("systemctl", "--failed").stdout
 
 
 def gate(node: ImageNode) -> str:
@@ -136,9 +148,11 @@ def test_upgrade_roll_back_and_upgrade_again_by_image() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("store", ["shared", "own"])
 @pytest.mark.parametrize(("suite", "other"), [("bookworm", "trixie"), ("trixie", "bookworm")])
-def test_another_systemd_and_another_podman_and_back(suite: str, other: str) -> None:
+def test_another_systemd_and_another_podman_and_back(suite: str, other: str, store: str) -> None:
     with installed(suite, product.product_package(suite)) as node:
+        node.write("/etc/ocp-tuned-boot/boot.conf", f"[image]\nstore = {store}\n")
         node.boot()
         tuned(node, "0.1.0", 37, 1, store=False)
         for number, step in enumerate(("second", "root", "third"), 2):
@@ -150,6 +164,23 @@ def test_another_systemd_and_another_podman_and_back(suite: str, other: str) -> 
                 node.upgrade(step, other)
             node.boot()
             tuned(node, "0.1.0", 36 + number, number)
+        if store == "own":
+            without_own_store(node)
+
+
+def without_own_store(node: ImageNode) -> None:
+    """As the document says."""
+    text = (product.TREE / "docs/os-images.md").read_text()
+    commands = re.findall(r"(?m)^    ((?:systemctl|umount|rm) .*)$", text)
+    assert [words.split()[0] for words in commands] == ["systemctl", "umount", "rm"]
+    folder = f"{STATE}/storage"
+    assert node.run("ls", folder).stdout != ""
+    for words in commands:
+        # In the lab the folder itself is mounted, and stays.
+        node.run("sh", "-c", words, check=False)
+    assert node.run("ls", folder).stdout == ""
+    node.run("ocp-tuned-boot", "reload", "--force")
+    assert record(node)["image_source"] == "archive"
 
 
 @pytest.mark.slow
@@ -174,6 +205,27 @@ def test_from_the_release_with_other_units_and_back() -> None:
 
 
 @pytest.mark.slow
+def test_into_an_image_that_has_the_package_and_back_into_one_without() -> None:
+    with ImageNode("trixie", image="trixie", product=False) as node:
+        furnish(node, profile(37))
+        node.write("/etc/lab/watch", f"{KNOB}\n")
+        node.boot()
+        assert found_by(node, "kubelet") == {KNOB: "60"}
+        node.poweroff()
+        node.upgrade("second", "trixie")
+        node.boot()
+        assert found_by(node, "kubelet") == {KNOB: "37"}
+        is_well(node)
+        node.run("ocp-tuned-boot", "cleanup", "--purge")
+        node.poweroff()
+        assert [path for path in (node.root / STATE[1:]).rglob("*") if path.is_file()] == []
+        node.roll_back("root")
+        node.boot()
+        assert found_by(node, "kubelet") == {KNOB: "60"}
+        is_well(node)
+
+
+@pytest.mark.slow
 def test_what_a_later_format_has_is_neither_read_nor_replaced() -> None:
     with installed("trixie", product.product_package("trixie")) as node:
         node.boot()
@@ -193,7 +245,7 @@ def test_what_a_later_format_has_is_neither_read_nor_replaced() -> None:
         assert len(list((node.root / HISTORY).iterdir())) == 2
 
 
-# A seed. The lab has no firmware to ask: each machine shows a UUID of its own where the kernel does.
+# A seed. The lab has no firmware: each machine shows a UUID of its own where the kernel does.
 
 _FIRMWARE = """\
 [Unit]
