@@ -60,6 +60,8 @@ def installed(suite: str, package: Path) -> Iterator[ImageNode]:
         node.write("/etc/systemd/system/ocp-tuned.service.d/50-site.conf", "[Service]\nNice=-1\n")
         node.write("/etc/crio/crio.conf.d/10-site.conf",
                    '[crio.image]\npinned_images = ["site"]\n')  # fmt: skip
+        for words in (("disable", "podman.socket"), ("mask", "docker-registry.service")):
+            subprocess.run(["systemctl", f"--root={node.root}", "--quiet", *words], check=True)
         yield node
 
 
@@ -91,6 +93,8 @@ def tuned(node: ImageNode, program: str, seconds: int, boots: int, *, store: boo
     assert property_of(node, "ocp-tuned.service", "NFileDescriptorStore") == "1"
     assert property_of(node, "ocp-tuned.path", "ActiveState") == "active"
     assert property_of(node, "ocp-tuned.service", "Nice") == "-1"
+    assert property_of(node, "podman.socket", "UnitFileState") == "disabled"
+    assert property_of(node, "docker-registry.service", "UnitFileState") == "masked"
     assert property_of(node, "ocp-tuned.service", "NeedDaemonReload") == "no"
     is_well(node)
 
