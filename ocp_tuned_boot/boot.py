@@ -118,6 +118,10 @@ def _run_once(
     with recording(paths, notifier, start.at, why) as recorder:
         cleanup.temporary(paths)
         userspace.count_restarts(paths)
+        if recorder.in_force is None:
+            from ocp_tuned_boot.host import machine  # noqa: PLC0415  # not for a run that keeps
+
+            machine.discard(paths)
         config = settled.config(paths, config_file)
         deadline = start.deadline(paths, config.timeout, recorder)
         progress = Progress(deadline, notifier, recorder.steps, paths.console)

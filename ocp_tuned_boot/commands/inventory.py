@@ -77,13 +77,13 @@ def _sizes(path: Path) -> Iterator[int]:
 
 
 def rows(
-    items: Sequence[Item], remains: Sequence[Path], problems: Sequence[BootError], *, dry: bool
+    items: Sequence[Item], remains: Sequence[Path], problems: Sequence[BootError], would: str
 ) -> Iterator[Row]:
-    """For people. `dry`: nothing is removed now."""
+    """For people. `would`: the first line if nothing is removed now."""
     if items:
-        words = "cleanup --purge would remove:" if dry else "Removing:"
+        words = would or "Removing:"
     else:
-        words = "There is nothing to remove." if dry else "Nothing to remove."
+        words = "There is nothing to remove." if would else "Nothing to remove."
     yield Row(words, style=Style.STRONG, indented=False)
     for each in items:
         parts = [each.name, *([size(each.size)] if each.size is not None else []), each.note]

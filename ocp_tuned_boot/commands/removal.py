@@ -3,6 +3,9 @@ everything that belongs to the agent, to the administrator or to others.
 
 The record of this boot remains in /run: if the package is installed again in the same boot, nothing
 is applied a second time.
+
+The same is removed before the disk of this machine becomes a seed for others (`--seed`). Then this
+machine stays as it is, with its units.
 """
 
 from __future__ import annotations
@@ -34,15 +37,17 @@ PATIENCE = 30.0
 LOOKING = 10.0
 
 
-def purge(paths: Paths, config_file: Path | None) -> None:
+def purge(paths: Paths, config_file: Path | None, *, seed: bool = False) -> None:
     """Removes the container of a killed run, the images that this program pulled and that are not
     requested, its drop-in for CRI-O, its metrics, and the records of all earlier boots. The
-    separate image store is removed by the package, when its Podman service has exited.
+    separate image store is removed by the package, when its Podman service has exited. `seed`: the
+    package stays, and with it what systemd keeps open for the unit.
 
     What cannot be removed is logged, and the rest is removed. Raises only `Interrupted`.
     """
-    with _logged():
-        _hold_until_reboot(paths)
+    if not seed:
+        with _logged():
+            _hold_until_reboot(paths)
     with _logged():
         cleanup.cleanup(paths, config_file)
     with _logged():
@@ -67,7 +72,9 @@ def _remains(paths: Paths) -> tuple[Path, ...]:
     return (*paths.archives, paths.own_store)
 
 
-def listing(paths: Paths, config_file: Path | None, *, dry: bool = False) -> Iterator[Row]:
+def listing(
+    paths: Paths, config_file: Path | None, *, dry: bool = False, seed: bool = False
+) -> Iterator[Row]:
     """What `purge` removes, for people; `dry`: it would. Touches nothing, and fails for nothing:
     what cannot be found out is said."""
     found: list[inventory.Item] = []
@@ -85,7 +92,8 @@ def listing(paths: Paths, config_file: Path | None, *, dry: bool = False) -> Ite
     except BootError as error:
         problems.append(error)
     found += inventory.state(paths, kept)
-    return inventory.rows(found, kept, problems, dry=dry)
+    would = f"cleanup --{'seed' if seed else 'purge'} would remove:" if dry else ""
+    return inventory.rows(found, kept, problems, would)
 
 
 # systemd closes the stored file descriptors of a unit that has no unit file any more.

@@ -10,7 +10,7 @@ from typing import Any
 
 from ocp_tuned_boot import lock, situation
 from ocp_tuned_boot.errors import BootError
-from ocp_tuned_boot.host import systemd, units
+from ocp_tuned_boot.host import machine, systemd, units
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Stored
 from ocp_tuned_boot.host.units import Unit
@@ -55,8 +55,9 @@ class Now:
     requested image failed, empty if it did not; `named`: None if the request cannot be read, and
     `unread` says why; `other`: the finding if another TuneD tunes this node; `left`: how long the
     active run still has (seconds), None if none is active; `applied`: the runs of this boot that
-    have applied a profile; `before`: the record is of the time before a soft-reboot; `hidden`: what
-    this user cannot see."""
+    have applied a profile; `foreign`: the files of another machine that were removed in this boot;
+    `before`: the record is of the time before a soft-reboot; `hidden`: what this user cannot
+    see."""
 
     units: dict[str, Unit] = field(default_factory=dict)
     drifted: tuple[Drifted, ...] = ()
@@ -72,6 +73,7 @@ class Now:
     other: tuple[Finding, ...] = ()
     left: float | None = None
     applied: tuple[Run, ...] = ()
+    foreign: tuple[str, ...] = ()
     before: bool = False
     hidden: str = ""
 
@@ -135,6 +137,7 @@ class Now:
             "gated": self.gated,
             "pull": self.pull,
             "stored": asdict(self.stored) if self.stored else None,
+            "foreign": list(self.foreign),
             "hidden": self.hidden,
         }
 
@@ -152,7 +155,7 @@ def look(paths: Paths, config_file: Path | None, boot_id: str) -> tuple[Record |
     runs = (run for run in history.of_boot(paths, boot_id) if run.result in _SUCCESS)
     now = replace(
         found, left=lock.left(paths), applied=tuple(run for run in runs if run.action == "apply"),
-        before=before, pull=_failed_pull(found.units),
+        foreign=machine.discarded(paths), before=before, pull=_failed_pull(found.units),
     )  # fmt: skip
     now = _with_request(paths, config_file, now)
     if done is None or done.in_force is None:

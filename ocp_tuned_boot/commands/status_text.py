@@ -50,6 +50,8 @@ def rows(done: Record | None, now: Now, *, verbose: bool = False) -> Iterator[Ro
     yield from _boot(done, now)
     if done is not None:
         yield from _run(done, verbose=verbose)
+    if now.foreign:
+        yield Row(_foreign(now.foreign), "left out")
     yield Row(_units(now), "units")
     if now.hidden:
         yield Row(now.hidden, "hidden", Style.FAINT)
@@ -403,6 +405,17 @@ def _steps(done: Record) -> str:
 
 def _attempt(it: Attempt) -> str:
     return f"failed after {it.at:.1f} s, {it.kind}: {it.message}"
+
+
+def _foreign(names: Sequence[str]) -> str:
+    """What was in /var when this machine was booted for the first time."""
+    boots = sum(name.startswith("history/") for name in names)
+    found = [name for name in names if not name.startswith("history/")]
+    found += [f"the history of {boots} boot{'s' * (boots != 1)}"] if boots else []
+    return (
+        "/var/lib/ocp-tuned-boot was written on another machine, such as the seed of an upgrade. "
+        f"What that has recorded was not used, and was removed: {', '.join(found)}"
+    )
 
 
 def _units(now: Now) -> str:

@@ -93,13 +93,14 @@ def _plan(options: Options) -> None:
 def _cleanup(options: Options) -> None:
     from ocp_tuned_boot import cleanup, gate  # noqa: PLC0415
 
-    if options.purge or options.dry_run:
+    if options.purge or options.seed or options.dry_run:
         from ocp_tuned_boot.commands import removal, terminal  # noqa: PLC0415
 
-        found = removal.listing(_paths(options), options.config, dry=options.dry_run)
+        where, seed = (_paths(options), options.config), options.seed and not options.purge
+        found = removal.listing(*where, dry=options.dry_run, seed=seed)
         print(terminal.of_output().text(found), flush=True)
         if not options.dry_run:
-            removal.purge(_paths(options), options.config)
+            removal.purge(*where, seed=seed)
         return
     notifier = _notifier(_paths(options))
     words = gate.last_words(_paths(options), options.config, os.environ)
@@ -302,7 +303,8 @@ COMMANDS = (
             (CONFIG, JSON), shows=True),
     Command("cleanup", _cleanup, "Remove the container of a run that was killed",
             (CONFIG, Option("--purge", "Also remove the images and files of ocp-tuned-boot"),
-             Option("--dry-run", "Only show what --purge would remove"))),
+             Option("--seed", "The same, and keep the unit, before others get a copy of this disk"),
+             Option("--dry-run", "Only show what would be removed"))),
     Command("status", _status, "Show the result of the last run in this boot",
             (CONFIG, JSON), shows=True),
     Command("drift", _drift, "Show settings that no longer have the applied value",

@@ -105,6 +105,11 @@ class Paths:
         return self.root / "etc/machine-id"
 
     @property
+    def product_uuid(self) -> Path:
+        """The UUID of this machine that its firmware has; readable by root only."""
+        return self.root / "sys/class/dmi/id/product_uuid"
+
+    @property
     def kernel_cmdline(self) -> Path:
         return self.root / "proc/cmdline"
 
@@ -249,6 +254,11 @@ class Paths:
     def kept_pid(self) -> Path:
         """What `tuned_pid` contained before a run that writes it; exists only during the run."""
         return self.run / "tuned.pid"
+
+    @property
+    def foreign(self) -> Path:
+        """The names of the files of another machine that were removed in this boot."""
+        return self.run / "foreign"
 
     @property
     def lock(self) -> Path:

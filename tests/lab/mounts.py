@@ -18,6 +18,11 @@ def overlay(lower: Sequence[Path], upper: Path, work: Path, point: Path) -> None
     _mount("overlay", f"lowerdir={layers},upperdir={upper},workdir={work}", point)
 
 
+def bind(source: Path, point: Path) -> None:
+    """The same directory at a second place."""
+    subprocess.run(["mount", "--bind", source, point], check=True)
+
+
 def unmount(point: Path) -> None:
     """Takes a mount away from here at once; it ends when its last user does."""
     subprocess.run(["umount", "--lazy", point], check=True)

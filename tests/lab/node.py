@@ -17,8 +17,8 @@ from tests.lab.patience import PATIENCE
 from tests.lab.product import product_layer
 from tests.lab.workplace import Workplace
 
-# crio, kubelet and their target, made of a program that says when it was started.
-_FILES = Path(__file__).with_name("node-files")
+#: crio, kubelet and their target, made of a program that says when it was started.
+FILES = Path(__file__).with_name("node-files")
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
@@ -109,7 +109,7 @@ class Node:
             subprocess.run(["cp", "-a", store, self.storage], check=True)
         else:
             self.storage.mkdir()
-        shutil.copytree(_FILES, self.root, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(FILES, self.root, symlinks=True, dirs_exist_ok=True)
         self.write("/etc/machine-id", uuid.uuid4().hex + "\n")
         # Newer than /usr: else the first boot does what belongs to an update of it.
         for tree in ("etc", "var"):

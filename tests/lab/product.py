@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Optional
 
@@ -55,14 +55,37 @@ def product_layer(suite: str, package: Optional[Path] = None) -> Path:
     )
 
 
-def product_package(suite: str, version: str = "") -> Path:
-    """The RPM of the working tree, `version` in the place of its own if given."""
+#: What a later release may have: another default, and files with fields that this one does not
+#: know. By file: what is replaced.
+_NEXT = {
+    "packaging/boot.conf": ("gate = open", "gate = closed"),
+    "ocp_tuned_boot/record/history.py": (
+        "    late: tuple[str, ...] = ()\n",
+        '    late: tuple[str, ...] = ()\n    next: str = "new"\n',
+    ),
+    "ocp_tuned_boot/requested/lastgood.py": (
+        "    image_id: str\n", '    image_id: str\n    next: str = "new"\n',
+    ),
+    "ocp_tuned_boot/images/known.py": ("    id: str\n", '    id: str\n    next: str = "new"\n'),
+}  # fmt: skip
+
+
+def next_package(suite: str) -> Path:
+    """The RPM of a later release, 0.2.0."""
+    return product_package(suite, "0.2.0", _NEXT)
+
+
+def product_package(
+    suite: str, version: str = "", edits: Optional[Mapping[str, tuple[str, str]]] = None
+) -> Path:
+    """The RPM of the working tree, `version` in the place of its own if given. `edits`: by file, a
+    text that is replaced, and by what."""
     builder = build_root(suite)
     files = {str(path.relative_to(TREE)): _state(path) for path in _files(*_SOURCES)}
     dist = cache.entry(
         f"rpm-{suite}",
-        [builder.name, files, version],
-        lambda target: _build(builder, target, lambda source: commit(source, version)),
+        [builder.name, files, version, *([edits] if edits else [])],
+        lambda target: _build(builder, target, lambda source: commit(source, version, edits)),
     )
     (package,) = dist.glob("*.noarch.rpm")
     return package
@@ -140,11 +163,19 @@ def copy_tree(target: Path, *names: str) -> None:
         shutil.copy2(file, copy, follow_symlinks=False)
 
 
-def commit(target: Path, version: str = "", *, tests: bool = False) -> None:
+def commit(
+    target: Path, version: str = "", edits: Optional[Mapping[str, tuple[str, str]]] = None,
+    *, tests: bool = False,
+) -> None:  # fmt: skip
     """A copy of the working tree with everything in it committed."""
     copy_tree(target, *_SOURCES, *(["tests"] if tests else []))
     if version:
         (target / "ocp_tuned_boot/__init__.py").write_text(f'__version__ = "{version}"\n')
+    for name, (old, new) in (edits or {}).items():
+        text = (target / name).read_text()
+        if text.count(old) != 1:
+            raise ValueError(f"{name}: found {text.count(old)} times, expected once: {old}")
+        (target / name).write_text(text.replace(old, new))
     _commit_all(target)
 
 

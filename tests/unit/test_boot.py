@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ import pytest
 
 from ocp_tuned_boot import boot
 from ocp_tuned_boot.errors import DeadlineExceeded, HostError
-from ocp_tuned_boot.host import clock, systemd
+from ocp_tuned_boot.host import clock, machine, systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.record import history
 from ocp_tuned_boot.record import store as record
 from ocp_tuned_boot.tuned import layout, running
 from ocp_tuned_boot.tuned.judge import Result
@@ -58,6 +60,24 @@ def test_it_is_ready_once_when_the_profile_is_applied(paths: Paths, engine: Engi
     assert done is not None
     assert (status, done.result) == (0, Result.APPLIED), done.findings
     assert said.count("READY=1") == 1
+
+
+def test_what_another_machine_has_recorded_is_removed_by_the_first_run(
+    paths: Paths, engine: Engine
+) -> None:
+    paths.machine_id.parent.mkdir(parents=True, exist_ok=True)
+    paths.machine_id.write_text(f"{1:032}\n")
+    assert apply(paths, engine)[0] == 0
+    (boot,) = paths.history.iterdir()
+    assert machine.discarded(paths) == ()
+    # Its disk is copied.
+    shutil.rmtree(paths.run)
+    paths.machine_id.write_text(f"{2:032}\n")
+    paths.boot_id.write_text("bbbb-2222\n")
+    assert apply(paths, engine)[0] == 0
+    names = {"images.json", "last-good.json", "last-profile.json", f"history/{boot.name}"}
+    assert set(machine.discarded(paths)) == names
+    assert [each.boot_id for each in history.read(paths)] == ["bbbb-2222"]
 
 
 def test_a_result_that_cannot_be_recorded_is_not_ready(paths: Paths, engine: Engine) -> None:

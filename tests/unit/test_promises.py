@@ -421,7 +421,7 @@ def constants() -> str:
 
 def test_each_message_that_is_quoted_for_people_in_trouble_is_one_of_the_code() -> None:
     """ "…" stands for what differs."""
-    quoted = re.findall(r"(?m)^> (.+)$", TROUBLE)
+    quoted = re.findall(r"(?m)^> (.+)$", TROUBLE + (TREE / "docs/os-images.md").read_text())
     assert len(quoted) > 10
     said = constants().replace("{subject}", "…")
     for message in quoted:
@@ -429,7 +429,7 @@ def test_each_message_that_is_quoted_for_people_in_trouble_is_one_of_the_code() 
             assert part.strip(" :") in said, message
 
 
-@pytest.mark.parametrize("name", ["troubleshooting.md", "migration.md"])
+@pytest.mark.parametrize("name", ["troubleshooting.md", "migration.md", "os-images.md"])
 def test_each_command_of_a_document_can_be_typed(name: str) -> None:
     text = (TREE / "docs" / name).read_text()
     lines = re.findall(r"(?m)^ {4,}(\S.*)$", text)
@@ -442,7 +442,8 @@ def test_each_command_of_a_document_can_be_typed(name: str) -> None:
             if words != ["--version"]:
                 parser.parse_args(words)
             continue
-        assert program in ("systemctl", "journalctl", "systemd-analyze", "df", "ls", "cat"), line
+        known = ("systemctl", "journalctl", "systemd-analyze", "df", "ls", "cat", "rm", "umount")
+        assert program in known, line
         for word in words:
             if word.startswith("ocp-tuned"):
                 unit = re.sub(r"@\w+|@\*", "@", word)

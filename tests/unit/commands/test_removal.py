@@ -148,6 +148,18 @@ def test_what_is_listed_is_what_is_removed(paths: Paths, conf: Path, store: Stor
     assert "localhost/good:x" not in store.images
 
 
+def test_before_a_seed_is_taken_the_same_is_removed_and_the_unit_stays(
+    paths: Paths, conf: Path, store: Store
+) -> None:
+    purged = [row.text for row in removal.listing(paths, conf, dry=True)]
+    seed = [row.text for row in removal.listing(paths, conf, dry=True, seed=True)]
+    assert seed == ["cleanup --seed would remove:", *purged[1:]]
+    removal.purge(paths, conf, seed=True)
+    assert set(store.images) == {"localhost/asked:x", "localhost/theirs:x"}
+    assert kept(paths) == ["images/site.tar"]
+    assert not paths.runtime_unit.exists()
+
+
 def test_an_image_that_a_container_uses_is_said_to_remain(
     paths: Paths, conf: Path, store: Store
 ) -> None:

@@ -379,3 +379,17 @@ def test_a_user_is_told_what_only_root_sees() -> None:
     assert any(
         "sudo" in line for line in lines(status_text.rows(GOOD, replace(NODE, hidden="sudo x")))
     )
+
+
+def test_what_came_from_another_machine_is_said_in_one_sentence() -> None:
+    names = ("last-good.json", "history/000001-aa.json", "history/000002-bb.json")
+    (said,) = [
+        row.text for row in status_text.rows(GOOD, replace(NODE, foreign=names))
+        if row.label == "left out"
+    ]  # fmt: skip
+    assert said == (
+        "/var/lib/ocp-tuned-boot was written on another machine, such as the seed of an upgrade. "
+        "What that has recorded was not used, and was removed: last-good.json, the history of 2 "
+        "boots"
+    )
+    assert not [row for row in status_text.rows(GOOD, NODE) if "another machine" in row.text]

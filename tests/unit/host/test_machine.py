@@ -20,12 +20,22 @@ from ocp_tuned_boot.requested.lastgood import LastGood, LastProfile
 from ocp_tuned_boot.tuned.judge import Result
 
 SEED, TARGET = "00000000000000000000000000000001", "00000000000000000000000000000002"
+#: What the firmware of each says.
+UUIDS = {
+    SEED: "4C4C4544-0031-4A10-8059-B4C04F4E3732",
+    TARGET: "4c4c4544-0031-4a10-8059-b4c04f4e3733",
+}
+ZEROS, ONES = "00000000-0000-0000-0000-000000000000", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF"
 APPLIED = LastProfile("site")
 
 
-def become(paths: Paths, machine_id: str) -> None:
-    paths.machine_id.parent.mkdir(parents=True, exist_ok=True)
-    paths.machine_id.write_text(f"{machine_id}\n")
+def become(paths: Paths, machine_id: str, uuid: str = "") -> None:
+    """The machine with this machine ID, and with this UUID if any."""
+    for path, text in ((paths.machine_id, machine_id), (paths.product_uuid, uuid)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        if text or path == paths.machine_id:
+            path.write_text(f"{text}\n")
 
 
 def run(boot_id: str) -> Record:
@@ -37,11 +47,15 @@ def paths(tmp_path: Path) -> Paths:
     """The disk of a node that has worked."""
     found = Paths(tmp_path)
     become(found, SEED)
-    lastgood.remember(found, "registry.example/tuned:1", "id")
-    lastgood.remember_profile(found, APPLIED)
-    known.remember(found, Known("registry.example/tuned:1", "id"))
-    history.add(found, run("aa"))
+    written(found)
     return found
+
+
+def written(paths: Paths) -> None:
+    lastgood.remember(paths, "registry.example/tuned:1", "id")
+    lastgood.remember_profile(paths, APPLIED)
+    known.remember(paths, Known("registry.example/tuned:1", "id"))
+    history.add(paths, run("aa"))
 
 
 READERS: tuple[tuple[Callable[[Paths], Any], Any], ...] = (
@@ -98,12 +112,16 @@ def test_the_first_run_on_another_machine_replaces_it(paths: Paths) -> None:
     assert len(list(paths.history.iterdir())) == 1
 
 
-def test_the_machine_id_itself_is_in_no_file(paths: Paths) -> None:
-    name = machine.identity(paths)
-    assert len(name) == 32
+def test_the_ids_themselves_are_in_no_file(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    become(paths, SEED, UUIDS[SEED])
+    written(paths)
+    names = machine.identity(paths)
+    assert [len(name) for name in names.values()] == [32, 32]
     for path in paths.state.rglob("*.json"):
-        assert name in path.read_text()
-        assert SEED not in path.read_text()
+        text = path.read_text()
+        assert all(name in text for name in names.values())
+        assert not any(it in text for it in (SEED, UUIDS[SEED], UUIDS[SEED].lower()))
 
 
 def test_what_an_earlier_release_has_written_is_named_when_it_is_confirmed(paths: Paths) -> None:
@@ -117,3 +135,92 @@ def test_what_an_earlier_release_has_written_is_named_when_it_is_confirmed(paths
     known.remember(paths, Known("registry.example/tuned:1", "id"))
     become(paths, TARGET)
     assert (lastgood.read(paths), lastgood.profile(paths), known.read(paths)) == (None, None, ())
+
+
+@pytest.mark.parametrize(("read", "written_by"), READERS)
+def test_a_seed_that_brings_its_machine_id_along_is_told_by_the_firmware(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, read: Callable[[Paths], Any], written_by: Any
+) -> None:
+    paths = Paths(tmp_path)
+    become(paths, SEED, UUIDS[SEED])
+    written(paths)
+    assert read(paths) == written_by
+    become(paths, SEED, UUIDS[TARGET])
+    assert not read(paths)
+    assert "it was written on another machine, and is ignored" in caplog.text
+
+
+@pytest.mark.parametrize("other", [UUIDS[SEED].lower(), "", ZEROS, ONES, "Not Specified"])
+def test_a_uuid_that_says_nothing_is_not_compared(tmp_path: Path, other: str) -> None:
+    """It has other letters, only root may read it, or the manufacturer has set none."""
+    paths = Paths(tmp_path)
+    become(paths, SEED, UUIDS[SEED])
+    written(paths)
+    become(paths, SEED, other)
+    assert [read(paths) for read, _ in READERS] == [expected for _, expected in READERS]
+
+
+def test_a_file_without_a_uuid_gets_one_when_it_is_confirmed(paths: Paths) -> None:
+    become(paths, SEED, UUIDS[SEED])
+    lastgood.remember(paths, "registry.example/tuned:1", "id")
+    lastgood.remember_profile(paths, APPLIED)
+    known.remember(paths, Known("registry.example/tuned:1", "id"))
+    become(paths, SEED, UUIDS[TARGET])
+    assert (lastgood.read(paths), lastgood.profile(paths), known.read(paths)) == (None, None, ())
+
+
+def left(paths: Paths) -> list[str]:
+    found = (path for path in paths.state.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(paths.state)) for path in found)
+
+
+ALL = ["history/000001-aa.json", "images.json", "last-good.json", "last-profile.json"]
+
+
+@pytest.mark.parametrize(
+    ("seed", "target"),
+    [((SEED,), (TARGET,)), ((SEED, UUIDS[SEED]), (SEED, UUIDS[TARGET])),
+     ((SEED, UUIDS[SEED]), ("uninitialized", UUIDS[TARGET]))],
+)  # fmt: skip
+def test_the_state_of_another_machine_is_removed_and_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, seed: tuple[str, ...], target: tuple[str, ...]
+) -> None:
+    paths = Paths(tmp_path)
+    become(paths, *seed)
+    written(paths)
+    # The administrator's, a layout, which is of an image, and one that a later release has written.
+    for name in ("images/site.tar", "layouts/id.json"):
+        (paths.state / name).parent.mkdir(exist_ok=True)
+        (paths.state / name).write_text('{"version": 1}')
+    later = json.loads(paths.last_good.read_text())
+    paths.last_good.write_text(json.dumps({**later, "version": 9}))
+    machine.discard(paths)
+    assert left(paths) == sorted([*ALL, "images/site.tar", "layouts/id.json"])
+    assert machine.discarded(paths) == ()
+    become(paths, *target)
+    machine.discard(paths)
+    assert left(paths) == ["images/site.tar", "layouts/id.json"]
+    assert sorted(machine.discarded(paths)) == ALL
+    assert caplog.text.count("was written on another machine") == 1
+    machine.discard(paths)
+    assert sorted(machine.discarded(paths)) == ALL
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', '{"a": "\\ud800"}', "x" * 9000])
+def test_what_names_no_machine_remains(paths: Paths, text: str) -> None:
+    for name in ALL:
+        (paths.state / name).write_text(text)
+    become(paths, TARGET)
+    machine.discard(paths)
+    assert left(paths) == ALL
+
+
+def test_what_cannot_be_removed_is_said_and_ignored_all_the_same(
+    paths: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    become(paths, TARGET)
+    (paths.foreign / "in-the-way").mkdir(parents=True)
+    machine.discard(paths)
+    assert left(paths) == ALL
+    assert len(caplog.records) == 2
+    assert lastgood.read(paths) is None
