@@ -1,6 +1,5 @@
-"""docs/selinux.md says which rules of a policy are needed and which do not exist. Debian's real policy
-is asked for each of them, and for the labels of our paths. Nothing is enforced: no kernel of the lab
-has SELinux."""
+"""docs/selinux.md says which rules of a policy are needed, and which do not exist: Debian's policy is
+asked for each of them, and for the labels of our paths. No kernel of the lab has SELinux."""
 
 from __future__ import annotations
 
@@ -28,9 +27,8 @@ def table(heading: str, number: int = 0) -> list[list[str]]:
     """The rows of a table in a section, without its head."""
     section = TEXT.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     found = re.findall(r"(?m)(?:^\|.*\n)+", section)[number]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in found.splitlines()][
-        2:
-    ]
+    rows = [line.strip("|").split("|") for line in found.splitlines()]
+    return [[cell.strip() for cell in row] for row in rows][2:]
 
 
 #: Fedora's name of a type → Debian's.
@@ -72,14 +70,9 @@ def missing(root: Path) -> dict[str, list[str]]:
 
 def test_the_document_has_the_rules_of_each_domain() -> None:
     assert len(NAMES) == 4
-    domains = {
-        "init_t",
-        "systemd_tmpfiles_t",
-        "unconfined_service_t",
-        "container_runtime_t",
-        "spc_t",
-    }
-    assert {rule.split()[1] for rule in NEEDED} == domains
+    assert {rule.split()[1] for rule in NEEDED} == {
+        "init_t", "systemd_tmpfiles_t", "unconfined_service_t", "container_runtime_t", "spc_t",
+    }  # fmt: skip
 
 
 def test_each_rule_that_is_needed_is_in_the_policy(missing: dict[str, list[str]]) -> None:
