@@ -1,4 +1,4 @@
-"""docs/selinux.md says which rules of a policy are needed, and which do not exist. Debian's is asked
+"""docs/selinux.md says which rules of a policy are needed and which do not exist. Debian's is asked
 for each of them, and for the labels of our paths. No kernel of the lab has SELinux."""
 
 from __future__ import annotations
