@@ -5,6 +5,10 @@ TuneD sets `force_latency` with a request in /dev/cpu_dma_latency, which the ker
 file is closed (pm_qos_interface in the kernel's documentation), and `[rtentsk]` with a socket that
 has timestamps enabled. A one-shot TuneD closes both when it exits. They are opened again here and
 passed to the file descriptor store of the unit (sd_notify(3), FDSTORE=1), which PID 1 holds.
+
+PID 1 gets the device inside a socket, as a message that nobody reads. With SELinux, who receives a
+file must be allowed to use it (selinux_file_receive in the kernel). The policy of Fedora and RHEL
+allows PID 1 to use the sockets of services, and not this device (docs/selinux.md).
 """
 
 from __future__ import annotations
@@ -227,7 +231,7 @@ def _replaced(paths: Paths, notifier: Notifier, hold: Hold, old: Hold | None) ->
 
 def _send(paths: Paths, notifier: Notifier, hold: Hold, name: str) -> Hold:
     """Opens a file descriptor and sends it to systemd. Raises `OSError`."""
-    opened = _request(paths, hold) if hold.kind == LATENCY else _timestamps()
+    opened = _inside_a_socket(_request(paths, hold)) if hold.kind == LATENCY else _timestamps()
     try:
         notifier.store(name, opened)
         # The link that /proc/1/fd has for it.
@@ -248,6 +252,19 @@ def _request(paths: Paths, hold: Hold) -> int:
         os.close(opened)
         raise
     return opened
+
+
+def _inside_a_socket(opened: int) -> int:
+    """A socket with a message that contains the file, which stays open as long as the socket does.
+    Closes the file descriptor."""
+    # Datagrams: a stream is at its end, which poll() reports, when the other socket is closed.
+    sender, keeper = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with sender, keeper:
+        try:
+            socket.send_fds(sender, [b"cpu_dma_latency"], [opened])
+        finally:
+            os.close(opened)
+        return keeper.detach()
 
 
 def _timestamps() -> int:

@@ -68,10 +68,10 @@ def stored(node: Node) -> int:
 
 def open_in_pid_1(node: Node) -> list[str]:
     """What PID 1 has open of what we have opened."""
-    # The device by its number: it was opened under a path that ended with the unit's sandbox.
-    script = f"""device=$(stat -c %t:%T {DEVICE})
-        for file in /proc/1/fd/*; do
-            [ "$(stat -L -c %t:%T "$file")" = "$device" ] && echo {DEVICE} || readlink "$file"
+    # The device is in a socket, as a message that nobody reads: unix(7), proc_pid_fdinfo(5).
+    script = f"""for file in /proc/1/fd/*; do
+            grep -qs '^scm_fds:[[:space:]]*1$' "/proc/1/fdinfo/${{file##*/}}" && echo {DEVICE} ||
+                readlink "$file"
         done || :"""
     listed = node.run("sh", "-c", script).stdout.split("\n")
     sockets = {each["value"] for each in status(node)["holds"]}
@@ -241,7 +241,7 @@ def test_a_reload_that_fails_or_is_killed_leaves_what_is_held(suite: str) -> Non
 
 def until_nothing_is_open(node: Node) -> None:
     """systemd closes what it lets go of in the background."""
-    script = "while readlink /proc/1/fd/* | grep -q cpu_dma; do sleep 0.05; done"
+    script = "while grep -qs '^scm_fds:[[:space:]]*1$' /proc/1/fdinfo/*; do sleep 0.05; done"
     node.run("sh", "-c", script)
 
 

@@ -121,6 +121,22 @@ lintian --fail-on=error,warning,info --allow-root dist/*.deb
 """
 
 
+def package_of_ours(node: Node, field: str) -> str:
+    """What dpkg knows of the package."""
+    return node.run("dpkg-query", "--show", f"--showformat=${{{field}}}", "ocp-tuned-boot").stdout
+
+
+def newer(node: Node) -> str:
+    """The package as one of version 99, on the node."""
+    node.run(
+        "sh", "-ec",
+        f"""dpkg-deb --raw-extract {bare.CLONE}/dist/*.deb /tmp/newer
+        sed -i 's/^Version: .*/Version: 99/' /tmp/newer/DEBIAN/control
+        dpkg-deb --build /tmp/newer /tmp/newer.deb""",
+    )  # fmt: skip
+    return "/tmp/newer.deb"
+
+
 @pytest.mark.parametrize("suite", ["trixie"])
 def test_the_package_for_debian_from_its_build_to_its_purge(suite: str, root: Path) -> None:
     before = files_of_ours(root)
@@ -135,10 +151,18 @@ def test_the_package_for_debian_from_its_build_to_its_purge(suite: str, root: Pa
         applied = record(node)
         assert applied["result"] == "applied"
 
-        # An upgrade: the same package again is one to dpkg.
-        node.run("sh", "-c", f"dpkg --install {bare.CLONE}/dist/*.deb")
-        assert node.run("systemctl", "is-active", "ocp-tuned.service").stdout.strip() == "active"
-        assert record(node) == applied
+        # An upgrade, and a downgrade. None of its files is the administrator's to change.
+        assert package_of_ours(node, "Conffiles") == ""
+        # Debian 12 does not have it, as the README says.
+        assert "python3-podman" in package_of_ours(node, "Depends")
+        own = package_of_ours(node, "Version")
+        for package, version in ((newer(node), "99"), (f"{bare.CLONE}/dist/*.deb", own)):
+            node.run("sh", "-c", f"dpkg --install {package}")
+            assert package_of_ours(node, "Version") == version
+            active = node.run("systemctl", "is-active", "ocp-tuned.service")
+            assert active.stdout.strip() == "active"
+            assert record(node) == applied
+            assert node.read("/etc/ocp-tuned-boot/boot.conf") == "# the administrator's\n"
 
         node.run("dpkg", "--remove", "ocp-tuned-boot")
         for path, value in WANTED.items():

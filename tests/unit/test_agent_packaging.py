@@ -63,6 +63,8 @@ def test_each_manifest_is_used_and_each_object_has_a_name() -> None:
 def test_the_pod_has_no_privileges() -> None:
     assert POD["securityContext"]["runAsNonRoot"] is True
     assert POD["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    # Not one, but with the default type it could not use its directories: docs/selinux.md.
+    assert POD["securityContext"]["seLinuxOptions"] == {"type": "spc_t", "level": "s0"}
     assert CONTAINER["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -88,6 +90,44 @@ def test_the_user_of_the_pod_owns_the_directory() -> None:
     assert f"\nUSER {user}:{user}\n" in (FOLDER / "Containerfile").read_text()
     # Numbers that nobody is given: https://systemd.io/UIDS-GIDS.
     assert 60578 <= user <= 61183
+
+
+def test_openshift_allows_exactly_this_pod() -> None:
+    """As the fields of the API (security/v1 of openshift/api) are compared with those of a pod."""
+    allowed, role, binding = documents("operator/scc.yaml")
+    pod = POD["securityContext"]
+    assert allowed["seLinuxContext"] == {
+        "type": "MustRunAs", "seLinuxOptions": pod["seLinuxOptions"],
+    }  # fmt: skip
+    assert allowed["runAsUser"] == {"type": "MustRunAs", "uid": pod["runAsUser"]}
+    assert allowed["seccompProfiles"] == ["runtime/default"]
+    assert (
+        allowed["requiredDropCapabilities"] == CONTAINER["securityContext"]["capabilities"]["drop"]
+    )
+    for name in ("allowPrivilegeEscalation", "readOnlyRootFilesystem"):
+        assert allowed[name] is CONTAINER["securityContext"][name]
+    # Besides the token of the account, which the server adds.
+    kinds = {kind for volume in POD["volumes"] for kind in volume if kind != "name"}
+    assert set(allowed["volumes"]) == {*kinds, "projected"}
+    permitted = {name for name, value in allowed.items() if name.startswith("allow") and value}
+    assert permitted == {"allowHostDirVolumePlugin"}
+    assert (allowed["users"], allowed["groups"]) == ([], [])
+    (rule_,) = role["rules"]
+    assert (rule_["resourceNames"], rule_["verbs"]) == ([allowed["metadata"]["name"]], ["use"])
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+
+
+def test_the_document_about_selinux_has_the_pod_and_nothing_changes_a_policy() -> None:
+    text = (TREE / "docs/selinux.md").read_text()
+    options = POD["securityContext"]["seLinuxOptions"]
+    assert f"{{type: {options['type']}, level: {options['level']}}}" in text
+    shipped = [TREE / "rpm.spec", TREE / "Makefile", *(TREE / "packaging").rglob("*"),
+               *(TREE / "units").rglob("*")]  # fmt: skip
+    assert not [path for path in shipped if path.suffix in (".te", ".cil", ".pp", ".fc")]
+    for path in shipped:
+        if path.is_file():
+            words = re.findall(r"\b(semodule|semanage|chcon|restorecon)\b", path.read_text())
+            assert words == [], path
 
 
 def test_the_options_come_from_the_environment() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -154,6 +156,12 @@ def test_what_is_taken_is_stored_under_its_name_and_has_the_request(
     assert holds.effective_latency(paths) == 7
     assert latency.hold.since
     assert sockets.hold.value.startswith("socket:[")
+    # systemd has the device as a message of a socket: SELinux does not let it have the device.
+    (opened,) = [each for name, each in manager.stored if name == "cpu-dma-latency"]
+    with socket.socket(fileno=os.dup(opened)) as keeper:
+        _, (device,), _, _ = socket.recv_fds(keeper, 64, 1)
+    assert os.path.samestat(os.fstat(device), paths.cpu_dma_latency.stat())
+    os.close(device)
     # All of them: what systemd polls it may drop.
     stores = [lines for lines in manager.messages if lines[0] == "FDSTORE=1"]
     assert all("FDPOLL=0" in lines for lines in stores)
