@@ -109,6 +109,12 @@ class NotRequested(ConfigurationError):
     """No image, or no profile, is requested on this node, so there is nothing to apply."""
 
 
+class UsageError(BootError):
+    """Options of the command line that are not valid, or not together."""
+
+    kind = "usage"
+
+
 class HostError(BootError):
     """A file or directory of the host cannot be read, prepared or written."""
 
