@@ -8,11 +8,14 @@ from pathlib import Path
 
 from tests.lab import cache, nspawn, oslayer
 
-# What the image has beyond its base is one layer: that is all to be kept.
+# Of the base, without what is large and is not needed to build on it. What the image has beyond it
+# is one layer: that is all to be kept.
 _SCRIPT = r"""
 set -e
 podman() { command podman --cgroup-manager=cgroupfs "$@"; }
-tar --create --directory=/base . | podman import --quiet - localhost/os
+tar --create --directory=/base --exclude=./var --exclude=./usr/share/ocp-tuned-boot \
+    --exclude='./usr/lib/python3*' --exclude=./usr/bin/podman --exclude=./usr/bin/docker-registry \
+    . | podman import --quiet - localhost/os
 podman build --network=host --isolation=chroot --squash --file=/context/Containerfile \
     --ulimit=nofile=1024:1024 --ulimit=nproc=1024:1024 --tag=localhost/dayzero /context
 layer=$(podman image inspect --format '{{.GraphDriver.Data.UpperDir}}' localhost/dayzero)

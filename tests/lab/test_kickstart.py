@@ -1,5 +1,5 @@
-"""Day 0 by a kickstart file: pykickstart, with which Anaconda reads one, finds the section. It is run
-in a root as Anaconda does it, and that root is booted."""
+"""Day 0 by a kickstart file: pykickstart, with which Anaconda reads one, finds the section. It is
+run in a root as Anaconda does it, and that root is booted."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pykickstart() -> Path:
     """The installed package: pure Python."""
 
     def build(target: Path) -> None:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", target]
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target)]
         subprocess.run([*command, _PYKICKSTART], check=True)
 
     return cache.entry("pykickstart", [_PYKICKSTART, sys.version], build)

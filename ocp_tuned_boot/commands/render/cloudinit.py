@@ -12,9 +12,9 @@ from typing import Any
 
 from ocp_tuned_boot.commands.render.content import UNITS, Content, NodeFile, placed, printable
 
-# As the last of several parts of user-data, this one adds to the lists of the others, and its command
-# runs before theirs. Without it, it would replace them (cloud-init, "Merging cloud-config"; that each
-# part says there how the next one is merged is not what cloud-init 22.4 and 25.1 do).
+# As the last of several parts of user-data, this one adds to the lists of the others, and its
+# command runs before theirs. Without this, it would replace them (cloud-init, "Merging
+# cloud-config"; there each part says how the next one is merged, but 22.4 and 25.1 do it so).
 _MERGE_HOW = [
     {"name": "list", "settings": ["prepend"]},
     {"name": "dict", "settings": ["no_replace", "recurse_list"]},

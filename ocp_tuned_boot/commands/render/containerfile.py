@@ -1,8 +1,8 @@
 """Lines for the Containerfile of an operating system that is an image (bootc).
 
 Nothing is put in /var: of an image, a node takes that only when it is installed. What is in /usr is
-that of each update, and so is what is in /etc and was not changed on the node (bootc, "Filesystem").
-Where an agent has written its files, they take precedence.
+that of each update, and so is what is in /etc and was not changed on the node (bootc,
+"Filesystem"). Where an agent has written its files, they take precedence.
 """
 
 from __future__ import annotations
