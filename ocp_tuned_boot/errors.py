@@ -109,10 +109,8 @@ class NotRequested(ConfigurationError):
     """No image, or no profile, is requested on this node, so there is nothing to apply."""
 
 
-class UsageError(BootError):
+class UsageError(ConfigurationError):
     """Options of the command line that are not valid, or not together."""
-
-    kind = "usage"
 
 
 class HostError(BootError):

@@ -380,7 +380,7 @@ EXAMPLES = {
     "--image registry.example/tuned:2.25",
     "render ignition": "render ignition --boot-conf boot.conf --output config.ign",
     "render butane": "render butane --variant fcos --boot-conf boot.conf",
-    "render cloud-init": "render cloud-init --boot-conf boot.conf --output user-data",
-    "render kickstart": "render kickstart --boot-conf boot.conf >> ks.cfg",
-    "render containerfile": "render containerfile --boot-conf boot.conf >> Containerfile",
+    "render cloud-init": "render cloud-init --boot-conf boot.conf --output day0.cfg",
+    "render kickstart": "render kickstart --boot-conf boot.conf --output day0.ks",
+    "render containerfile": "render containerfile --boot-conf boot.conf --output Containerfile",
 }
