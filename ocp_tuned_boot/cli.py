@@ -30,6 +30,7 @@ from ocp_tuned_boot.errors import (
     NotRequested,
     PodmanError,
     Refused,
+    UsageError,
     defects,
 )
 from ocp_tuned_boot.host import journal, messages
@@ -61,7 +62,7 @@ EXITS = (
     Exit(DONE, "The profile is applied, with or without findings, or there was nothing to do."),
     Exit(FAILED, "The requested profile is not applied, or a file of the host cannot be used.",
          (HostError, NewerVersion)),
-    Exit(os.EX_USAGE, "The command line is not valid."),
+    Exit(os.EX_USAGE, "The command line is not valid.", (UsageError,)),
     Exit(os.EX_DATAERR, "check found errors."),
     Exit(os.EX_NOINPUT, "The image is not available.", (ImageError,)),
     Exit(os.EX_UNAVAILABLE, "Podman cannot be reached or refuses.",

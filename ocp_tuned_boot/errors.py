@@ -109,6 +109,10 @@ class NotRequested(ConfigurationError):
     """No image, or no profile, is requested on this node, so there is nothing to apply."""
 
 
+class UsageError(ConfigurationError):
+    """Options of the command line that are not valid, or not together."""
+
+
 class HostError(BootError):
     """A file or directory of the host cannot be read, prepared or written."""
 

@@ -110,6 +110,9 @@ def gather(paths: Paths, config_file: Path | None, run: Run = program.printed) -
         "host/versions.txt": lambda: _versions(found),
         "files": lambda: _add_files(found, paths, config_file),
         "request/profiles": lambda: _add_folder(found, paths, "request/profiles", paths.profiles),
+        "request/system-profiles": lambda: _add_folder(
+            found, paths, "request/system-profiles", paths.system_profiles
+        ),
         "request/next": lambda: _add_folder(found, paths, "request/next", paths.agent_next),
         "settings/now.txt": lambda: _settings(found, paths),
         "state/last-profile.txt": lambda: _last_profile(found, paths),

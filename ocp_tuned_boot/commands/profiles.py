@@ -76,7 +76,8 @@ def look(paths: Paths, config_file: Path | None) -> Listing:
     done = notes.of(lambda: store.of_this_boot(paths, inputs.boot_id(paths)), None)
     applied = done.in_force if done is not None else None
     return Listing(
-        str(paths.profiles), profiles.existing(texts), requested.profile, requested.named_in,
+        str(inputs.with_profiles(paths).profiles), profiles.existing(texts),
+        requested.profile, requested.named_in,
         applied.profile if applied else "", applied.since if applied else "",
         image, seen is not None, tuple(notes.said),
     )  # fmt: skip

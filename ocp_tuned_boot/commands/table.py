@@ -23,7 +23,11 @@ from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import entries
 from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.requested import config, inputs
-from ocp_tuned_boot.requested.inputs import parse_image_reference, parse_profile_name
+from ocp_tuned_boot.requested.inputs import (
+    parse_image_reference,
+    parse_profile_name,
+    parse_provider,
+)
 from ocp_tuned_boot.tuned.judge import Result
 
 if TYPE_CHECKING:
@@ -246,20 +250,20 @@ def _image_export(options: Options) -> None:
 
 
 def _render(options: Options) -> None:
-    from ocp_tuned_boot.commands import render  # noqa: PLC0415
+    from ocp_tuned_boot.commands.render import content, forms  # noqa: PLC0415
     from ocp_tuned_boot.host import files  # noqa: PLC0415
 
     given = {name: value for name, value in vars(options).items() if value is not None}
-    image, profile = given.get("image", ""), given.get("profile", "")
-    content = render.read(options.profiles, image, profile, options.boot_conf)
+    words = [given.get(name, "") for name in ("image", "profile", "provider", "role", "name")]
+    found = content.read(options.profiles, words[0], words[1], options.boot_conf, words[2])
     form = given.get("variant") or options.command.name.split()[1]
-    document = render.document(content, form, given.get("role", ""), given.get("name", ""))
-    for note in content.notes:
+    text = forms.text(found, form, *words[3:])
+    for note in found.notes:
         log.warning("%s", note)
     if options.output:
-        files.write(options.output, render.text_of(document))
+        files.write(options.output, text)
     else:
-        sys.stdout.buffer.write(render.text_of(document))
+        sys.stdout.buffer.write(text)
 
 
 #: The options before the command.
@@ -283,6 +287,7 @@ _RENDERED = (
     _PROFILES,
     Option("--profile", "The profile to apply", "NAME", check=parse_profile_name),
     Option("--image", "The image that contains TuneD", "REFERENCE", check=parse_image_reference),
+    Option("--provider", "The name of the cloud provider", "NAME", check=parse_provider),
     Option("--boot-conf", "The boot.conf of the node", "FILE"),
     Option("--output", "Write to this file instead of standard output", "FILE"),
 )
@@ -345,6 +350,12 @@ COMMANDS = (
             _RENDERED, shows=True),
     Command("render butane", _render, "Write a Butane config",
             (*_RENDERED, *_MACHINE_CONFIG, _VARIANT), shows=True),
+    Command("render cloud-init", _render, "Write user-data of cloud-init (a cloud-config)",
+            _RENDERED, shows=True),
+    Command("render kickstart", _render, "Write a section %post for a kickstart file",
+            _RENDERED, shows=True),
+    Command("render containerfile", _render, "Write lines for the Containerfile of a bootc image",
+            _RENDERED, shows=True),
 )  # fmt: skip
 
 #: One example of each command, for its `--help`: what stands after the name of the program.
@@ -371,4 +382,7 @@ EXAMPLES = {
     "--image registry.example/tuned:2.25",
     "render ignition": "render ignition --boot-conf boot.conf --output config.ign",
     "render butane": "render butane --variant fcos --boot-conf boot.conf",
+    "render cloud-init": "render cloud-init --boot-conf boot.conf --output day0.cfg",
+    "render kickstart": "render kickstart --boot-conf boot.conf --output day0.ks",
+    "render containerfile": "render containerfile --boot-conf boot.conf --output Containerfile",
 }

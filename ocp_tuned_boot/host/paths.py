@@ -23,10 +23,11 @@ def sysctl_key(path: str) -> str:
 @dataclass(frozen=True)
 class Paths:
     """The host contract. `root` is `/` on a node; tests use another folder. `agent_folder`, below
-    `root`, has the agent's files."""
+    `root`, has the agent's files; `profiles_folder`, if given, has the custom profiles instead."""
 
     root: Path = Path("/")
     agent_folder: str = "var/lib/ocp-tuned"
+    profiles_folder: str = ""
 
     # Written by the operator's agent, or on day 0.
 
@@ -46,7 +47,7 @@ class Paths:
 
     @property
     def profiles(self) -> Path:
-        return self.agent / "profiles"
+        return self.root / (self.profiles_folder or f"{self.agent_folder}/profiles")
 
     @property
     def recommend(self) -> Path:
@@ -176,6 +177,11 @@ class Paths:
     @property
     def admin_conf(self) -> Path:
         return self.root / "etc/ocp-tuned-boot/boot.conf"
+
+    @property
+    def drop_ins(self) -> Path:
+        """Its *.conf are read after `admin_conf`."""
+        return self.admin_conf.with_name("boot.conf.d")
 
     @property
     def run(self) -> Path:
@@ -333,6 +339,11 @@ class Paths:
     def archives(self) -> tuple[Path, ...]:
         """The folders of image archives: the administrator's, then the operating system's."""
         return (self.state / "images", self.root / "usr/share/ocp-tuned-boot/images")
+
+    @property
+    def system_profiles(self) -> Path:
+        """The custom profiles of the operating system, for a node without any of an agent."""
+        return self.root / "usr/share/ocp-tuned-boot/profiles"
 
     @property
     def crio_conf(self) -> Path:

@@ -393,7 +393,7 @@ def names(paths: Paths, override: Path | None) -> list[Path]:
     if override is not None:
         return [override]
     # An editor's lock files and copies are hidden. [!.] is what `*` means to a shell.
-    drop_ins = sorted(paths.admin_conf.with_name("boot.conf.d").glob("[!.]*.conf"))
+    drop_ins = sorted(paths.drop_ins.glob("[!.]*.conf"))
     return [paths.vendor_conf, paths.admin_conf, *(it for it in drop_ins if _is_drop_in(it))]
 
 

@@ -7,6 +7,7 @@ these values again.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
@@ -158,6 +159,17 @@ def parse_profile_name(text: str, where: str) -> str:
     return text
 
 
+def parse_provider(text: str, where: str) -> str:
+    """Checks the name of a cloud provider: a profile has it in the name of another profile that it
+    includes. `where` begins the error message. Raises `ConfigurationError`."""
+    if not _PROFILE_NAME.match(text):
+        raise ConfigurationError(
+            f"{where}: found {text!r}, expected the name of a cloud provider, such as 'aws' "
+            "(letters, digits, '_', '.', '-')"
+        )
+    return text
+
+
 def parse_recommend(text: str, where: str) -> str:
     """The profile that a recommend file names: one section header without conditions.
 
@@ -201,6 +213,29 @@ def whole(paths: Paths) -> Paths:
     return replace(paths, agent_folder=str(paths.agent_next.relative_to(paths.root)))
 
 
+def with_profiles(paths: Paths) -> Paths:
+    """As `whole`; the profiles are those of the operating system if the agent, or whoever writes in
+    its place, has put none on this node."""
+    paths = whole(paths)
+    ours = paths.system_profiles
+    if not _is_empty(paths.profiles) or not ours.is_dir():
+        return paths
+    return replace(paths, profiles_folder=str(ours.relative_to(paths.root)))
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether there is nothing in it. What cannot be found out is an error when it is read."""
+    try:
+        if folder.is_symlink():
+            return False
+        with os.scandir(folder) as found:
+            return next(found, None) is None
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
 def tree(profiles: Path, root: Path) -> files.Tree:
     """The folder of the custom profiles, within the limits above."""
     return files.Tree(profiles, root, DEPTH_LIMIT, ENTRIES_LIMIT)
@@ -216,7 +251,7 @@ def read(
     used, which is a finding in `doubts`; with `fallback = last-good` the last profile that was
     applied in the same way. Raises `ConfigurationError` and `HostError`, which name the file.
     """
-    paths = whole(paths)
+    paths = with_profiles(paths)
     reference, image_named_in, doubts = _image(paths, image)
     inputs = Inputs(
         reference, "", contract, boot_id(paths), doubts=doubts, image_named_in=image_named_in
@@ -306,7 +341,7 @@ def read_named(paths: Paths, profile: str = "") -> tuple[str, str]:
 def read_files(paths: Paths) -> tuple[ProfileFile, ...]:
     """The files of all custom profiles, as `read` reads them. Raises `ConfigurationError`,
     `HostError`."""
-    folder = whole(paths).profiles
+    folder = with_profiles(paths).profiles
     _not_linked(folder)
     return tuple(profile_files(folder, paths.root))
 

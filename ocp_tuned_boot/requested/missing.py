@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import config as boot_conf
+from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.tuned import profiles
@@ -130,8 +131,9 @@ class Search:
         """What is known of one that is missing."""
         requested = self.requested
         names = [it.name for it in profiles.existing(self.texts)]
+        folder = str(inputs.with_profiles(self.paths).profiles)
         found = Missing(
-            name, str(self.paths.profiles), requested.image, requested.named_in, self.is_known,
+            name, folder, requested.image, requested.named_in, self.is_known,
             near=nearest(name, names),
         )  # fmt: skip
         misplaced = self._misplaced(name, is_near=bool(found.near))
@@ -212,7 +214,7 @@ def on_host(paths: Paths, path: str) -> str:
     of the custom profiles. Empty if it is not known."""
     folder = f"{profiles.CUSTOM}/"
     if path.startswith(folder):
-        return str(paths.profiles / path[len(folder) :])
+        return str(inputs.with_profiles(paths).profiles / path[len(folder) :])
     if path.startswith("/usr/"):
         return f"{path} in the image"
     return path if path.startswith("/") else ""

@@ -108,7 +108,7 @@ def _younger(watched: Watched, seconds: float) -> Path | None:
 
 def _boot_conf_files(paths: Paths, override: Path | None) -> Watched:
     # The time of a folder changes when a file in it is created, renamed or removed.
-    folders = (paths.admin_conf.parent, paths.admin_conf.with_name("boot.conf.d"))
+    folders = (paths.admin_conf.parent, paths.drop_ins)
     for path in (*boot_conf.names(paths, override), *(() if override else folders)):
         with suppress(OSError):
             yield path, path.stat()

@@ -7,7 +7,7 @@ function __ocp_tuned_boot_words
     for word in (commandline -opc)[2..]
         if set -q value[1]
             set value
-        else if contains -- $word --root --config --profiles --image --profile --format --boot --svg --boot-conf --output --role --name --variant
+        else if contains -- $word --root --config --profiles --image --profile --format --boot --svg --provider --boot-conf --output --role --name --variant
             set value next
         else if not string match -q -- '-*' $word
             echo $word
@@ -55,6 +55,9 @@ complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is image' -a export -d 'Write th
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is render' -a machineconfig -d 'Write a MachineConfig, for OpenShift'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is render' -a ignition -d 'Write an Ignition config (spec 3.2.0)'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is render' -a butane -d 'Write a Butane config'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is render' -a cloud-init -d 'Write user-data of cloud-init (a cloud-config)'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is render' -a kickstart -d 'Write a section %post for a kickstart file'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_is render' -a containerfile -d 'Write lines for the Containerfile of a bootc image'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs apply' -l config -r -F -d 'Read this boot.conf only'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs reload' -l config -r -F -d 'Read this boot.conf only'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs reload' -l force -d 'Apply the profile even if nothing has changed'
@@ -95,6 +98,7 @@ complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs image export' -F
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render machineconfig' -l profiles -x -a '(__fish_complete_directories)' -d 'The directory that contains a directory for each custom profile'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render machineconfig' -l profile -x -d 'The profile to apply'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render machineconfig' -l image -x -d 'The image that contains TuneD'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render machineconfig' -l provider -x -d 'The name of the cloud provider'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render machineconfig' -l boot-conf -r -F -d 'The boot.conf of the node'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render machineconfig' -l output -r -F -d 'Write to this file instead of standard output'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render machineconfig' -l role -x -d 'The pool of the MachineConfig; defaults to worker'
@@ -102,13 +106,33 @@ complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render machineconfig' -l na
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render ignition' -l profiles -x -a '(__fish_complete_directories)' -d 'The directory that contains a directory for each custom profile'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render ignition' -l profile -x -d 'The profile to apply'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render ignition' -l image -x -d 'The image that contains TuneD'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render ignition' -l provider -x -d 'The name of the cloud provider'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render ignition' -l boot-conf -r -F -d 'The boot.conf of the node'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render ignition' -l output -r -F -d 'Write to this file instead of standard output'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render butane' -l profiles -x -a '(__fish_complete_directories)' -d 'The directory that contains a directory for each custom profile'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render butane' -l profile -x -d 'The profile to apply'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render butane' -l image -x -d 'The image that contains TuneD'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render butane' -l provider -x -d 'The name of the cloud provider'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render butane' -l boot-conf -r -F -d 'The boot.conf of the node'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render butane' -l output -r -F -d 'Write to this file instead of standard output'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render butane' -l role -x -d 'The pool of the MachineConfig; defaults to worker'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render butane' -l name -x -d 'The name of the MachineConfig; defaults to 99-ROLE-ocp-tuned-boot'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render butane' -l variant -x -a 'fcos openshift' -d 'The Butane variant, fcos or openshift; defaults to fcos'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render cloud-init' -l profiles -x -a '(__fish_complete_directories)' -d 'The directory that contains a directory for each custom profile'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render cloud-init' -l profile -x -d 'The profile to apply'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render cloud-init' -l image -x -d 'The image that contains TuneD'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render cloud-init' -l provider -x -d 'The name of the cloud provider'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render cloud-init' -l boot-conf -r -F -d 'The boot.conf of the node'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render cloud-init' -l output -r -F -d 'Write to this file instead of standard output'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render kickstart' -l profiles -x -a '(__fish_complete_directories)' -d 'The directory that contains a directory for each custom profile'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render kickstart' -l profile -x -d 'The profile to apply'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render kickstart' -l image -x -d 'The image that contains TuneD'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render kickstart' -l provider -x -d 'The name of the cloud provider'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render kickstart' -l boot-conf -r -F -d 'The boot.conf of the node'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render kickstart' -l output -r -F -d 'Write to this file instead of standard output'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render containerfile' -l profiles -x -a '(__fish_complete_directories)' -d 'The directory that contains a directory for each custom profile'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render containerfile' -l profile -x -d 'The profile to apply'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render containerfile' -l image -x -d 'The image that contains TuneD'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render containerfile' -l provider -x -d 'The name of the cloud provider'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render containerfile' -l boot-conf -r -F -d 'The boot.conf of the node'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs render containerfile' -l output -r -F -d 'Write to this file instead of standard output'

@@ -5,51 +5,25 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot.commands.render import UNITS
-from tests.lab import tunedimage
-from tests.lab.knobs import KernelKnobs
+from ocp_tuned_boot.commands.render.content import UNITS
+from tests.lab.dayzero import agent_files, disable, is_tuned, lies, watched
+from tests.lab.dayzero import rendered as document
 from tests.lab.node import Node
-from tests.lab.test_boot import SUITES, found_by, property_of
-from tests.lab.workload import PROFILE, RESET, WANTED, has_ended, record
+from tests.lab.rootfs import SUITES
 
 pytestmark = pytest.mark.lab
 
 # Where Debian's package has it: in an initramfs it is /usr/bin/ignition.
 ENGINE = "/usr/lib/dracut/modules.d/30ignition/ignition"
 
-AGENT = "var/lib/ocp-tuned"
-# One value is the script's alone: without its mode it would not be set.
-FILES = {
-    "site/tuned.conf": (
-        PROFILE.replace("vm.stat_interval=7\n", "")
-        + "[script]\nscript=${i:PROFILE_DIR}/größe.sh\n"
-    ).encode(),
-    "site/größe.sh": b'#!/bin/sh\n[ "$1" != start ] || echo 7 > /proc/sys/vm/stat_interval\n',
-    "site/blob": bytes(range(256)),
-    "site/empty": b"",
-}  # fmt: skip
-BOOT_CONF = b"[tuning]\ngate = closed\n"
-
 
 def rendered(tmp_path: Path, form: str, suite: str = "trixie") -> Path:
     """The Ignition config in what `render` writes, as a file."""
-    for name, data in FILES.items():
-        path = tmp_path / "profiles" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        path.chmod(0o700 if name.endswith(".sh") else 0o600)
-    (tmp_path / "boot.conf").write_bytes(BOOT_CONF)
-    command: list[str | Path] = [
-        sys.executable, "-m", "ocp_tuned_boot", "render", form,
-        "--profiles", tmp_path / "profiles", "--profile", "site",
-        "--image", tunedimage.name(suite), "--boot-conf", tmp_path / "boot.conf",
-    ]  # fmt: skip
-    made = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    made = json.loads(document(tmp_path, form, suite))
     config = tmp_path / "config.ign"
     # The machine config server gives a node what is in there.
     config.write_text(json.dumps(made["spec"]["config"] if form == "machineconfig" else made))
@@ -67,11 +41,11 @@ def test_ignition_validate_has_nothing_to_say(tmp_path: Path, form: str) -> None
 def untouched(node: Node) -> None:
     """As a machine is delivered: the package is there, nothing is enabled or asked for, and it has
     never been switched on, so that systemd follows its presets (machine-id(5), "First Boot")."""
-    subprocess.run(["systemctl", f"--root={node.root}", "--quiet", "disable", *UNITS], check=True)
+    disable(node)
     # What is not asked for stays disabled, as on Fedora and RHEL.
     node.write("/etc/systemd/system-preset/90-lab.preset", "disable *\n")
     node.write("/etc/machine-id", "uninitialized\n")
-    node.write("/etc/lab/watch", "".join(f"{path}\n" for path in WANTED))
+    watched(node)
 
 
 def ignite(config: Path, root: Path) -> None:
@@ -101,41 +75,20 @@ def test_the_first_boot_is_tuned_with_no_operator_around(
     tmp_path: Path, suite: str, form: str
 ) -> None:
     config = rendered(tmp_path, form, suite)
-    with KernelKnobs(RESET), Node(suite, image=suite) as node:
+    with Node(suite, image=suite) as node:
         untouched(node)
         ignite(config, node.root)
         is_laid_out(node.root, suite)
         node.boot()
-        for unit in ("crio", "kubelet"):
-            assert found_by(node, unit) == WANTED
-        has_ended(node)
-        done = record(node)
-        assert (done["result"], done["profile"]) == ("applied", "site")
-        assert done["boot_id"] == node.boot_id
-        for unit in UNITS:
-            assert property_of(node, unit, "UnitFileState") == "enabled"
-            assert property_of(node, unit, "ActiveState") == "active"
+        is_tuned(node)
 
 
 def is_laid_out(root: Path, suite: str) -> None:
     """Contents, modes and owners, and nothing besides."""
-    wanted = {
-        "etc/ocp-tuned-boot/boot.conf": BOOT_CONF,
-        f"{AGENT}/image.env": f"NTO_IMAGE={tunedimage.name(suite)}\n".encode(),
-        f"{AGENT}/recommend.d/50-openshift.conf": b"[site]\n",
-        **{f"{AGENT}/profiles/{name}": data for name, data in FILES.items()},
-    }
-    for name, data in wanted.items():
-        path = root / name
-        assert path.read_bytes() == data
-        mode = 0o755 if name.endswith(".sh") else 0o644
-        assert (path.stat().st_mode & 0o7777, path.stat().st_uid, path.stat().st_gid) == (
-            mode,
-            0,
-            0,
-        )
-        assert path.parent.stat().st_mode & 0o7777 == 0o755
-    found = {str(path.relative_to(root)) for path in (root / AGENT).rglob("*") if path.is_file()}
-    assert found == {name for name in wanted if name.startswith(AGENT)}
+    wanted = agent_files(suite)
+    lies(root, wanted)
+    agent = root / "var/lib/ocp-tuned"
+    found = {str(path.relative_to(root)) for path in agent.rglob("*") if path.is_file()}
+    assert found == {name for name in wanted if name.startswith("var/lib/ocp-tuned/")}
     preset = (root / "etc/systemd/system-preset/20-ignition.preset").read_text()
     assert sorted(preset.splitlines()) == [f"enable {unit}" for unit in sorted(UNITS)]

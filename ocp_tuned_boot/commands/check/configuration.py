@@ -130,7 +130,7 @@ def _lines_of(seen: Text, line: int, last: int) -> range:
 
 def ignored(paths: Paths) -> Iterator[Problem]:
     """Files of boot.conf.d that are not read, and look as if they were to be."""
-    folder = paths.admin_conf.with_name("boot.conf.d")
+    folder = paths.drop_ins
     read_ones = set(boot_conf.names(paths, None))
     try:
         entries = sorted(folder.iterdir())

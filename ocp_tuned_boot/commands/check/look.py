@@ -79,7 +79,7 @@ class _Node:
     wanted: Request
 
     def look(self) -> list[Problem]:
-        agent = inputs.whole(self.paths)
+        agent = inputs.with_profiles(self.paths)
         files, found = profiles.read(agent.profiles, self.paths.root)
         sources = Sources(agent.profiles, files)
         if not self.wanted.image.value:

@@ -245,6 +245,27 @@ def test_a_profile_folder_that_is_missing_is_fine(paths: Paths) -> None:
     assert inputs.read(paths, "tuned").files == ()
 
 
+def test_profiles_of_the_operating_system_are_used_if_there_are_no_others(paths: Paths) -> None:
+    profile = paths.system_profiles / "site/tuned.conf"
+    profile.parent.mkdir(parents=True)
+    profile.write_text("[main]\nsummary=of the system\n")
+    agents = inputs.read(paths, "tuned").files
+    assert profile.read_bytes() not in [file.data for file in agents]
+    assert inputs.with_profiles(paths) is paths
+    # A pod that has removed all of its profiles leaves the folder.
+    (paths.profiles / "site/tuned.conf").unlink()
+    assert inputs.read(paths, "tuned").files == ()
+    (paths.profiles / "site").rmdir()
+    for _ in ("empty", "missing"):
+        (found,) = inputs.read(paths, "tuned").files
+        assert (found.path, found.data) == ("site/tuned.conf", profile.read_bytes())
+        assert inputs.read_files(paths) == (found,)
+        if paths.profiles.exists():
+            paths.profiles.rmdir()
+    # What is requested is still read where the agent writes it.
+    assert inputs.read_named(paths)[1] == str(paths.recommend)
+
+
 def test_no_boot_id_is_an_error(paths: Paths) -> None:
     paths.boot_id.unlink()
     with pytest.raises(HostError, match=f"cannot read {paths.boot_id}: No such file"):
