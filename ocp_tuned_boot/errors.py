@@ -159,6 +159,10 @@ class DeadlineExceeded(BootError):
     kind = "timeout"
 
 
+class Unfinished(DeadlineExceeded):
+    """A pull was under way when the time ran out: with more time it may be complete."""
+
+
 class Busy(BootError):
     """Another run holds the lock."""
 

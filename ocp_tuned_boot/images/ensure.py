@@ -19,6 +19,7 @@ from ocp_tuned_boot.errors import (
     ImageError,
     NotRemoved,
     PodmanError,
+    Unfinished,
 )
 from ocp_tuned_boot.host import messages
 from ocp_tuned_boot.host.clock import Deadline, Progress
@@ -162,6 +163,7 @@ class ImageSession:
     attempt which archives could not be loaded.
 
     `repair`: whether a damaged image may be removed, which only a run may do: it is alone.
+    `unfinished`: whether a pull was cut off by the deadline, also if a fallback is used.
     """
 
     def __init__(
@@ -173,6 +175,7 @@ class ImageSession:
         self._reference = reference
         self._progress = progress
         self._repair = repair
+        self.unfinished = False
         self._unusable: set[Path] = set()
         self._not_loaded: ImageError | None = None
         self._previous = ""
@@ -202,11 +205,12 @@ class ImageSession:
             same = found is not None and found.id == pulled.id
             return Available(pulled, "store" if same else "registry")
         except (ImageError, DeadlineExceeded) as error:
+            self.unfinished = isinstance(error, Unfinished)
             if found is not None:
                 log.warning("%s; using the image on the node", error.message)
                 return Available(found, "store")
-            if previous and isinstance(error, DeadlineExceeded):
-                # A deadline that passes does not say what the time was spent on.
+            if previous and type(error) is DeadlineExceeded:
+                # It does not say what the time was spent on. `Unfinished` does.
                 error = DeadlineExceeded(previous, pulling.SILENT)
             return self._fallback(podman, error)
 
