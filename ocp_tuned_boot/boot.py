@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ocp_tuned_boot import cleanup, early, kept, plan, situation, textfile, watching
 from ocp_tuned_boot.early import Start
-from ocp_tuned_boot.errors import BootError, ConfigurationError, NotRequested, Unfinished, defects
+from ocp_tuned_boot.errors import BootError, ConfigurationError, CutOff, NotRequested, defects
 from ocp_tuned_boot.gate import Gate
 from ocp_tuned_boot.host import systemd, userspace
 from ocp_tuned_boot.host.clock import Progress
@@ -57,7 +57,7 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
             if not gate.holds(f"Failed: {error.message}", error.hint, [findings.of(error)]):
                 watching.watch(paths)
                 raise
-            times *= 2 if isinstance(error, Unfinished) else 1
+            times *= 2 if isinstance(error, CutOff) else 1
         else:
             if done.result is not Result.FAILED:
                 gate.passed()

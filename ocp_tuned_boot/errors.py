@@ -159,8 +159,8 @@ class DeadlineExceeded(BootError):
     kind = "timeout"
 
 
-class Unfinished(DeadlineExceeded):
-    """A pull was under way when the time ran out: with more time it may be complete."""
+class CutOff(DeadlineExceeded):
+    """A pull was under way when the time ran out. With more time it may be complete."""
 
 
 class Busy(BootError):

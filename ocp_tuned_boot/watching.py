@@ -1,5 +1,5 @@
-"""Has systemd watch the folder of each custom profile, and boot.conf while a profile is applied; and
-pull an image for which a run had not enough time.
+"""Has systemd watch the folder of each custom profile, and boot.conf while a profile is applied,
+and pull an image for which a run had not enough time.
 
 A path unit does not watch the folders in a folder, and the names of the profiles are known only on
 the node: each has an instance of ocp-tuned-folder@.path. Folders in a profile are not watched.

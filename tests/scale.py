@@ -15,10 +15,12 @@ import math
 import random
 import sys
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Union
 
+from ocp_tuned_boot.agent.follow import Pause
+from ocp_tuned_boot.agent.kube import SPREAD, WATCH, lasts
 from ocp_tuned_boot.gate import LONGEST, allowed
 from ocp_tuned_boot.host.clock import Deadline, Progress, pauses
 from ocp_tuned_boot.host.systemd import Notifier
@@ -32,6 +34,8 @@ TUNED = (32.0 * MB, 26.3 * MB)
 LARGE = (80 * MB, 40 * MB, 60 * MB, 20 * MB)
 #: Podman pulls so many layers of an image at a time.
 PARALLEL = 6
+#: A registry that serves no more pulls than this at a time, and refuses others.
+SLOTS = 64
 #: What a request takes that the registry refuses (seconds).
 REFUSAL = 0.05
 
@@ -247,20 +251,81 @@ def simulated(site: Site, **changes: object) -> Result:
     return Simulation(replace(site, **changes)).run()  # type: ignore[arg-type]
 
 
+def refreshes(agents: int, seconds: int, after: int, spread: float = SPREAD) -> Counter[int]:
+    """How many agents list and watch their Profile in each second of so many, that many seconds
+    after the API server has lost all of them at once. `spread`: see `kube.SPREAD`."""
+    random.seed(1)
+    asked: Counter[int] = Counter()
+    for _ in range(agents):
+        # The server answers when the agents ask for the first time.
+        now = Pause().next()
+        while now < after + seconds:
+            if now >= after:
+                asked[int(now) - after] += 1
+            now += lasts(WATCH) if spread == SPREAD else WATCH
+    return asked
+
+
+def attempts(agents: int, down: int) -> Counter[int]:
+    """How many agents ask in each second while the API server is down for so many."""
+    random.seed(1)
+    asked: Counter[int] = Counter()
+    for _ in range(agents):
+        pause = Pause()
+        now = pause.next()
+        while now < down:
+            asked[int(now)] += 1
+            now += pause.next()
+    return asked
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _pulls(nodes: int) -> Iterator[str]:
+    """The table of pulls."""
+    yield _row("image", "registries", "open gate", f"open, {SLOTS} pulls at a time", "closed gate",
+               "sent, times what is needed", "nothing waits")  # fmt: skip
+    yield "|---" * 7 + "|"
+    for layers in (TUNED, LARGE):
+        for registries, gbit in ((1, 1), (1, 10), (1, 40), (10, 10)):
+            site = Site(nodes=nodes, layers=layers, registries=registries, gbit=gbit)
+            closed = simulated(site, closed=True)
+            later = simulated(site, timeout=3600)
+            yield _row(
+                f"{sum(layers) / MB:.0f} MB", f"{registries} × {gbit} Gbit/s",
+                f"{simulated(site).share:.0%}", f"{simulated(site, slots=SLOTS).share:.0%}",
+                f"{closed.share:.0%}, {_minutes(max(closed.tuned))}", f"{closed.wasted:.1f}",
+                f"{later.share:.0%}, {_minutes(max(later.tuned))}",
+            )  # fmt: skip
+
+
+def _requests(nodes: int) -> Iterator[str]:
+    """What is said of the agents, and of the pauses."""
+    minute = refreshes(nodes, 60, 600)
+    yield f"Ten minutes after the API server lost them, at most {max(minute.values())} agents ask "
+    yield f"in a second, {sum(minute.values()) / 60:.0f} on average; with watches of one length it "
+    yield f"would be {max(refreshes(nodes, 60, 600, 1.0).values())}."
+    down = attempts(nodes, 60)
+    later = [down[second] for second in range(30, 60)]
+    yield f"While it is down, {sum(later) / 30:.0f} agents ask in a second, at most {max(later)}."
+    done = simulated(Site(nodes=nodes, switched_on=0.5, down=60, gbit=400))
+    pauses_of = [done.asked[second] for second in range(20, 60)]
+    yield f"While a registry is down, {sum(pauses_of) / 40:.0f} nodes ask in a second, at most "
+    yield f"{max(pauses_of)}; when it is up, the last begins {max(done.tuned) - 60:.0f} s later."
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[2].strip())
+    parser = argparse.ArgumentParser(description="5,000 nodes are switched on at once: simulated.")
     parser.add_argument("--nodes", type=int, default=Site.nodes)
     options = parser.parse_args()
-    site = Site(nodes=options.nodes)
-    import time
-    for name, layers in (("TUNED", TUNED), ("LARGE", LARGE)):
-        for closed in (False, True):
-            for regs in (1, 10):
-                for gbit in (1, 10, 40):
-                    t=time.time()
-                    r = simulated(site, layers=layers, closed=closed, registries=regs, gbit=gbit)
-                    s = simulated(site, layers=layers, closed=closed, registries=regs, gbit=gbit, slots=int(gbit*20))
-                    print(name, closed, regs, gbit, f"{r.share:.0%}", f"{max(r.tuned, default=0):.0f}", f"{r.wasted:.2f}", max(r.asked.values()), "slots", f"{s.share:.0%}", f"{max(s.tuned, default=0):.0f}", f"{s.wasted:.2f}", max(s.asked.values()), f"{time.time()-t:.1f}", flush=True)
+    for line in (*_pulls(options.nodes), "", *_requests(options.nodes)):
+        print(line, flush=True)
     return 0
 
 

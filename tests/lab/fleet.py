@@ -17,7 +17,8 @@ from tests.lab.node import Node
 from tests.lab.patience import PATIENCE
 
 CONF = "etc/ocp-tuned-boot/boot.conf"
-_SERVICE = "lab-registry@open.service"
+SERVICE, SECOND_SERVICE = "lab-registry@open.service", "lab-registry@second.service"
+SECOND = "registry.lab:5002"
 _STORES = "/var/lib/containers/fleet"
 _CLIENT = f"""\
 [Service]
@@ -130,9 +131,19 @@ class Fleet:
         """So far."""
         enter = ("ip", "netns", "exec", "registry", "sh", "-ec", _COUNTED)
         sent, _, connections, *_ = self.node.run(*enter).stdout.split()
-        log = self.node.journal(_SERVICE, "--output=cat")
-        paths = re.findall(r'"(?:GET|HEAD) (/v2/\S*) HTTP', log)
-        return Traffic(int(sent), int(connections), tuple(paths))
+        return Traffic(int(sent), int(connections), self.requests(SERVICE))
+
+    def requests(self, service: str) -> tuple[str, ...]:
+        """The paths that one of the registries was asked for."""
+        log = self.node.journal(service, "--output=cat")
+        return tuple(re.findall(r'"(?:GET|HEAD) (/v2/\S*) HTTP', log))
+
+    def second(self) -> None:
+        """Starts another registry with the same images, behind the same cable, at `SECOND`."""
+        text = self.node.read("/etc/lab/registry/open.yml").replace(":5000", ":5002")
+        self.node.write("/etc/lab/registry/second.yml", text)
+        self.node.run("systemctl", "start", SECOND_SERVICE)
+        registry.answers(self.node, 5002)
 
 
 @contextmanager
@@ -142,10 +153,10 @@ def fleet(node: Node, image: str, count: int) -> Iterator[Fleet]:
     registry.fill(node, image)
     node.run("sh", "-ec", _CABLE)
     drop_in = "[Service]\nNetworkNamespacePath=/run/netns/registry\n"
-    node.write(f"/etc/systemd/system/{_SERVICE}.d/cable.conf", drop_in)
+    node.write("/etc/systemd/system/lab-registry@.service.d/cable.conf", drop_in)
     found = Fleet(node, registry.IMAGE)
     found.add(count)
-    node.run("systemctl", "start", _SERVICE)
+    node.run("systemctl", "start", SERVICE)
     registry.answers(node, 5000)
     yield found
 

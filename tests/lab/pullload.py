@@ -13,7 +13,7 @@ import math
 import statistics
 import sys
 
-from tests.lab import registry, tunedimage
+from tests.lab import tunedimage
 from tests.lab.demo import tell_what_is_done
 from tests.lab.fleet import Fleet, Run, Traffic, fleet
 from tests.lab.node import Node
@@ -49,7 +49,7 @@ def main() -> int:
         with fleet(node, tunedimage.name("trixie"), max(counts)) as nodes:
             nodes.limit(f"{RATE}mbit")
             print(f"{RATE} Mbit/s\n")
-            print("| nodes | time of a pull (s): first, median, last | last / share of the bandwidth "
+            print("| nodes | time of a pull (s): first, median, last | last / time of all bytes "
                   "| uneven | MB for each | connections | requests |")  # fmt: skip
             print("|---|---|---|---|---|---|---|")
             for count in counts:

@@ -9,14 +9,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import registry
-from tests.lab.fleet import CONF, Fleet, fleet, layered
+from tests.lab import registry, tunedimage
+from tests.lab.fleet import CONF, SECOND, SECOND_SERVICE, SERVICE, Fleet, fleet, layered
 from tests.lab.host import PROFILE, TUNED_CONF
 from tests.lab.node import Node
 from tests.lab.patience import eventually
 
 pytestmark = pytest.mark.lab
 
+IMAGE_ENV = "var/lib/ocp-tuned/image.env"
 #: Bytes of the layers: one that arrives at once, one that takes long, one that is complete before
 #: it.
 LAYERS = 20_000, 5_000_000, 20_000
@@ -71,11 +72,7 @@ def test_after_a_run_that_was_too_slow_systemd_pulls_the_image(nodes: Fleet) -> 
     """And the next start finds it."""
     node, image, unit = nodes.node, "ocp-tuned-image.service", "ocp-tuned.service"
     nodes.limit("100kbit")
-    node.write("/var/lib/ocp-tuned/image.env", f"NTO_IMAGE={registry.IMAGE}\n")
-    node.write("/var/lib/ocp-tuned/recommend.d/50-openshift.conf", f"[{PROFILE}]\n")
-    node.write(f"/var/lib/ocp-tuned/profiles/{PROFILE}/tuned.conf", TUNED_CONF)
-    # What the path unit does when image.env is written is not what is tested.
-    node.run("systemctl", "stop", "ocp-tuned.path", "ocp-tuned-image.path", image)
+    _requested(node)
     # On a busy machine, less time would not be enough to begin.
     for timeout in (8, 16, 32, 64, 128):
         node.write(f"/{CONF}", f"[tuning]\ntimeout = {timeout}\n")
@@ -88,6 +85,63 @@ def test_after_a_run_that_was_too_slow_systemd_pulls_the_image(nodes: Fleet) -> 
     nodes.limit(QUICK)
     eventually(lambda: _state(node, image) != "activating")
     assert node.run("podman", "image", "exists", registry.IMAGE, check=False).returncode == 0
+
+
+MIRRORS = f"""
+[[registry]]
+location = "quay.example/openshift"
+[[registry.mirror]]
+location = "{registry.HOST}/openshift"
+[[registry.mirror]]
+location = "{SECOND}/openshift"
+insecure = true
+"""
+
+
+@pytest.mark.slow
+def test_all_nodes_pull_from_the_first_mirror_as_long_as_it_answers(nodes: Fleet) -> None:
+    nodes.limit(QUICK)
+    nodes.second()
+    nodes.node.write("/etc/containers/registries.conf.d/mirrors.conf", MIRRORS)
+    # Podman reads its configuration when it starts.
+    nodes.empty()
+    before, other = nodes.traffic(), nodes.requests(SECOND_SERVICE)
+    for host in nodes.hosts:
+        host.write(IMAGE_ENV, "NTO_IMAGE=quay.example/openshift/tuned:lab\n")
+    done = nodes.run("image", "fetch")
+    assert [run.status for run in done] == [0, 0, 0], done
+    assert len(nodes.traffic().since(before).blobs) == 3 * (1 + len(LAYERS))
+    assert nodes.requests(SECOND_SERVICE) == other
+    # The next one is asked when the first one does not answer.
+    nodes.empty()
+    nodes.node.run("systemctl", "stop", SERVICE)
+    (run,) = nodes.run("image", "fetch", hosts=nodes.hosts[:1])
+    assert run.status == 0, run
+    assert nodes.requests(SECOND_SERVICE) != other
+
+
+@pytest.mark.slow
+def test_a_closed_gate_opens_although_no_pull_is_complete_in_time() -> None:
+    """A registry from which this pull takes half a minute, and a deadline of five seconds."""
+    with Node(image="trixie") as node:
+        node.boot()
+        with fleet(node, tunedimage.name("trixie"), 0) as found:
+            found.limit("16mbit")
+            node.write(f"/{CONF}", "[tuning]\ngate = closed\ntimeout = 5\n")
+            _requested(node)
+            node.run("systemctl", "start", "--no-block", "ocp-tuned.service")
+            eventually(lambda: _state(node, "ocp-tuned.service") == "active")
+            status = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
+            assert (status["result"], status["image_source"]) == ("applied", "registry")
+
+
+def _requested(node: Node) -> None:
+    node.write(f"/{IMAGE_ENV}", f"NTO_IMAGE={registry.IMAGE}\n")
+    node.write("/var/lib/ocp-tuned/recommend.d/50-openshift.conf", f"[{PROFILE}]\n")
+    node.write(f"/var/lib/ocp-tuned/profiles/{PROFILE}/tuned.conf", TUNED_CONF)
+    # What the path unit does when image.env is written is not what is tested.
+    units = ("ocp-tuned.path", "ocp-tuned-image.path", "ocp-tuned-image.service")
+    node.run("systemctl", "stop", *units)
 
 
 def _state(node: Node, unit: str) -> str:
