@@ -11,11 +11,12 @@ from __future__ import annotations
 import logging
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from ocp_tuned_boot import cleanup, early, kept, plan, situation, textfile, watching
 from ocp_tuned_boot.early import Start
-from ocp_tuned_boot.errors import BootError, ConfigurationError, NotRequested, defects
+from ocp_tuned_boot.errors import BootError, ConfigurationError, CutOff, NotRequested, defects
 from ocp_tuned_boot.gate import Gate
 from ocp_tuned_boot.host import systemd, userspace
 from ocp_tuned_boot.host.clock import Progress
@@ -42,11 +43,12 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
     get to run, having recorded that. READY=1 is sent when, and only when, the profile is applied
     and that is recorded. With `gate = closed` it returns only then, or when a signal ends it.
     """
-    gate = Gate(paths, config_file, notifier)
+    gate, times = Gate(paths, config_file, notifier), 1
     while True:
         try:
             with early.waited(paths, config_file, notifier) as start:
-                done = _run(paths, config_file, notifier, Why.START, start)
+                this = replace(start, times=times)
+                done = _run(paths, config_file, notifier, Why.START, this)
         except NotRequested:
             # The agent that would request a profile may itself wait for the gate.
             gate.open()
@@ -55,6 +57,7 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
             if not gate.holds(f"Failed: {error.message}", error.hint, [findings.of(error)]):
                 watching.watch(paths)
                 raise
+            times *= 2 if isinstance(error, CutOff) else 1
         else:
             if done.result is not Result.FAILED:
                 gate.passed()

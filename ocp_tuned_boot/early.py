@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocp_tuned_boot import lock, plan, situation, word
+from ocp_tuned_boot import gate, lock, plan, situation, word
 from ocp_tuned_boot.errors import BootError, HostError, PodmanError, defects
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline, Progress, Step, pauses
@@ -49,7 +49,8 @@ class Start:
     """The start of a run. `at`: when its time starts (monotonic seconds); `workloads`: as
     `systemd.workloads`, if that has been asked already; `ahead`: what is done already, the lock
     included; `failure`: what took this time already; `refused`: why TuneD must not be run; `began`:
-    when it began to wait for the word, None if it did not (as `at`); `steps`: done until then."""
+    when it began to wait for the word, None if it did not (as `at`); `steps`: done until then;
+    `times`: so many times the time of boot.conf is allowed, see `gate.allowed`."""
 
     at: float
     workloads: Sequence[str] = ()
@@ -58,6 +59,7 @@ class Start:
     refused: HostError | None = None
     began: float | None = None
     steps: Sequence[Step] = ()
+    times: int = 1
 
     def deadline(self, paths: Paths, seconds: float, recorder: Recorder) -> Deadline:
         """That of the run, which people can see (`lock.left`). Raises `HostError` if TuneD must not
@@ -66,6 +68,7 @@ class Start:
             recorder.waited(self.began, self.steps)
         if self.refused is not None:
             raise self.refused
+        seconds = gate.allowed(seconds, self.times)
         deadline = Deadline(seconds) if self.ahead is None else self.ahead.deadline
         deadline.restart(seconds, self.at)
         lock.ends(paths, deadline.end)

@@ -163,6 +163,10 @@ class DeadlineExceeded(BootError):
     kind = "timeout"
 
 
+class CutOff(DeadlineExceeded):
+    """A pull was under way when the time ran out. With more time it may be complete."""
+
+
 class Busy(BootError):
     """Another run holds the lock."""
 

@@ -31,6 +31,8 @@ def run(this: Attempting) -> None:
         _attempts(this, images)
     finally:
         progress.sum_up()
+        if images.cut_off:
+            watching.fetch(paths)
     recorder.neighbours(systemd.unit_states((*systemd.workloads(), systemd.HOST_TUNED)))
     recorder.write()
     watching.after_run(paths, progress.deadline.spent())

@@ -1,4 +1,5 @@
-"""Has systemd watch the folder of each custom profile, and boot.conf while a profile is applied.
+"""Has systemd watch the folder of each custom profile, and boot.conf while a profile is applied,
+and pull an image for which a run had not enough time.
 
 A path unit does not watch the folders in a folder, and the names of the profiles are known only on
 the node: each has an instance of ocp-tuned-folder@.path. Folders in a profile are not watched.
@@ -70,6 +71,17 @@ def after_run(paths: Paths, seconds: float) -> None:
             systemd.queue("start", [systemd.NOTICE])
         except HostError as error:
             log.warning("%s", error)
+
+
+def fetch(paths: Paths) -> None:
+    """Has systemd pull the requested image with low priority after this run: its own pull was not
+    complete in time, and would not be in the next boot either."""
+    if paths.root != Paths().root:
+        return
+    try:
+        systemd.queue("start", [systemd.IMAGE])
+    except HostError as error:
+        log.warning("the image is not pulled in the background: %s", error)
 
 
 def units(paths: Paths) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ each request: the kubelet replaces it.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,8 +20,12 @@ from ocp_tuned_boot.host.typedjson import from_json
 
 #: The largest answer, and the longest line of a watch (bytes). etcd takes objects of 1.5 MiB.
 ANSWER, LINE = 16 * 1024 * 1024, 4 * 1024 * 1024
-#: How long a connection may take, a request, and a watch until the server ends it (seconds).
+#: How long a connection may take, a request, and at least a watch until the server ends it
+#: (seconds).
 CONNECT, REQUEST, WATCH = 10.0, 65.0, 60
+#: A watch may take so many times that: else the agents that a server has lost together would list
+#: and watch together from then on.
+SPREAD = 1.5
 #: What a watch may take beyond that until it is given up (seconds).
 GRACE = 10.0
 # What a server is asked to send where only metadata is of interest, of one object, as a watch has
@@ -127,8 +132,9 @@ class Kube:
         call = self._lister(resource)
 
         def watching(**options: Any) -> Any:
-            options["_request_timeout"] = (CONNECT, self._watch + self._grace)
-            return call(watch=True, resource_version=version, timeout_seconds=self._watch,
+            seconds = lasts(self._watch)
+            options["_request_timeout"] = (CONNECT, seconds + self._grace)
+            return call(watch=True, resource_version=version, timeout_seconds=seconds,
                         allow_watch_bookmarks=True, **options)  # fmt: skip
 
         with self._answer("watch", resource, watching) as response:
@@ -275,6 +281,11 @@ class Kube:
         if rest.strip():
             # The connection was lost in the middle of a line.
             raise ApiError(f"{resource}: the watch ended in the middle of a line")
+
+
+def lasts(watch: int) -> int:
+    """How long a watch is to last that lasts at least so long (seconds)."""
+    return round(random.uniform(watch, SPREAD * watch))  # noqa: S311  # not a secret
 
 
 def _refused(verb: str, resource: Resource, error: Any) -> ApiError:

@@ -130,7 +130,7 @@ class Progress:
         except DeadlineExceeded as error:
             seconds = self.deadline.clock() - started
             message = f"{error.message}; the step '{name}' took {seconds:.1f} s of it"
-            raise DeadlineExceeded(message, error.hint) from error
+            raise type(error)(message, error.hint) from error
         finally:
             took = self.deadline.clock() - started
             self.steps.append(Step(name, took, started))
@@ -171,8 +171,11 @@ class Progress:
         extra = messages.ATTEMPT_FAILED.extra(finding=kind)
         log.log(level, "%s; trying again in %.1f s", why, seconds, extra=extra)
         self.notifier.status(f"Trying again: {why}", extend=self.deadline.left() + GRACE)
-        # Never so long that nothing is left for the attempt.
-        time.sleep(min(seconds, self.deadline.left() / 2))
+        time.sleep(self.shortened(seconds))
+
+    def shortened(self, seconds: float) -> float:
+        """A pause that is never so long that nothing is left for the attempt after it."""
+        return min(seconds, self.deadline.left() / 2)
 
     def sum_up(self) -> None:
         """Logs how many attempts have failed like one that was logged."""

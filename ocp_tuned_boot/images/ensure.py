@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ocp_tuned_boot.errors import (
     BootError,
+    CutOff,
     DeadlineExceeded,
     ImageError,
     NotRemoved,
@@ -162,6 +163,7 @@ class ImageSession:
     attempt which archives could not be loaded.
 
     `repair`: whether a damaged image may be removed, which only a run may do: it is alone.
+    `cut_off`: whether a pull was cut off by the deadline, also if a fallback is used.
     """
 
     def __init__(
@@ -173,6 +175,7 @@ class ImageSession:
         self._reference = reference
         self._progress = progress
         self._repair = repair
+        self.cut_off = False
         self._unusable: set[Path] = set()
         self._not_loaded: ImageError | None = None
         self._previous = ""
@@ -202,11 +205,12 @@ class ImageSession:
             same = found is not None and found.id == pulled.id
             return Available(pulled, "store" if same else "registry")
         except (ImageError, DeadlineExceeded) as error:
+            self.cut_off = isinstance(error, CutOff)
             if found is not None:
                 log.warning("%s; using the image on the node", error.message)
                 return Available(found, "store")
-            if previous and isinstance(error, DeadlineExceeded):
-                # A deadline that passes does not say what the time was spent on.
+            if previous and type(error) is DeadlineExceeded:
+                # It does not say what the time was spent on. `CutOff` does.
                 error = DeadlineExceeded(previous, pulling.SILENT)
             return self._fallback(podman, error)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ocp_tuned_boot.errors import DeadlineExceeded, ImageError
+from ocp_tuned_boot.errors import CutOff, DeadlineExceeded, ImageError
 from ocp_tuned_boot.host.transfer import Amount
 from ocp_tuned_boot.podman import failures
 
@@ -138,11 +138,11 @@ def failure(reference: str, reason: str) -> ImageError:
 
 def too_late(reference: str, last: str, reason: str) -> DeadlineExceeded:
     """The error of a pull that was not complete in time. `last`: the progress that was reported
-    last. Without any, the registry may not have answered at all."""
+    last; with any, it is `CutOff`. Without, the registry may not have answered at all."""
     # Podman 4 reports this before it asks the registry.
     if not last or last.startswith("Trying to pull"):
         return DeadlineExceeded(f"cannot pull {reference}: {reason}", SILENT)
-    return DeadlineExceeded(
+    return CutOff(
         f"cannot pull {reference}: the pull was not complete in time (last: {last})", SLOW
     )
 

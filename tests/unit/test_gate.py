@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot.gate import OPENED, Gate, last_words
+from ocp_tuned_boot import boot, watching
+from ocp_tuned_boot.early import Start
+from ocp_tuned_boot.errors import CutOff, DeadlineExceeded, ImageError, PodmanError
+from ocp_tuned_boot.gate import OPENED, Gate, allowed, last_words
 from ocp_tuned_boot.host import clock
 from ocp_tuned_boot.host.clock import GRACE, WORTHWHILE, Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.record.model import Record, Why
 
 
 def test_pauses_grow_up_to_a_limit_and_are_not_the_same_on_two_nodes() -> None:
@@ -53,6 +57,40 @@ def test_an_attempt_that_would_only_be_cut_off_is_not_begun() -> None:
     assert Progress(Deadline(WORTHWHILE + 1), Notifier(in_unit=True)).has_time()
     assert not Progress(Deadline(WORTHWHILE - 1), Notifier(in_unit=True)).has_time()
     assert not Progress(Deadline(-1), Notifier(in_unit=True)).has_time()
+
+
+def test_after_a_pull_that_was_cut_off_a_run_gets_more_time_up_to_an_hour() -> None:
+    assert [allowed(90, times) for times in (1, 2, 32, 64, 2**99)] == [90, 180, 2880, 3600, 3600]
+    # What boot.conf says is never shortened.
+    assert allowed(3600, 2) == 3600
+
+
+@pytest.mark.usefixtures("manager")
+def test_behind_a_closed_gate_each_pull_that_is_cut_off_doubles_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes that pull at once would else begin again for ever."""
+    paths = Paths(tmp_path)
+    paths.admin_conf.parent.mkdir(parents=True)
+    paths.admin_conf.write_text("[tuning]\ngate = closed\n")
+    paths.go.mkdir(parents=True)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(watching, "watch", lambda _: None)
+    left = [CutOff("cut"), DeadlineExceeded("TuneD"), CutOff("cut"), PodmanError("gone")]
+    times: list[int] = []
+
+    def run(_: Paths, __: None, ___: Notifier, ____: Why, start: Start) -> Record:
+        times.append(start.times)
+        if not left:
+            # Ends it.
+            paths.admin_conf.write_text("[tuning]\ngate = open\n")
+            raise ImageError("the last one")
+        raise left.pop(0)
+
+    monkeypatch.setattr(boot, "_run", run)
+    with pytest.raises(ImageError, match="the last one"):
+        boot.apply(paths, None, Notifier(in_unit=True))
+    assert times == [1, 2, 2, 4, 4]
 
 
 def test_an_open_gate_holds_nobody(tmp_path: Path) -> None:

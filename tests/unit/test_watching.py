@@ -52,6 +52,25 @@ def test_what_cannot_be_watched_is_said(paths: Paths, caplog: pytest.LogCaptureF
     assert "4 of 36 custom profiles" in caplog.text
 
 
+def test_an_image_is_pulled_after_the_run_on_this_host_only(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    done: list[object] = []
+    monkeypatch.setattr(systemd, "queue", lambda verb, names: done.append((verb, names)))
+    watching.fetch(paths)
+    assert done == []
+    monkeypatch.setattr(watching, "Paths", lambda: paths)
+    watching.fetch(paths)
+    assert done == [("start", ["ocp-tuned-image.service"])]
+
+    def refuses(*_: object) -> None:
+        raise HostError("no such unit")
+
+    monkeypatch.setattr(systemd, "queue", refuses)
+    watching.fetch(paths)
+    assert "the image is not pulled in the background: no such unit" in caplog.text
+
+
 def test_units_are_started_and_stopped_as_profiles_come_and_go(
     paths: Paths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ocp_tuned_boot.errors import DeadlineExceeded, PodmanError
+from ocp_tuned_boot.errors import CutOff, DeadlineExceeded, PodmanError
 from ocp_tuned_boot.host.clock import GRACE, Deadline, Progress, Step
 from ocp_tuned_boot.host.systemd import Notifier
 
@@ -121,6 +121,13 @@ def test_a_step_that_fails_is_measured_too(clock: Clock) -> None:
         clock.now += 1
         raise PodmanError("refused")
     assert progress.steps == [Step("create", 1, 100)]
+
+
+def test_what_a_step_had_not_finished_is_still_known_after_it(clock: Clock) -> None:
+    progress = Progress(Deadline(90, clock), Notifier())
+    words = "not complete; the step 'pull' took"
+    with pytest.raises(CutOff, match=words), progress.step("pull", "…"):
+        raise CutOff("not complete")
 
 
 def test_a_deadline_that_passes_names_the_step_that_used_the_time(clock: Clock) -> None:

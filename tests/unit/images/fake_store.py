@@ -40,6 +40,8 @@ class Store:
         #: That of each image (bytes).
         self.size = 0
         self.silent = False
+        #: A pull begins, and is never complete.
+        self.stuck = False
         #: The duration of a pull (seconds).
         self.pull_seconds = 0.0
         self.loads: list[str] = []
@@ -83,6 +85,8 @@ class Store:
         time.sleep(self.pull_seconds)
         if self.silent:
             return None
+        if self.stuck:
+            return reply(200, json.dumps({"stream": "Copying blob"}) + "\n", chunked=True)
         if not self.pull and self.pulls_as:
             self.named(self.pulls_as, self.pulled)
         return reply(200, json.dumps(self.pull or {"id": self.pulled}))

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from ocp_tuned_boot.errors import BootError, ConfigurationError, ImageError, PodmanError
+from ocp_tuned_boot.errors import BootError, ConfigurationError, CutOff, ImageError, PodmanError
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
@@ -125,6 +125,26 @@ def test_a_temporary_failure_is_retried_for_a_third_of_the_time(
     assert found.source == "last-good"
     # The registry was not tried again: the reason is that of the previous attempt.
     assert found.fallback.startswith("it was refused; ")
+
+
+@pytest.mark.parametrize("has_fallback", [False, True])
+def test_a_pull_that_was_cut_off_is_remembered_and_is_the_reason(
+    paths: Paths, podman: Podman, store: Store, has_fallback: bool
+) -> None:
+    store.stuck = True
+    if has_fallback:
+        lastgood.remember(paths, "registry.lab/tuned:old", "id-old")
+        store.images["x"] = "id-old"
+    session = ImageSession(paths, Images(), ASKED, Progress(Deadline(1.5), Notifier()))
+    assert not session.cut_off
+    # Not that of the previous attempt: this one says what the time was spent on.
+    words = "was not complete in time"
+    if has_fallback:
+        assert words in session.ensure(podman, "it was refused").fallback
+    else:
+        with pytest.raises(CutOff, match=words):
+            session.ensure(podman, "it was refused")
+    assert session.cut_off
 
 
 def test_a_fallback_that_is_gone_takes_no_time_from_the_registry(
