@@ -25,7 +25,7 @@ from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.lock import locked
 from ocp_tuned_boot.record import entries, store
 from ocp_tuned_boot.record.model import Action, Decision, Record, Why
-from ocp_tuned_boot.record.recorder import Recorder, recording, remember
+from ocp_tuned_boot.record.recorder import recording, remember
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs, settled
 from ocp_tuned_boot.requested.config import Config
@@ -121,15 +121,12 @@ def _run_once(
     with recording(paths, notifier, start.at, why) as recorder:
         cleanup.temporary(paths)
         userspace.count_restarts(paths)
-        if recorder.in_force is None:
-            from ocp_tuned_boot.host import machine  # noqa: PLC0415  # not for a run that keeps
-
-            machine.discard(paths)
         config = settled.config(paths, config_file)
         deadline = start.deadline(paths, config.timeout, recorder)
         progress = Progress(deadline, notifier, recorder.steps, paths.console)
-        _catch_up(paths, config, recorder)
+        kept.catch_up(paths, config, recorder)
         if recorder.in_force is None:
+            cleanup.foreign(paths)
             systemd.wake(config.socket)  # most likely TuneD runs
 
         with progress.step("inputs", "Reading which image and profile are requested…"):
@@ -158,15 +155,6 @@ def _run_once(
     if decision.action is Action.APPLY or recorder.defers_anew:
         remember(paths, done)
     return done
-
-
-def _catch_up(paths: Paths, config: Config, recorder: Recorder) -> None:
-    """Compares the values first if the run that applied the profile was killed before it did."""
-    applied = recorder.in_force
-    if applied is not None and not applied.compared:
-        from ocp_tuned_boot.settings import compare  # noqa: PLC0415  # hardly any run needs it
-
-        compare.catch_up(paths, config, recorder, applied)
 
 
 def _log(requested: Inputs, decision: Decision, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""What a killed run left behind: its container and temporary files."""
+"""What a killed run, or another machine, left behind."""
 
 from __future__ import annotations
 
@@ -74,6 +74,13 @@ def _after_failure() -> bool:
     answer."""
     failed = os.environ.get("SERVICE_RESULT", "success") != "success"
     return failed and os.environ.get("EXIT_CODE") == "exited"
+
+
+def foreign(paths: Paths) -> None:
+    """Removes what another machine has recorded in `/var`. Why something remains is logged."""
+    from ocp_tuned_boot.host import machine  # noqa: PLC0415  # not for a run that keeps
+
+    machine.discard(paths)
 
 
 def temporary(paths: Paths) -> None:

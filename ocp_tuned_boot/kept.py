@@ -1,4 +1,5 @@
-"""What a run restores that applies no profile: what should be in effect already, and is not."""
+"""What a run does for the profile that is applied already: it compares the values if that was not
+done, and restores what should be in effect and is not."""
 
 from __future__ import annotations
 
@@ -9,6 +10,15 @@ from ocp_tuned_boot.record.model import Why
 from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.tuned.judge import Outcome
+
+
+def catch_up(paths: Paths, config: Config, recorder: Recorder) -> None:
+    """Compares the values first if the run that applied the profile was killed before it did."""
+    applied = recorder.in_force
+    if applied is not None and not applied.compared:
+        from ocp_tuned_boot.settings import compare  # noqa: PLC0415  # hardly any run needs it
+
+        compare.catch_up(paths, config, recorder, applied)
 
 
 def restore(paths: Paths, config: Config, recorder: Recorder, notifier: Notifier, why: Why) -> None:
