@@ -33,8 +33,8 @@ _FOLDER = "${i:PROFILE_DIR}"
 #: How many includes are followed, at most, to say which way a circle goes: each time among so many
 #: profiles, and in all of them together. A pod may write circles that take hours to describe.
 _WAY, _STEPS = 100, 20_000
-#: The most problems that are shown of a profile which is not the requested one.
-_MOST = 100
+#: The most problems that are shown of the requested profile, and of each other one.
+_MOST_REQUESTED, _MOST = 1000, 100
 #: What a program may begin with: an interpreter, or the format of the kernel's own.
 _PROGRAMS = (b"#!", b"\x7fELF")
 
@@ -161,21 +161,21 @@ def check(sources: Sources, profile: Named) -> Iterator[Problem]:
     # What matters most comes first: the ways of circles are looked for only so often.
     for name in sorted(sources.custom, key=lambda it: (it != profile.value, it not in used)):
         all_of = chain(_text(sources, name, sources.custom[name]), walk.includes(name))
-        is_requested = name == profile.value
-        found = all_of if is_requested else _limited(all_of, name, sources.file(name))
+        most = _MOST_REQUESTED if name == profile.value else _MOST
+        found = _limited(all_of, most, name, sources.file(name))
         yield from found if name in used else (lowered(each, Severity.WARNING) for each in found)
     if profile.value:
         yield from unknown(sources, profile)
     yield from _shadows(sources)
 
 
-def _limited(found: Iterable[Problem], name: str, file: str) -> Iterator[Problem]:
+def _limited(found: Iterable[Problem], most: int, name: str, file: str) -> Iterator[Problem]:
     """The worst problems of one profile, and how many more there are: a pod may write any number of
     mistakes."""
     order, numbers = list(Severity), count()
     counted = (each for each, _ in zip(found, numbers))
-    yield from nsmallest(_MOST, counted, key=lambda it: order.index(it.severity))
-    left = next(numbers) - _MOST
+    yield from nsmallest(most, counted, key=lambda it: order.index(it.severity))
+    left = next(numbers) - most
     if left > 0:
         words = f"{left} more problem{'s are' if left > 1 else ' is'} not shown"
         yield not_checked(f"The profile {name!r}", words, file=file)

@@ -333,7 +333,7 @@ def test_every_circle_is_reported() -> None:
     assert left_out(found) == {}
 
 
-def test_what_is_not_shown_is_said_in_words_and_it_is_nothing_of_the_requested_profile() -> None:
+def test_what_is_not_shown_is_said_in_words_and_more_is_shown_of_the_requested_profile() -> None:
     most = profiles._MOST
     sources = made({**ring(300, 150), "other": [f"none{at}" for at in range(most + 1)]})
     found = list(profiles.check(sources, Named("p299")))
@@ -343,6 +343,15 @@ def test_what_is_not_shown_is_said_in_words_and_it_is_nothing_of_the_requested_p
     assert set(words) == {*(f"p{at}" for at in range(299)), "other"}
     assert words["p7"] == f"The profile 'p7': {150 - most} more problems are not shown"
     assert words["other"] == "The profile 'other': 1 more problem is not shown"
+
+
+def test_of_the_requested_profile_not_every_one_of_a_million_mistakes_is_shown() -> None:
+    sources = Sources(
+        Path("/x"), (ProfileFile("ours/tuned.conf", b"[main]\n" + b"x\n" * 1001),), {}
+    )
+    found = list(profiles.check(sources, Named("ours")))
+    assert len(found) == profiles._MOST_REQUESTED + 1
+    assert left_out(found) == {"ours": "The profile 'ours': 1 more problem is not shown"}
 
 
 def test_an_error_is_shown_before_any_number_of_warnings() -> None:
