@@ -305,26 +305,29 @@ def _pulls(nodes: int) -> Iterator[str]:
             )  # fmt: skip
 
 
-def _requests(nodes: int) -> Iterator[str]:
-    """What is said of the agents, and of the pauses."""
-    minute = refreshes(nodes, 60, 600)
-    yield f"Ten minutes after the API server lost them, at most {max(minute.values())} agents ask "
-    yield f"in a second, {sum(minute.values()) / 60:.0f} on average; with watches of one length it "
-    yield f"would be {max(refreshes(nodes, 60, 600, 1.0).values())}."
-    down = attempts(nodes, 60)
-    later = [down[second] for second in range(30, 60)]
-    yield f"While it is down, {sum(later) / 30:.0f} agents ask in a second, at most {max(later)}."
-    done = simulated(Site(nodes=nodes, switched_on=0.5, down=60, gbit=400))
-    pauses_of = [done.asked[second] for second in range(20, 60)]
-    yield f"While a registry is down, {sum(pauses_of) / 40:.0f} nodes ask in a second, at most "
-    yield f"{max(pauses_of)}; when it is up, the last begins {max(done.tuned) - 60:.0f} s later."
+def _tries(nodes: int) -> Iterator[str]:
+    """The table of what is tried again: how often in a second, on average and at most."""
+
+    def row(what: str, asked: Counter[int], seconds: range) -> str:
+        each = [asked[second] for second in seconds]
+        return _row(what, f"{sum(each) / len(each):.0f}", max(each))
+
+    yield _row("of all nodes, in a second", "on average", "at most")
+    yield "|---" * 3 + "|"
+    down = Site(nodes=nodes, switched_on=0.5, down=60, gbit=400)
+    yield row("a registry is down: pulls", simulated(down).asked, range(20, 60))
+    yield row("the API server is down: requests", attempts(nodes, 60), range(30, 60))
+    minute = range(60)
+    what = "ten minutes after it is up: list and watch"
+    yield row(what, refreshes(nodes, 60, 600), minute)
+    yield row(f"{what}, if each watch took {WATCH} s", refreshes(nodes, 60, 600, 1.0), minute)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="5,000 nodes are switched on at once: simulated.")
     parser.add_argument("--nodes", type=int, default=Site.nodes)
     options = parser.parse_args()
-    for line in (*_pulls(options.nodes), "", *_requests(options.nodes)):
+    for line in (*_pulls(options.nodes), "", *_tries(options.nodes)):
         print(line, flush=True)
     return 0
 

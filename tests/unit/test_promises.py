@@ -365,7 +365,7 @@ def test_every_situation_in_the_docs_is_one_that_the_lab_makes() -> None:
     ("section", "files"),
     [
         ("A node that has applied a profile before", ("test_gate", "test_once")),
-        ("The image", ("test_fallback", "test_registry", "test_images")),
+        ("The image", ("test_fallback", "test_registry", "test_images", "test_scale")),
         ("Kills, full disks and broken files", ("test_limits",)),
         ("Beside other programs", ("test_neighbours", "test_boot")),
     ],

@@ -3,7 +3,13 @@ program, and what it says of a line from arithmetic."""
 
 from __future__ import annotations
 
-from tests.scale import MB, Line, Site, missing, simulated
+from pathlib import Path
+
+from ocp_tuned_boot.agent.kube import SPREAD, WATCH
+from tests import scale
+from tests.scale import MB, Line, Site, missing, refreshes, simulated
+
+PAGE = Path(__file__).parents[2] / "docs/scale.md"
 
 #: Ten nodes in place of 5,000, and a registry that could serve all of them in three times the
 #: deadline.
@@ -73,3 +79,19 @@ def test_nodes_that_try_again_do_not_stay_in_step() -> None:
     assert max(seconds) < 2 * sum(seconds) / len(seconds)
     # A registry that is up again has all of them soon.
     assert max(done.tuned) < 60 + 10
+
+
+def test_agents_that_lost_the_server_together_do_not_stay_in_step() -> None:
+    asked = refreshes(300, 60, 600)
+    assert max(asked.values()) < 5 * sum(asked.values()) / 60
+    # That is what would be.
+    assert max(refreshes(300, 60, 600, 1.0).values()) == 300
+
+
+def test_the_page_has_the_layers_that_are_simulated() -> None:
+    text = PAGE.read_text()
+    assert f"The image is {sum(scale.TUNED) / MB:.0f} MB as a registry sends it" in text
+    assert f"{sum(scale.TUNED) / 1e9 * 5000:.0f} GB for 5,000 nodes" in text
+    assert f"from {WATCH} to {WATCH * SPREAD:.0f} seconds" in text
+    assert f"the default `timeout` of {Site.timeout:.0f} s" in text
+    assert f"begin to pull within {Site.switched_on} s" in text

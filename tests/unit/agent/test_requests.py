@@ -105,7 +105,9 @@ def _rows() -> dict[str, list[float]]:
     for line in PAGE.partition("## The agents")[2].splitlines():
         cells = [each.strip() for each in line.strip("|").split("|")]
         if len(cells) >= 3 and re.match(r"\d", cells[1]):
-            found[cells[0]] = [float(re.sub(r"[^\d.]", "", each.split()[0])) for each in cells[1:]]
+            found[cells[0]] = [
+                float(re.sub(r"[^\d.]", "", each.split()[0])) for each in cells[1:] if each
+            ]
     return found
 
 
