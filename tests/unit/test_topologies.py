@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot.host.systemd import WORKLOADS
+from ocp_tuned_boot.requested import config
 from tests.lab.topologies import SITE, SYSTEMS, text
 from tests.unit.test_promises import UNIT_FILES
 
@@ -66,8 +67,21 @@ def test_every_system_is_in_the_table_with_a_test_that_exists() -> None:
     rows = re.findall(r"(?m)^\| (.+?) \| .+ \| .+ \| `(test_\w+)` \|$", SECTIONS["What was run"])
     assert len(rows) == len(re.findall(r"(?m)^\| ", SECTIONS["What was run"])) - 1
     assert {system.title for system in SYSTEMS.values()} <= {row for row, _ in rows}
-    tests = (TREE / "tests/lab/test_topologies.py").read_text()
+    files = (TREE / f"tests/lab/test_{name}.py" for name in ("topologies", "airgap"))
+    tests = "".join(path.read_text() for path in files)
     assert [name for _, name in rows if f"def {name}(" not in tests] == []
+
+
+def test_the_folders_of_archives_are_those_of_the_manual() -> None:
+    manual = (TREE / "man/boot.conf.5.rst").read_text().split("``archives=``")[1].split("\n``")[0]
+    for key, section in SECTIONS.items():
+        for folder in re.findall(r"/var/lib/[\w/]+/images", section):
+            assert f"*{folder}*" in manual, key
+    conf = re.search(r"\[image\]\n +archives = (\S+)\n", SECTIONS["k3s"])
+    assert conf is not None
+    assert config.parse([("page", f"[image]\narchives = {conf[1]}\n")]).images.archives == (
+        conf[1],
+    )
 
 
 def test_the_readme_links_the_page() -> None:
