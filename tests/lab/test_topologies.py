@@ -14,12 +14,12 @@ from contextlib import contextmanager
 import pytest
 
 from ocp_tuned_boot.host.systemd import GO, RETRY, UNIT
-from tests.lab.host import KNOB_FILE, PROFILE, TUNED_CONF
+from tests.lab.host import KNOB_FILE, PROFILE, TUNED_CONF, unwrapped
 from tests.lab.node import Node
 from tests.lab.patience import AMPLE
 from tests.lab.test_boot import moment, property_of
 from tests.lab.test_gate import BROKEN, says
-from tests.lab.topologies import SYSTEMS, System, text
+from tests.lab.topologies import SITE, SYSTEMS, System, text
 from tests.lab.workload import has_ended, record
 
 pytestmark = pytest.mark.lab
@@ -136,6 +136,10 @@ def is_disabled(node: Node) -> None:
         (node.root / f"etc/systemd/system/{target}.target.wants/{UNIT}").unlink()
 
 
+SOCKETS = ("/run/docker.sock", "/run/cri-dockerd.sock")
+_CONNECT = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_closed_gate_holds_a_system_and_no_limit_of_its_units_ends_that(name: str) -> None:
@@ -144,6 +148,9 @@ def test_a_closed_gate_holds_a_system_and_no_limit_of_its_units_ends_that(name: 
         requests(node, system, "closed", BROKEN)
         node.start()
         says(node, "Held since 20")
+        # Who connects to a socket of one that waits does not start it either.
+        for socket in SOCKETS if system.title == "kubeadm" else ():
+            node.run("python3", "-c", _CONNECT, socket)
         assert found(node, system) == {}
         # What waits has a job in systemd's queue, for which TimeoutStartSec= does not count.
         assert {property_of(node, each, "ActiveState") for each in system.held} == {"inactive"}
@@ -187,3 +194,47 @@ def test_what_is_installed_later_starts_at_once_and_waits_from_the_next_boot_on(
         all_find(node, system, TUNED)
         ready = moment(node, UNIT, "ActiveEnter")
         assert all(moment(node, each, "ExecMainStart") >= ready > 0 for each in system.held)
+
+
+# Without a control group of its own: a node of the lab may not load programs of BPF into one.
+_QUADLET = f"""
+[Container]
+Image=localhost/tuned:trixie
+Network=host
+CgroupsMode=disabled
+Entrypoint=/bin/cat
+Exec={KNOB_FILE}
+{SITE}
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+@pytest.mark.slow
+def test_a_container_of_podman_itself_waits_with_the_lines_of_its_quadlet() -> None:
+    """Podman 4.3 has no Quadlets."""
+    system = SYSTEMS["plain"]
+    with of_system(system) as node:
+        node.write("/etc/containers/systemd/site-web.container", _QUADLET)
+        is_disabled(node)
+        node.boot()
+        assert {UNTUNED, TUNED} & {*node.journal("site-web", "--output=cat").splitlines()} == {
+            UNTUNED
+        }
+        node.poweroff()
+
+        node.enable(UNIT)
+        node.boot()
+        has_ended(node)
+        assert {UNTUNED, TUNED} & {*node.journal("site-web", "--output=cat").splitlines()} == {
+            TUNED
+        }
+        assert moment(node, "site-web.service", "ExecMainStart") >= moment(
+            node, UNIT, "ActiveEnter"
+        )
+        assert problems(node) == []
+        status = unwrapped(node.run("ocp-tuned-boot", "status").stdout)
+        assert "site-web.service: active" in status
