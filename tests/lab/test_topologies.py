@@ -127,7 +127,11 @@ def starts_untuned_and_then_tuned(system: System, suite: str) -> None:
         assert node.run("systemctl", "--failed", "--plain", "--no-legend").stdout == ""
         verified = node.run("systemd-analyze", "verify", "--man=no", UNIT, GO, RETRY,
                             *system.units, check=False)  # fmt: skip
-        assert verified.stdout + verified.stderr == ""
+        said = (verified.stdout + verified.stderr).splitlines()
+        # Before systemd 254 this one is not known, see ocp-tuned.service(8).
+        known = [line for line in said if "'FileDescriptorStorePreserve'" in line]
+        assert [line for line in said if line not in known] == []
+        assert suite == "bookworm" or not known
         assert problems(node) == []
 
 
