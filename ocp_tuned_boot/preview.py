@@ -79,7 +79,8 @@ def _notes(paths: Paths, config: Config, requested: Inputs) -> Iterator[str]:
 
 def _source(paths: Paths, config: Config, reference: str) -> str:
     """Where an image that is not in Podman's store would come from (`images.ensure`)."""
-    archive = next((str(it.path) for it in archives.all_of(paths) if it.has(reference)), "")
+    known = archives.all_of(paths, config.images.archives)
+    archive = next((str(it.path) for it in known if it.has(reference)), "")
     never = ensure.never_pulled(config.images, reference)
     if archive and (ensure.digest_of(reference) or never):
         return f"to be loaded from {archive}"

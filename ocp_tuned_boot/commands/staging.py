@@ -65,7 +65,7 @@ def listing(paths: Paths, config_file: Path | None) -> tuple[Listed, ...]:
             Listed("pulled", each.reference, _id(paths, podman, each.id))
             for each in known.read(paths)
         ]
-    for archive in archives.all_of(paths):
+    for archive in archives.all_of(paths, config.images.archives):
         names = archive.names or ("(no name)",)
         rows += [Listed("archive", name, archive=str(archive.path)) for name in names]
     return tuple(rows)

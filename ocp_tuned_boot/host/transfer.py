@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple, Union
 
 from ocp_tuned_boot.host import journal
 from ocp_tuned_boot.host.clock import Draw, Progress
@@ -18,6 +19,17 @@ log = logging.getLogger(__name__)
 TOLD, DRAWN = 1.0, 0.1
 #: How often it is logged: in the journal, and elsewhere (seconds).
 IN_JOURNAL, LOGGED = 10.0, 3.0
+
+
+class Span(NamedTuple):
+    """A part of a file (bytes)."""
+
+    offset: int
+    size: int
+
+
+#: What is sent: bytes, or a part of a file.
+Part = Union[bytes, Span]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,9 +25,11 @@ from ocp_tuned_boot.requested import inputs
 
 log = logging.getLogger(__name__)
 
-_NAME = "org.opencontainers.image.ref.name"
+#: The annotations with the name of an image. containerd and Docker write the whole name to one of
+#: their own, and only the tag to the other one.
+NAME, CONTAINERD_NAME = "org.opencontainers.image.ref.name", "io.containerd.image.name"
 #: The largest index (bytes).
-_INDEX_LIMIT = 1024 * 1024
+INDEX_LIMIT = 1024 * 1024
 #: The most archives that are read in one folder.
 _ARCHIVES = 100
 
@@ -36,21 +38,30 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 @dataclass(frozen=True)
 class Archive:
-    """An image archive: the names of its images, and their digests if its index has them."""
+    """An image archive: the names of its images, and their digests if its index has them.
+    `foreign`: it is in a folder of another program, so that only an image that is asked for by its
+    name or digest is taken from it."""
 
     path: Path
     names: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
+    foreign: bool = False
 
     def has(self, reference: str) -> bool:
         """Whether it contains this image: by name, by digest, or by the name that `exported_as`
         gives to an image that is exported by digest. Without a tag, `latest` is meant, which an
         archive names."""
-        name, _, digest = reference.partition("@")
-        if not digest:
-            tagged = ":" in name.rpartition("/")[2]
-            return name in self.names or (not tagged and f"{name}:latest" in self.names)
-        return digest in self.digests or bool({reference, exported_as(reference)} & {*self.names})
+        digest = reference.partition("@")[2]
+        return digest in self.digests or any(named_as(name, reference) for name in self.names)
+
+
+def named_as(name: str, reference: str) -> bool:
+    """Whether an image that has this name in an archive is the one that is requested."""
+    asked, _, digest = reference.partition("@")
+    if digest:
+        return name in (reference, exported_as(reference))
+    tagged = ":" in asked.rpartition("/")[2]
+    return name == asked or (not tagged and name == f"{asked}:latest")
 
 
 def exported_as(reference: str) -> str:
@@ -62,21 +73,30 @@ def exported_as(reference: str) -> str:
     return f"{head}{slash}{last.partition(':')[0]}:{digest.replace(':', '-')}"
 
 
-def all_of(paths: Paths) -> Iterator[Archive]:
-    """The archives in `paths.archives`, the administrator's before the vendor's. One that cannot be
-    read is left out, which is logged."""
+def all_of(paths: Paths, others: Iterable[str] = ()) -> Iterator[Archive]:
+    """The archives in `paths.archives`, the administrator's before the vendor's, and then those in
+    the folders of other programs (`archives` in boot.conf). One that cannot be read is left out,
+    which is logged."""
     for folder in paths.archives:
-        for path in sorted(islice(folder.iterdir(), _ARCHIVES)) if folder.is_dir() else []:
-            if files.is_temporary(path.name):
-                continue
-            try:
-                yield _read(path)
-            except _ERRORS as error:
-                log.warning("%s: found no image archive, ignoring the file: %s", path, error)
+        yield from _in(folder, logging.WARNING)
+    for name in others:
+        # There, files of other kinds are no mistake.
+        found = _in(paths.root / name.lstrip("/"), logging.INFO)
+        yield from (replace(archive, foreign=True) for archive in found)
 
 
-# The errors of reading an archive, and of an index that is not valid.
-_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+def _in(folder: Path, level: int) -> Iterator[Archive]:
+    for path in sorted(islice(folder.iterdir(), _ARCHIVES)) if folder.is_dir() else []:
+        if files.is_temporary(path.name):
+            continue
+        try:
+            yield _read(path)
+        except ERRORS as error:
+            log.log(level, "%s: found no image archive, ignoring the file: %s", path, error)
+
+
+#: The errors of reading an archive, and of an index that is not valid.
+ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 def _read(path: Path) -> Archive:
@@ -99,14 +119,15 @@ def _indexed(path: Path, file: BinaryIO) -> Archive:
     for member in tar.members(file):
         name = member.name.removeprefix("./")
         if name in ("index.json", "manifest.json") and member.isreg():
-            index = from_json(tar.content(file, member, _INDEX_LIMIT))
+            index = from_json(tar.content(file, member, INDEX_LIMIT))
             return _oci(path, index) if name == "index.json" else _docker(path, index)
     raise ValueError("it has neither index.json nor manifest.json")
 
 
 def _oci(path: Path, index: dict[str, Any]) -> Archive:
     manifests = index["manifests"]
-    names = (each.get("annotations", {}).get(_NAME) for each in manifests)
+    annotations = [each.get("annotations", {}) for each in manifests]
+    names = (each.get(CONTAINERD_NAME) or each.get(NAME) for each in annotations)
     digests = (str(each["digest"]) for each in manifests)
     return Archive(path, _names(path, names), tuple(filter(_DIGEST.match, digests)))
 

@@ -24,7 +24,7 @@ from ocp_tuned_boot.errors import (
 from ocp_tuned_boot.host import messages
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.host.transfer import transfer
+from ocp_tuned_boot.host.transfer import Part, transfer
 from ocp_tuned_boot.images import archives, known
 from ocp_tuned_boot.images.archives import Archive
 from ocp_tuned_boot.images.known import Known
@@ -268,7 +268,8 @@ class ImageSession:
     # From an archive.
 
     def _archives(self) -> Iterator[Archive]:
-        return (it for it in archives.all_of(self._paths) if it.path not in self._unusable)
+        found = archives.all_of(self._paths, self._rules.archives)
+        return (it for it in found if it.path not in self._unusable)
 
     def _from_archive(self, podman: Podman, reference: str) -> Image | None:
         """The image of that name or digest, loaded from the first archive that has it whole."""
@@ -287,7 +288,7 @@ class ImageSession:
         words = f"Loading the image {what} from {archive.path}"
         try:
             with transfer(self._progress, "load", words) as report:
-                names = podman.load(archive.path, report)
+                names = podman.load(archive.path, report, _parts(archive, reference))
         except ImageError as error:
             log.error("%s", error)
             self._unusable.add(archive.path)
@@ -323,7 +324,8 @@ class ImageSession:
         if good is not None and undamaged(podman, good.image_id) is not None:
             return True
         return any(
-            (good is not None and it.has(good.image)) or not self._rules.require_digest
+            (good is not None and it.has(good.image))
+            or not (self._rules.require_digest or it.foreign)
             for it in self._archives()
         )
 
@@ -372,9 +374,21 @@ class ImageSession:
             if loaded is not None:
                 yield loaded, "archive"
         for archive in () if self._rules.require_digest else self._archives():
+            if archive.foreign:
+                continue  # Its images are of any kind.
             loaded = self._load(podman, archive, next(iter(archive.names), ""))
             if loaded is not None:
                 yield loaded, "archive"
+
+
+def _parts(archive: Archive, reference: str) -> tuple[Part, ...]:
+    """What is loaded of an archive. Raises `ImageError`."""
+    from ocp_tuned_boot.images import selection  # noqa: PLC0415  # rarely needed, slow to import
+
+    try:
+        return selection.parts(archive.path, reference)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot load {archive.path}: {error}") from error
 
 
 def _which(podman: Podman, loaded: list[Image], reference: str) -> Image | None:

@@ -9,7 +9,7 @@ import base64
 import io
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from enum import Enum
@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from ocp_tuned_boot.errors import DeadlineExceeded, ImageError, NameTaken, Refused
 from ocp_tuned_boot.host.clock import Deadline
-from ocp_tuned_boot.host.transfer import Amount
+from ocp_tuned_boot.host.transfer import Amount, Part
 from ocp_tuned_boot.podman import pulling, service
 from ocp_tuned_boot.podman.failures import of_storage, storage_hint
 from ocp_tuned_boot.podman.transport import ANSWER_LIMIT, ERRORS, PacedFile, Transport, parse
@@ -210,11 +210,14 @@ class Podman:
                 reference, f"Podman answered {response.status_code} without a reason"
             )
 
-    def load(self, archive: Path, report: Report = _unreported) -> tuple[str, ...]:
-        """Loads an image archive and returns the names of its images. Raises `ImageError`."""
+    def load(
+        self, archive: Path, report: Report = _unreported, parts: Sequence[Part] = ()
+    ) -> tuple[str, ...]:
+        """Loads an image archive, or one that is made of these parts of it, and returns the names
+        of its images. Raises `ImageError`."""
         what = f"load {archive}"
         try:
-            with PacedFile(archive, self.deadline, report) as content:
+            with PacedFile(archive, self.deadline, report, parts) as content:
                 response = self._transport.send(
                     "post", "/images/load", what, data=content, fine=ERRORS
                 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from copy import copy
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Callable
 from ocp_tuned_boot.errors import DeadlineExceeded, PodmanError, Refused
 from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.host.clock import Deadline
-from ocp_tuned_boot.host.transfer import Amount
+from ocp_tuned_boot.host.transfer import Amount, Part, Span
 from ocp_tuned_boot.host.typedjson import from_json
 from ocp_tuned_boot.podman import failures, service
 
@@ -208,18 +208,44 @@ def parse(data: bytes) -> Any:
 
 
 class PacedFile(io.FileIO):
-    """A file to send. A read after the deadline raises `DeadlineExceeded`; `report` is called with
-    what has been read."""
+    """A file to send, or an archive that is made of `parts` of it. A read after the deadline raises
+    `DeadlineExceeded`; `report` is called with what has been read."""
 
-    def __init__(self, path: Path, deadline: Deadline, report: Callable[[Amount], None]) -> None:
+    def __init__(
+        self, path: Path, deadline: Deadline, report: Callable[[Amount], None],
+        parts: Sequence[Part] = (),
+    ) -> None:  # fmt: skip
         super().__init__(str(path), "rb", opener=files.opener)
         self._deadline, self._report = deadline, report
-        self._size, self._done = os.fstat(self.fileno()).st_size, 0
+        whole = Span(0, os.fstat(self.fileno()).st_size)
+        self._parts = [*parts] or [whole]
+        #: What requests sends as its length.
+        self.len = sum(it.size if isinstance(it, Span) else len(it) for it in self._parts)
+        self._done = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._deadline.left()
-        data = super().read(size) or b""
+        data = self._next(size if size is not None and size >= 0 else self.len)
         self._done += len(data)
-        sent = self._done >= self._size
-        self._report(Amount(self._done, self._size, "Podman unpacks it" if sent else ""))
+        sent = self._done >= self.len
+        self._report(Amount(self._done, self.len, "Podman unpacks it" if sent else ""))
+        return data
+
+    def _next(self, size: int) -> bytes:
+        """What follows, at most so many bytes, and not more than what is left of one part."""
+        if not self._parts:
+            return b""
+        part = self._parts.pop(0)
+        rest: Part
+        if isinstance(part, Span):
+            self.seek(part.offset)
+            data = super().read(min(size, part.size)) or b""
+            rest = Span(part.offset + len(data), part.size - len(data))
+            # Of a file that has become shorter, there is no more.
+            more = bool(data) and rest.size > 0
+        else:
+            data, rest = part[:size], part[size:]
+            more = bool(rest)
+        if more:
+            self._parts.insert(0, rest)
         return data

@@ -143,6 +143,10 @@ class Images:
         "shared", choice("shared", "own"),
         "Controls where images are stored.",
     )  # fmt: skip
+    archives: tuple[str, ...] = key(
+        (), keys.items("absolute paths", r"(?!.*/\.\.?(/|$))(/[^/]+)+"),
+        "Folders of other programs with image archives.",
+    )  # fmt: skip
 
     def check(self, reference: str) -> None:
         """Raises `ConfigurationError` for an image that boot.conf does not let run."""

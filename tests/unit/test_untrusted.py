@@ -30,7 +30,7 @@ from ocp_tuned_boot.host import clock, files, journal, systemd
 from ocp_tuned_boot.host.clock import Deadline, Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.units import Unit
-from ocp_tuned_boot.images import archives
+from ocp_tuned_boot.images import archives, selection
 from ocp_tuned_boot.images import known as brought
 from ocp_tuned_boot.podman import credentials
 from ocp_tuned_boot.podman.client import Podman
@@ -448,6 +448,9 @@ def _archives(data: bytes) -> None:
             for name in found.names:
                 inputs.parse_image_reference(name, "x")
             assert all(clean(digest) for digest in found.digests)
+            for name in (*found.names, ""):
+                with contextlib.suppress(ValueError):
+                    selection.parts(found.path, name)
 
 
 @pytest.mark.parametrize("path", corpus("archive", "json"), ids=lambda path: path.name)

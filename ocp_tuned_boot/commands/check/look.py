@@ -102,8 +102,9 @@ class _Node:
         reference = self.wanted.image.value
         there = ensure.find(self.paths, podman, reference)
         if there is None:
-            known = tuple(archives.all_of(self.paths))
-            found += image.available(self.known.config.images, self.wanted.image, known)
+            images = self.known.config.images
+            known = tuple(archives.all_of(self.paths, images.archives))
+            found += image.available(images, self.wanted.image, known)
             for space in host.spaces(self.paths, host.store_folder(podman)):
                 found += host.low(space)
         return there

@@ -20,6 +20,8 @@ from ocp_tuned_boot.host.systemd import GO, HOST_TUNED, RETRY, UNIT, WORKLOADS
 SYSTEMD = 252
 #: The units without which no profile is applied, and all that are looked at.
 _NEEDED = (UNIT, GO)
+#: What a workload has to follow (WORKLOADS in ocp-tuned.service(8)).
+_GATES = (UNIT, RETRY, GO)
 _OURS = (*_NEEDED, RETRY, "ocp-tuned.path", "ocp-tuned-podman@shared.socket",
          "ocp-tuned-podman@own.socket")  # fmt: skip
 #: Others that run TuneD, and what becomes of both.
@@ -109,7 +111,7 @@ def _ours(name: str, unit: Mapping[str, str]) -> Iterator[Problem]:
 def _ordered(shown: Shown) -> Iterator[Problem]:
     """Kubelets and container engines that do not wait."""
     # That one of these is missing or masked is a problem of its own.
-    gates = [it for it in (UNIT, GO) if shown.get(it, {}).get("LoadState") == "loaded"]
+    gates = [it for it in _GATES if shown.get(it, {}).get("LoadState") == "loaded"]
     for name, unit in shown.items():
         if name in _OURS or name in _OTHERS or unit.get("LoadState") != "loaded":
             continue
@@ -120,5 +122,5 @@ def _ordered(shown: Shown) -> Iterator[Problem]:
                 "unit-not-ordered", unit.get("FragmentPath", ""), 1,
                 f"{name} is not ordered after {' and '.join(missing)}: it does not wait",
                 "Type systemctl daemon-reload. If that does not help, add a drop-in: [Unit] "
-                f"After={UNIT}",
+                f"After={' '.join(_GATES)}",
             )  # fmt: skip

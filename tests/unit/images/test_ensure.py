@@ -147,6 +147,41 @@ def test_a_pull_that_was_cut_off_is_remembered_and_is_the_reason(
     assert session.cut_off
 
 
+def test_from_a_folder_of_others_only_what_is_asked_for_is_loaded(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    rules = Images(archives=("/k3s/images",))
+    folder = paths.root / "k3s/images"
+    archive(paths, "rancher/pause:3", docker=True)
+    folder.parent.mkdir()
+    paths.archives[0].rename(folder)
+    store.pull, store.loads = REFUSED, ["rancher/pause:3"]
+    # Whatever the archive has is not an image with TuneD.
+    with pytest.raises(ImageError, match="manifest unknown"):
+        available(paths, podman, rules=rules)
+    assert "POST /images/load" not in store.requests
+    store.loads = [ASKED]
+    archive(paths, ASKED, docker=True)
+    paths.archives[0].joinpath("0.tar").rename(folder / "tuned.tar")
+    found = available(paths, podman, rules=rules)
+    assert (found.source, found.image.reference) == ("archive", ASKED)
+    # And the last image that worked.
+    lastgood.remember(paths, ASKED, "id-old")
+    store.images.clear()
+    found = available(paths, podman, "registry.lab/tuned:newer", rules=rules)
+    assert (found.source, found.image.reference) == ("archive", ASKED)
+
+
+def test_an_archive_that_lacks_a_part_of_the_image_is_not_sent(
+    paths: Paths, podman: Podman, store: Store
+) -> None:
+    archive(paths, "other:1", ASKED)
+    store.pull, store.loads = REFUSED, [ASKED]
+    with pytest.raises(ImageError, match=r"cannot load .*0\.tar: .*is not complete"):
+        available(paths, podman)
+    assert "POST /images/load" not in store.requests
+
+
 def test_a_fallback_that_is_gone_takes_no_time_from_the_registry(
     paths: Paths, podman: Podman, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

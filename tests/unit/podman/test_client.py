@@ -26,7 +26,7 @@ from ocp_tuned_boot.errors import (
 )
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline
-from ocp_tuned_boot.host.transfer import Amount
+from ocp_tuned_boot.host.transfer import Amount, Span
 from ocp_tuned_boot.podman import client, service
 from ocp_tuned_boot.podman.client import Image, Podman, Removal
 from ocp_tuned_boot.podman.transport import API_VERSION, PacedFile
@@ -612,6 +612,23 @@ def test_the_progress_of_a_load_is_what_was_sent(tmp_path: Path) -> None:
         with Podman(path, Deadline(PATIENCE)) as podman:
             podman.load(archive, reported.append)
     assert reported[0].total == 500_000
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_of_parts_no_read_is_longer_than_asked_for(tmp_path: Path, size: int) -> None:
+    archive, reported = tmp_path / "a.tar", list[Amount]()
+    archive.write_bytes(bytes(range(100)))
+    parts = (b"head" * 5, Span(90, 10), Span(20, 3), b"end")
+    expected = b"head" * 5 + bytes([*range(90, 100), 20, 21, 22]) + b"end"
+    with PacedFile(archive, Deadline(PATIENCE), reported.append, parts) as file:
+        assert file.len == len(expected)
+        pieces = [*iter(lambda: file.read(size), b"")]
+    assert b"".join(pieces) == expected
+    assert max(map(len, pieces)) <= size
+    assert (reported[-1].done, reported[-1].total) == (len(expected), len(expected))
+    # One that has become shorter ends there.
+    with PacedFile(archive, Deadline(PATIENCE), reported.append, (Span(95, 50),)) as file:
+        assert [file.read(9), file.read(9)] == [bytes(range(95, 100)), b""]
 
 
 def test_the_progress_of_an_export_is_what_was_received() -> None:

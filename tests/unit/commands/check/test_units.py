@@ -8,7 +8,7 @@ import pytest
 
 from ocp_tuned_boot.commands.check import units
 from ocp_tuned_boot.commands.check.problem import Severity
-from ocp_tuned_boot.host.systemd import GO, RETRY, UNIT
+from ocp_tuned_boot.host.systemd import GO, RETRY, UNIT, WORKLOADS
 
 SOUND = {"LoadState": "loaded", "UnitFileState": "static", "After": "", "NeedDaemonReload": "no",
          "FragmentPath": "/usr/lib/systemd/system/x"}  # fmt: skip
@@ -17,7 +17,7 @@ SHOWN: dict[str, dict[str, str]] = {
     UNIT: {**SOUND, "UnitFileState": "enabled"}, GO: SOUND, RETRY: SOUND,
     "ocp-tuned.path": {**SOUND, "UnitFileState": "enabled"},
     "ocp-tuned-podman@shared.socket": SOUND, "ocp-tuned-podman@own.socket": SOUND,
-    "kubelet.service": {**SOUND, "After": f"a.service {UNIT} {GO}"}, "crio.service": NONE,
+    "kubelet.service": {**SOUND, "After": f"a.service {UNIT} {RETRY} {GO}"}, "crio.service": NONE,
     "tuned.service": {**SOUND, "UnitFileState": "disabled"}, "microshift-tuned.service": NONE,
     "ocp-tuned-one-shot.service": NONE,
 }  # fmt: skip
@@ -41,6 +41,7 @@ def test_sound_units_have_no_problem() -> None:
         ("ocp-tuned.path", {"LoadState": "masked"}, "unit-disabled"),
         (UNIT, {"NeedDaemonReload": "yes"}, "unit-changed"),
         ("kubelet.service", {"After": UNIT}, "unit-not-ordered"),
+        ("kubelet.service", {"After": f"{UNIT} {GO}"}, "unit-not-ordered"),
         ("kubelet.service", {"After": "network.target"}, "unit-not-ordered"),
         ("tuned.service", {"UnitFileState": "enabled"}, "other-tuned-unit"),
         ("microshift-tuned.service", {**SOUND, "UnitFileState": "enabled"}, "other-tuned-unit"),
@@ -51,9 +52,19 @@ def test_one_mistake_is_one_problem(name: str, change: dict[str, str], kind: str
     assert [each[0] for each in found(**{name: change})] == [kind]
 
 
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_each_kubelet_and_engine_has_to_wait(name: str) -> None:
+    """And the message has the drop-in of the manual."""
+    shown = {**SHOWN, name: {**SOUND, "After": f"basic.target {GO}"}}
+    (it,) = units.check(shown)
+    assert (it.kind, it.message.split()[0]) == ("unit-not-ordered", name)
+    assert "ocp-tuned.service and ocp-tuned-retry.service:" in it.message
+    assert f"[Unit] After={UNIT} {RETRY} {GO}" in it.advice
+
+
 def test_what_is_masked_is_not_missing_in_the_order_as_well() -> None:
     shown = {**SHOWN, GO: {**SOUND, "LoadState": "masked"},
-             "kubelet.service": {**SOUND, "After": UNIT}}  # fmt: skip
+             "kubelet.service": {**SOUND, "After": f"{UNIT} {RETRY}"}}  # fmt: skip
     assert [it.kind for it in units.check(shown)] == ["unit-disabled"]
 
 
