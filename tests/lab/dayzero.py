@@ -87,12 +87,13 @@ def is_tuned(node: Node) -> dict[str, Any]:
     """crio and kubelet of this boot have found the values, and the units are enabled. Returns the
     record."""
     for unit in ("crio", "kubelet"):
-        assert found_by(node, unit) == WANTED
+        found = found_by(node, unit)
+        assert found == WANTED, (unit, found)
     has_ended(node)
     done = record(node)
-    assert (done["result"], done["profile"]) == ("applied", "site")
+    assert (done["result"], done["profile"]) == ("applied", "site"), done
     assert done["boot_id"] == node.boot_id
     for unit in UNITS:
-        assert property_of(node, unit, "UnitFileState") == "enabled"
-        assert property_of(node, unit, "ActiveState") == "active"
+        assert property_of(node, unit, "UnitFileState") == "enabled", unit
+        assert property_of(node, unit, "ActiveState") == "active", unit
     return done

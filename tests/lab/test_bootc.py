@@ -32,18 +32,22 @@ DROP_IN = "etc/ocp-tuned-boot/boot.conf.d/50-day0.conf"
 class Host(Node):
     """A node of the image that these lines make."""
 
-    def __init__(self, lines: str) -> None:
-        super().__init__(system=oslayer.root("trixie"))
-        self._layer = bootcimage.layer("trixie", lines)
+    def __init__(self, suite: str, lines: str) -> None:
+        super().__init__(suite, image=suite, system=oslayer.root(suite))
+        self._layer = bootcimage.layer(suite, lines)
 
     def _roots(self) -> list[Path]:
         return [self._layer, *super()._roots()]
 
 
-def test_an_image_is_tuned_in_its_first_boot_and_after_an_update(tmp_path: Path) -> None:
-    lines = rendered(tmp_path, "containerfile")
-    with Host(lines) as node:
-        conf = f"[tuning]\nimage = {tunedimage.name('trixie')}\nprofile = site\n"
+# Debian 12 has Podman 4.3, and Buildah 1.28 in it.
+@pytest.mark.parametrize("suite", ["trixie", pytest.param("bookworm", marks=pytest.mark.slow)])
+def test_an_image_is_tuned_in_its_first_boot_and_after_an_update(
+    tmp_path: Path, suite: str
+) -> None:
+    lines = rendered(tmp_path, "containerfile", suite)
+    with Host(suite, lines) as node:
+        conf = f"[tuning]\nimage = {tunedimage.name(suite)}\nprofile = site\n"
         lies(
             node.root,
             {

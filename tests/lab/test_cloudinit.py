@@ -42,11 +42,12 @@ class Instance(Node):
         whole = f"#cloud-config-archive\n{json.dumps(made)}\n" if len(parts) > 1 else parts[0]
         self.write("/var/lib/cloud/seed/nocloud/meta-data", "instance-id: lab\n")
         self.write("/var/lib/cloud/seed/nocloud/user-data", whole)
+        # There are no locales on this node.
+        self.write("/etc/cloud/cloud.cfg.d/90-lab.cfg", "locale: false\n")
         watched(self)
 
     def finish(self) -> None:
-        """Waits until cloud-init is done, which has nothing to complain about but what this node
-        lacks."""
+        """Waits until cloud-init is done, without an error."""
         self.run("cloud-init", "status", "--wait", check=False)
         result = json.loads(self.read("/run/cloud-init/result.json"))["v1"]
         assert result["datasource"].startswith("DataSourceNoCloud")
