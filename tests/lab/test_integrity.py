@@ -134,9 +134,9 @@ def restarts(unit: str, times: int = TIMES) -> Iterator[tuple[str, list[str], di
 
 
 def ours(
-    node: Node, image: str = "trixie", times: int = TIMES
+    node: Node, image: str = "trixie", times: int = TIMES, settle: str = ":"
 ) -> Iterator[tuple[str, list[str], dict[str, str]]]:
-    """The whole script."""
+    """The whole script. `settle`: what is waited for after a change."""
     yield from restarts("ocp-tuned.service", times)
     node.run("podman", "tag", f"localhost/tuned:{image}", "localhost/tuned:new")
     for tag in (image, "new") * (times // 4):
@@ -147,7 +147,8 @@ def ours(
     for profile in itertools.islice(itertools.cycle((SECOND, FIRST)), 6):
         node.write(PROFILE, profile)
         yield "deferred change", ["systemctl", "restart", "ocp-tuned.service"], {}
-        yield "change", ["systemctl", "reload", "ocp-tuned.service"], MAY[profile]
+        reload = f"systemctl reload ocp-tuned.service; {settle}"
+        yield "change", ["sh", "-c", reload], MAY[profile]
 
 
 def upstreams(node: Node) -> Iterator[tuple[str, list[str], dict[str, str]]]:
@@ -191,7 +192,8 @@ _CONMON = "$(systemctl show --value -p MainPID ocp-tuned-daemon)"
 def ends(times: int) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     """TuneD, which keeps running, ends in every way, and is started again."""
     for _ in range(times):
-        for signal, process in (("KILL", _TUNED), ("TERM", _TUNED), ("KILL", _CONMON)):
+        # First the one that has applied the profile: it knows what to restore.
+        for signal, process in (("TERM", _TUNED), ("KILL", _TUNED), ("KILL", _CONMON)):
             script = _ENDED.format(signal=signal, process=process)
             yield f"{signal} {process}", ["sh", "-c", script], {}
         yield "restart the daemon", ["systemctl", "restart", "ocp-tuned-daemon"], {}
@@ -210,7 +212,8 @@ def test_nothing_is_taken_by_a_tuned_that_keeps_running(suite: str, times: int) 
     with node_with(product=True, image=suite, mode="daemon", suite=suite) as node:
         has_ended(node)
         node.run("sh", "-c", _RUNS)
-        events = itertools.chain(ends(times), ours(node, suite, times))
+        # One that is stopped before systemd supervises it is killed, and could restore nothing.
+        events = itertools.chain(ends(times), ours(node, suite, times, _RUNS))
         played = play(node, events)
         node.run("systemctl", "reload", "ocp-tuned")
         record = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
