@@ -51,8 +51,8 @@ from ocp_tuned_boot.tuned import log as tunedlog
 from ocp_tuned_boot.tuned.asked import Unverified
 from ocp_tuned_boot.tuned.beside import Question
 from ocp_tuned_boot.tuned.container import ContainerSpec
-from ocp_tuned_boot.tuned.conversation import Listener, ProgramExited
-from ocp_tuned_boot.tuned.judge import TunedRun, parse_bootcmdline
+from ocp_tuned_boot.tuned.conversation import Listener, ProgramExited, Word
+from ocp_tuned_boot.tuned.judge import Outcome, TunedRun, judge, parse_bootcmdline
 from ocp_tuned_boot.tuned.layout import Layout
 from ocp_tuned_boot.tuned.prepare import Overlay
 from ocp_tuned_boot.tuned.running import Exit, Running
@@ -222,6 +222,33 @@ def started_ahead(run: Attempting, podman: Podman, available: Available) -> Iter
         raise PodmanError(str(error)) from error
 
 
+def resume(run: Attempting, podman: Podman, image_id: str) -> tuple[Outcome, str]:
+    """Starts a TuneD that keeps running again, for what is applied already: it sets nothing again,
+    and has copies of the files that others own. Returns what its log says, and the ID of the
+    container, empty if it has exited. Raises `BootError`."""
+    image = Image(run.requested.image, image_id, (), (), 0)
+    ready = _prepare(run, podman, Available(image, "store"))
+    try:
+        with _asked(run, podman, ready) as waiting:
+            if not isinstance(asked.parse(waiting.meaning), asked.Asked):
+                raise PodmanError("TuneD cannot be asked what the profile means")
+            guard = Guard(run.paths, run.config.handover, {})
+            guard.save()
+            prepare.keep_running(run.paths, ready.over)
+            try:
+                waiting.running.go(Word(guarded=True, verify=False, stays=True, resumes=True))
+                ended = waiting.running.finish()
+            finally:
+                guard.collect()
+    except _NotAsked as error:
+        raise PodmanError(str(error)) from error
+    container = waiting.created.id if ended.stays else ""
+    active, _ = _written(run, podman, waiting.created, waiting.spec)
+    log = tuple(tunedlog.parse(ended.log))
+    tuned = TunedRun(ended.status, log, active, waiting.allowed, stays=container)
+    return judge(run.requested.profile, tuned, run.config.accept), container
+
+
 def verified(run: Attempting, podman: Podman, applied: Applied) -> Requested:
     """What the profile requests, with TuneD's own comparison. What TuneD said is kept for later
     runs. Raises `HostError`."""
@@ -298,10 +325,18 @@ def _go(run: Attempting, podman: Podman, waiting: Waiting) -> Applied:
         with _guarded(run, ready, this_run.guard):
             if meaning:
                 waiting.listener.restore(_to_restore(this_run))
-                this.go(guarded=this_run.guard is not None, verify=run.config.verify)
+                this.go(_word(run, ready, this_run))
             ended = this.finish()
     how = (ended, allowed, limit)
     return _collected(run, podman, (waiting.created, waiting.spec), ready, this_run, how)
+
+
+def _word(run: Attempting, ready: Prepared, this_run: Answered) -> Word:
+    """A TuneD that cannot be asked exits: nothing would tell when it has applied the profile."""
+    stays = run.requested.mode == "daemon" and this_run.profile.meaning is not None
+    if stays:
+        prepare.keep_running(run.paths, ready.over)
+    return Word(this_run.guard is not None, run.config.verify, stays)
 
 
 def _heard(this: Running, listener: Listener) -> bytes:
@@ -452,6 +487,7 @@ def _collected(
             parse_bootcmdline(bootcmdline), inputs.kernel_arguments(paths), limit,
             wanted.named_devices(meaning) if meaning else frozenset(),
             wanted.needed_commands(meaning) if meaning else frozenset(),
+            of[0].id if ended.stays else "",
         )  # fmt: skip
         run.recorder.kernel_arguments(tuned.requested_arguments)
     if this_run.said is not None:

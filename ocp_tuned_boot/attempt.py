@@ -27,7 +27,7 @@ from ocp_tuned_boot.record.model import Standing, State
 from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.lastgood import LastProfile
 from ocp_tuned_boot.settings import compare, holds, kubelet, residue
-from ocp_tuned_boot.tuned import ours
+from ocp_tuned_boot.tuned import ours, staying
 from ocp_tuned_boot.tuned.findings import make
 from ocp_tuned_boot.tuned.judge import (
     NOT_LOADED,
@@ -37,6 +37,7 @@ from ocp_tuned_boot.tuned.judge import (
     with_existing,
     with_requested_values,
 )
+from ocp_tuned_boot.tuned.staying import Staying
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +132,10 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Fail
         # Before READY=1: CRI-O reads the list of pinned images and may wait for this unit.
         _pin(run, available)
         done = recorder.conclude()
+        if applied.tuned.stays:
+            # From here on this container belongs to ocp-tuned-daemon.service (daemon.py).
+            id_ = (applied.tuned.stays, run.requested.boot_id, run.requested.fingerprint)
+            staying.note(run.paths, Staying(*id_))
         recorder.ready()
         progress.notifier.ready(done.summary())
         # From here on nothing waits for this run.
@@ -148,10 +153,14 @@ def _judged(run: Attempting, applied: Applied) -> Outcome:
     outcome = with_existing(outcome, lambda path: os.path.isfile(f"{root}{path}"), accept)
     outcome = with_requested_values(outcome, opened)
     outcome = _explained(run, applied, outcome)
-    unknown = applied.answered.profile.unknown
-    if not unknown or outcome.result is Result.FAILED:
+    if outcome.result is Result.FAILED:
         return outcome
-    return with_findings(outcome, [make("not-asked", "tuned", unknown)], accept)
+    unknown = applied.answered.profile.unknown
+    found = [make("not-asked", "tuned", unknown)] if unknown else []
+    if run.requested.mode == "daemon" and not applied.tuned.stays:
+        words = "TuneD has applied the profile and does not keep running"
+        found.append(make("no-daemon", "tuned", f"{words}{f': {unknown}' if unknown else ''}"))
+    return with_findings(outcome, found, accept) if found else outcome
 
 
 def _explained(run: Attempting, applied: Applied, outcome: Outcome) -> Outcome:

@@ -110,7 +110,7 @@ def _run(
 ) -> Record:
     """One run at a time."""
     # Also before there is a recorder: what holds the gate, and why, is in the status line.
-    with defects(), start.locked(paths), textfile.after(paths, config_file):
+    with defects(), start.locked(paths), textfile.after(paths, config_file), kept.running(paths):
         return _run_once(paths, config_file, notifier, why, start)
 
 

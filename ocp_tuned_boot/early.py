@@ -165,7 +165,7 @@ class _Early:
         from ocp_tuned_boot.applying import Ahead, Attempting, started_ahead  # noqa: PLC0415
         from ocp_tuned_boot.images.ensure import Available, find  # noqa: PLC0415
         from ocp_tuned_boot.podman.client import Podman  # noqa: PLC0415
-        from ocp_tuned_boot.tuned import ours  # noqa: PLC0415
+        from ocp_tuned_boot.tuned import ours, staying  # noqa: PLC0415
 
         stack.enter_context(locked(paths))
         progress = Progress(Deadline(config.timeout), self._notifier, self.steps)
@@ -176,6 +176,8 @@ class _Early:
         waiting, containers = None, stack.enter_context(ExitStack())
         if image is not None and requested.contract == "tuned":
             run = Attempting(paths, config, requested, decision, recorder, progress)
+            # Nothing is applied: a TuneD that keeps running is that of before a soft-reboot.
+            staying.release(paths)
             containers.enter_context(ours.sole(podman, paths))
             here = Available(image, "store")
             waiting = containers.enter_context(started_ahead(run, podman, here))

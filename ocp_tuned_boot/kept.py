@@ -3,6 +3,10 @@ done, and restores what should be in effect and is not."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ocp_tuned_boot.errors import BootError
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record.amend import with_holds
@@ -27,6 +31,25 @@ def restore(paths: Paths, config: Config, recorder: Recorder, notifier: Notifier
     _restore_holds(paths, config, recorder, notifier)
     if why is Why.RELOAD:
         _restore_settings(paths, config, recorder)
+
+
+@contextmanager
+def running(paths: Paths) -> Iterator[None]:
+    """Around a run: at its end TuneD runs where it is to keep running (`mode = daemon`) for what is
+    applied then. Not at the end of one that is stopped."""
+    try:
+        yield
+    except BootError:
+        _follow(paths)
+        raise
+    _follow(paths)
+
+
+def _follow(paths: Paths) -> None:
+    if paths.daemon.exists():
+        from ocp_tuned_boot import daemon  # noqa: PLC0415  # only with mode = daemon
+
+        daemon.follow(paths)
 
 
 def _restore_holds(paths: Paths, config: Config, recorder: Recorder, notifier: Notifier) -> None:

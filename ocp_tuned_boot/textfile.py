@@ -22,7 +22,7 @@ from ocp_tuned_boot.lock import locked
 from ocp_tuned_boot.requested import config
 
 if TYPE_CHECKING:
-    from ocp_tuned_boot.record.metrics import Looked
+    from ocp_tuned_boot.record.metrics import Looked, Supervised
     from ocp_tuned_boot.record.model import Record
     from ocp_tuned_boot.settings.drift import Drift
 
@@ -82,7 +82,7 @@ def _write(paths: Paths, config_file: Path | None, path: Path, drift: Drift | No
         return
     looked = _looked(paths, config_file, done, drift)
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    text = exposition.text(metrics.gauges(done, booted, looked))
+    text = exposition.text(metrics.gauges(done, booted, looked, _daemon(paths)))
     try:
         # It is written again after a power cut, and the disk is not waited for.
         files.write(path, text.encode(), durable=False)
@@ -105,6 +105,20 @@ def _looked(
         return None
     others = len(drift.unexpected)
     return Looked(time.time(), others, len(drift.drifted) - others)
+
+
+def _daemon(paths: Paths) -> Supervised | None:
+    from ocp_tuned_boot.host import systemd  # noqa: PLC0415
+    from ocp_tuned_boot.record.metrics import Supervised  # noqa: PLC0415
+
+    if paths.daemon.exists():
+        with suppress(HostError):
+            shown = systemd.properties([systemd.DAEMON], ("ActiveState", "NRestarts"))
+            unit = shown[systemd.DAEMON]
+            restarts = unit.get("NRestarts", "")
+            number = int(restarts) if restarts.isdecimal() else 0
+            return Supervised(unit.get("ActiveState") == "active", number)
+    return None
 
 
 def _explained(error: HostError, path: Path) -> HostError:

@@ -25,6 +25,11 @@ def run(this: Attempting) -> None:
     if systemd.running(paths, (systemd.HOST_TUNED,)):
         with progress.step("host-tuned", "Stopping the host's own TuneD…"):
             _stop_host_tuned(progress)
+    if paths.daemon.exists():
+        from ocp_tuned_boot import daemon  # noqa: PLC0415  # only with mode = daemon
+
+        with progress.step("stop-tuned", "Stopping the TuneD that keeps running…"):
+            daemon.stop(paths, progress)
     images = ImageSession(paths, this.config.images, this.requested.image, progress)
     this = replace(this, has_fallback=_has_fallback(this))
     try:

@@ -242,8 +242,8 @@ class _Files:
         if written is None or written.generation < 0:
             return None
         if self._known is None or self._known[0] is not record:
-            contract = record.contract if record is not None else ""
-            fingerprint = state.fingerprint(self._paths, contract)
+            of_host = (record.contract, record.mode) if record is not None else ("",)
+            fingerprint = state.fingerprint(self._paths, *of_host)
             self._known = (record, Delivered(written.generation, fingerprint, written.deps))
         return self._known[1]
 

@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ocp_tuned_boot.agent.wanted import Wanted
@@ -77,11 +77,12 @@ def recover(paths: Paths) -> None:
         _finish(paths)
 
 
-def fingerprint(paths: Paths, contract: str) -> str:
+def fingerprint(paths: Paths, contract: str, mode: str = "oneshot") -> str:
     """What a run of the host that reads the files now records as its request; empty if it could not
-    read them. `contract` is boot.conf's, which is in the record."""
+    read them. `contract` and `mode` are boot.conf's, which are in the record."""
     try:
         requested = inputs.read(paths, contract)
+        requested = replace(requested, mode=mode)
         return inputs.following(paths, requested, "agent", "agent").fingerprint
     except BootError as error:
         log.debug("%s", error)

@@ -145,7 +145,8 @@ def _versions(found: Gathered) -> None:
 def _files(paths: Paths, config_file: Path | None) -> Iterator[tuple[str, Path]]:
     """Name in the archive, and path, of each file that may be there."""
     run = (paths.status, paths.settings, paths.drift, paths.said, paths.said_beside,
-           paths.tuned_log, paths.container_log, paths.beside_log, paths.restarts)  # fmt: skip
+           paths.tuned_log, paths.container_log, paths.beside_log, paths.restarts,
+           paths.daemon)  # fmt: skip
     yield from ((f"record/{path.name}", path) for path in run)
     folders = (paths.history, paths.layouts, paths.containers)
     state = (paths.known_images, paths.last_good,

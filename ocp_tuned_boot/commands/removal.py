@@ -19,7 +19,7 @@ from ocp_tuned_boot import cleanup, textfile
 from ocp_tuned_boot.commands import inventory
 from ocp_tuned_boot.commands.terminal import Row
 from ocp_tuned_boot.errors import BootError
-from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.images import ensure, pins, prune
@@ -28,6 +28,7 @@ from ocp_tuned_boot.record import store
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import settled
 from ocp_tuned_boot.requested.config import Config
+from ocp_tuned_boot.tuned import staying
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ def purge(paths: Paths, config_file: Path | None, *, seed: bool = False) -> None
     What cannot be removed is logged, and the rest is removed. Raises only `Interrupted`.
     """
     if not seed:
+        with _logged():
+            _end_daemon(paths)
         with _logged():
             _hold_until_reboot(paths)
     with _logged():
@@ -94,6 +97,13 @@ def listing(
     found += inventory.state(paths, kept)
     would = f"cleanup --{'seed' if seed else 'purge'} would remove:" if dry else ""
     return inventory.rows(found, kept, problems, would)
+
+
+def _end_daemon(paths: Paths) -> None:
+    """Stops a TuneD that keeps running. It restores nothing. Raises `HostError`."""
+    if paths.daemon.exists():
+        systemd.stop(systemd.DAEMON, PATIENCE)
+        staying.forget(paths)
 
 
 # systemd closes the stored file descriptors of a unit that has no unit file any more.

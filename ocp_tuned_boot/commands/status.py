@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ocp_tuned_boot import lock, situation
+from ocp_tuned_boot.commands import daemon_status
+from ocp_tuned_boot.commands.daemon_status import Supervised
 from ocp_tuned_boot.errors import BootError
 from ocp_tuned_boot.host import machine, systemd, units
 from ocp_tuned_boot.host.paths import Paths
@@ -57,7 +59,7 @@ class Now:
     active run still has (seconds), None if none is active; `applied`: the runs of this boot that
     have applied a profile; `foreign`: the files of another machine that were removed in this boot;
     `before`: the record is of the time before a soft-reboot; `hidden`: what this user cannot
-    see."""
+    see; `daemon`: TuneD where it keeps running, else None."""
 
     units: dict[str, Unit] = field(default_factory=dict)
     drifted: tuple[Drifted, ...] = ()
@@ -76,6 +78,7 @@ class Now:
     foreign: tuple[str, ...] = ()
     before: bool = False
     hidden: str = ""
+    daemon: Supervised | None = None
 
     @property
     def unit(self) -> Unit:
@@ -139,6 +142,7 @@ class Now:
             "stored": asdict(self.stored) if self.stored else None,
             "foreign": list(self.foreign),
             "hidden": self.hidden,
+            "daemon": asdict(self.daemon) if self.daemon else None,
         }
 
 
@@ -156,6 +160,7 @@ def look(paths: Paths, config_file: Path | None, boot_id: str) -> tuple[Record |
     now = replace(
         found, left=lock.left(paths), applied=tuple(run for run in runs if run.action == "apply"),
         foreign=machine.discarded(paths), before=before, pull=_failed_pull(found.units),
+        daemon=daemon_status.look(paths),
     )  # fmt: skip
     now = _with_request(paths, config_file, now)
     if done is None or done.in_force is None:

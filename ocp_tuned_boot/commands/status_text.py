@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from ocp_tuned_boot.commands import daemon_status
 from ocp_tuned_boot.commands.settings_text import AGAIN, by_importance, compared, drifted
 from ocp_tuned_boot.commands.status import Now
 from ocp_tuned_boot.commands.terminal import Row, Style
@@ -38,6 +39,7 @@ def rows(done: Record | None, now: Now, *, verbose: bool = False) -> Iterator[Ro
     yield from _limited(findings(found), most)
     yield from _gate(done, now)
     yield from _waiting(done, now)
+    yield from daemon_status.rows(now.daemon)
     yield from _held(now, found)
     yield from _limited([Row(drifted(each), "drift", Style.WARNING) for each in now.drifted], most)
     if now.unexpected:

@@ -79,6 +79,17 @@ def _reload(options: Options) -> Record:
     return done
 
 
+def _daemon(options: Options) -> None:
+    from ocp_tuned_boot import daemon  # noqa: PLC0415
+
+    paths, notifier = _paths(options), Notifier(in_unit=True)
+    with textfile.after(paths, options.config):
+        if options.ended:
+            daemon.ended(paths, options.config, os.environ, notifier)
+        else:
+            daemon.start(paths, options.config, notifier)
+
+
 def _notice(options: Options) -> Record | None:
     done = boot.notice(_paths(options), options.config)
     if done is not None:
@@ -304,6 +315,8 @@ COMMANDS = (
     Command("reload", _reload, "Apply what has changed; used by systemctl reload ocp-tuned",
             (CONFIG, Option("--force", "Apply the profile even if nothing has changed"))),
     Command("notice", _notice, "Record what has changed; used by ocp-tuned.path", (CONFIG,)),
+    Command("daemon", _daemon, "Have systemd supervise TuneD; used by ocp-tuned-daemon.service",
+            (CONFIG, Option("--ended", "TuneD has exited: record why, and remove its container"))),
     Command("plan", _plan, "Show what apply would do; changes nothing",
             (CONFIG, JSON), shows=True),
     Command("cleanup", _cleanup, "Remove the container of a run that was killed",
@@ -363,6 +376,7 @@ EXAMPLES = {
     "apply": "apply --config /etc/ocp-tuned-boot/boot.conf",
     "reload": "reload --force",
     "notice": "notice",
+    "daemon": "daemon",
     "plan": "plan --json",
     "cleanup": "cleanup --purge",
     "status": "status --verbose",

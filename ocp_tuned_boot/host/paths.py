@@ -217,6 +217,11 @@ class Paths:
         return self.run / "conversation"
 
     @property
+    def daemon(self) -> Path:
+        """The container in which TuneD keeps running (`mode = daemon`)."""
+        return self.run / "daemon.json"
+
+    @property
     def etc_tuned_beside(self) -> Path:
         """As `etc_tuned`, for a container in which TuneD only says something."""
         return self.run / "etc-tuned-beside"

@@ -35,6 +35,8 @@ GO = "ocp-tuned-go.service"
 RETRY = "ocp-tuned-retry.service"
 #: Records what has changed; this starts it anew.
 NOTICE = "ocp-tuned-restart@notice.service"
+#: TuneD, where it keeps running (`mode = daemon`).
+DAEMON = "ocp-tuned-daemon.service"
 #: Pulls the requested image while workloads run.
 IMAGE = "ocp-tuned-image.service"
 #: Kubelets and container engines: they run the workloads for which the profile is applied. The unit
@@ -96,6 +98,12 @@ class Notifier:
         """Sends READY=1 with this status: units ordered after this one start now."""
         self._held = ""
         self._send(["READY=1", f"STATUS={_one_line(text)}"])
+
+    def ready_for(self, pid: int, text: str) -> None:
+        """READY=1 with another process as the main process of the unit (sd_notify(3), MAINPID=).
+        Returns when systemd has read it: the sender may exit then."""
+        self._send([f"MAINPID={pid}", "READY=1", f"STATUS={_one_line(text)}"])
+        self.barrier(_ANSWER)
 
     def store(self, name: str, opened: int) -> None:
         """Adds an open descriptor to the unit's descriptor store, under this name. The caller still

@@ -71,16 +71,20 @@ class Watched(Replaced):
 
     def _destroy_all(self, real: "Any") -> "Any":
         def destroy_all(manager: "Any") -> "None":
-            units, self._units = self._units, None
-            if units is not None:
-                self.said = {}
-                try:
-                    self._note(manager, units)
-                except Exception as error:  # noqa: BLE001  # TuneD must come to its end
-                    self.said["reason"] = f"TuneD cannot compare: {error!r}"
+            self.note(manager)
             real(manager)
 
         return destroy_all
+
+    def note(self, manager: "Any") -> "None":
+        """Compares what TuneD has applied, once."""
+        units, self._units = self._units, None
+        if units is not None:
+            self.said = {}
+            try:
+                self._note(manager, units)
+            except Exception as error:  # noqa: BLE001  # TuneD must come to its end
+                self.said["reason"] = f"TuneD cannot compare: {error!r}"
 
     def _note(self, manager: "Any", units: "dict[str, Any]") -> "None":
         room = Room()

@@ -36,8 +36,10 @@ VERSION = 1
 #: A message is a JSON text in packets. The first byte of a packet says whether another one follows.
 MORE, LAST, PACKET = b"+", b".", 32 * 1024
 #: The word of the host, and what may follow it: the files on the hand-over list are covered first;
-#: TuneD does not compare.
-GO, GUARDED, UNVERIFIED = b"go", b"guarded", b"unverified"
+#: TuneD does not compare; it keeps running (staying.py); it sets nothing, which was done before.
+GO, GUARDED, UNVERIFIED, STAYS, RESUMES = b"go", b"guarded", b"unverified", b"stays", b"resumes"
+#: The end of the line after everything that a TuneD that keeps running has logged until then.
+KEEPS_RUNNING = "ocp-tuned-boot.daemon: TuneD keeps running"
 #: Why TuneD does not compare then.
 SWITCHED_OFF = "boot.conf sets verify = no"
 #: The name of the file that says what to restore is that of the socket with this suffix.
@@ -74,6 +76,10 @@ class Host:
         except OSError as error:
             raise HostGone(str(error.strerror)) from error
 
+    def hang_up(self) -> "None":
+        """Nothing more is said."""
+        self._socket.close()
+
     def word(self) -> "list[bytes]":
         """Waits for the word. Returns what follows it."""
         try:
@@ -83,7 +89,7 @@ class Host:
         if not word:
             raise HostGone("it has exited")
         first, *more = word.split()
-        if first != GO or set(more) - {GUARDED, UNVERIFIED}:
+        if first != GO or set(more) - {GUARDED, UNVERIFIED, STAYS, RESUMES}:
             raise HostGone("it gave an unknown word")
         return more
 
@@ -148,6 +154,38 @@ def restore(application: "Any", watched: "Any", path: "str") -> "list[Any]":
 
 def run(command: "list[str]", host: "Host", watched: "Any", restored: "list[Any]") -> "None":
     """Runs TuneD in this process, says what holds, and exits with its exit status."""
+    stop = _run(command)
+    # If the host has gone: TuneD has done its work.
+    with contextlib.suppress(HostGone):
+        _say(host, watched, restored)
+    _leave(stop)
+
+
+def stay(
+    command: "list[str]", host: "Host", watched: "Any", restored: "list[Any]", resumes: "bool"
+) -> "None":
+    """The same for a TuneD that keeps running: says what holds once the profile is applied."""
+    from ocp_tuned_boot.inside.staying import Staying  # noqa: PLC0415  # imports TuneD
+
+    def say() -> "None":
+        _say(host, watched, restored)
+        host.hang_up()
+
+    with Staying(watched, say, HostGone, KEEPS_RUNNING, resumes):
+        stop = _run(command)
+        # If it was not applied.
+        with contextlib.suppress(HostGone):
+            _say(host, watched, restored)
+        # Python itself would wait for threads of plugins, which nobody ends any more.
+        _leave(stop, threads=False)
+
+
+def _say(host: "Host", watched: "Any", restored: "list[Any]") -> "None":
+    kind = "unverified" if "reason" in watched.said else "verified"
+    host.say(kind, restored=restored, **watched.said)
+
+
+def _run(command: "list[str]") -> "SystemExit":
     import runpy  # noqa: PLC0415  # verify does not need it
 
     sys.argv = command[:]
@@ -162,17 +200,14 @@ def run(command: "list[str]", host: "Host", watched: "Any", restored: "list[Any]
             trace = trace.tb_next
         traceback.print_exception(type(error), error, trace)
         stop = SystemExit(1)
-    # If the host has gone: TuneD has done its work.
-    with contextlib.suppress(HostGone):
-        kind = "unverified" if "reason" in watched.said else "verified"
-        host.say(kind, restored=restored, **watched.said)
-    _leave(stop)
+    return stop
 
 
-def _leave(stop: "SystemExit") -> "None":
+def _leave(stop: "SystemExit", threads: "bool" = True) -> "None":
     """Exits as Python does, but does not take its modules apart first: that takes as long as to
-    apply a small profile. If TuneD has left a thread, Python itself waits for it."""
-    if any(not it.daemon and it is not threading.current_thread() for it in threading.enumerate()):
+    apply a small profile. If TuneD has left a thread (`threads`), Python itself waits for it."""
+    others = [it for it in threading.enumerate() if it is not threading.current_thread()]
+    if threads and any(not it.daemon for it in others):
         raise stop
     code = stop.code or 0
     if not isinstance(code, int):
@@ -223,7 +258,10 @@ def main(mode: "str", path: "str", command: "list[str]") -> "None":
     restored = restore(application, watched, path)
     # TuneD makes another application.
     del asked, application
-    run(command, host, watched, restored)
+    if STAYS in more:
+        stay(command, host, watched, restored, RESUMES in more)
+    else:
+        run(command, host, watched, restored)
 
 
 if __name__ == "__main__":

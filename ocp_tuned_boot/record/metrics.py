@@ -33,10 +33,25 @@ class Looked:
     owned: int = 0
 
 
-def gauges(record: Record, booted: float, looked: Looked | None = None) -> tuple[Gauge, ...]:
+@dataclass(frozen=True)
+class Supervised:
+    """Whether TuneD runs, where it is to keep running (`mode = daemon`), and how often systemd has
+    started it again."""
+
+    runs: bool
+    restarts: int
+
+
+def gauges(
+    record: Record, booted: float, looked: Looked | None = None, daemon: Supervised | None = None
+) -> tuple[Gauge, ...]:
     """All metrics of a record. `booted`: when the kernel was started (seconds since the epoch);
-    `looked`: None if it was not looked for settings that have changed."""
-    return (*_result(record, booted), *_run(record), *_settings(record), *_drift(looked))
+    `looked`: None if it was not looked for settings that have changed; `daemon`: None if TuneD is
+    not to keep running, or if it is not known whether it runs."""
+    return (
+        *_result(record, booted), *_run(record), *_settings(record), *_drift(looked),
+        *_daemon(daemon),
+    )  # fmt: skip
 
 
 def _gauge(name: str, says: str, *samples: Sample) -> Gauge:
@@ -140,6 +155,18 @@ def _drift(looked: Looked | None) -> Iterable[Gauge]:
     )  # fmt: skip
     yield _plain(
         "drift_check_timestamp_seconds", "When the settings were last compared.", looked.at
+    )
+
+
+def _daemon(daemon: Supervised | None) -> Iterable[Gauge]:
+    if daemon is None:
+        return
+    yield _plain(
+        "daemon_running", "Whether TuneD runs, where it is to keep running (mode = daemon).",
+        float(daemon.runs),
+    )  # fmt: skip
+    yield _plain(
+        "daemon_restarts", "How often TuneD was started again after it exited.", daemon.restarts
     )
 
 

@@ -266,6 +266,8 @@ class Record:
     image_source: str = ""
     #: The number of entries that are not in the list of this name: there were too many.
     left_out: dict[str, int] = field(default_factory=dict)
+    #: boot.conf's: whether TuneD exits once the profile is applied.
+    mode: str = "oneshot"
 
     def summary(self) -> str:
         """The line `Status:` of `systemctl status`."""

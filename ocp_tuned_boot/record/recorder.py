@@ -123,6 +123,7 @@ class Recorder:
             profile=requested.profile,
             image=requested.image,
             contract=requested.contract,
+            mode=requested.mode,
             fingerprint=requested.fingerprint,
             late=tuple(late),
         )

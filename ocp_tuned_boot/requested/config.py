@@ -51,6 +51,10 @@ class Tuning:
         "tuned", choice("tuned", "operand"),
         "Controls which program of the image is run.",
     )  # fmt: skip
+    mode: str = key(
+        "oneshot", choice("oneshot", "daemon"),
+        "Controls whether TuneD exits once the profile is applied, or keeps running.",
+    )  # fmt: skip
     timeout: float = key(
         90.0, number(float, "seconds", 5, 3600),
         "The time from the start of ocp-tuned-boot until the profile must be applied.",
@@ -273,7 +277,7 @@ def parse(layers: Iterable[tuple[str, str]]) -> Config:
             said[section].update(values)
             if section == "tuning":
                 namings += [Naming(name, *each) for each in values.items()]
-    return Config(
+    found = Config(
         **said["tuning"],
         handover=Owners(**said["handover"]),
         images=Images(**said["image"]),
@@ -281,6 +285,13 @@ def parse(layers: Iterable[tuple[str, str]]) -> Config:
         metrics=Metrics(**said["metrics"]),
         namings=tuple(namings),
     )
+    if (found.mode, found.contract) == ("daemon", "operand"):
+        raise ConfigurationError(
+            f"found mode = daemon in {found.named_in('mode')} and contract = operand in "
+            f"{found.named_in('contract')}, expected only one of the two",
+            "The operator's program runs TuneD once. Remove one of these keys.",
+        )
+    return found
 
 
 def _layer(name: str, text: str) -> dict[str, dict[str, Any]]:

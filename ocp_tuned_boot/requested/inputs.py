@@ -82,6 +82,8 @@ class Inputs:
     on_change: str = ""
     #: Whether TuneD applies the host's sysctl.d again after its own sysctls.
     reapply_sysctl: bool = True
+    #: Whether TuneD exits once the profile is applied: `oneshot` or `daemon`.
+    mode: str = "oneshot"
 
     @property
     def fingerprint(self) -> str:
@@ -102,6 +104,8 @@ class Inputs:
         if not self.reapply_sysctl:
             # The default adds nothing: so a record of an earlier release still compares equal.
             parts.append(b"reapply_sysctl=0")
+        if self.mode != "oneshot":
+            parts.append(b"mode=" + self.mode.encode())
         for part in parts:
             digest.update(b"%d:" % len(part) + part)
         return digest.hexdigest()

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, TypeVar
 
@@ -57,7 +58,7 @@ def read(paths: Paths, config: Config, fallback: str = "none") -> Inputs:
     """The agent's files as they are now, with `boot.conf`. Raises `ConfigurationError`,
     `HostError`."""
     found = inputs.read(paths, config.contract, config.image, config.profile, fallback)
-    found = boot_conf.located(config, found)
+    found = boot_conf.located(config, replace(found, mode=config.mode))
     return inputs.following(paths, found, config.on_change, config.reapply_sysctl)
 
 

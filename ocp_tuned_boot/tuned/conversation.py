@@ -4,7 +4,7 @@
         (start the container)
         with listener.accept(pid, pidfd, deadline) as program:
             asked.parse(program.hear(deadline))   # Asked or Unasked; nothing has been applied
-            program.go(guarded=False)             # from here on TuneD applies the profile
+            program.go()                          # from here on TuneD applies the profile
             program.listen()                      # whenever something can be read, until …
             asked.parse(program.said)             # Verified or Unverified; TuneD is about to exit
 
@@ -20,13 +20,24 @@ import select
 import socket
 import struct
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
-from ocp_tuned_boot.inside.program import GO, GUARDED, LAST, MORE, PACKET, RESTORE, UNVERIFIED
+from ocp_tuned_boot.inside.program import (
+    GO,
+    GUARDED,
+    LAST,
+    MORE,
+    PACKET,
+    RESTORE,
+    RESUMES,
+    STAYS,
+    UNVERIFIED,
+)
 from ocp_tuned_boot.tuned.asked import LIMIT
 
 #: Where the container has the program and the socket. Both are mounted read-only.
@@ -57,6 +68,28 @@ def entrypoint(mode: str, command: tuple[str, ...]) -> tuple[str, ...]:
     program = f"{TARGET}/{_PACKAGE}/program.py"
     where = f"{TARGET}/conversation/{mode}"
     return ("/bin/sh", "-c", _START, program, mode, where, *command)
+
+
+@dataclass(frozen=True)
+class Word:
+    """What the program is told to do. `guarded`: the files on the hand-over list are covered
+    before; `verify`: TuneD compares afterwards; `stays`: TuneD keeps running; `resumes`: for a
+    profile that is applied already, it sets nothing."""
+
+    guarded: bool = False
+    verify: bool = True
+    stays: bool = False
+    resumes: bool = False
+
+    def encoded(self) -> bytes:
+        """As the program reads it."""
+        more = ((GUARDED, self.guarded), (UNVERIFIED, not self.verify), (STAYS, self.stays),
+                (RESUMES, self.resumes))  # fmt: skip
+        return b" ".join([GO, *(each for each, given in more if given)])
+
+
+#: The word of a first run.
+APPLY = Word()
 
 
 class Listener:
@@ -189,13 +222,11 @@ class Program:
         if sign == LAST:
             self.said, self._parts = bytes(self._parts), bytearray()
 
-    def go(self, *, guarded: bool = False, verify: bool = True) -> None:
+    def go(self, word: Word = APPLY) -> None:
         """Gives the word: TuneD applies the profile. It can be given only once, at any time; it
-        waits for the program. `guarded`: the files on the hand-over list are covered before;
-        `verify`: TuneD compares afterwards. Raises `ProgramExited`."""
-        word = [GO, *[GUARDED] * guarded, *[UNVERIFIED] * (not verify)]
+        waits for the program. Raises `ProgramExited`."""
         try:
-            self._socket.send(b" ".join(word))
+            self._socket.send(word.encoded())
         except OSError as error:
             raise ProgramExited("the program in the container exited before the word") from error
 

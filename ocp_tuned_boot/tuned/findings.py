@@ -175,6 +175,14 @@ KINDS = {
         "another image, or accept it with accept = not-asked:{subject} in [tuning] of "
         f"{_BOOT_CONF}, {RELOAD}"
     ),
+    "no-daemon": _degrading(
+        "Dynamic tuning needs a TuneD that keeps running. See the other findings, or set "
+        f"mode = oneshot in [tuning] of {_BOOT_CONF}, {RELOAD}"
+    ),
+    "tuned-exited": _degrading(
+        "The settings remain. To see whether TuneD runs again: systemctl status ocp-tuned-daemon. "
+        "To start it: systemctl reload-or-restart ocp-tuned"
+    ),
     "kubelet-default": _degrading(
         "The kubelet does not start with this value. Remove the setting from the profile, or "
         "protectKernelDefaults from {file}, and reboot.",

@@ -80,6 +80,8 @@ class TunedRun:
     named_devices: frozenset[str] = frozenset()
     #: The commands that the profile needs, of those for which TuneD looks in any case.
     needed_commands: frozenset[str] = frozenset()
+    #: The ID of the container in which TuneD keeps running; empty if it has exited.
+    stays: str = ""
 
 
 def judge(expected: str, run: TunedRun, accepted: Sequence[tuple[str, str]] = ()) -> Outcome:
@@ -159,14 +161,14 @@ def _ending(run: TunedRun) -> list[Finding]:
     if status is None:
         return [findings.timeout(_last_step(run.log), _timeout_message(run), run.limit)]
     if status > 128:
-        name = _signal_name(status - 128)
+        name = signal_name(status - 128)
         return [make("killed", name, f"TuneD was killed by {name}")]
     if last is not None and last.has_traceback and status != 0:
         words = "\n".join([last.message, *last.more[-_TRACEBACK:]])
         return [make("crashed", words.strip().rpartition("\n")[2], words)]
     if status != 0:
         return [make("exit-status", str(status), f"TuneD exited with status {status}")]
-    if not any(record.message.startswith(_LAST_MESSAGE) for record in run.log):
+    if not run.stays and not any(it.message.startswith(_LAST_MESSAGE) for it in run.log):
         words = f"TuneD did not log that it exits; {_last_message(run.log)}"
         return [make("incomplete-log", "tuned", words)]
     return []
@@ -201,7 +203,8 @@ def parse_bootcmdline(text: str) -> tuple[str, ...]:
     return kernelargs.split(found[1] or found[2] or "")[:_ARGUMENTS] if found else ()
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """`SIGKILL` for 9."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -34,7 +34,7 @@ from ocp_tuned_boot.host import files
 from ocp_tuned_boot.host.clock import OVERRUN
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman.client import ContainerState, Podman
-from ocp_tuned_boot.tuned import orphans, prepare
+from ocp_tuned_boot.tuned import orphans, prepare, staying
 
 log = logging.getLogger(__name__)
 
@@ -112,19 +112,22 @@ def patient(podman: Podman) -> Podman:
 
 
 def remove_all(podman: Podman, paths: Paths) -> bool:
-    """Removes our containers, except those of `image stage`, and the PID file that a killed TuneD
-    leaves on the host. Returns whether there was one.
+    """Removes our containers, except those of `image stage` and the one in which TuneD keeps
+    running, and the PID file that a killed TuneD leaves on the host. Returns whether there was one.
 
     Raises `PodmanError`; `NotRemoved` once all that can be removed is removed.
     """
     removed, failed = False, None
+    known = staying.read(paths)
+    stays = known.container if known else ""
     for name in dict.fromkeys([CONTAINER, *noted(paths)]):
         if not name.startswith(CHECK):
             try:
-                removed = _remove(podman, paths, name) or removed
+                removed = _remove(podman, paths, name, stays) or removed
             except NotRemoved as error:
                 failed = error
-    prepare.forget_tuned(paths)
+    if not stays:
+        prepare.forget_tuned(paths)
     if failed is not None:
         raise failed
     return removed
@@ -163,8 +166,9 @@ def _remove_checks(podman: Podman, paths: Paths) -> bool:
     return any(removed)
 
 
-def _remove(podman: Podman, paths: Paths, name: str) -> bool:
+def _remove(podman: Podman, paths: Paths, name: str, stays: str = "") -> bool:
     """Removes the container of this name, and what is left of it. Returns whether there was one.
+    The one with the ID `stays` is left alone.
 
     Raises `PodmanError` for one that can be inspected and is not ours, and `NotRemoved`.
     """
@@ -174,6 +178,8 @@ def _remove(podman: Podman, paths: Paths, name: str) -> bool:
     except (Refused, DeadlineExceeded) as error:
         podman.deadline.left()
         return _remove_half(podman, paths, name, error)
+    if stays and found is not None and found.id == stays:
+        return False
     if found is None and name not in noted(paths):
         return False
     if found is not None and LABEL not in found.labels:

@@ -16,10 +16,11 @@ from ocp_tuned_boot.errors import HostError, PodmanError
 from ocp_tuned_boot.host import files, messages
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.inside.program import KEEPS_RUNNING
 from ocp_tuned_boot.podman.client import ContainerState, Podman
 from ocp_tuned_boot.tuned import log as tunedlog
 from ocp_tuned_boot.tuned import ours
-from ocp_tuned_boot.tuned.conversation import Listener, Program, ProgramExited
+from ocp_tuned_boot.tuned.conversation import Listener, Program, ProgramExited, Word
 from ocp_tuned_boot.tuned.log import LineReader
 from ocp_tuned_boot.tuned.ours import CONTAINER
 
@@ -46,6 +47,8 @@ LOG_LIMIT = 4 * 1024 * 1024
 LOG_SIZE = 2 * LOG_LIMIT
 # The size of one read (bytes). The deadline is checked between two reads.
 _CHUNK = 64 * 1024
+# Among so many of the last lines is the one that says that TuneD keeps running: its loop logs, too.
+_LAST = 50
 # The time between two reads of the log (seconds). The exit of TuneD is noticed at once.
 _TICK = 0.05
 
@@ -53,11 +56,13 @@ _TICK = 0.05
 @dataclass(frozen=True)
 class Exit:
     """How the container exited. `status` is None if it did not exit in time and was stopped;
-    `said` is the last message of the program in it (`asked.parse`), empty if there was none."""
+    `said` is the last message of the program in it (`asked.parse`), empty if there was none;
+    `stays`: it has not exited, TuneD has applied the profile and keeps running."""
 
     status: int | None
     log: tuple[str, ...]
     said: bytes = b""
+    stays: bool = False
 
 
 class Running:
@@ -92,15 +97,17 @@ class Running:
         """From now on TuneD may take so long."""
         self._deadline = deadline
 
-    def go(self, *, guarded: bool = False, verify: bool = True) -> None:
+    def go(self, word: Word) -> None:
         """Gives the word, see `Program.go`. If the program has exited, that is noticed when it is
         waited for."""
+        self._process.may_stay = word.stays
         if self._process.program is not None:
             with suppress(ProgramExited):
-                self._process.program.go(guarded=guarded, verify=verify)
+                self._process.program.go(word)
 
     def finish(self) -> Exit:
-        """Follows the log, and waits until the container exits or the deadline passes.
+        """Follows the log, and waits until the container exits or the deadline passes, or until a
+        TuneD that keeps running has applied the profile.
 
         After the deadline the container is stopped: SIGTERM, then SIGKILL; `STOPPING` must remain
         of the deadline of `podman` then. Raises `PodmanError`, and `HostError` if the log is larger
@@ -108,6 +115,8 @@ class Running:
         """
         podman, process = self._podman, self._process
         in_time = self._follow()
+        if process.stays:
+            return Exit(0, self._follower.finish(), process.said, stays=True)
         # The process has exited. The log is complete only after Podman has finished with it.
         if not in_time:
             podman = ours.patient(podman)
@@ -121,9 +130,13 @@ class Running:
         return Exit(ended.exit_code if in_time else None, lines, process.said)
 
     def _follow(self) -> bool:
-        """Whether the container's process exited before the deadline."""
+        """Whether the container's process exited before the deadline, or has done what it stays
+        for."""
         process = self._process
         while not process.ended(0 if self._follower.read() else _TICK):
+            if process.may_stay and process.said and self._follower.is_complete:
+                process.stays = True
+                return True
             if self._deadline.passed():
                 process.send(signal.SIGTERM)
                 process.ended(self._podman.deadline.within(TERM_GRACE).seconds)
@@ -145,12 +158,13 @@ def started(
 class _Process:
     """The container's first process. With a pidfd its exit is noticed without polling, and a
     reused process ID cannot be mistaken for it. `program`: the conversation with it, while there is
-    one; `said`: its last message."""
+    one; `said`: its last message; `may_stay`: TuneD was told to keep running; `stays`: it does."""
 
     def __init__(self, pid: int, pidfd: int | None) -> None:
         self.pid, self.pidfd = pid, pidfd
         self.program: Program | None = None
         self.said = b""
+        self.may_stay = self.stays = False
 
     def ended(self, seconds: float) -> bool:
         """Whether the process has exited. Waits for that, at most `seconds`; what the program says
@@ -199,7 +213,8 @@ def _process(podman: Podman, container: str) -> Iterator[_Process]:
         finally:
             process.hang_up()
             # It has exited, unless the run ends here: at the deadline, by a signal or an error.
-            process.send(signal.SIGKILL)
+            if not process.stays:
+                process.send(signal.SIGKILL)
 
 
 @contextmanager
@@ -278,6 +293,11 @@ class _Follower:
             self._source.close()
             self._source = self._opened()
         return self._source.read(_CHUNK)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether TuneD, which keeps running, has logged all about applying the profile."""
+        return any(line.endswith(KEEPS_RUNNING) for line in self._lines[-_LAST:])
 
     def finish(self) -> tuple[str, ...]:
         """All lines of the log, once the container has exited. Raises `HostError`."""

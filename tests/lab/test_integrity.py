@@ -76,14 +76,17 @@ def others_tune(node: Node, turn: int) -> None:
 
 
 @contextmanager
-def node_with(product: bool, image: str = "trixie") -> Iterator[Node]:
+def node_with(
+    product: bool, image: str = "trixie", mode: str = "oneshot", suite: str = "trixie"
+) -> Iterator[Node]:
     """A node that is up, on which others own settings; this machine's interrupts are restored.
-    `image`: the suite that TuneD is of."""
-    with KernelKnobs(RESET), Node("trixie", image=image, product=product) as node:
+    `image`: the suite that TuneD is of; `mode`: boot.conf's."""
+    with KernelKnobs(RESET), Node(suite, image=image, product=product) as node:
         node.write("/etc/sysctl.d/50-host.conf", "net.ipv4.ip_forward=0\nnet.core.somaxconn=4096\n")
         if product:
             furnish(node, FIRST)
             node.write("/var/lib/ocp-tuned/image.env", f"NTO_IMAGE=localhost/tuned:{image}\n")
+            node.write("/etc/ocp-tuned-boot/boot.conf", f"[tuning]\nmode = {mode}\n")
         else:
             upstream.furnish(node, FIRST)
         node.write("/etc/sysconfig/irqbalance", "")
@@ -111,8 +114,8 @@ def play(node: Node, events: Iterator[tuple[str, list[str], dict[str, str]]]) ->
     return played
 
 
-def restarts(unit: str) -> Iterator[tuple[str, list[str], dict[str, str]]]:
-    for _ in range(TIMES):
+def restarts(unit: str, times: int = TIMES) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+    for _ in range(times):
         yield f"restart {unit}", ["systemctl", "restart", unit], {}
         yield (
             "restart podman",
@@ -130,11 +133,13 @@ def restarts(unit: str) -> Iterator[tuple[str, list[str], dict[str, str]]]:
         yield "daemon-reexec", ["systemctl", "daemon-reexec"], {}
 
 
-def ours(node: Node) -> Iterator[tuple[str, list[str], dict[str, str]]]:
-    """The whole script."""
-    yield from restarts("ocp-tuned.service")
-    node.run("podman", "tag", "localhost/tuned:trixie", "localhost/tuned:new")
-    for tag in ("trixie", "new") * 5:
+def ours(
+    node: Node, image: str = "trixie", times: int = TIMES, settle: str = ":"
+) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+    """The whole script. `settle`: what is waited for after a change."""
+    yield from restarts("ocp-tuned.service", times)
+    node.run("podman", "tag", f"localhost/tuned:{image}", "localhost/tuned:new")
+    for tag in (image, "new") * (times // 4):
         # Until the path unit has led to its end.
         text = f"NTO_IMAGE=localhost/tuned:{tag}"
         script = until_noticed(f"echo {text} > /var/lib/ocp-tuned/image.env")
@@ -142,7 +147,8 @@ def ours(node: Node) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     for profile in itertools.islice(itertools.cycle((SECOND, FIRST)), 6):
         node.write(PROFILE, profile)
         yield "deferred change", ["systemctl", "restart", "ocp-tuned.service"], {}
-        yield "change", ["systemctl", "reload", "ocp-tuned.service"], MAY[profile]
+        reload = f"systemctl reload ocp-tuned.service; {settle}"
+        yield "change", ["sh", "-c", reload], MAY[profile]
 
 
 def upstreams(node: Node) -> Iterator[tuple[str, list[str], dict[str, str]]]:
@@ -167,6 +173,58 @@ def test_nothing_is_taken_from_those_who_tune_after_us() -> None:
     assert "decision apply: the requested profile has changed" in status
     assert "net.ipv4.ip_forward: not set by TuneD in this run; before '1'" in status
     assert "net.ipv4.tcp_keepalive_time: restored; first '7200', applied '600'" in status
+
+
+#: Ends a process, and returns when the unit has another one.
+_ENDED = """
+    unit=$(systemctl show --value -p InvocationID ocp-tuned-daemon)
+    kill -{signal} {process}
+    until [ "$(systemctl show --value -p InvocationID ocp-tuned-daemon)" != "$unit" ] &&
+        systemctl is-active -q ocp-tuned-daemon
+    do sleep 0.1; done
+    systemctl reset-failed ocp-tuned-daemon
+"""
+_RUNS = "until systemctl is-active -q ocp-tuned-daemon; do sleep 0.1; done"
+_TUNED = "$(pgrep -f '/usr/sbin/tuned --no-dbu[s]')"
+_CONMON = "$(systemctl show --value -p MainPID ocp-tuned-daemon)"
+
+
+def ends(times: int) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+    """TuneD, which keeps running, ends in every way, and is started again."""
+    for _ in range(times):
+        # First the one that has applied the profile: it knows what to restore.
+        for signal, process in (("TERM", _TUNED), ("KILL", _TUNED), ("KILL", _CONMON)):
+            script = _ENDED.format(signal=signal, process=process)
+            yield f"{signal} {process}", ["sh", "-c", script], {}
+        yield "restart the daemon", ["systemctl", "restart", "ocp-tuned-daemon"], {}
+
+
+@pytest.mark.parametrize(
+    ("suite", "times"),
+    [
+        # TuneD 2.20 has no rollback = not_on_exit.
+        ("bookworm", 2),
+        pytest.param("trixie", TIMES, marks=pytest.mark.slow),
+        pytest.param("bookworm", TIMES, marks=pytest.mark.slow),
+    ],
+)
+def test_nothing_is_taken_by_a_tuned_that_keeps_running(suite: str, times: int) -> None:
+    with node_with(product=True, image=suite, mode="daemon", suite=suite) as node:
+        has_ended(node)
+        node.run("sh", "-c", _RUNS)
+        # One that is stopped before systemd supervises it is killed, and could restore nothing.
+        events = itertools.chain(ends(times), ours(node, suite, times, _RUNS))
+        played = play(node, events)
+        node.run("systemctl", "reload", "ocp-tuned")
+        record = json.loads(node.read("/run/ocp-tuned-boot/status.json"))
+        processes = node.run("pgrep", "-f", "/usr/sbin/tuned --no-dbus").stdout.split()
+    print(f"daemon, {suite}: {played.events} events, {played.files} files watched, "
+          f"{played.sweeps} sweeps, {len(played.taken)} changed against the rules")  # fmt: skip
+    assert played.files >= 200
+    assert played.events >= 7 * times + 20
+    assert played.taken == []
+    # It was TuneD in daemon mode all the time.
+    assert (record["mode"], len(processes)) == ("daemon", 1)
 
 
 #: A process that is restarted with the list in its file, as irqbalance is.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ocp_tuned_boot.host import exposition
-from ocp_tuned_boot.record.metrics import Looked, gauges
+from ocp_tuned_boot.record.metrics import Looked, Supervised, gauges
 from ocp_tuned_boot.record.model import Deferred
 from tests.lab import workload
 from tests.lab.knobs import KernelKnobs
@@ -34,7 +34,7 @@ def checked(root: Path, text: str) -> tuple[int, bytes]:
 
 def test_prometheus_has_nothing_to_object_to(tools: Path) -> None:
     full = replace(DONE, deferred=Deferred("image", "f", "p", 'i"\\\n', SINCE))
-    text = exposition.text(gauges(full, 1.5e9, Looked(1.5e9, 1)))
+    text = exposition.text(gauges(full, 1.5e9, Looked(1.5e9, 1), Supervised(True, 2)))
     assert text.count("# TYPE") >= 17
     assert checked(tools, text) == (0, b"")
     # It would object to something.

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.lab
 
 #: The units that run this program.
 UNITS = ("ocp-tuned.service", "ocp-tuned-notice.service", "ocp-tuned-image.service",
-         "ocp-tuned-retry.service")  # fmt: skip
+         "ocp-tuned-retry.service", "ocp-tuned-daemon.service")  # fmt: skip
 MOST = 2.5
 
 # Says what it could do, of what it must not and of what it must.
@@ -98,7 +98,7 @@ def test_systemd_has_nothing_to_say_about_the_units(suite: str) -> None:
         node.boot()
         shipped = node.run("sh", "-c", "cd /usr/lib/systemd/system && ls -d ocp-tuned*").stdout
         units = {name for name in shipped.split() if not name.endswith(".d")}
-        assert len(units) == 12
+        assert len(units) == 13
         instances = {
             f"ocp-tuned-podman@{name}.{kind}"
             for name in ("shared", "own", "quiet")

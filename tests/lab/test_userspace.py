@@ -25,12 +25,15 @@ HELD = "[rtentsk]\n"
 
 
 @contextmanager
-def booted(suite: str) -> Iterator[Node]:
-    """A node whose own systemd-sysctl sets what the profile sets, and comes before it."""
+def booted(suite: str, conf: str = "") -> Iterator[Node]:
+    """A node whose own systemd-sysctl sets what the profile sets, and comes before it. `conf`: its
+    boot.conf."""
     # One at a time: what holds timestamps is a switch of this machine's one kernel.
     with KernelKnobs({}), Node(suite, image=suite) as node:
         furnish(node, PROFILE + HELD)
         node.write("/etc/lab/watch", f"{FIN_TIMEOUT}\n{KEEPALIVE}\n")
+        if conf:
+            node.write("/etc/ocp-tuned-boot/boot.conf", conf)
         # Not in /etc: that is in TuneD's container, and TuneD lets it win.
         node.write("/usr/lib/sysctl.d/99-lab.conf", "net.ipv4.tcp_fin_timeout = 50\n")
         # Nothing inside the node could mount again what is mounted from outside.
@@ -147,3 +150,19 @@ def test_rescue_keeps_the_settings_and_emergency_starts_user_space_anew(suite: s
         assert (done["action"], done["boot_id"]) == ("apply", f"{node.boot_id}+1")
         assert stored(node) == 1
         assert found_by_kubelet(node) == [("37", "601"), ("44", "601"), ("37", "601")]
+
+
+@pytest.mark.slow
+def test_after_a_soft_reboot_another_tuned_keeps_running() -> None:
+    with booted("trixie", "[tuning]\nmode = daemon\n") as node:
+        until = "until systemctl is-active -q ocp-tuned-daemon; do sleep 0.1; done"
+        node.run("sh", "-c", until)
+        before = node.read("/run/ocp-tuned-boot/daemon.json")
+        soft_reboot(node)
+        assert found_by_kubelet(node) == [("37", "601")]
+        has_ended(node)
+        node.run("sh", "-c", until)
+        assert record(node)["action"] == "apply"
+        assert node.read("/run/ocp-tuned-boot/daemon.json") != before
+        # The one of before is gone, and its name was free.
+        assert node.run("podman", "ps", "-a", "--format={{.Names}}").stdout == "openshift-tuned\n"

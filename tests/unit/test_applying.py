@@ -119,6 +119,20 @@ def test_a_tuned_that_cannot_be_asked_is_run_and_nothing_is_called_verified(
     assert sum("/start" in each for each in engine.requests) == starts
 
 
+@pytest.mark.parametrize("meaning", [UNASKED, None])
+def test_a_tuned_that_cannot_be_asked_does_not_keep_running(
+    paths: Paths, meaning: dict[str, Any] | None
+) -> None:
+    engine = Engine(paths)
+    engine.meaning = meaning
+    done = applied(engine, "mode = daemon\n")
+    assert [each.kind for each in done.findings] == ["not-asked", "no-daemon"]
+    assert (done.result, done.mode) == (Result.DEGRADED, "daemon")
+    # It was told to exit, and it is no container of a unit.
+    assert "\ndaemon = 0\n" in (paths.etc_tuned / "tuned-main.conf").read_text()
+    assert not paths.daemon.exists()
+
+
 def test_what_is_no_message_at_the_end_is_no_failure(paths: Paths) -> None:
     engine = Engine(paths)
     engine.held = {"kind": "nonsense"}

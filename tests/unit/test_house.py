@@ -16,7 +16,7 @@ FLOORS: tuple[set[str], ...] = (
     {"commands"},
     {"boot", "preview"},
     {"tuning", "gate", "early", "cleanup", "kept", "textfile"},
-    {"situation"},
+    {"situation", "daemon"},
     {"attempt", "plan", "lock", "watching", "word"},
     {"advice", "applying"},
     {"agent"},

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ocp_tuned_boot.commands import table
-from ocp_tuned_boot.record.metrics import Looked, gauges
+from ocp_tuned_boot.record.metrics import Looked, Supervised, gauges
 from ocp_tuned_boot.record.model import Deferred
 from tests.unit.record.test_metrics import DONE, SINCE
 from tests.unit.test_packaging import FOLDERS_OF_METRICS
@@ -22,7 +22,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "packaging/monitoring"
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "dashboard.json").read_text())
 ALERTS = re.sub(r"(?m)^ *#.*\n", "", (FOLDER / "alerts.yaml").read_text())
 FULL = replace(DONE, deferred=Deferred("image", "f", "p", "i", SINCE))
-GAUGES = gauges(FULL, 0.0, Looked(0.0, 1))
+GAUGES = gauges(FULL, 0.0, Looked(0.0, 1), Supervised(True, 2))
 #: The metrics of the host, and the labels of each.
 METRICS = {
     it.name: {name: {each.labels[name] for each in it.samples} for name in it.samples[0].labels}

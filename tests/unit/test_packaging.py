@@ -29,7 +29,7 @@ UNITS = {
 #: The units that run this program.
 OURS = (
     "ocp-tuned.service", "ocp-tuned-notice.service", "ocp-tuned-image.service",
-    "ocp-tuned-retry.service",
+    "ocp-tuned-retry.service", "ocp-tuned-daemon.service",
 )  # fmt: skip
 SANDBOX = "10-sandbox.conf"
 INSTANCES = ("shared", "own", "quiet")

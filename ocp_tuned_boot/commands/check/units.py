@@ -14,7 +14,7 @@ from ocp_tuned_boot.commands.check.problem import (
 )
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import systemd
-from ocp_tuned_boot.host.systemd import GO, HOST_TUNED, RETRY, UNIT, WORKLOADS
+from ocp_tuned_boot.host.systemd import DAEMON, GO, HOST_TUNED, RETRY, UNIT, WORKLOADS
 
 #: The oldest systemd.
 SYSTEMD = 252
@@ -22,7 +22,7 @@ SYSTEMD = 252
 _NEEDED = (UNIT, GO)
 #: What a workload has to follow (WORKLOADS in ocp-tuned.service(8)).
 _GATES = (UNIT, RETRY, GO)
-_OURS = (*_NEEDED, RETRY, "ocp-tuned.path", "ocp-tuned-podman@shared.socket",
+_OURS = (*_NEEDED, RETRY, DAEMON, "ocp-tuned.path", "ocp-tuned-podman@shared.socket",
          "ocp-tuned-podman@own.socket")  # fmt: skip
 #: Others that run TuneD, and what becomes of both.
 _OTHERS = {

@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
@@ -63,6 +64,8 @@ def test_the_host_reads_what_was_written(paths: Paths) -> None:
     assert (found.on_change, found.reapply_sysctl) == ("update", False)
     assert state.fingerprint(paths, "tuned") == found.fingerprint
     assert state.fingerprint(paths, "operand") != found.fingerprint
+    daemon = replace(found, mode="daemon")
+    assert state.fingerprint(paths, "tuned", "daemon") == daemon.fingerprint != found.fingerprint
     assert tree(paths) == {**of(content).files}
     modes = {path.stat().st_mode & 0o777 for path in paths.agent.rglob("*") if path.is_file()}
     assert modes == {0o644}

@@ -24,7 +24,8 @@ FOLDER = Path(program.__file__).parent
 #: Of the standard library of Python 3.6, the image's, or this program's.
 ALLOWED = {
     "argparse", "builtins", "collections", "contextlib", "ctypes", "functools", "json", "logging",
-    "os", "re", "runpy", "signal", "socket", "sys", "threading", "time", "traceback", "typing",
+    "os", "re", "runpy", "signal", "socket", "struct", "sys", "threading", "time", "traceback",
+    "typing",
     "tuned", "ocp_tuned_boot.inside",
 }  # fmt: skip
 

@@ -24,11 +24,13 @@ from ocp_tuned_boot.inside.program import (
     MORE,
     PACKET,
     RESTORE,
+    RESUMES,
+    STAYS,
     UNVERIFIED,
     Host,
 )
 from ocp_tuned_boot.tuned import asked, conversation
-from ocp_tuned_boot.tuned.conversation import Listener, Program, ProgramExited
+from ocp_tuned_boot.tuned.conversation import Listener, Program, ProgramExited, Word
 from tests.unit.patience import PATIENCE
 
 
@@ -198,8 +200,8 @@ def test_what_the_program_says_is_what_is_heard(pair: tuple[Program, socket.sock
     host._socket = theirs
     host.say("unasked", reason="é" * 10)
     assert asked.parse(program.hear(deadline())) == asked.Unasked("é" * 10)
-    program.go(guarded=True, verify=False)
-    assert host.word() == [GUARDED, UNVERIFIED]
+    program.go(Word(guarded=True, verify=False, stays=True, resumes=True))
+    assert host.word() == [GUARDED, UNVERIFIED, STAYS, RESUMES]
 
 
 def test_a_program_that_says_nothing(pair: tuple[Program, socket.socket]) -> None:

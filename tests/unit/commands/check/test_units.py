@@ -8,13 +8,13 @@ import pytest
 
 from ocp_tuned_boot.commands.check import units
 from ocp_tuned_boot.commands.check.problem import Severity
-from ocp_tuned_boot.host.systemd import GO, RETRY, UNIT, WORKLOADS
+from ocp_tuned_boot.host.systemd import DAEMON, GO, RETRY, UNIT, WORKLOADS
 
 SOUND = {"LoadState": "loaded", "UnitFileState": "static", "After": "", "NeedDaemonReload": "no",
          "FragmentPath": "/usr/lib/systemd/system/x"}  # fmt: skip
 NONE = {"LoadState": "not-found", "UnitFileState": "", "After": "", "NeedDaemonReload": "no"}
 SHOWN: dict[str, dict[str, str]] = {
-    UNIT: {**SOUND, "UnitFileState": "enabled"}, GO: SOUND, RETRY: SOUND,
+    UNIT: {**SOUND, "UnitFileState": "enabled"}, GO: SOUND, RETRY: SOUND, DAEMON: SOUND,
     "ocp-tuned.path": {**SOUND, "UnitFileState": "enabled"},
     "ocp-tuned-podman@shared.socket": SOUND, "ocp-tuned-podman@own.socket": SOUND,
     "kubelet.service": {**SOUND, "After": f"a.service {UNIT} {RETRY} {GO}"}, "crio.service": NONE,
