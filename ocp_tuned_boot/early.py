@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocp_tuned_boot import gate, lock, plan, situation, word
+from ocp_tuned_boot import lock, plan, situation, word
 from ocp_tuned_boot.errors import BootError, HostError, PodmanError, defects
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline, Progress, Step, pauses
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: The most time that a run gets because pulls were cut off before (seconds): that of a pull which
+#: nothing waits for.
+MOST = 3600.0
 #: How often what is requested is looked at again (seconds).
 LOOK = 1.0
 #: How often it is looked whether the word can still come (seconds). Then Podman is also asked for
@@ -44,13 +47,22 @@ SILENCE = 60.0
 _SHOWN = 3
 
 
+def allowed(seconds: float, times: int) -> float:
+    """How long a run may take: so many times what boot.conf allows, but no more than `MOST`.
+
+    A pull that is cut off begins again, and keeps only the first layers that are complete. When all
+    nodes of a cluster pull at once, none may be complete in time, however often all of them begin
+    again. So behind a closed gate, each run that follows such a pull gets twice the time."""
+    return max(seconds, min(seconds * times, MOST))
+
+
 @dataclass(frozen=True)
 class Start:
     """The start of a run. `at`: when its time starts (monotonic seconds); `workloads`: as
     `systemd.workloads`, if that has been asked already; `ahead`: what is done already, the lock
     included; `failure`: what took this time already; `refused`: why TuneD must not be run; `began`:
     when it began to wait for the word, None if it did not (as `at`); `steps`: done until then;
-    `times`: so many times the time of boot.conf is allowed, see `gate.allowed`."""
+    `times`: so many times the time of boot.conf is allowed, see `allowed`."""
 
     at: float
     workloads: Sequence[str] = ()
@@ -68,7 +80,7 @@ class Start:
             recorder.waited(self.began, self.steps)
         if self.refused is not None:
             raise self.refused
-        seconds = gate.allowed(seconds, self.times)
+        seconds = allowed(seconds, self.times)
         deadline = Deadline(seconds) if self.ahead is None else self.ahead.deadline
         deadline.restart(seconds, self.at)
         lock.ends(paths, deadline.end)

@@ -29,9 +29,6 @@ log = logging.getLogger(__name__)
 #: The longest pause between two runs (seconds), before it is varied by up to a quarter: after a fix
 #: the next run starts within 18.75 s.
 LONGEST = 15.0
-#: The most time that a run gets because pulls were cut off before (seconds): that of a pull which
-#: nothing waits for.
-MOST = 3600.0
 
 #: What a failure means where the gate is closed.
 RELEASE = (
@@ -41,15 +38,6 @@ RELEASE = (
 
 #: What a failure means where the gate is open, and after a stop.
 OPENED = "The kubelet runs without the profile. Once this is fixed: systemctl start ocp-tuned"
-
-
-def allowed(seconds: float, times: int) -> float:
-    """How long a run may take: so many times what boot.conf allows, but no more than `MOST`.
-
-    A pull that is cut off begins again, and keeps only the first layers that are complete. When all
-    nodes of a cluster pull at once, none may be complete in time, however often all of them begin
-    again. So behind a closed gate, each run that follows such a pull gets twice the time."""
-    return max(seconds, min(seconds * times, MOST))
 
 
 class Gate:

@@ -21,7 +21,8 @@ from typing import Union
 
 from ocp_tuned_boot.agent.follow import Pause
 from ocp_tuned_boot.agent.kube import SPREAD, WATCH, lasts
-from ocp_tuned_boot.gate import LONGEST, allowed
+from ocp_tuned_boot.early import allowed
+from ocp_tuned_boot.gate import LONGEST
 from ocp_tuned_boot.host.clock import Deadline, Progress, pauses
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.requested.config import Tuning

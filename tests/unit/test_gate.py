@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot import boot, watching
-from ocp_tuned_boot.early import Start
+from ocp_tuned_boot.early import Start, allowed
 from ocp_tuned_boot.errors import CutOff, DeadlineExceeded, ImageError, PodmanError
-from ocp_tuned_boot.gate import OPENED, Gate, allowed, last_words
+from ocp_tuned_boot.gate import OPENED, Gate, last_words
 from ocp_tuned_boot.host import clock
 from ocp_tuned_boot.host.clock import GRACE, WORTHWHILE, Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths

@@ -18,7 +18,7 @@ from tests.unit.patience import eventually
 
 pytest.importorskip("kubernetes", reason="the agent's client is not in this environment")
 
-PAGE = (Path(__file__).parents[3] / "docs/scale.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs/scale.md").read_text()
 OPERATOR = Options("node-1", NAMESPACE, IMAGE)
 EVALUATE = Options("node-1", NAMESPACE, IMAGE, evaluate=True)
 DATA = {"site": "[main]\nsummary=x\n", "other": "[main]\nsummary=y\n"}
