@@ -57,7 +57,7 @@ def purge(paths: Paths, config_file: Path | None, *, seed: bool = False) -> None
         pins.keep(paths, "none", ())
     with _logged():
         textfile.remove(paths, config_file)
-    kept = [*_remains(paths)]
+    kept = [*_remains(paths, seed=seed)]
     with _logged():
         files.remove_tree(paths.last_good)
         # If an image cannot be removed, the list is needed to remove it later.
@@ -70,9 +70,11 @@ def purge(paths: Paths, config_file: Path | None, *, seed: bool = False) -> None
                 files.remove_tree(path)
 
 
-def _remains(paths: Paths) -> tuple[Path, ...]:
-    """What a purge leaves: the administrator's archives, and what the package removes."""
-    return (*paths.archives, paths.own_store)
+def _remains(paths: Paths, *, seed: bool) -> tuple[Path, ...]:
+    """What a purge leaves: the administrator's archives, and what the package removes. On a seed,
+    whose TuneD keeps running, also the note of its container."""
+    stays = (paths.containers,) if seed and paths.daemon.exists() else ()
+    return (*paths.archives, paths.own_store, *stays)
 
 
 def listing(
@@ -82,7 +84,7 @@ def listing(
     what cannot be found out is said."""
     found: list[inventory.Item] = []
     problems: list[BootError] = []
-    kept = [*_remains(paths)]
+    kept = [*_remains(paths, seed=seed)]
     try:
         config = boot_conf.load(paths, config_file)
         with _store(config, LOOKING) as podman:
@@ -91,7 +93,7 @@ def listing(
         problems.append(error)
         kept.append(paths.known_images)
     try:
-        found += inventory.containers(paths)
+        found += inventory.containers(paths) if paths.containers not in kept else ()
     except BootError as error:
         problems.append(error)
     found += inventory.state(paths, kept)

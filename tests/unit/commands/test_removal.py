@@ -17,6 +17,7 @@ from ocp_tuned_boot.images.known import Known
 from ocp_tuned_boot.record import store as record
 from ocp_tuned_boot.record.model import Hold, InForce, Record
 from ocp_tuned_boot.requested import lastgood
+from ocp_tuned_boot.tuned import staying
 from ocp_tuned_boot.tuned.judge import Result
 from tests.unit.fake_podman import listening
 from tests.unit.images.fake_store import Store
@@ -158,6 +159,24 @@ def test_before_a_seed_is_taken_the_same_is_removed_and_the_unit_stays(
     assert set(store.images) == {"localhost/asked:x", "localhost/theirs:x"}
     assert kept(paths) == ["images/site.tar"]
     assert not paths.runtime_unit.exists()
+
+
+def test_a_tuned_that_keeps_running_on_the_seed_remains_with_its_note(
+    paths: Paths, conf: Path
+) -> None:
+    (paths.containers / "openshift-tuned").parent.mkdir()
+    (paths.containers / "openshift-tuned").touch()
+    staying.note(paths, staying.Staying("id", "b", "f"))
+    seed = [(row.label, row.text) for row in removal.listing(paths, conf, dry=True, seed=True)]
+    assert "container" not in [label for label, _ in seed]
+    assert ("remains", str(paths.containers)) in seed
+    removal.purge(paths, conf, seed=True)
+    # The note is for `cleanup` to remove, which knows whether there is such a container.
+    assert paths.containers.is_dir()
+    assert staying.read(paths) is not None
+    staying.forget(paths)
+    removal.purge(paths, conf, seed=True)
+    assert not paths.containers.exists()
 
 
 def test_an_image_that_a_container_uses_is_said_to_remain(
