@@ -242,3 +242,8 @@ def test_a_container_of_podman_itself_waits_with_the_lines_of_its_quadlet() -> N
         assert problems(node) == []
         status = unwrapped(node.run("ocp-tuned-boot", "status").stdout)
         assert "site-web.service: active" in status
+        # One that does not wait for all of ours is reported.
+        drop_in = f"{FOLDER}/site-database.service.d/ocp-tuned.conf"
+        node.write(drop_in, f"[Unit]\nAfter={UNIT}\n")
+        node.run("systemctl", "daemon-reload")
+        assert problems(node) == ["unit-not-ordered"]
