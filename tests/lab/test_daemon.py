@@ -130,12 +130,23 @@ def test_systemd_supervises_tuned_and_nothing_of_this_program_runs(running: Node
 
 @OLDER_FIRST
 def test_tuned_reacts_to_the_load(running: Node) -> None:
-    # Every ten seconds; the first time sets the latency in any case.
-    running.run(
-        "sh", "-c",
-        f"until journalctl -b -o cat -u {DAEMON} | grep -q 'setting new cpu latency'; "
-        "do sleep 0.5; done",
-    )  # fmt: skip
+    node = running
+    (pid,) = tuned(node)
+    node.write("/run/tuned/loadavg", "0.00 0.00 0.00 1/1 1\n")
+    # In TuneD's own mount namespace: it reads its load there, every ten seconds.
+    node.run("nsenter", f"--target={pid}", "--mount", "mount", "--bind",
+             "/run/tuned/loadavg", "/proc/loadavg")  # fmt: skip
+    until_latency(node, "1000", UNIT, DAEMON)
+    node.run("sh", "-c", "echo 9.00 9.00 9.00 1/1 1 > /run/tuned/loadavg")
+    # What TuneD logs from now on is in the journal of its own unit.
+    until_latency(node, "100", DAEMON)
+
+
+def until_latency(node: Node, wanted: str, *units: str) -> None:
+    """Waits until the last CPU latency that TuneD has logged there is this one (microseconds)."""
+    shown = f"journalctl -b -o cat {' '.join(f'-u {unit}' for unit in units)}"
+    last = f"{shown} | grep -o 'setting new cpu latency .*' | tail -n 1"
+    node.run("sh", "-c", f"until {last} | grep -q ' {wanted}$'; do sleep 0.2; done")
 
 
 @pytest.mark.parametrize("signal", ["KILL", "TERM"])
