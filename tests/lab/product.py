@@ -43,6 +43,10 @@ _GIT = ("git", "-c", "user.name=lab", "-c", "user.email=lab@localhost")
 _DAY = "1790000000"
 
 
+class NoHistory(RuntimeError):
+    """The repository has no history."""
+
+
 def product_layer(suite: str, package: Optional[Path] = None) -> Path:
     """What installing a package, by default that of the working tree, adds to a root of this suite.
     Never write to it."""
@@ -127,6 +131,38 @@ def _commit_earlier(target: Path) -> None:
         path.write_text(path.read_text().replace("/podman-shared.sock", "/podman.sock"))
     (target / "ocp_tuned_boot/__init__.py").write_text('__version__ = "0.0.9"\n')
     _commit_all(target)
+
+
+def released_package(suite: str, commit: str) -> Path:
+    """The RPM of an earlier commit, built as that one builds it."""
+    builder = build_root(suite)
+    dist = cache.entry(
+        f"rpm-released-{suite}",
+        [builder.name, commit],
+        lambda target: _build(builder, target, lambda source: _commit_released(source, commit)),
+    )
+    (package,) = dist.glob("*.noarch.rpm")
+    return package
+
+
+def _commit_released(target: Path, commit: str) -> None:
+    checkout(target, commit)
+    _commit_all(target)
+
+
+def checkout(target: Path, commit: str) -> None:
+    """The tree of an earlier commit, in a new folder. Raises `NoHistory`."""
+    target.mkdir()
+    archive = subprocess.run(
+        ["git", "archive", commit], cwd=TREE, check=False, stdout=subprocess.PIPE
+    )
+    if archive.returncode != 0:
+        raise NoHistory(
+            f"there is no commit {commit} here: the tests of upgrades need the history of the "
+            "repository, not a shallow clone (git fetch --unshallow)"
+        )
+    command = ["tar", "--extract", f"--directory={target}"]
+    subprocess.run(command, input=archive.stdout, check=True)
 
 
 def build_root(suite: str) -> Path:

@@ -33,12 +33,18 @@ SUITES = ("trixie", "bookworm")
 KNOBS = {"base": "net.ipv4.tcp_fin_timeout", "site": "net.ipv4.tcp_keepalive_probes"}
 
 
-def of(node: Node, value: int, deferred: str = "never", generation: int = 1) -> Wanted:
-    """Two profiles, one of which includes the other; both set their knob to `value`."""
+def asked(value: int, deferred: str = "never", generation: int = 1) -> dict[str, Any]:
+    """An object with two profiles, one of which includes the other; both set their knob to
+    `value`."""
     data = {name: f"[main]\nsummary=x\n[sysctl]\n{key}={value}\n" for name, key in KNOBS.items()}
     data["site"] = data["site"].replace("summary=x", "include=base")
-    content = annotated(profile("site", data, generation), deferred=deferred)
-    return wanted.of_profile(objects.profile(content), f"localhost/tuned:{node.suite}")
+    return annotated(profile("site", data, generation), deferred=deferred)
+
+
+def of(node: Node, value: int, deferred: str = "never", generation: int = 1) -> Wanted:
+    """The files that say it."""
+    content = objects.profile(asked(value, deferred, generation))
+    return wanted.of_profile(content, f"localhost/tuned:{node.suite}")
 
 
 def values(node: Node) -> set[str]:
