@@ -8,6 +8,8 @@
 # make lab      runs the tests that boot nodes (TESTS=: only these)
 # make slow     runs the unit tests on more Pythons, the tests that need an emulated machine (reboots
 #               and power cuts) or a cluster, and the long loops of the lab (TESTS=: only these)
+# make matrix   runs the lab on all versions of systemd, Podman, TuneD and Python that Debian has, and
+#               earlier programs beside this one; writes docs/versions.md (TESTS=: options of pytest)
 # make lab-loaded  runs the lab while the machine is busy with something else
 # make fuzz     searches for half an hour for files with which a pod could do harm
 # make man      makes the manuals from man/*.rst, in build/man
@@ -83,6 +85,9 @@ else
 	$(VENV)/bin/python -m tests.on_every_python
 	$(PYTEST) -m slow -s tests
 endif
+
+matrix: $(VENV)/done
+	$(VENV)/bin/python -m tests.lab.matrix $(TESTS)
 
 fuzz: $(VENV)/done
 	HYPOTHESIS_PROFILE=long nice -n 19 $(PYTEST) --hypothesis-show-statistics \
@@ -206,5 +211,5 @@ release:
 clean:
 	rm -rf build dist
 
-.PHONY: help demo bench shell cluster test unit oldest-python lab lab-loaded slow fuzz packages completion man install install-python install-data \
+.PHONY: help demo bench shell cluster test unit oldest-python lab lab-loaded slow matrix fuzz packages completion man install install-python install-data \
     uninstall source rpm deb release clean

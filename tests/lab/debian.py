@@ -29,7 +29,7 @@ ALONE = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what a root filesystem holds."""
+    """All that decides what a root filesystem holds. `suite`: see `aptsources.for_suite`."""
 
     suite: str
     variant: str
@@ -52,7 +52,7 @@ def bootstrap(recipe: Recipe, target: Path, form: str) -> None:
             *(f"--aptopt={line}" for line in date_checks()),
             *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT),
             *(f"--customize-hook={hook}" for hook in hooks),
-            recipe.suite, str(target), str(sources),
+            recipe.suite.partition("+")[0], str(target), str(sources),
         ]  # fmt: skip
         count = len(recipe.packages)
         with activity(f"Building a root filesystem of Debian {recipe.suite} ({count} packages)"):

@@ -13,6 +13,11 @@ from pathlib import Path
 from tests.lab import cache, debian
 
 SUITES = ("trixie", "bookworm")
+#: The release that comes next: Debian testing, by the name that it will have. It changes every day;
+#: only the tests of versions use it (cells.py), and one boot (test_versions.py).
+NEXT = "forky"
+# Podman's next major release is not in it yet; what belongs together.
+_EXPERIMENTAL = ("podman", "netavark", "golang-github-containers-common")
 
 _PACKAGES = (
     # The system. procps and iproute2 for the tests' sake.
@@ -107,6 +112,22 @@ def base_root(suite: str, *, more: Sequence[str] = (), host_tuned: bool = False)
         configure(target, FILES, _MASKED)
 
     return cache.entry(f"root-{suite}", ingredients, build)
+
+
+def next_podman_root() -> Path:
+    """A root filesystem of the next release, with the Podman of Debian experimental. Never write to
+    it."""
+    suite = f"{NEXT}+experimental"
+    packages = {*_packages(NEXT), *_EXPERIMENTAL}
+    named = [f"{name}/experimental" if name in _EXPERIMENTAL else name for name in packages]
+    recipe = debian.Recipe(suite, "minbase", tuple(sorted(named)), _HOOKS)
+    ingredients = [dataclasses.asdict(recipe), FILES, _MASKED]
+
+    def build(target: Path) -> None:
+        debian.bootstrap(recipe, target, "directory")
+        configure(target, FILES, _MASKED)
+
+    return cache.entry("root-next-podman", ingredients, build)
 
 
 def as_node(root: Path) -> None:

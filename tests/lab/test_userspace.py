@@ -75,8 +75,9 @@ def isolate(node: Node, target: str) -> None:
         node.run("timeout", "20", "sh", "-c", STOPPED)
 
 
-def test_after_a_soft_reboot_the_node_is_tuned_before_the_kubelet_starts_again() -> None:
-    with booted("trixie") as node:
+@pytest.mark.parametrize("suite", ["trixie"])
+def test_after_a_soft_reboot_the_node_is_tuned_before_the_kubelet_starts_again(suite: str) -> None:
+    with booted(suite) as node:
         soft_reboot(node)
         assert found_by_kubelet(node) == [("37", "601")]
         has_ended(node)

@@ -60,6 +60,20 @@ def test_a_deb822_file(tmp_path: Path) -> None:
     )
 
 
+def test_a_suite_beside_another_has_no_updates(tmp_path: Path) -> None:
+    etc = machine(tmp_path / "a", "sources.list", ONE_LINE)
+    found = aptsources.for_suite("forky+experimental", etc).splitlines()
+    assert [line.split()[-2] for line in found if line] == [
+        "forky", "forky-updates", "forky-security", "experimental",
+    ]  # fmt: skip
+    etc = machine(tmp_path / "b", "sources.list.d/debian.sources", DEB822)
+    assert aptsources.for_suite("forky+experimental", etc).endswith(
+        "Suites: forky forky-updates\nComponents: main\n\n"
+        "Types: deb\nURIs: http://mirror.example/debian\n"
+        "Suites: experimental\nComponents: main\n"
+    )
+
+
 @pytest.mark.parametrize("text", ["", "deb http://other.example/tools stable main\n"])
 def test_a_machine_without_debians_archive_says_so(tmp_path: Path, text: str) -> None:
     etc = machine(tmp_path, "sources.list", text)
