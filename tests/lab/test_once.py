@@ -22,6 +22,8 @@ KNOB = "/proc/sys/net/ipv4/tcp_fin_timeout"
 CHANGED = PROFILE.replace("tcp_fin_timeout=37", "tcp_fin_timeout=38")
 FORWARD = "/proc/sys/net/ipv4/ip_forward"
 GUARD = "/run/ocp-tuned-boot/guard"
+# A script of a profile that says when TuneD runs it, and waits for the word.
+HOLDS = "#!/bin/sh\necho held > /run/tuned/held\nread line < /run/tuned/go\n"
 
 
 @contextmanager
@@ -94,8 +96,7 @@ def test_while_it_reloads_systemd_knows_and_its_time_is_extended(suite: str) -> 
         node.write(f"/etc/systemd/system/{UNIT}.d/short.conf", "[Service]\nTimeoutStartSec=8\n")
         node.run("systemctl", "daemon-reload")
         node.write(f"{FOLDER}/tuned.conf", PROFILE + "[script]\nscript=${i:PROFILE_DIR}/s.sh\n")
-        script = "#!/bin/sh\necho held > /run/tuned/held\nread line < /run/tuned/go\n"
-        node.write(f"{FOLDER}/s.sh", script, 0o755)
+        node.write(f"{FOLDER}/s.sh", HOLDS, 0o755)
         node.run("mkfifo", "/run/tuned/held", "/run/tuned/go")
         node.run("systemctl", "reload", "--no-block", UNIT)
         assert node.run("cat", "/run/tuned/held").stdout == "held\n"
@@ -103,6 +104,29 @@ def test_while_it_reloads_systemd_knows_and_its_time_is_extended(suite: str) -> 
         node.run("sh", "-c", "sleep 10; echo go > /run/tuned/go")
         until(node, "active")
         assert record(node)["result"] == "applied"
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_change_that_is_noticed_during_its_reload_is_not_reloaded_twice(suite: str) -> None:
+    with booted(suite) as node:
+        has_ended(node)
+        node.write(f"{FOLDER}/s.sh", HOLDS, 0o755)
+        node.run("mkfifo", "/run/tuned/held", "/run/tuned/go")
+        script = "[script]\nscript=${i:PROFILE_DIR}/s.sh\n"
+        node.write(f"{FOLDER}/tuned.conf", CHANGED + script)
+        node.run("systemctl", "reload", "--no-block", UNIT)
+        assert node.run("cat", "/run/tuned/held").stdout == "held\n"
+        # The unit that the path units start, until it waits for the reload.
+        node.run("systemctl", "restart", "--no-block", "ocp-tuned-notice.service")
+        node.run("sh", "-c", "until pgrep -f '[o]cp-tuned-boot notice'; do sleep 0.1; done")
+        node.run("sh", "-c", "echo go > /run/tuned/go")
+        node.run("sh", "-c", "while systemctl list-jobs | grep ocp-tuned; do sleep 0.1; done")
+        reloaded = [line for line in node.journal(UNIT).splitlines() if ": Reloading " in line]
+        assert len(reloaded) == 1
+        assert knob(node) == "38"
+        assert shown(node, "StatusText").startswith("Applied: openshift-node-lab")
+        assert "nothing was applied" not in shown(node, "StatusText")
+        assert record(node)["deferred"] is None
 
 
 @pytest.mark.parametrize("suite", SUITES)
