@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.lab.activity import activity
+from tests.lab.activity import waiting
 
 
 def directory() -> Path:
@@ -56,13 +56,13 @@ def lock(path: Path, what: str = "") -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            with activity(f"Waiting for {what or path.name}, used by {_holder(file.fileno())}"):
+            with waiting(what or path.name, lambda: _holder(file.fileno())):
                 fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _holder(file: int) -> str:
-    """Who has locked it (proc(5), /proc/locks)."""
+    """Who has locked it now (proc(5), /proc/locks)."""
     inode = os.fstat(file).st_ino
     for line in Path("/proc/locks").read_text().splitlines():
         fields = line.split()

@@ -15,7 +15,7 @@ from typing import Optional
 
 from tests.lab import cache
 
-USED = "the kernel settings of this machine"
+USED = "the kernel settings"
 # Everything that a stock profile of TuneD may set outside a network namespace.
 _WATCHED = (
     "proc/sys/vm/*",

@@ -37,6 +37,7 @@ class Log(logging.Handler):
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     monkeypatch.setattr(activity, "EVERY", 0.02)
+    monkeypatch.setattr(activity, "AGAIN", 0.02)
     handler, before = Log(), activity.log.level
     activity.log.setLevel(logging.INFO)
     activity.log.addHandler(handler)
@@ -72,7 +73,7 @@ def test_a_lock_that_is_waited_for_is_reported_with_its_holder(logged: Log, tmp_
         assert holder.stdout.readline() == "held\n"
 
         def wait() -> None:
-            with cache.lock(path, "the kernel settings of this machine"):
+            with cache.lock(path, "the kernel settings"):
                 pass
 
         waiting = threading.Thread(target=wait)
@@ -80,10 +81,24 @@ def test_a_lock_that_is_waited_for_is_reported_with_its_holder(logged: Log, tmp_
         logged.wait_for("s so far")
         holder.communicate()
         waiting.join()
-    what = "Waiting for the kernel settings of this machine"
-    program = f"{Path(sys.executable).name} -c import "
-    assert logged.lines[0].startswith(f"{what}, used by process {holder.pid} ({program}")
-    assert logged.lines[0].endswith(f" {path})…")
+    what = f"Waiting for the kernel settings: process {holder.pid} ("
+    assert logged.lines[0].startswith(f"{what}{Path(sys.executable).name}"[: activity.WIDTH - 1])
+    assert logged.lines[0].endswith("…")
+    assert max(len(line) for line in logged.lines) == activity.WIDTH
+    assert logged.lines[-1] == "Waiting for the kernel settings: done in 0 s"
+
+
+def test_the_holder_is_the_one_of_now_and_each_is_reported_once(
+    logged: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activity, "AGAIN", PATIENCE)
+    asked = iter(["one", "one", "one", "two", "two", "one", "three"])
+    # At the end it is asked until somebody looks.
+    with activity.waiting("it", lambda: next(asked, "three")):
+        logged.wait_for("three")
+    assert [line.partition("…")[0].rpartition(" ")[2] for line in logged.lines[:-1]] == [
+        "one", "two", "one", "three",
+    ]  # fmt: skip
 
 
 def test_a_free_lock_is_taken_without_a_report(logged: Log, tmp_path: Path) -> None:
