@@ -64,7 +64,7 @@ EXITS = (
     Exit(FAILED, "The requested profile is not applied, or a file of the host cannot be used.",
          (HostError, NewerVersion)),
     Exit(os.EX_USAGE, "The command line is not valid.", (UsageError,)),
-    Exit(os.EX_DATAERR, "check found errors."),
+    Exit(os.EX_DATAERR, "check found errors; with --strict, also warnings."),
     Exit(os.EX_NOINPUT, "The image is not available.", (ImageError,)),
     Exit(os.EX_UNAVAILABLE, "Podman cannot be reached or refuses.",
          (PodmanError, Refused, NameTaken, NotRemoved)),

@@ -159,7 +159,8 @@ def look(paths: Paths, config_file: Path | None, boot_id: str) -> tuple[Record |
     runs = (run for run in history.of_boot(paths, boot_id) if run.result in _SUCCESS)
     now = replace(
         found, left=lock.left(paths), applied=tuple(run for run in runs if run.action == "apply"),
-        foreign=machine.discarded(paths), before=before, pull=_failed_pull(found.units),
+        foreign=machine.discarded(paths), before=before,
+        pull=systemd.failed_pull(found.units.get(systemd.IMAGE, Unit()).result),
         daemon=daemon_status.look(paths),
     )  # fmt: skip
     now = _with_request(paths, config_file, now)
@@ -218,12 +219,6 @@ def _since(
     except BootError as error:
         now = replace(now, waits=_unchecked(error))
     return now.updated(done, loaded.accept), now
-
-
-def _failed_pull(known: dict[str, Unit]) -> str:
-    if known.get(systemd.IMAGE, Unit()).result in ("", "success"):
-        return ""
-    return systemd.last_logged(systemd.IMAGE, error=True) or f"see journalctl -b -u {systemd.IMAGE}"
 
 
 def _unchecked(error: BootError) -> str:

@@ -161,6 +161,7 @@ def _verify(options: Options) -> Checked:
 def _check(options: Options) -> int | None:
     from ocp_tuned_boot.commands import terminal  # noqa: PLC0415
     from ocp_tuned_boot.commands.check import look, show  # noqa: PLC0415
+    from ocp_tuned_boot.commands.check.problem import Severity  # noqa: PLC0415
 
     image, profile = options.image or "", options.profile or ""
     if options.profiles:
@@ -170,7 +171,8 @@ def _check(options: Options) -> int | None:
     text = show.printed(found, "json" if options.json else options.format, terminal.of_output())
     if text:
         print(text)
-    return os.EX_DATAERR if found.errors else None
+    failing = found.errors or (options.strict and found.of(Severity.WARNING))
+    return os.EX_DATAERR if failing else None
 
 
 def _gather(options: Options) -> None:
@@ -336,7 +338,8 @@ COMMANDS = (
              Option("--profile", "The profile to check, instead of the requested one", "NAME",
                     check=parse_profile_name),
              Option("--format", "How it is printed: text, gcc, sarif or json; defaults to text",
-                    "FORMAT", choices=("text", "gcc", "sarif", "json")), JSON), shows=True),
+                    "FORMAT", choices=("text", "gcc", "sarif", "json")), JSON,
+             Option("--strict", "Exit with 65 on warnings as well")), shows=True),
     Command("gather", _gather, "Write what a support case needs to one archive, without secrets",
             (CONFIG, Option("ARCHIVE", "The archive to write; - for standard output", "FILE",
                             optional=True)), shows=True),

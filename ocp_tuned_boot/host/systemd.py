@@ -375,6 +375,14 @@ def last_logged(name: str, *, error: bool = False) -> str:
     return lines[0 if error else -1].strip() if lines else ""
 
 
+def failed_pull(result: str) -> str:
+    """Why the last pull of ocp-tuned-image.service failed, if it did; else empty. `result`: the
+    property `Result` of the unit."""
+    if result in ("", "success"):
+        return ""
+    return last_logged(IMAGE, error=True) or f"see journalctl -b -u {IMAGE}"
+
+
 @dataclass(frozen=True)
 class Stored:
     """The descriptors in a unit's store. `names` is None where systemd does not report them (before

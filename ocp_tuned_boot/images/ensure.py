@@ -44,7 +44,7 @@ PATIENCE = 10.0
 
 #: How the names begin that Podman gives to images that were built, or loaded without a name.
 LOCAL = "localhost/"
-_LOCAL_HINT = (
+LOCAL_HINT = (
     "Build it (podman build --tag NAME), load it (podman load --input FILE), or request another "
     "image in /var/lib/ocp-tuned/image.env (or in boot.conf, [tuning] image)."
 )
@@ -235,7 +235,7 @@ class ImageSession:
         reference = self._reference
         reason = never_pulled(self._rules, reference)
         if reason:
-            hint = _LOCAL_HINT if reference.startswith(LOCAL) else ""
+            hint = LOCAL_HINT if reference.startswith(LOCAL) else ""
             raise ImageError(f"the image {reference} is not on the node, and {reason}", hint)
         with transfer(self._progress, "pull", f"Pulling the image {reference}") as report:
             policy = "newer" if self._rules.pull == "newer" else "missing"

@@ -83,6 +83,7 @@ complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs check' -l image -x -d 'The 
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs check' -l profile -x -d 'The profile to check, instead of the requested one'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs check' -l format -x -a 'text gcc sarif json' -d 'How it is printed: text, gcc, sarif or json; defaults to text'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs check' -l json -d 'Print JSON'
+complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs check' -l strict -d 'Exit with 65 on warnings as well'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs gather' -l config -r -F -d 'Read this boot.conf only'
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs gather' -F
 complete -c ocp-tuned-boot -n '__ocp_tuned_boot_runs history' -l json -d 'Print JSON'

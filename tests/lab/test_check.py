@@ -32,6 +32,7 @@ DATAERR = 65
 NAME = "openshift-node-lab"
 _PROFILES = "/var/lib/ocp-tuned/profiles"
 _CONF = f"{_PROFILES}/{NAME}/tuned.conf"
+_IMAGE_ENV = "/var/lib/ocp-tuned/image.env"
 _RECOMMEND = "/var/lib/ocp-tuned/recommend.d/50-openshift.conf"
 SOUND = """\
 [main]
@@ -167,6 +168,20 @@ def mistakes_beside_the_profile(node: Node) -> None:
     assert [it[0] for it in kinds(check(node, "--image", image)[1])] == ["image-not-available"]
     node.run("rm", "/etc/ocp-tuned-boot/boot.conf")
     assert kinds(check(node, "--image", image)[1]) == []
+    # What is requested: a pull that has failed, and a name that no registry has.
+    requested = node.read(_IMAGE_ENV)
+    node.write(_IMAGE_ENV, f"NTO_IMAGE={image}\n")
+    assert kinds(check(node)[1]) == []
+    node.run("systemctl", "start", "ocp-tuned-image.service", check=False)
+    status, found = check(node)
+    assert (status, kinds(found)) == (0, [("last-pull-failed", _IMAGE_ENV, 1)])
+    assert kinds(check(node, "--image", f"{image}.1")[1]) == []
+    node.run("systemctl", "stop", "ocp-tuned-image.service")
+    node.run("systemctl", "reset-failed", "ocp-tuned-image.service", check=False)
+    node.write(_IMAGE_ENV, "NTO_IMAGE=localhost/tuned:nope\n")
+    status, found = check(node)
+    assert (status, kinds(found)) == (DATAERR, [("image-not-available", _IMAGE_ENV, 1)])
+    node.write(_IMAGE_ENV, requested)
     # A kubelet of the site, and upstream's unit.
     node.write("/etc/systemd/system/ocp-tuned-one-shot.service",
                "[Service]\nExecStart=true\n[Install]\nWantedBy=multi-user.target\n")  # fmt: skip

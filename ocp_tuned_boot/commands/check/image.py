@@ -41,21 +41,32 @@ def _is_short(reference: str) -> bool:
     return not slash or not (set(host) & set(".:") or host == "localhost")
 
 
-def available(images: Images, image: Named, archives: Sequence[Archive]) -> Iterator[Problem]:
-    """An image that is not in Podman's store: where the next boot takes it from. Pure."""
+def available(
+    images: Images, image: Named, archives: Sequence[Archive], failed: str = ""
+) -> Iterator[Problem]:
+    """An image that is not in Podman's store: where the next boot takes it from. `failed`: why its
+    last pull failed, or empty. Pure."""
     if any(each.has(image.value) for each in archives):
         return
-    if images.pull == "never":
+    if why := ensure.never_pulled(images, image.value):
+        is_local = image.value.startswith(ensure.LOCAL)
+        pull = f"Pull it now: podman pull {image.value}; or {_ARCHIVES}"
         yield problem(
             "image-not-available", image.file, image.line,
-            f"{image.value!r} is not on the node and in no archive, and boot.conf has pull = never",
-            f"Pull it now: podman pull {image.value}; or {_ARCHIVES}",
+            f"{image.value!r} is not on the node and in no archive, and {why}",
+            ensure.LOCAL_HINT if is_local else pull,
+        )  # fmt: skip
+        return
+    advice = f"To pull it now: ocp-tuned-boot image stage {image.value}"
+    if failed:
+        yield problem(
+            "last-pull-failed", image.file, image.line,
+            f"{image.value!r} is not on the node, and its last pull failed: {failed}", advice,
         )  # fmt: skip
         return
     yield problem(
         "image-to-be-pulled", image.file, image.line,
-        f"{image.value!r} is not on the node: the next boot depends on its registry",
-        f"To pull it now: ocp-tuned-boot image stage {image.value}",
+        f"{image.value!r} is not on the node: the next boot depends on its registry", advice,
     )  # fmt: skip
 
 

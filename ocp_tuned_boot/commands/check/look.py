@@ -104,7 +104,10 @@ class _Node:
         if there is None:
             images = self.known.config.images
             known = tuple(archives.all_of(self.paths, images.archives))
-            found += image.available(images, self.wanted.image, known)
+            # Only of the requested image, and only of this root.
+            is_asked = self.paths.root == Paths().root and self.wanted.image.file
+            failed = units.failed_pull() if is_asked else ""
+            found += image.available(images, self.wanted.image, known, failed)
             for space in host.spaces(self.paths, host.store_folder(podman)):
                 found += host.low(space)
         return there
@@ -157,8 +160,8 @@ def folder(path: Path, reference: str, profile: str, config_file: Path | None) -
     if config_file is not None:
         found += configuration.read(Paths(), config_file)[1]
     files, more = profiles.read(path, path)
-    found += more
     sources, named = Sources(path, files), Named(profile, "")
+    found += more if sources.custom else profiles.none_in(path, more)
     if reference:
         found += _asked(sources, reference, named)
     else:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from ocp_tuned_boot.commands.check import lines, sysctls
 from ocp_tuned_boot.commands.check.lines import Text
 from ocp_tuned_boot.commands.check.machine import Machine
-from ocp_tuned_boot.commands.check.problem import KINDS, Problem, Severity, problem
+from ocp_tuned_boot.commands.check.problem import KINDS, Problem, Severity, lowered, problem
 from ocp_tuned_boot.commands.check.profiles import Sources
 from ocp_tuned_boot.host import kernelargs
 from ocp_tuned_boot.host.paths import sysctl_file
@@ -155,7 +155,9 @@ def _limits(meaning: Asked, places: Places) -> Iterator[Problem]:
             why = sysctls.refused(option.option, option.value)
             if why:
                 place = places.of(section.name, option.option, option.value, option.raw)
-                yield place.problem("value-out-of-range", f"{option.option}: {why}")
+                found = place.problem("value-out-of-range", f"{option.option}: {why}")
+                is_conditional = sysctls.is_conditional(option.value)
+                yield lowered(found, Severity.WARNING) if is_conditional else found
 
 
 def _devices(meaning: Asked, rows: Sequence[Comparison], places: Places) -> Iterator[Problem]:

@@ -56,6 +56,7 @@ KINDS = {
     "agent-word": _warning("A file of the agent has an unknown word, and is ignored."),
     # The folder of the profiles.
     "profiles-unreadable": _error("The custom profiles cannot be read, and no profile is applied."),
+    "no-profiles": _error("The folder of --profiles contains no profile."),
     "profile-not-in-folder": _warning("A file lies beside the folders of the profiles."),
     "profile-too-deep": _warning("A profile lies in the folder of another one."),
     "no-tuned-conf": _warning("A folder has no tuned.conf, and is no profile."),
@@ -72,7 +73,7 @@ KINDS = {
     "script-not-executable": _warning("A script of a profile is not executable."),
     "script-refused": _warning("TuneD does not run a script from this place."),
     "script-no-interpreter": _warning("The first line of a script names no interpreter."),
-    "value-out-of-range": _warning("The kernel refuses a value, as it is documented."),
+    "value-out-of-range": _error("The kernel refuses a value, as it is documented."),
     # What TuneD says about the profile.
     "profile-not-loaded": _error("TuneD cannot load the profile."),
     "tuned-warning": _warning("TuneD logs a warning or an error while it loads the profile."),
@@ -94,6 +95,7 @@ KINDS = {
     "no-such-cpu": _warning("A list of CPUs names one that this machine does not have."),
     # The image.
     "image-not-available": _error("The image is not on the node, and is not pulled."),
+    "last-pull-failed": _warning("The image is not on the node, and its last pull failed."),
     "image-to-be-pulled": _note("The image is not on the node: the next boot pulls it."),
     "image-short-name": _warning("The image has no registry in its name."),
     "image-by-tag": _note("The image is requested by its tag, which may name another one later."),

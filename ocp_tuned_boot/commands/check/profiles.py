@@ -135,6 +135,25 @@ def places(folder: Path, entries: Sequence[tuple[Path, bool]]) -> Iterator[Probl
             )  # fmt: skip
 
 
+def none_in(folder: Path, found: Sequence[Problem]) -> Iterator[Problem]:
+    """That a folder contains no profile, beside what was `found` there. It may be the folder of one
+    profile. Pure."""
+    if any(it.kind in ("profiles-unreadable", "not-checked") for it in found):
+        yield from found
+        return
+    own = folder / "tuned.conf"
+    if not any(it.file == str(own) for it in found):
+        words = f"{folder} contains no profile"
+        advice = "Each profile is a folder in it: NAME/tuned.conf."
+        yield problem("no-profiles", folder, 0, words, advice)
+        yield from found
+    else:
+        above = folder.parent if folder.name not in ("", "..") else folder.resolve().parent
+        words = f"{folder} is the folder of one profile, not the one that contains it"
+        advice = f"To check it: ocp-tuned-boot check --profiles {shlex.quote(str(above))}"
+        yield problem("no-profiles", own, 1, words, advice)
+
+
 def _folder(where: Path, path: Path, paths: set[Path]) -> Iterator[Problem]:
     deeper = [it for it in paths if it.name == "tuned.conf" and it.parts[0] == path.name]
     if not deeper:
@@ -401,7 +420,9 @@ def _text(sources: Sources, name: str, text: Text) -> Iterator[Problem]:
             yield from _script(sources, name, each)
     for each in _sysctls(text):
         if why := sysctls.refused(each.key, each.value):
-            yield problem("value-out-of-range", file, each.line, f"{each.key}: {why}")
+            wrong = problem("value-out-of-range", file, each.line, f"{each.key}: {why}")
+            is_conditional = sysctls.is_conditional(each.value)
+            yield lowered(wrong, Severity.WARNING) if is_conditional else wrong
 
 
 def _sysctls(text: Text) -> Iterator[Entry]:

@@ -45,6 +45,7 @@ LIMITS = {
 _NUMBER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})\Z", re.ASCII)
 # A value of TuneD: a minimum or maximum, and alternatives (tuned/plugins/base.py).
 _MODIFIER = re.compile(r"\A[<>]")
+_CONDITIONAL = re.compile(r'\A"?\s*[<>]|\|')
 
 
 def refused(key: str, value: str) -> str:
@@ -62,6 +63,12 @@ def refused(key: str, value: str) -> str:
             upper = f"from {least} to {most}" if most <= _INT and most != _INT else f"from {least}"
             return f"found {number}, expected a number {upper}"
     return ""
+
+
+def is_conditional(value: str) -> bool:
+    """Whether TuneD may leave the setting as it is: for one with alternatives, or a minimum or
+    maximum, which is written only if the present value is beyond it."""
+    return bool(_CONDITIONAL.search(value.strip()))
 
 
 def is_number(text: str) -> bool:

@@ -35,6 +35,18 @@ _PROPERTIES = ("Id", "LoadState", "UnitFileState", "After", "NeedDaemonReload", 
 Shown = Mapping[str, Mapping[str, str]]
 
 
+def failed_pull() -> str:
+    """Why the last pull of the requested image failed in this boot; empty if it did not, or if that
+    is not known."""
+    if not systemd.is_running():
+        return ""
+    try:
+        shown = systemd.properties([systemd.IMAGE], ("Result",))
+    except HostError:
+        return ""
+    return systemd.failed_pull(shown[systemd.IMAGE].get("Result", ""))
+
+
 def look() -> Iterator[Problem]:
     """What systemd says of all of them."""
     if not systemd.is_running():

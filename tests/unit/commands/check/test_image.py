@@ -10,6 +10,7 @@ import pytest
 from ocp_tuned_boot.commands.check import host, image
 from ocp_tuned_boot.commands.check.configuration import Configuration
 from ocp_tuned_boot.commands.check.host import Space
+from ocp_tuned_boot.commands.check.problem import Severity
 from ocp_tuned_boot.commands.check.request import Named
 from ocp_tuned_boot.images.archives import Archive
 from ocp_tuned_boot.requested.config import Config, Images
@@ -56,6 +57,34 @@ def test_an_image_that_is_not_on_the_node(
     archives = [Archive(Path("x.tar"), names)] if names else []
     named = Named("registry.example/tuned:1", "image.env", 1)
     assert [it.kind for it in image.available(Images(pull=pull), named, archives)] == kinds
+
+
+def test_an_image_that_no_registry_has() -> None:
+    """Nobody pulls it, whatever boot.conf says: it must be put there."""
+    reference = "localhost/tuned:nope"
+    named = Named(reference, "image.env", 1)
+    (problem,) = image.available(Images(), named, [])
+    assert (problem.kind, problem.severity) == ("image-not-available", Severity.ERROR)
+    assert "no registry has images below localhost/" in problem.message
+    assert "podman build --tag" in problem.advice
+    assert "podman load --input" in problem.advice
+    assert "stage" not in problem.advice
+    assert "podman pull" not in problem.advice
+    (never,) = image.available(Images(pull="never"), named, [])
+    assert "podman pull" not in never.advice
+    assert list(image.available(Images(), named, [Archive(Path("x.tar"), (reference,))])) == []
+
+
+def test_an_image_whose_last_pull_has_failed() -> None:
+    named = Named("registry.example/tuned:1", "image.env", 1)
+    (problem,) = image.available(Images(), named, [], "no such host")
+    assert (problem.kind, problem.severity) == ("last-pull-failed", Severity.WARNING)
+    assert "no such host" in problem.message
+    assert "ocp-tuned-boot image stage registry.example/tuned:1" in problem.advice
+    there = [Archive(Path("x.tar"), (named.value,))]
+    assert list(image.available(Images(), named, there, "no such host")) == []
+    (never,) = image.available(Images(pull="never"), named, [], "no such host")
+    assert never.kind == "image-not-available"
 
 
 def test_an_image_that_is_no_tuned() -> None:

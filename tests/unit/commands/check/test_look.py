@@ -52,6 +52,61 @@ def test_a_warning_is_no_failure(folder: Path, capsys: pytest.CaptureFixture[str
     assert (problem["kind"], problem["severity"]) == ("duplicate-key", "warning")
 
 
+def test_if_strict_a_warning_is_a_failure(folder: Path) -> None:
+    assert check("--profiles", str(folder), "--strict") == 0  # what is not checked is none
+    (folder / "base/tuned.conf").write_text("[sysctl]\nvm.swappiness=1\nvm.swappiness=2\n")
+    assert check("--profiles", str(folder), "--strict") == os.EX_DATAERR
+
+
+@pytest.mark.parametrize("line", ["net.core.somaxconn=abc", "vm.swappiness=1000"])
+def test_a_value_that_no_kernel_takes_is_a_failure(folder: Path, line: str) -> None:
+    (folder / "base/tuned.conf").write_text(f"[sysctl]\n{line}\n")
+    assert check("--profiles", str(folder)) == os.EX_DATAERR
+
+
+@pytest.mark.parametrize("where", ["", "empty", ".git"])
+def test_a_folder_without_profiles_is_an_error(
+    tmp_path: Path, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ci" / where).mkdir(parents=True)
+    (tmp_path / "ci/README").write_text("about these\n")
+    assert check("--profiles", f"{tmp_path}/ci", "--format", "gcc") == os.EX_DATAERR
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{tmp_path}/ci:1: error: {tmp_path}/ci contains no profile. " in lines[0]
+    assert lines[0].endswith("NAME/tuned.conf. [no-profiles]")
+    kinds = [it.kind for it in look.folder(tmp_path / "ci", "", "", None).errors]
+    assert kinds == ["no-profiles"]
+
+
+def test_a_folder_that_cannot_be_read_is_not_called_empty(folder: Path) -> None:
+    (folder / "ours/tuned.conf").write_bytes(b"[main]\nsummary=\xff\n")
+    kinds = [it.kind for it in look.folder(folder, "", "", None).errors]
+    assert kinds == ["profiles-unreadable"]
+
+
+def test_the_folder_of_one_profile_is_an_error_that_names_its_parent(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(argument: str) -> str:
+        assert check("--profiles", argument, "--format", "gcc") == os.EX_DATAERR
+        # What is in the folder is not in a wrong place.
+        first, not_asked = capsys.readouterr().out.splitlines()
+        assert "[not-checked]" in not_asked
+        return first
+
+    (folder / "ours/scripts").mkdir()
+    assert f"{folder}/ours is the folder of one profile" in said(f"{folder}/ours")
+    assert f"check --profiles {folder} [" in said(f"{folder}/ours/")
+    monkeypatch.chdir(folder)
+    assert said("ours").endswith(" check --profiles . [no-profiles]")
+    monkeypatch.chdir(folder / "ours")
+    assert said(".").endswith(f" check --profiles {folder} [no-profiles]")
+    # Where there are profiles as well, it is the file that is in a wrong place.
+    (folder / "tuned.conf").write_text("")
+    assert check("--profiles", str(folder), "--format", "gcc") == 0
+    assert "[profile-not-in-folder]" in capsys.readouterr().out
+
+
 def test_only_what_one_profile_reaches_counts(folder: Path) -> None:
     (folder / "other").mkdir()
     (folder / "other/tuned.conf").write_text("nonsense\n")

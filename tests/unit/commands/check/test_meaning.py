@@ -137,7 +137,13 @@ def test_a_variable_that_is_not_defined() -> None:
 
 def test_a_value_that_is_only_known_when_it_is_computed() -> None:
     asked = replace(ASKED, sections=(section("sysctl", ("vm.swappiness", "300")),))
-    assert places(found(asked, None)) == [("value-out-of-range", OURS, 6)]
+    (problem,) = found(asked, None)
+    assert places([problem]) == [("value-out-of-range", OURS, 6)]
+    assert problem.severity is Severity.ERROR
+    # TuneD writes a maximum only if the kernel's value is above it.
+    asked = replace(ASKED, sections=(section("sysctl", ("vm.swappiness", "<300")),))
+    (problem,) = found(asked, None)
+    assert problem.severity is Severity.WARNING
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,25 @@ def test_values_that_are_documented(key: str, value: str, is_refused: bool) -> N
     assert bool(sysctls.refused(key, value)) is is_refused
 
 
+@pytest.mark.parametrize(
+    ("value", "severity"),
+    [
+        ("1000", Severity.ERROR),
+        ("abc", Severity.ERROR),
+        # TuneD writes a limit only if the kernel's value is beyond it; of alternatives, any one.
+        ("<1000", Severity.WARNING),
+        (">abc", Severity.WARNING),
+        ("10|1000", Severity.WARNING),
+    ],
+)
+def test_a_value_that_no_kernel_takes_is_an_error_if_it_is_written(
+    tmp_path: Path, value: str, severity: Severity
+) -> None:
+    plant(tmp_path, {"ours/tuned.conf": f"[sysctl]\nvm.swappiness={value}\n"})
+    (problem,) = found(tmp_path)
+    assert (problem.kind, problem.severity) == ("value-out-of-range", severity)
+
+
 # A pod may write 500 profiles and more, of any content.
 
 
