@@ -29,6 +29,8 @@ from ocp_tuned_boot.tuned.profiles import CUSTOM, STOCK
 
 #: The options whose values are scripts.
 _SCRIPTS = ("script", "script_pre", "script_post")
+#: The options because of which TuneD may leave out a section.
+_CONDITIONS = ("enabled", "uname_regex", "cpuinfo_regex")
 _FOLDER = "${i:PROFILE_DIR}"
 #: How many includes are followed, at most, to say which way a circle goes: each time among so many
 #: profiles, and in all of them together. A pod may write circles that take hours to describe.
@@ -137,7 +139,7 @@ def places(folder: Path, entries: Sequence[tuple[Path, bool]]) -> Iterator[Probl
 
 def none_in(folder: Path, found: Sequence[Problem]) -> Iterator[Problem]:
     """That a folder contains no profile, beside what was `found` there. It may be the folder of one
-    profile. Pure."""
+    profile."""
     if any(it.kind in ("profiles-unreadable", "not-checked") for it in found):
         yield from found
         return
@@ -418,19 +420,23 @@ def _text(sources: Sources, name: str, text: Text) -> Iterator[Problem]:
     for each in text.options():
         if each.key in _SCRIPTS:
             yield from _script(sources, name, each)
-    for each in _sysctls(text):
+    for each, is_written in _sysctls(text):
         if why := sysctls.refused(each.key, each.value):
             wrong = problem("value-out-of-range", file, each.line, f"{each.key}: {why}")
-            is_conditional = sysctls.is_conditional(each.value)
-            yield lowered(wrong, Severity.WARNING) if is_conditional else wrong
+            yield wrong if is_written else lowered(wrong, Severity.WARNING)
 
 
-def _sysctls(text: Text) -> Iterator[Entry]:
-    """The options of the sections of the sysctl plugin."""
-    kinds = {it.section: it.value for it in text.options() if it.key == "type"}
-    for each in text.options():
+def _sysctls(text: Text) -> Iterator[tuple[Entry, bool]]:
+    """The options of the sections of the sysctl plugin, and whether TuneD writes the value wherever
+    the profile is applied."""
+    options = text.options()
+    kinds = {it.section: it.value for it in options if it.key == "type"}
+    conditional = {it.section for it in options if it.key in _CONDITIONS}
+    last = {(it.section, it.key): it for it in options}
+    for each in options:
         if kinds.get(each.section, each.section) == "sysctl":
-            yield each
+            counts = last[each.section, each.key] is each and each.section not in conditional
+            yield each, counts and not sysctls.is_conditional(each.value)
 
 
 def _script(sources: Sources, name: str, entry: Entry) -> Iterator[Problem]:

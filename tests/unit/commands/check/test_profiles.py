@@ -209,6 +209,11 @@ def test_values_that_are_documented(key: str, value: str, is_refused: bool) -> N
     [
         ("1000", Severity.ERROR),
         ("abc", Severity.ERROR),
+        ("abc\n[more]\nenabled=0", Severity.ERROR),
+        # TuneD may leave out the section.
+        ("abc\nenabled=${x}", Severity.WARNING),
+        ("abc\nuname_regex=lab", Severity.WARNING),
+        ("abc\ncpuinfo_regex=lab", Severity.WARNING),
         # TuneD writes a limit only if the kernel's value is beyond it; of alternatives, any one.
         ("<1000", Severity.WARNING),
         (">abc", Severity.WARNING),
@@ -221,6 +226,13 @@ def test_a_value_that_no_kernel_takes_is_an_error_if_it_is_written(
     plant(tmp_path, {"ours/tuned.conf": f"[sysctl]\nvm.swappiness={value}\n"})
     (problem,) = found(tmp_path)
     assert (problem.kind, problem.severity) == ("value-out-of-range", severity)
+
+
+def test_a_value_that_does_not_count_is_no_error(tmp_path: Path) -> None:
+    plant(tmp_path, {"ours/tuned.conf": "[sysctl]\nvm.swappiness=abc\nvm.swappiness=1\n"})
+    assert {(it.kind, it.severity) for it in found(tmp_path)} == {
+        ("duplicate-key", Severity.WARNING), ("value-out-of-range", Severity.WARNING),
+    }  # fmt: skip
 
 
 # A pod may write 500 profiles and more, of any content.
