@@ -248,5 +248,8 @@ def _waits(paths: Paths, loaded: config.Config, done: Record) -> str:
     ):
         # Nothing has changed: the last run could not get this image, and has a finding about it.
         return ""
-    changed = decision.waits is not Waits.NOTHING or decision.action is not Action.KEEP
-    return decision.reason if changed else ""
+    if decision.waits is Waits.NOTHING and decision.action is Action.KEEP:
+        return ""
+    if not decision.advice or decision.advice in (it.advice for it in done.findings):
+        return decision.reason
+    return f"{decision.reason}\n{decision.advice}"

@@ -21,6 +21,7 @@ from ocp_tuned_boot.tuned.judge import Result
 #: the kernel's linux/pm_qos.h.
 _NO_REQUEST = 2_000_000_000
 _START = "systemctl start ocp-tuned"
+_WHEN = "It is applied at the next boot, or with: systemctl reload ocp-tuned"
 #: So many rows of one kind are shown without --verbose.
 _FEW = 5
 _MORE = "to see all: ocp-tuned-boot status --verbose"
@@ -229,9 +230,9 @@ def _waiting(done: Record | None, now: Now) -> Iterator[Row]:
     # What has changed by now is more than what was recorded.
     if done is not None and done.deferred is not None and not now.waits:
         waits = done.deferred
+        when = "" if done.change_failed else f". {_WHEN}"
         yield Row(
-            f"{waits.waits}: {waits.profile}, {waits.image}, since {_clock(waits.since)}. "
-            "It is applied at the next boot, or with: systemctl reload ocp-tuned",
+            f"{waits.waits}: {waits.profile}, {waits.image}, since {_clock(waits.since)}{when}",
             "deferred", Style.WARNING,
         )  # fmt: skip
     if now.waits:
