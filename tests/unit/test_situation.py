@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -11,7 +13,7 @@ import pytest
 
 from ocp_tuned_boot import boot, situation
 from ocp_tuned_boot.commands import status, status_text
-from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host import files, space, systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.images import known
@@ -20,6 +22,7 @@ from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import Action, InForce, Record, Waits
 from ocp_tuned_boot.requested import settled
 from ocp_tuned_boot.requested.config import Config
+from ocp_tuned_boot.settings import drift
 from ocp_tuned_boot.tuned import layout, reach, said
 from ocp_tuned_boot.tuned.findings import make
 from ocp_tuned_boot.tuned.judge import Result
@@ -327,3 +330,30 @@ def test_a_notice_asks_for_a_reload_if_the_agent_wants_it(
     assert done is not None
     assert done.deferred is not None
     assert bool(reloaded) is (word in ("never", "update"))
+
+
+# What is seen by whom.
+
+
+def test_what_only_root_may_read_is_no_problem_of_the_node(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applied(paths)
+
+    def refused(*_: object) -> drift.Drift:
+        with files.explained("read", paths.settings):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(drift, "look", refused)
+    assert "Permission denied" in status.look(paths, None, BOOT_ID)[1].waits
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    _, now = status.look(paths, None, BOOT_ID)
+    assert now.waits == ""
+    assert "which settings have changed" in now.hidden
+
+
+def test_where_there_is_hardly_space_is_seen(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    applied(paths)
+    assert status.look(paths, None, BOOT_ID)[1].low == ()
+    monkeypatch.setattr(space, "STATE", 1 << 60)
+    assert [it.folder for it in status.look(paths, None, BOOT_ID)[1].low] == [paths.state]
