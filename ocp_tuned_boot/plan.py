@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ocp_tuned_boot.record.model import Action, Decision, InForce, Waits, Why
 from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.tuned.findings import Finding
 from ocp_tuned_boot.tuned.judge import Result
 
 
@@ -17,7 +18,8 @@ class Situation:
     `on_change` and `late` are boot.conf's; `workloads` are those that run already; `tuned`: a
     profile was applied in this boot, even if none is recorded now; `unaffected`: nothing has
     changed that the profile of this node uses; `applied_by`: another TuneD, which has applied what
-    has changed.
+    has changed; `refused`: why TuneD cannot load what is requested, as far as that is known without
+    it; `failed`: to apply this very request has failed before.
     """
 
     why: Why = Why.START
@@ -27,6 +29,8 @@ class Situation:
     tuned: bool = False
     unaffected: bool = False
     applied_by: str = ""
+    refused: Finding | None = None
+    failed: bool = False
 
 
 def decide(requested: Inputs, in_force: InForce | None, now: Situation) -> Decision:
@@ -54,6 +58,8 @@ def decide(requested: Inputs, in_force: InForce | None, now: Situation) -> Decis
         return Decision(Action.KEEP, f"{reason}; {what}")
     # A new image with the same profile is no reason to disturb running workloads.
     words = f"{reason}; only the image has changed: it is used at the next boot or on a reload"
+    if now.failed:
+        words = f"{reason}; only the image has changed, and a reload with it has failed"
     return Decision(Action.KEEP, words, waits=Waits.IMAGE)
 
 
@@ -91,8 +97,13 @@ def _changed(requested: Inputs, in_force: InForce, now: Situation, reason: str) 
     eager = is_eager(now.on_change, requested.on_change, renamed=renamed)
     if eager and now.why is not Why.NOTICE:
         return Decision(Action.APPLY, reason, guarded=True, changed=True)
+    waits = Decision(Action.DEFER, reason, waits=Waits.PROFILE, changed=True)
+    if now.refused is not None:
+        reason = f"{reason}; it cannot be applied: {now.refused.message}"
+        return replace(waits, reason=reason, advice=now.refused.advice)
+    if now.failed:
+        return replace(waits, reason=f"{reason}; applying it has failed")
     how = f"by a reload, which follows (on_change = {now.on_change})"
     if not eager:
         how = "at the next boot, or with: systemctl reload ocp-tuned"
-    reason = f"{reason}; it is applied {how}"
-    return Decision(Action.DEFER, reason, waits=Waits.PROFILE, changed=True)
+    return replace(waits, reason=f"{reason}; it is applied {how}")

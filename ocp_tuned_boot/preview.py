@@ -18,11 +18,9 @@ from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
-from ocp_tuned_boot.requested.missing import Search
 from ocp_tuned_boot.settings import holds
-from ocp_tuned_boot.tuned import container, layout, profiles
+from ocp_tuned_boot.tuned import container, layout
 from ocp_tuned_boot.tuned.container import ContainerSpec
-from ocp_tuned_boot.tuned.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,13 @@ def preview(paths: Paths, config_file: Path | None) -> Preview:
     if decision.action is not Action.APPLY:
         if decision.action is Action.DEFER:
             seen = known.layout_of(paths, requested.image)
-            notes += tuple(_absent(paths, config, requested, seen))
+            notes += situation.search(paths, config, requested, seen).notes()
         return Preview(decision, requested, "not checked", None, _lost(paths), notes)
     with Podman(config.socket, Deadline(config.timeout)) as podman:
         image = ensure.find(paths, podman, requested.image)
     image_id = requested.image if image is None else image.id
     seen = layout.cached(paths, image_id)
-    notes += tuple(_absent(paths, config, requested, seen))
+    notes += situation.search(paths, config, requested, seen).notes()
     guarded = decision.guarded
     spec = container.specify(
         paths, requested.contract, image_id, seen or layout.Layout(),
@@ -87,14 +85,6 @@ def _source(paths: Paths, config: Config, reference: str) -> str:
     if archive:
         return f"to be pulled; or loaded from {archive}, if it cannot be pulled"
     return f"NOT on the node, and {never}" if never else "to be pulled"
-
-
-def _absent(paths: Paths, config: Config, requested: Inputs, seen: Layout | None) -> Iterator[str]:
-    """Profiles that do not exist, as far as that is known: the image's own are known once it has
-    been looked into."""
-    texts = profiles.texts(requested.files, layout.texts(seen) if seen else {})
-    for each in Search(paths, config, requested, texts, seen is not None).all():
-        yield f"{each.message}. {each.advice}"
 
 
 def _lost(paths: Paths) -> tuple[State, ...]:

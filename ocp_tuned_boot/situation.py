@@ -16,7 +16,7 @@ from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.plan import Situation
-from ocp_tuned_boot.record import store
+from ocp_tuned_boot.record import change, store
 from ocp_tuned_boot.record.model import Action, Decision, InForce, Record, Waits, Why
 from ocp_tuned_boot.requested import inputs, settled
 from ocp_tuned_boot.requested.config import Config
@@ -25,6 +25,9 @@ from ocp_tuned_boot.tuned import findings, operand
 from ocp_tuned_boot.tuned.judge import Result
 
 if TYPE_CHECKING:
+    from ocp_tuned_boot.requested.missing import Search
+    from ocp_tuned_boot.tuned.findings import Finding
+    from ocp_tuned_boot.tuned.layout import Layout
     from ocp_tuned_boot.tuned.said import About, Said
 
 log = logging.getLogger(__name__)
@@ -49,13 +52,48 @@ def look(
     running = systemd.running(paths, workloads or systemd.workloads()) if first else ()
     tuned = not first or _was_tuned(paths, requested)
     now = Situation(why, config.on_change, config.late, running, tuned)
-    if in_force is None or first or in_force.fingerprint == requested.fingerprint:
+    asked = (requested.fingerprint, requested.image)
+    if in_force is None or first or asked == (in_force.fingerprint, in_force.image):
+        return now
+    now = replace(now, failed=_has_failed(paths, requested, in_force))
+    if in_force.fingerprint == requested.fingerprint:
         return now
     now = replace(now, unaffected=_is_unaffected(paths, requested, in_force))
-    other = None if now.unaffected else operand.running(paths)
+    if now.unaffected:
+        return now
+    now = replace(now, refused=_refused(paths, config, requested))
+    other = operand.running(paths)
     if other is None or not _holds(paths, config, requested, in_force, ask=why is not Why.PREVIEW):
         return now
     return replace(now, applied_by=other.words)
+
+
+def _has_failed(paths: Paths, requested: Inputs, in_force: InForce) -> bool:
+    """Whether to apply this very request has failed in this boot."""
+    if in_force.instead_of == requested.fingerprint:
+        return True
+    last = store.of_this_boot(paths, requested.boot_id)
+    return change.failure(last, requested.fingerprint, requested.image) is not None
+
+
+def _refused(paths: Paths, config: Config, requested: Inputs) -> Finding | None:
+    """Why TuneD cannot load the requested profile, as far as that is known without TuneD."""
+    from ocp_tuned_boot.images import known  # noqa: PLC0415  # only for a change
+
+    found = search(paths, config, requested, known.layout_of(paths, requested.image)).wrong()
+    return found[0] if found else None
+
+
+def search(paths: Paths, config: Config, requested: Inputs, seen: Layout | None) -> Search:
+    """Where the requested profile is looked for. `seen`: what the image contains; None if that is
+    not known."""
+    from ocp_tuned_boot.requested.missing import Search  # noqa: PLC0415  # only for a change
+    from ocp_tuned_boot.tuned import layout, profiles  # noqa: PLC0415
+
+    texts = profiles.texts(requested.files, layout.texts(seen) if seen else {})
+    last = store.of_this_boot(paths, requested.boot_id)
+    active = last is not None and last.leaves_active
+    return Search(paths, config, requested, texts, seen is not None, is_active=active)
 
 
 def _is_unaffected(paths: Paths, requested: Inputs, in_force: InForce) -> bool:

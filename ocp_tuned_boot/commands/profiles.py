@@ -66,14 +66,15 @@ def look(paths: Paths, config_file: Path | None) -> Listing:
     )
     seen = _layout(paths, config, image) if image else None
     texts = profiles.texts(files, layout.texts(seen) if seen else {})
+    done = notes.of(lambda: store.of_this_boot(paths, inputs.boot_id(paths)), None)
     if requested.profile:
-        search = Search(paths, config, requested, texts, seen is not None)
-        notes.add(*(f"{each.message}. {each.advice}" for each in search.all()))
+        active = done is not None and done.leaves_active
+        search = Search(paths, config, requested, texts, seen is not None, is_active=active)
+        notes.add(*search.notes())
     notes.add(*boot_conf.profiles_overruled(config, requested))
     if image and seen is None:
         words = f"The profiles of the image {image} are not known yet."
         notes.add(f"{words} To find out: {missing.LOOK}")
-    done = notes.of(lambda: store.of_this_boot(paths, inputs.boot_id(paths)), None)
     applied = done.in_force if done is not None else None
     return Listing(
         str(inputs.with_profiles(paths).profiles), profiles.existing(texts),

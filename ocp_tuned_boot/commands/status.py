@@ -12,8 +12,9 @@ from ocp_tuned_boot import lock, situation
 from ocp_tuned_boot.commands import daemon_status
 from ocp_tuned_boot.commands.daemon_status import Supervised
 from ocp_tuned_boot.errors import BootError
-from ocp_tuned_boot.host import machine, systemd, units
+from ocp_tuned_boot.host import machine, space, systemd, units
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.space import Space
 from ocp_tuned_boot.host.systemd import Stored
 from ocp_tuned_boot.host.units import Unit
 from ocp_tuned_boot.record import history, store
@@ -28,8 +29,8 @@ from ocp_tuned_boot.tuned.findings import Finding
 from ocp_tuned_boot.tuned.judge import Outcome, Result
 
 _HIDDEN = (
-    "Only root sees the log of a failed pull, a TuneD in another container, and since when a "
-    "setting differs: sudo ocp-tuned-boot status"
+    "Only root sees the log of a failed pull, a TuneD in another container, and which settings "
+    "have changed since: sudo ocp-tuned-boot status"
 )
 
 
@@ -59,7 +60,7 @@ class Now:
     active run still has (seconds), None if none is active; `applied`: the runs of this boot that
     have applied a profile; `foreign`: the files of another machine that were removed in this boot;
     `before`: the record is of the time before a soft-reboot; `hidden`: what this user cannot
-    see; `daemon`: TuneD where it keeps running, else None."""
+    see; `daemon`: TuneD where it keeps running, else None; `low`: where there is hardly space."""
 
     units: dict[str, Unit] = field(default_factory=dict)
     drifted: tuple[Drifted, ...] = ()
@@ -79,6 +80,7 @@ class Now:
     before: bool = False
     hidden: str = ""
     daemon: Supervised | None = None
+    low: tuple[Space, ...] = ()
 
     @property
     def unit(self) -> Unit:
@@ -143,6 +145,7 @@ class Now:
             "foreign": list(self.foreign),
             "hidden": self.hidden,
             "daemon": asdict(self.daemon) if self.daemon else None,
+            "low": [it.words for it in self.low],
         }
 
 
@@ -162,6 +165,7 @@ def look(paths: Paths, config_file: Path | None, boot_id: str) -> tuple[Record |
         foreign=machine.discarded(paths), before=before,
         pull=systemd.failed_pull(found.units.get(systemd.IMAGE, Unit()).result),
         daemon=daemon_status.look(paths),
+        low=tuple(it for it in space.of_own_files(paths) if it.is_low),
     )  # fmt: skip
     now = _with_request(paths, config_file, now)
     if done is None or done.in_force is None:
@@ -217,7 +221,9 @@ def _since(
         now = replace(now, waits=_waits(paths, loaded, done))
         now = replace(now, drifted=drift.look(paths, loaded.handover).drifted)
     except BootError as error:
-        now = replace(now, waits=_unchecked(error))
+        # `hidden` says what other users do not see.
+        if not (now.hidden and isinstance(error.__cause__, PermissionError)):
+            now = replace(now, waits=_unchecked(error))
     return now.updated(done, loaded.accept), now
 
 
@@ -243,5 +249,8 @@ def _waits(paths: Paths, loaded: config.Config, done: Record) -> str:
     ):
         # Nothing has changed: the last run could not get this image, and has a finding about it.
         return ""
-    changed = decision.waits is not Waits.NOTHING or decision.action is not Action.KEEP
-    return decision.reason if changed else ""
+    if decision.waits is Waits.NOTHING and decision.action is Action.KEEP:
+        return ""
+    if not decision.advice or decision.advice in (it.advice for it in done.findings):
+        return decision.reason
+    return f"{decision.reason}\n{decision.advice}"

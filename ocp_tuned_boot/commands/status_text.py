@@ -12,6 +12,7 @@ from ocp_tuned_boot.commands.status import Now
 from ocp_tuned_boot.commands.terminal import Row, Style
 from ocp_tuned_boot.gate import RELEASE, without_start
 from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host.space import full_hint, mount_point
 from ocp_tuned_boot.record import conditions
 from ocp_tuned_boot.record.model import Attempt, InForce, Record, Standing, Value, Waits
 from ocp_tuned_boot.tuned.findings import Finding
@@ -21,6 +22,7 @@ from ocp_tuned_boot.tuned.judge import Result
 #: the kernel's linux/pm_qos.h.
 _NO_REQUEST = 2_000_000_000
 _START = "systemctl start ocp-tuned"
+_WHEN = "It is applied at the next boot, or with: systemctl reload ocp-tuned"
 #: So many rows of one kind are shown without --verbose.
 _FEW = 5
 _MORE = "to see all: ocp-tuned-boot status --verbose"
@@ -36,6 +38,7 @@ def rows(done: Record | None, now: Now, *, verbose: bool = False) -> Iterator[Ro
         # The unit is starting all the time: there is nothing to start.
         found = tuple(replace(each, advice=without_start(each.advice)) for each in found)
     yield from _to_do(done, now)
+    yield from _space(now)
     yield from _limited(findings(found), most)
     yield from _gate(done, now)
     yield from _waiting(done, now)
@@ -129,7 +132,9 @@ def _since_then(done: Record, now: Now) -> str:
     number = len(now.unexpected)
     changed = f"; {number} setting{'s' * (number != 1)} changed since" if number else ""
     waits = done.deferred is not None and done.deferred.waits == Waits.PROFILE.value
-    return changed + "; a change waits" * waits
+    failed = "; a change has failed" if done.change_failed else "; a change waits" * waits
+    full = [str(mount_point(each.folder)) for each in now.low if each.is_full]
+    return changed + failed + "".join(f"; {where} is full" for where in dict.fromkeys(full))
 
 
 def took(seconds: float) -> str:
@@ -175,6 +180,16 @@ def _gate(done: Record | None, now: Now) -> Iterator[Row]:
         )  # fmt: skip
     elif now.unit.state == "failed" and not any(_START in each for each in said):
         yield Row(f"Once this is fixed: {_START}")
+
+
+def _space(now: Now) -> Iterator[Row]:
+    """Where there is hardly space. What the last run could not record is in the unit's line."""
+    for each in now.low:
+        style = Style.BAD if each.is_full else Style.WARNING
+        hint = f"\n{full_hint(each.folder)}" if each.is_full else ""
+        yield Row(f"{each.words}. {each.lost}{hint}", "space", style)
+    if any(each.is_full for each in now.low) and now.unit.text and not now.running:
+        yield Row(now.unit.text, "unit", Style.WARNING)
 
 
 def _left(now: Now) -> str:
@@ -229,9 +244,9 @@ def _waiting(done: Record | None, now: Now) -> Iterator[Row]:
     # What has changed by now is more than what was recorded.
     if done is not None and done.deferred is not None and not now.waits:
         waits = done.deferred
+        when = "" if done.change_failed else f". {_WHEN}"
         yield Row(
-            f"{waits.waits}: {waits.profile}, {waits.image}, since {_clock(waits.since)}. "
-            "It is applied at the next boot, or with: systemctl reload ocp-tuned",
+            f"{waits.waits}: {waits.profile}, {waits.image}, since {_clock(waits.since)}{when}",
             "deferred", Style.WARNING,
         )  # fmt: skip
     if now.waits:

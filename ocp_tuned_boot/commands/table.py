@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ocp_tuned_boot import boot, textfile
 from ocp_tuned_boot.commands.command import VERBOSE, Command, Option, Options
-from ocp_tuned_boot.errors import escaped, escaped_json
+from ocp_tuned_boot.errors import BootError, escaped, escaped_json
 from ocp_tuned_boot.host import journal, systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
@@ -28,6 +28,7 @@ from ocp_tuned_boot.requested.inputs import (
     parse_profile_name,
     parse_provider,
 )
+from ocp_tuned_boot.tuned import findings
 from ocp_tuned_boot.tuned.judge import Result
 
 if TYPE_CHECKING:
@@ -74,8 +75,16 @@ def _apply(options: Options) -> Record:
 
 def _reload(options: Options) -> Record:
     paths = _paths(options)
-    done = boot.reload(paths, options.config, _notifier(paths), force=options.force)
+    by_hand = paths.root == Paths().root and not systemd.is_own_process(paths)
+    try:
+        done = boot.reload(paths, options.config, _notifier(paths), force=options.force)
+    except BootError as error:
+        if by_hand and error.recorded:
+            entries.by_hand(findings.of(error))
+        raise
     entries.result(done)
+    if by_hand and done.action == "change-failed":
+        entries.by_hand(done.findings[0])
     return done
 
 

@@ -6,11 +6,12 @@ TuneD itself compares, with the image that applied the profile, in a container t
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ocp_tuned_boot.errors import DeadlineExceeded, HostError, ImageError
-from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman.client import Podman
@@ -86,7 +87,7 @@ def _question(paths: Paths, applied: InForce) -> Question:
         what = "the profiles of its image" if seen is None else "its files"
         raise HostError(
             f"the profile {applied.profile!r} cannot be compared: {what} are not known any more",
-            _AGAIN,
+            files.AS_ROOT if os.geteuid() else _AGAIN,
         )
     return Question(applied.profile, last.files, applied.image_id, seen)
 

@@ -22,6 +22,7 @@ from typing import BinaryIO
 
 from ocp_tuned_boot.errors import Busy, HostError
 
+AS_ROOT = "Run this command as root."
 #: The largest file that is read (bytes). No file that this program needs is larger.
 LIMIT = 1024 * 1024
 # The name of a file while it is written: `.NAME.PID`.
@@ -46,14 +47,18 @@ def _failed(action: str, path: Path, error: OSError) -> HostError:
         return HostError(
             f"cannot {action} {path}: it is a symbolic link", "Replace it with a regular file."
         )
-    return HostError(f"cannot {action} {path}: {error.strerror}", _hint(error))
+    return HostError(f"cannot {action} {path}: {error.strerror}", _hint(error, path))
 
 
-def _hint(error: OSError) -> str:
+def _hint(error: OSError, path: Path) -> str:
     if error.errno == errno.EROFS:
         return "The file system is read-only: remount it writable."
     if error.errno in _FULL:
-        return "The file system is full: free disk space and try again."
+        from ocp_tuned_boot.host import space  # noqa: PLC0415  # only for a failure
+
+        return space.full_hint(path)
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        return AS_ROOT
     if error.errno == errno.ENOTDIR:
         return "A part of this path is a symbolic link or a file. Replace it with a directory."
     return ""

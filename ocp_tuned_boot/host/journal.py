@@ -245,6 +245,12 @@ def print_error(text: str, message: Message = messages.ERROR, **fields: str) -> 
     _Handler(sys.stderr).handle(logging.makeLogRecord(entry))
 
 
+def note(unit: str, text: str, message: Message, **fields: str) -> None:
+    """Logs an error as an entry of a unit that this process does not belong to."""
+    entry = {"levelno": logging.ERROR, "msg": text, **message.extra(**fields)}
+    Journal().send({**_entry(logging.makeLogRecord(entry)), "OBJECT_SYSTEMD_UNIT": unit})
+
+
 def is_journal(stream: TextIO) -> bool:
     """Whether journald reads what is written to the stream: $JOURNAL_STREAM (systemd.exec(5)) names
     it by device and inode. A pipe or a file behind which the variable was inherited is not it."""

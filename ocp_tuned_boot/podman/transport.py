@@ -195,6 +195,8 @@ class Transport:
             )
         explanation = getattr(error, "explanation", None) or str(error)
         hint = failures.storage_hint(explanation)
+        if hint:
+            explanation = failures.of_storage(explanation)
         # 5xx: the storage is busy, a container did not start. 4xx: the request itself is wrong.
         temporary = int(error.status_code) >= 500 and not hint  # type: ignore[attr-defined]
         return Refused(f"Podman refuses to {what}: {explanation}", hint, temporary=temporary)

@@ -9,6 +9,14 @@ from ocp_tuned_boot.tuned.findings import AGAIN, RELOAD, START, Finding, make
 from ocp_tuned_boot.tuned.judge import NOT_LOADED, Result
 
 
+def failure(last: Record | None, fingerprint: str, image: str) -> Finding | None:
+    """Why the change to this very request has failed, as the `last` run has recorded it; None if it
+    has not, or if something else is requested by now."""
+    if last is None or (last.fingerprint, last.image) != (fingerprint, image):
+        return None
+    return next((each for each in last.findings if each.kind == "change-failed"), None)
+
+
 def failed_change(record: Record, before: InForce, cause: Finding) -> Record:
     """The record of a reload that failed. What was applied `before` stays recorded, with
     a finding that says why it was not replaced; degraded, if TuneD had begun to change it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from ocp_tuned_boot.host import messages
+from ocp_tuned_boot.host import journal, messages, systemd
 from ocp_tuned_boot.host.messages import Extra, Message
 from ocp_tuned_boot.record.model import Action, Decision, Record
 from ocp_tuned_boot.requested.inputs import Inputs
@@ -95,6 +95,13 @@ def finding(found: Finding) -> None:
     text = f"{found.message}\n{found.advice}" if found.advice else found.message
     extra = messages.FINDING.extra(**_about(found))
     log.log(logging.INFO if found.accepted else level, "%s", text, extra=extra)
+
+
+def by_hand(found: Finding) -> None:
+    """Logs in the journal of the unit why a run has failed that a person has started: only their
+    terminal shows it otherwise."""
+    text = f"A reload that was not started by systemd has failed: {found.message}"
+    journal.note(systemd.UNIT, text, messages.FAILED, **_about(found))
 
 
 def drifted(profile: str, keys: Sequence[str]) -> None:

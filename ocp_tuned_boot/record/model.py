@@ -52,13 +52,15 @@ class Waits(str, Enum):
 @dataclass(frozen=True)
 class Decision:
     """What to do, and why, in words for the journal. `guarded`: settings are owned by others;
-    `changed`: another profile is requested than the one that is applied."""
+    `changed`: another profile is requested than the one that is applied; `advice`: what to do where
+    it is known that the requested one cannot be applied."""
 
     action: Action
     reason: str
     guarded: bool = False
     waits: Waits = Waits.NOTHING
     changed: bool = False
+    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ class InForce:
     `compared`: the requested values were compared with those on the host, which is done once the
     unit is ready. `reached`: the fingerprint with the custom profile files that this profile can
     reach; empty in a record of an earlier release. `profiles`: the profile and those that it
-    includes, as TuneD has loaded them.
+    includes, as TuneD has loaded them. `instead_of`: if this profile is used instead of the
+    requested one, the fingerprint of that one.
     """
 
     boot_id: str
@@ -136,6 +139,7 @@ class InForce:
     compared: bool = True
     reached: str = ""
     profiles: tuple[str, ...] = ()
+    instead_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -274,6 +278,16 @@ class Record:
         return " ".join(self._sentence().split())
 
     @property
+    def leaves_active(self) -> bool:
+        """Whether the unit is active after this run: then only a reload applies what is fixed."""
+        return self.result not in (Result.FAILED, Result.APPLYING)
+
+    @property
+    def change_failed(self) -> bool:
+        """Whether what is requested could not be applied: nothing says that it will be."""
+        return any(each.kind == "change-failed" for each in self.findings)
+
+    @property
     def late_words(self) -> str:
         """Which workloads were already running, for people. Empty if none was."""
         verb = "was" if len(self.late) == 1 else "were"
@@ -301,7 +315,7 @@ class Record:
         return ". Nothing has changed: nothing was applied" if self.action == "keep" else ""
 
     def _waiting(self) -> str:
-        if self.deferred is None:
+        if self.deferred is None or self.change_failed:
             return ""
         what = "image" if self.deferred.waits == "image" else "profile"
         requested = getattr(self.deferred, what)

@@ -21,7 +21,7 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import entries, store
 from ocp_tuned_boot.record.amend import without_fallback_image, without_fallback_profile
-from ocp_tuned_boot.record.change import failed_change
+from ocp_tuned_boot.record.change import failed_change, failure
 from ocp_tuned_boot.record.model import (
     Action,
     Attempt,
@@ -67,6 +67,7 @@ class Recorder:
         self.before = self._last.in_force if self._last else None
         self._doubts: tuple[Finding, ...] = ()
         self._changed = False
+        self._image = self._instead_of = ""
         self._record = Record(Result.FAILED, now(), boot_id=boot_id, in_force=self.before)
         self._record = replace(self._record, moments=Moments(started))
         self.steps: list[Step] = []
@@ -115,6 +116,7 @@ class Recorder:
         """What is requested, and what is to be done about it; `late`: the workloads that run."""
         self._doubts = (*requested.doubts, *requested.fallback)
         self._changed = decision.changed
+        self._image, self._instead_of = requested.image, requested.instead_of
         self._record = replace(
             self._record,
             boot_id=requested.boot_id,
@@ -155,10 +157,21 @@ class Recorder:
         if self._record.action == Action.KEEP.value and not replaced:
             outcome = without_fallback_profile(outcome)
         in_force = replace(in_force, result=outcome.result, findings=outcome.findings)
-        self._record = replace(self._record, in_force=in_force)
+        self._record = replace(self._record, in_force=in_force, image_id=in_force.image_id)
+        failed = self._failure_before()
+        if failed is None:
+            self._record = replace(self._record, image=in_force.image)
+        else:
+            self._doubts = (failed, *self._doubts)
         self._finish(outcome.result, outcome.findings)
-        self._record = replace(self._record, image=in_force.image, image_id=in_force.image_id)
         self._keep_details()
+
+    def _failure_before(self) -> Finding | None:
+        """Why what waits was not applied by the run before. It stays known while the same is
+        requested: this run has not tried it."""
+        if self._record.deferred is None:
+            return None
+        return failure(self._last, self._record.fingerprint, self._record.image)
 
     def tuning(self, image: str, image_id: str, source: str) -> None:
         """TuneD is about to run: from here on nothing is known to be applied, and a run that is
@@ -214,7 +227,7 @@ class Recorder:
         in_force = InForce(
             done.boot_id, outcome.result, done.profile, done.image, done.image_id,
             done.fingerprint, now(), outcome.findings, holds, compared=False, reached=reached,
-            profiles=profiles,
+            profiles=profiles, instead_of=self._instead_of,
         )  # fmt: skip
         self._record = replace(done, in_force=in_force)
 
@@ -338,7 +351,8 @@ class Recorder:
                 deferred = self._last.deferred
             untouched = self._record.in_force is not None or not_loaded
             self._record = failed_change(self._record, self.before, findings[0])
-            self._record = replace(self._record, deferred=deferred)
+            # Of the image that was used instead, nothing is applied.
+            self._record = replace(self._record, deferred=deferred, image=self._image)
             if untouched:
                 self._keep_details()
             self._finish(self._record.result, self._record.findings)

@@ -84,6 +84,9 @@ class Inputs:
     reapply_sysctl: bool = True
     #: Whether TuneD exits once the profile is applied: `oneshot` or `daemon`.
     mode: str = "oneshot"
+    #: The fingerprint of what is requested, if the last profile that was applied is used instead;
+    #: empty if it could not be read.
+    instead_of: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -294,6 +297,7 @@ def last_applied(paths: Paths, requested: Inputs, why: str, advice: str = "") ->
         provider=last.provider,
         files=last.files,
         fallback=(replace(finding, advice=advice) if advice else finding,),
+        instead_of=requested.fingerprint if requested.profile else "",
     )
 
 

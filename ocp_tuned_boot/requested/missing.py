@@ -20,7 +20,7 @@ from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.tuned import profiles
-from ocp_tuned_boot.tuned.findings import START
+from ocp_tuned_boot.tuned.findings import RELOAD, START, Finding
 
 #: The kinds of finding that are about such a profile.
 KINDS = ("unknown-profile", "missing-include")
@@ -53,7 +53,7 @@ class Missing:
 
     `near`: the profile with the nearest name; `misplaced`: where it lies; `overruled`: what
     boot.conf says of the profile without effect, a sentence each; `other`: the profile named there,
-    if it exists.
+    if it exists. `then`: how the advice ends, `START` or `RELOAD`.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Missing:
     misplaced: Misplaced | None = None
     overruled: tuple[str, ...] = ()
     other: str = ""
+    then: str = START
 
     @property
     def message(self) -> str:
@@ -87,7 +88,7 @@ class Missing:
             facts.append(self.misplaced.what)
         elif not self.is_known:
             return ". ".join([*facts, f"To find out: {LOOK}"])
-        return f"{'. '.join(facts)}. {self._fix()}, {START}"
+        return f"{'. '.join(facts)}. {self._fix()}, {self.then}"
 
     def _fix(self) -> str:
         if self.misplaced is not None:
@@ -110,13 +111,40 @@ class Missing:
 @dataclass(frozen=True)
 class Search:
     """Where profiles are looked for. `texts`: as for `profiles.absent`; `is_known`: those of the
-    image are among them."""
+    image are among them; `is_active`: the unit is, so what is fixed is applied by a reload."""
 
     paths: Paths
     config: Config
     requested: Inputs
     texts: Mapping[str, str]
     is_known: bool = True
+    is_active: bool = False
+
+    def notes(self) -> tuple[str, ...]:
+        """What keeps TuneD from loading the requested profile, or may do so, with what to type."""
+        unknown = () if self.is_known else self.all()
+        found: tuple[Finding | Missing, ...] = (*self.wrong(), *unknown)
+        return tuple(f"{each.message}. {each.advice}" for each in found)
+
+    def wrong(self) -> tuple[Finding, ...]:
+        """What keeps TuneD from loading the requested profile, as far as that is known without
+        TuneD."""
+        name = self.requested.profile
+        broken = profiles.unparsable(name, self.texts)
+        missing = self.all() if self.is_known else ()
+        return (
+            *(self._unparsable(path, line) for path, line in broken.items()),
+            *(Finding(KINDS[it.is_included], it.name, it.message, it.advice) for it in missing),
+        )
+
+    def _unparsable(self, path: str, line: int) -> Finding:
+        where = f"{on_host(self.paths, path) or path}, line {line}"
+        advice = f"Expected is [section] or option=value. Fix this line, {self._then}"
+        return Finding("broken-profile", path, f"TuneD cannot parse {where}", advice)
+
+    @property
+    def _then(self) -> str:
+        return RELOAD if self.is_active else START
 
     def all(self) -> tuple[Missing, ...]:
         """Every profile that is missing, as far as that is known without TuneD."""
@@ -134,7 +162,7 @@ class Search:
         folder = str(inputs.with_profiles(self.paths).profiles)
         found = Missing(
             name, folder, requested.image, requested.named_in, self.is_known,
-            near=nearest(name, names),
+            near=nearest(name, names), then=self._then,
         )  # fmt: skip
         misplaced = self._misplaced(name, is_near=bool(found.near))
         if name == requested.profile:

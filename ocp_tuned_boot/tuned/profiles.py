@@ -85,6 +85,14 @@ def absent(profile: str, files: Mapping[str, str]) -> dict[str, str]:
     return includes.absent
 
 
+def unparsable(profile: str, files: Mapping[str, str]) -> dict[str, int]:
+    """The files that TuneD reads for this profile and cannot parse, by their path in the container,
+    with the first line that is neither a section nor an option. Otherwise as `absent`."""
+    includes = _Includes(files)
+    includes.follow(profile)
+    return includes.unparsable
+
+
 class _Includes:
     """A profile and those that it includes."""
 
@@ -93,6 +101,7 @@ class _Includes:
         self._processed: list[str] = []
         self._size = self._lines = 0
         self.absent: dict[str, str] = {}
+        self.unparsable: dict[str, int] = {}
 
     def follow(self, name: str, by: str = "") -> None:
         path = self._locate(name, self._processed)
@@ -102,7 +111,12 @@ class _Includes:
             # Optional, or included before. In all other cases TuneD itself fails.
             return
         self._processed.append(path)
-        include = _include(self._files[path]) if self._has_room(self._files[path]) else ""
+        if not self._has_room(self._files[path]):
+            return
+        main, line = _parsed(self._files[path])
+        if line:
+            self.unparsable[path] = line
+        include = main.get("include", "")
         if "${" not in include:
             for each in _split(include):
                 self.follow(each.strip(), path)
@@ -124,13 +138,14 @@ class _Includes:
         return ""
 
 
-def _include(text: str) -> str:
-    """The value of `include` in a profile; empty if there is none, or if the file is broken."""
-    return _main(text).get("include", "")
-
-
 def _main(text: str) -> Mapping[str, str]:
     """The section [main] of a profile; empty if there is none, or if the file is broken."""
+    return _parsed(text)[0]
+
+
+def _parsed(text: str) -> tuple[Mapping[str, str], int]:
+    """The section [main] of a profile, and the first line that cannot be parsed; 0 if there is
+    none."""
     # configparser needs quadratic time for a long run of spaces in a key.
     text = re.sub(r"[^\S\n]{64,}", " " * 64, text)
     parser = configparser.RawConfigParser(
@@ -139,6 +154,10 @@ def _main(text: str) -> Mapping[str, str]:
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     try:
         parser.read_string(text)
-        return dict(parser.items("main")) if parser.has_section("main") else {}
+        return (dict(parser.items("main")) if parser.has_section("main") else {}), 0
+    except configparser.MissingSectionHeaderError as error:
+        return {}, error.lineno
+    except configparser.ParsingError as error:
+        return {}, error.errors[0][0]
     except configparser.Error:
-        return {}
+        return {}, 0

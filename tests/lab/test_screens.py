@@ -45,12 +45,13 @@ class Screen:
     """What a screen must have: how its first line begins, why that is so, and the command to type,
     alone in a line or at its end; empty where nothing is wrong. `line`: what of that
     `systemctl status` has, too. A profile that waits, or a value that others have changed since the
-    last run, it cannot have: its line is that of the last run."""
+    last run, it cannot have: its line is that of the last run. `never`: what it must not have."""
 
     verdict: str
     causes: tuple[str, ...]
     command: str = ""
     line: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
 
 
 START, RELOAD = "systemctl start ocp-tuned", "systemctl reload ocp-tuned"
@@ -67,6 +68,24 @@ SCREENS = {
         "Tuned: openshift-node-lab, since ",
         ("the requested profile has changed", "at the next boot"), RELOAD,
         ("Applied: openshift-node-lab in ",),
+    ),
+    "change failed": Screen(
+        "Degraded: ", ("change-failed", 'No profile "site-x"', "; a change has failed"), RELOAD,
+        ("Degraded: openshift-node-lab", 'No profile "site-x"', RELOAD),
+        ("at the next boot", "a change waits"),
+    ),
+    "change corrected": Screen(
+        "Tuned: openshift-node-lab, since ", (IMAGE,), "",
+        ("Degraded: openshift-node-lab", 'No profile "site-x"'), ("site-x",),
+    ),
+    "full run, tuned": Screen(
+        "Tuned: openshift-node-lab, since ",
+        ("/run is full", f"{RUN} has 0 MiB left", "the requested change was not applied"),
+        "du -xhd2 /run", ("The file system /run is full",), ("image store",),
+    ),
+    "full state": Screen(
+        "Tuned: openshift-node-lab, since ",
+        ("/var/lib/ocp-tuned-boot is full", "has 0 MiB left", "a fallback is an earlier one"),
     ),
     "lost hold": Screen(
         "Degraded: ", ("rtentsk (socket:[", "is NOT in effect"),
@@ -143,6 +162,8 @@ def a_node_that_was_tuned(node: Node) -> Iterator[str]:
     mended(node, "deferred")
     assert node.run("sysctl", "-n", KNOB).stdout == "38\n"
 
+    yield from changes_that_fail(node)
+
     takes = "[Service]\nExecReload=\nExecReload=systemd-notify FDSTOREREMOVE=1 FDNAME=rtentsk\n"
     node.write(DROP_IN, takes)
     node.run("systemctl", "daemon-reload")
@@ -174,6 +195,33 @@ def a_node_that_was_tuned(node: Node) -> Iterator[str]:
     yield "fallback image"
     node.write(IMAGE_ENV, f"NTO_IMAGE={IMAGE}\n")
     mended(node, "fallback image")
+
+
+def changes_that_fail(node: Node) -> Iterator[str]:
+    node.write(RECOMMEND, "[site-x]\n")
+    node.run("systemctl", "reload", UNIT, check=False)
+    noticed(node, "touch /var/lib/ocp-tuned/provider")
+    yield "change failed"
+    noticed(node, f"echo [openshift-node-lab] > {RECOMMEND}; rm /var/lib/ocp-tuned/provider")
+    yield "change corrected"
+
+    node.write(TUNED_CONF, HELD.replace("=37", "=39"))
+    node.run("mount", "-o", "remount,size=60m", "/run")
+    node.run("sh", "-c", "cat /dev/zero > /run/full", check=False)
+    node.run("systemctl", "reload", UNIT, check=False)
+    yield "full run, tuned"
+    node.run("rm", "/run/full")
+    node.run("systemctl", "reload", UNIT)
+    assert node.run("sysctl", "-n", KNOB).stdout == "39\n"
+
+    # A boot that needs a fallback would use an earlier profile.
+    state = "/var/lib/ocp-tuned-boot"
+    node.write(TUNED_CONF, HELD)
+    node.run("mount", "-t", "tmpfs", "-o", "size=1M,mode=755", "lab", state)
+    node.run("sh", "-c", f"cat /dev/zero > {state}/full", check=False)
+    node.run("systemctl", "reload", UNIT)
+    yield "full state"
+    node.run("umount", state)
 
 
 def a_node_that_never_was(node: Node) -> Iterator[str]:
@@ -263,7 +311,10 @@ def lacks(screen: Screen, text: str) -> Iterator[str]:
     # It is copied with the mouse: whole, and with nothing after it.
     if not any(line.endswith(screen.command) for line in lines):
         yield f"the command {screen.command!r}"
-    yield from (f"{COLUMNS} columns: {line}" for line in lines if len(line) > COLUMNS)
+    yield from (f"not {words!r}" for words in screen.never if words in unwrapped(text))
+    # A long path is whole.
+    long = [line for line in lines if len(line) > COLUMNS and " " in line.strip()]
+    yield from (f"{COLUMNS} columns: {line}" for line in long)
     if "see journalctl" in text:
         yield "why the last pull failed"
     if not text.isascii():
@@ -282,10 +333,13 @@ def others(node: Node) -> Iterator[str]:
         yield f"exit status {root.returncode} and {told!r} for a user: {nobody}"
     if nobody.stderr:
         yield f"nothing on standard error for a user: {nobody.stderr}"
+    if "Permission denied" in nobody.stdout:
+        yield f"no problem of the node in what a user may not read: {nobody.stdout}"
     if (root.returncode == 0) != first.startswith(("Tuned", "Degraded")):
         yield f"an exit status that agrees with {first!r}: {root.returncode}"
 
 
 def test_all_twelve_are_seen() -> None:
-    more = {"full run", "soft-rebooted, tuned again"}
+    more = {"full run", "soft-rebooted, tuned again", "change failed", "change corrected",
+            "full run, tuned", "full state"}  # fmt: skip
     assert len(SCREENS.keys() - more) == 12

@@ -9,16 +9,20 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from ocp_tuned_boot import cli
-from ocp_tuned_boot.errors import BootError, UsageError
+from ocp_tuned_boot import boot, cli
+from ocp_tuned_boot.commands import table
+from ocp_tuned_boot.commands.command import Options
+from ocp_tuned_boot.errors import BootError, HostError, UsageError
+from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.lock import PATIENCE
-from ocp_tuned_boot.record import history
+from ocp_tuned_boot.record import entries, history
 from ocp_tuned_boot.record import store as record
 from ocp_tuned_boot.record.model import InForce, Moments, Record
 from ocp_tuned_boot.requested import inputs, lastgood
@@ -608,3 +612,30 @@ def test_the_timeline_of_a_boot_is_text_json_or_a_picture(root: Path, tmp_path: 
     nowhere = run(root, "timeline", "--svg", str(tmp_path / "no/boot.svg"))
     assert nowhere.returncode == 1
     assert "no/boot.svg" in nowhere.stderr
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_reload_by_hand_that_fails_is_in_the_journal_of_the_unit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, raises: bool
+) -> None:
+    """`systemctl status` cannot show it, and the terminal may be closed by now."""
+    failed = Finding("change-failed", "podman", "no socket")
+
+    def reload(*_: object, force: bool) -> Record:
+        if raises:
+            error = HostError("no socket")
+            error.recorded = force
+            raise error
+        return Record(Result.DEGRADED, "", action="change-failed", findings=(failed,))
+
+    noted: list[str] = []
+    monkeypatch.setattr(boot, "reload", reload)
+    monkeypatch.setattr(entries, "by_hand", lambda found: noted.append(found.message))
+    (row,) = (each for each in table.COMMANDS if each.name == "reload")
+    # In the unit it is in its journal already, and another root is no node.
+    for root, in_unit, expected in ((None, False, 1), (None, True, 0), (tmp_path, False, 0)):
+        monkeypatch.setattr(systemd, "is_own_process", lambda _, is_it=in_unit: is_it)
+        noted.clear()
+        with suppress(HostError):
+            row.run(Options(root=root, config=None, force=True))
+        assert noted == ["no socket"] * expected

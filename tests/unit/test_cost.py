@@ -131,8 +131,9 @@ MODULES = {
     "before the first request": (91, 80),
     "until ready": (91, 80),
     "kept": (48, 36),
-    # With commands/daemon_status.py and tuned/staying.py: whether TuneD runs.
-    "status": (65, 40),
+    # With commands/daemon_status.py and tuned/staying.py: whether TuneD runs; and host/space.py:
+    # whether there is space for a record.
+    "status": (66, 40),
 }
 #: More packages of the standard library: Python 3.14 starts with fewer of them, and its dataclasses
 #: and pathlib load `annotationlib`, `grp` and `pwd`.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
+from ocp_tuned_boot.commands import status
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import Record
-from ocp_tuned_boot.requested import lastgood
+from ocp_tuned_boot.requested import inputs, lastgood
 from ocp_tuned_boot.requested.lastgood import LastProfile
 from ocp_tuned_boot.tuned.judge import Result
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
@@ -163,3 +165,44 @@ def test_a_record_of_a_failure_has_the_failure_first(paths: Paths, engine: Choos
     done = run(paths, engine, "apply")
     assert (done.result, kinds(done)) == (Result.FAILED, ["unknown-profile", "torn-image-env"])
     assert done.summary().startswith("Failed: TuneD logged")
+
+
+def pending(paths: Paths) -> str:
+    now = status.look(paths, None, inputs.boot_id(paths))[1]
+    return now.waits
+
+
+def test_a_failed_reload_is_known_until_something_else_is_requested(
+    paths: Paths, engine: Choosy
+) -> None:
+    engine.unknown = ()
+    run(paths, engine, "apply")
+    # It exists, so only TuneD knows that it cannot be loaded.
+    engine.unknown = ("odd",)
+    (paths.profiles / "odd").mkdir()
+    (paths.profiles / "odd/tuned.conf").write_text("[main]\n")
+    paths.recommend.write_text("[odd]\n")
+    assert "it is applied at the next boot" in pending(paths)
+    failed = run(paths, engine, "reload")
+    assert (failed.action, kinds(failed)) == ("change-failed", ["change-failed"])
+    for how in ("notice", "apply", "notice"):
+        done = run(paths, engine, how)
+        assert (done.action, done.findings) == ("defer", failed.findings)
+        assert "applying it has failed" in pending(paths)
+        assert "is applied" not in pending(paths)
+    paths.recommend.write_text("[site]\n")
+    shutil.rmtree(paths.profiles / "odd")
+    done = run(paths, engine, "notice")
+    assert (done.action, done.result, kinds(done)) == ("keep", Result.APPLIED, [])
+    assert pending(paths) == ""
+
+
+def test_after_a_boot_with_the_fallback_nobody_promises_the_requested_one(
+    paths: Paths, engine: Choosy
+) -> None:
+    lastgood.remember_profile(paths, GOOD_PROFILE)
+    run(paths, engine, "apply")
+    assert "applying it has failed" in pending(paths)
+    assert "is applied" not in pending(paths)
+    (paths.profiles / "site/tuned.conf").write_text("[main]\nsummary=fixed\n")
+    assert "it is applied at the next boot" in pending(paths)

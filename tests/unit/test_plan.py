@@ -10,6 +10,7 @@ import pytest
 from ocp_tuned_boot.plan import Situation, decide
 from ocp_tuned_boot.record.model import Action, InForce, Waits, Why
 from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.tuned.findings import make
 from ocp_tuned_boot.tuned.judge import Result
 
 ASKED = Inputs("localhost/a", "site", "tuned", "this-boot")
@@ -183,3 +184,23 @@ def test_the_agent_may_defer_a_first_profile_that_is_late() -> None:
 )
 def test_the_reason_is_shown(in_force: InForce | None, now: Situation, words: str) -> None:
     assert words in decide(ASKED, in_force, now).reason
+
+
+REFUSAL = make("unknown-profile", "site", 'No profile "site"')
+
+
+@pytest.mark.parametrize("on_change", ["next-boot", "apply"])
+def test_of_what_cannot_be_applied_nobody_says_that_it_will_be(on_change: str) -> None:
+    refused = Situation(Why.NOTICE, on_change, refused=REFUSAL, failed=True)
+    failed = replace(refused, refused=None)
+    for now, words in (
+        (refused, 'it cannot be applied: No profile "site"'), (failed, "applying it has failed"),
+    ):  # fmt: skip
+        decision = decide(ASKED, CHANGED, now)
+        assert (decision.action, decision.waits) == (Action.DEFER, Waits.PROFILE)
+        assert decision.reason.endswith(words)
+        assert "is applied" not in decision.reason
+    assert decide(ASKED, CHANGED, refused).advice == REFUSAL.advice
+    assert "is used" not in decide(ASKED, NEW_IMAGE, failed).reason
+    # Whoever asks for it gets the attempt.
+    assert decide(ASKED, CHANGED, replace(refused, why=Why.RELOAD)).action is Action.APPLY

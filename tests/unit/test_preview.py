@@ -92,6 +92,7 @@ def test_a_profile_that_does_not_exist(paths: Paths, store: Store) -> None:
     (folder / "tuned.conf").write_text("[main]\ninclude=balanced,gone\n")
     (note,) = preview.preview(paths, None).notes
     assert note.startswith('No profile "gone" in ')
+    assert note.endswith("then: systemctl start ocp-tuned")
     assert f"It is named in include= in {folder}/tuned.conf. " in note
 
 
@@ -106,7 +107,10 @@ def test_so_does_one_that_waits_for_the_next_boot(paths: Paths, store: Store) ->
     paths.recommend.write_text("[nowhere]\n")
     found = preview.preview(paths, None)
     assert found.decision.action is Action.DEFER
-    assert [each for each in found.notes if each.startswith('No profile "nowhere" in ')]
+    (note,) = (each for each in found.notes if each.startswith('No profile "nowhere" in '))
+    # `systemctl start` would do nothing.
+    assert note.endswith("then: systemctl reload ocp-tuned")
+    assert 'it cannot be applied: No profile "nowhere" in ' in found.decision.reason
 
 
 def test_where_the_images_profiles_are_not_known_that_is_said(paths: Paths) -> None:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from ocp_tuned_boot import boot, situation
 from ocp_tuned_boot.commands import status, status_text
-from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host import files, space, systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
+from ocp_tuned_boot.images import known
+from ocp_tuned_boot.images.known import Known
 from ocp_tuned_boot.record import store
 from ocp_tuned_boot.record.model import Action, InForce, Record, Waits
 from ocp_tuned_boot.requested import settled
 from ocp_tuned_boot.requested.config import Config
-from ocp_tuned_boot.tuned import reach, said
+from ocp_tuned_boot.settings import drift
+from ocp_tuned_boot.tuned import layout, reach, said
 from ocp_tuned_boot.tuned.findings import make
 from ocp_tuned_boot.tuned.judge import Result
+from ocp_tuned_boot.tuned.layout import Layout
 from ocp_tuned_boot.tuned.said import About, Said
 from tests.unit.commands.shown import lines
 from tests.unit.fake_engine import Engine, serving
@@ -137,6 +143,24 @@ def test_what_is_reached_is_recorded_with_what_is_applied(paths: Paths) -> None:
         assert boot.apply(paths, conf, Notifier()).action == "keep"
         wants(paths, "site", "")
         assert boot.apply(paths, conf, Notifier()).action == "defer"
+
+
+def test_what_cannot_be_loaded_is_said_before_it_is_tried(paths: Paths) -> None:
+    applied(paths)
+    known.remember(paths, Known("registry.example/tuned:x", "id"))
+    paths.layouts.mkdir(parents=True)
+    stock = {"/usr/lib/tuned/stock/tuned.conf": "[main]\n"}
+    layout.FORMAT.write(paths.layouts / "id.json", asdict(Layout(profiles=stock)))
+    wants(paths, "site", "[main]\ninclude=gone\n")
+    for reason in (f'No profile "gone" in {paths.profiles}', "TuneD cannot parse "):
+        _, now = status.look(paths, None, BOOT_ID)
+        assert f"it cannot be applied: {reason}" in now.waits
+        assert "is applied" not in now.waits
+        # What to type is once on the screen.
+        assert now.waits.endswith("then: systemctl reload ocp-tuned")
+        wants(paths, "site", "[main]\ninclude=stock\n[sysctl]\nvm.x 1\n")
+    wants(paths, "site", "[main]\ninclude=stock\n[sysctl]\nvm.x=2\n")
+    assert "it is applied at the next boot" in status.look(paths, None, BOOT_ID)[1].waits
 
 
 # Another TuneD.
@@ -306,3 +330,30 @@ def test_a_notice_asks_for_a_reload_if_the_agent_wants_it(
     assert done is not None
     assert done.deferred is not None
     assert bool(reloaded) is (word in ("never", "update"))
+
+
+# What is seen by whom.
+
+
+def test_what_only_root_may_read_is_no_problem_of_the_node(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applied(paths)
+
+    def refused(*_: object) -> drift.Drift:
+        with files.explained("read", paths.settings):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(drift, "look", refused)
+    assert "Permission denied" in status.look(paths, None, BOOT_ID)[1].waits
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    _, now = status.look(paths, None, BOOT_ID)
+    assert now.waits == ""
+    assert "which settings have changed" in now.hidden
+
+
+def test_where_there_is_hardly_space_is_seen(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    applied(paths)
+    assert status.look(paths, None, BOOT_ID)[1].low == ()
+    monkeypatch.setattr(space, "STATE", 1 << 60)
+    assert [it.folder for it in status.look(paths, None, BOOT_ID)[1].low] == [paths.state]

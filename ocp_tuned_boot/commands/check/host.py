@@ -5,32 +5,20 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ocp_tuned_boot.commands.check.problem import Problem, not_checked, problem
 from ocp_tuned_boot.errors import BootError, DeadlineExceeded, PodmanError
+from ocp_tuned_boot.host import space
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.host.space import Space
 from ocp_tuned_boot.host.typedjson import from_json
 from ocp_tuned_boot.podman.client import Podman
 
 #: The oldest Podman.
 PODMAN = (4, 3)
-_MIB = 1024 * 1024
-#: What a run writes at most in /run and in /var (bytes), with some room.
-RUN, STATE = 16 * _MIB, 16 * _MIB
 #: What a TuneD image takes in the store until it is unpacked (bytes).
-STORE = 1024 * _MIB
-
-
-@dataclass(frozen=True)
-class Space:
-    """A folder, what is free there and what is needed (bytes), and what needs it."""
-
-    folder: Path
-    free: int
-    needed: int
-    what: str
+STORE = 1024 * 1024 * 1024
 
 
 def podman_version(podman: Podman) -> Iterator[Problem]:
@@ -67,26 +55,15 @@ def store_folder(podman: Podman) -> Path | None:
 def spaces(paths: Paths, store: Path | None) -> Iterator[Space]:
     """The free space of each folder that a run writes to. `store`: that of Podman, if the image is
     still to be put there."""
-    folders = [(paths.root / "run", RUN, "a run"), (paths.state, STATE, "the record")]
+    yield from space.of_own_files(paths)
     if store is not None:
-        folders.append((store, STORE, "the image"))
-    for folder, needed, what in folders:
-        there = next((it for it in (folder, *folder.parents) if it.exists()), paths.root)
-        try:
-            found = os.statvfs(there)
-        except OSError:
-            continue
-        yield Space(folder, found.f_bavail * found.f_frsize, needed, what)
+        yield from space.left(store, STORE, "the image")
 
 
-def low(space: Space) -> Iterator[Problem]:
+def low(found: Space) -> Iterator[Problem]:
     """Whether there is too little. Pure."""
-    if space.free < space.needed:
-        yield problem(
-            "low-space", space.folder, 0,
-            f"{space.folder} has {space.free // _MIB} MiB left; {space.what} may need "
-            f"{space.needed // _MIB} MiB",
-        )  # fmt: skip
+    if found.is_low:
+        yield problem("low-space", found.folder, 0, found.words)
 
 
 def unreachable(error: BootError) -> Problem:

@@ -198,6 +198,10 @@ def test_a_requested_profile_that_does_not_exist_is_a_note(paths: Paths) -> None
     put(paths.recommend, "[sit]\n")
     (note,) = profiles.look(paths, None).notes
     assert note.startswith('No profile "sit" in ')
+    assert note.endswith("then: systemctl start ocp-tuned")
+    applied(paths)
+    (note,) = profiles.look(paths, None).notes
+    assert note.endswith("then: systemctl reload ocp-tuned")
     assert 'Did you mean "site"?' in note
 
 

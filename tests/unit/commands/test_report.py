@@ -101,6 +101,7 @@ def test_a_plan_shows_the_decision_and_the_whole_container(tmp_path: Path) -> No
     content = json.loads(report.plan_json(shown))
     assert content["decision"] == {
         "action": "apply", "reason": "because", "guarded": False, "waits": "", "changed": False,
+        "advice": "",
     }  # fmt: skip
     assert content["files"] == ["site/f"]
     assert len(content["container"]["mounts"]) == text.count("\n  mount ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from ocp_tuned_boot.commands import status_text
 from ocp_tuned_boot.commands.status import Named, Now
 from ocp_tuned_boot.commands.terminal import Style, Terminal
 from ocp_tuned_boot.host.clock import Step
+from ocp_tuned_boot.host.space import Space
 from ocp_tuned_boot.host.systemd import Stored
 from ocp_tuned_boot.host.units import Unit
 from ocp_tuned_boot.record.history import Run
@@ -393,3 +395,33 @@ def test_what_came_from_another_machine_is_said_in_one_sentence() -> None:
         "boots"
     )
     assert not [row for row in status_text.rows(GOOD, NODE) if "another machine" in row.text]
+
+
+def test_a_file_system_that_is_full_is_named_with_what_the_unit_says() -> None:
+    """The run could not record why it has failed."""
+    failed = "Degraded: site: the requested change was not applied: no space"
+    units = {**UNITS, "ocp-tuned.service": Unit("active", text=failed)}
+    full = Space(Path("/run/ocp-tuned-boot"), 0, 16 << 20, "a run", "It is not recorded")
+    shown = lines(status_text.rows(GOOD, replace(NODE, units=units, low=(full,))))
+    assert shown[0].startswith("Tuned before the kubelet: site, 112 ms; /")
+    assert shown[0].endswith(" is full")
+    words = "/run/ocp-tuned-boot has 0 MiB left; a run may need 16 MiB. It is not recorded"
+    assert f"  space        {words}" in shown
+    assert f"  unit         {failed}" in shown
+    assert any("it is in memory" in line for line in shown)
+    # Not yet.
+    shown = lines(
+        status_text.rows(GOOD, replace(NODE, units=units, low=(replace(full, free=2 << 20),)))
+    )
+    assert shown[0] == "Tuned before the kubelet: site, 112 ms"
+    assert [line for line in shown if line.startswith("  space        /run")]
+    assert f"  unit         {failed}" not in shown
+
+
+def test_of_a_change_that_has_failed_it_is_not_said_that_it_waits() -> None:
+    failed = make("change-failed", "unknown-profile", "no such")
+    done = replace(GOOD, result=Result.DEGRADED, findings=(failed,), deferred=WAITS)
+    text = "\n".join(lines(status_text.rows(done, NODE)))
+    assert text.startswith("Degraded: tuned before the kubelet: site, 112 ms; a change has failed")
+    assert "waits" not in text
+    assert "next boot" not in text

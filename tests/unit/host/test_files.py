@@ -240,3 +240,21 @@ def test_a_file_is_on_the_disk_before_it_takes_its_name_and_so_is_its_name_at_th
     monkeypatch.setattr(os, "fsync", watched)
     files.write(path, b"new")
     assert synced == [("new", "old"), (tmp_path.name, "new")]
+
+
+def failing(number: int) -> HostError:
+    with pytest.raises(HostError) as caught, files.explained("write", Path("/proc/x")):
+        raise OSError(number, os.strerror(number))
+    return caught.value
+
+
+def test_the_file_system_that_is_full_is_named() -> None:
+    assert failing(errno.ENOSPC).hint.startswith("The file system /proc is full")
+
+
+def test_a_user_who_may_not_do_it_is_told_who_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert failing(errno.EACCES).hint == "Run this command as root."
+    # For root it is another cause.
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert failing(errno.EACCES).hint == ""

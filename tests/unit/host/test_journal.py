@@ -332,3 +332,11 @@ def test_a_daemon_may_repeat_itself(capsys: pytest.CaptureFixture[str]) -> None:
     finally:
         root.handlers, root.level = before, level
     assert capsys.readouterr().out == "refused\nrefused\n"
+
+
+def test_an_entry_of_a_unit_that_this_process_does_not_belong_to(journald: Journald) -> None:
+    journal.note("ocp-tuned.service", "it failed", messages.FAILED, finding="podman")
+    (entry,) = journald.entries()
+    assert entry["OBJECT_SYSTEMD_UNIT"] == "ocp-tuned.service"
+    assert (entry["MESSAGE"], entry["PRIORITY"]) == ("it failed", "3")
+    assert (entry["MESSAGE_ID"], entry["OCP_TUNED_FINDING"]) == (messages.FAILED.id, "podman")

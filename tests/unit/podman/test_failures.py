@@ -27,3 +27,12 @@ unable to load image: payload does not match any of the supported image formats:
 )  # fmt: skip
 def test_what_is_said_about_storage(reason: str, said: str) -> None:
     assert failures.of_storage(reason) == said
+
+
+def test_where_podman_has_no_space_decides_what_helps() -> None:
+    layers = "/run/containers/storage/overlay-layers/.tmp-mountpoints.json1"
+    # What Podman 5.4 reports when it creates a container.
+    words = f"creating container storage: write {layers}: no space left on device"
+    assert "is in memory" in failures.storage_hint(words)
+    assert failures.storage_hint(words.replace("/run/", "/var/lib/")) == failures.FULL_HINT
+    assert failures.storage_hint("write /usr/bin/x: no space left") == failures.FULL_HINT

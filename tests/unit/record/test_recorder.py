@@ -644,3 +644,60 @@ def test_when_a_run_was_where_is_recorded(tmp_path: Path) -> None:
     assert moments.ready is not None
     assert before <= moments.ready <= time.monotonic()
     assert (moments.word, moments.began) == (5.0, 2.0)
+
+
+# A change that has failed, and what is seen of it later.
+
+
+def later(paths: Paths, why: Why, decision: Decision, asked: Inputs = ASKED) -> Record:
+    recorder = Recorder(paths, time.monotonic(), why)
+    recorder.decided(asked, decision)
+    recorder.kept(())
+    return recorder.write()
+
+
+def kinds(done: Record) -> list[str]:
+    return [each.kind for each in done.findings]
+
+
+WAITING = Decision(Action.DEFER, "because", waits=Waits.PROFILE, changed=True)
+
+
+@pytest.mark.parametrize("why", [Why.NOTICE, Why.START])
+@pytest.mark.parametrize(
+    "waiting", [WAITING, Decision(Action.KEEP, "because", waits=Waits.IMAGE)],
+    ids=["profile", "image"],
+)  # fmt: skip
+def test_a_change_that_has_failed_is_known_while_the_same_is_requested(
+    paths: Paths, why: Why, waiting: Decision
+) -> None:
+    recorder = changing(paths, Why.RELOAD)
+    # The image that is used instead is not the requested one.
+    recorder.tuning("localhost/other", "id-other", "archive")
+    recorder.judged(Outcome(Result.FAILED, (make("unknown-profile", "site", "no such"),)))
+    failed = recorder.write()
+    for _ in range(2):
+        done = later(paths, why, waiting)
+        assert (done.result, done.findings) == (Result.DEGRADED, failed.findings)
+        assert (done.in_force, done.action) == (EARLIER, waiting.action.value)
+        assert done.image_id == EARLIER.image_id
+        assert "no such" in done.summary()
+        assert "apply it now" not in done.summary()
+    # Another one, or the applied one again, has not failed.
+    another = replace(ASKED, profile="another")
+    assert kinds(later(paths, why, waiting, another)) == []
+    recorder = changing(paths, Why.RELOAD)
+    recorder.failed("podman", "no socket")
+    recorder.write()
+    assert kinds(later(paths, why, Decision(Action.KEEP, "because"))) == []
+
+
+def test_what_could_not_be_loaded_is_recorded_with_what_is_used_instead(paths: Paths) -> None:
+    recorder = Recorder(paths, time.monotonic())
+    recorder.decided(replace(ASKED, instead_of="fp"), Decision(Action.APPLY, "because"))
+    recorder.tuning(*IMAGE)
+    recorder.judged(Outcome(Result.APPLIED))
+    recorder.write()
+    applied = on_disk(paths).in_force
+    assert applied is not None
+    assert applied.instead_of == "fp"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import settled
 from ocp_tuned_boot.requested.missing import Missing, Search, nearest
 from ocp_tuned_boot.tuned import profiles
-from ocp_tuned_boot.tuned.findings import START
+from ocp_tuned_boot.tuned.findings import RELOAD, START
 
 IMAGE = "localhost/tuned:1"
 STOCK = {
@@ -248,3 +249,32 @@ def test_a_long_path_of_a_pod_is_not_shown(paths: Paths) -> None:
     found = missing(paths)
     assert found.misplaced is None
     assert len(found.advice) < 1000
+
+
+def test_a_profile_that_cannot_be_parsed_is_named_with_its_line(paths: Paths) -> None:
+    own = paths.profiles / "site/tuned.conf"
+    put(own, "[main]\ninclude=edge\n")
+    assert search(paths).wrong()[0].kind == "missing-include"
+    edge = paths.profiles / "edge/tuned.conf"
+    put(edge, "[main]\nsummary=x\n[sysctl]\nvm.x 1\n")
+    (found,) = search(paths, is_known=False).wrong()
+    assert (found.kind, found.message) == ("broken-profile", f"TuneD cannot parse {edge}, line 4")
+    assert found.advice.endswith(START)
+    put(edge, "summary=x\n")
+    assert search(paths).wrong()[0].message == f"TuneD cannot parse {edge}, line 1"
+    put(edge, CONF)
+    assert search(paths).wrong() == ()
+
+
+def test_where_the_unit_is_active_what_is_fixed_is_applied_by_a_reload(paths: Paths) -> None:
+    active = replace(search(paths), is_active=True)
+    assert active.notes()[0].endswith(RELOAD)
+    assert search(paths).notes()[0].endswith(START)
+    put(paths.profiles / "site/tuned.conf", "[main\n")
+    assert active.notes()[0].endswith(RELOAD)
+
+
+def test_what_is_not_known_is_no_reason_to_say_that_it_cannot_be_applied(paths: Paths) -> None:
+    unknown = search(paths, is_known=False)
+    assert unknown.wrong() == ()
+    assert "not known yet" in unknown.notes()[0]

@@ -9,9 +9,9 @@ import pytest
 
 from ocp_tuned_boot.commands.check import host, image
 from ocp_tuned_boot.commands.check.configuration import Configuration
-from ocp_tuned_boot.commands.check.host import Space
 from ocp_tuned_boot.commands.check.problem import Severity
 from ocp_tuned_boot.commands.check.request import Named
+from ocp_tuned_boot.host.space import Space
 from ocp_tuned_boot.images.archives import Archive
 from ocp_tuned_boot.requested.config import Config, Images
 from ocp_tuned_boot.tuned.layout import Layout
