@@ -85,23 +85,31 @@ def absent(profile: str, files: Mapping[str, str]) -> dict[str, str]:
     return includes.absent
 
 
+def loaded(profile: str, files: Mapping[str, str]) -> tuple[str, ...]:
+    """The paths of the files that this profile is made of, as far as that is known without TuneD:
+    its own, whose values win, and then those that it includes. `files`: as for `absent`."""
+    includes = _Includes(files)
+    includes.follow(profile)
+    return tuple(includes.processed)
+
+
 class _Includes:
     """A profile and those that it includes."""
 
     def __init__(self, files: Mapping[str, str]) -> None:
         self._files = files
-        self._processed: list[str] = []
+        self.processed: list[str] = []
         self._size = self._lines = 0
         self.absent: dict[str, str] = {}
 
     def follow(self, name: str, by: str = "") -> None:
-        path = self._locate(name, self._processed)
+        path = self._locate(name, self.processed)
         if not name.startswith("-") and not self._locate(name, []):
             self.absent.setdefault(name, by)
         if not path:
             # Optional, or included before. In all other cases TuneD itself fails.
             return
-        self._processed.append(path)
+        self.processed.append(path)
         include = _include(self._files[path]) if self._has_room(self._files[path]) else ""
         if "${" not in include:
             for each in _split(include):
@@ -112,7 +120,7 @@ class _Includes:
         self._size += len(text)
         self._lines += text.count("\n")
         within = self._size <= _SIZE and self._lines <= _LINES
-        return within and len(self._processed) <= _INCLUDES
+        return within and len(self.processed) <= _INCLUDES
 
     def _locate(self, name: str, processed: Sequence[str]) -> str:
         """The path of a profile's file; empty if there is none. A profile that includes its own

@@ -279,7 +279,7 @@ def test_the_next_boot_applies_again() -> None:
 def test_status_shows_the_neighbours() -> None:
     with booted("trixie") as node:
         has_ended(node)
-        text = unwrapped(node.run("ocp-tuned-boot", "status").stdout)
+        text = unwrapped(node.run("ocp-tuned-boot", "status", "--verbose").stdout)
         assert "kubelet.service: active" in text
         units = json.loads(node.run("ocp-tuned-boot", "status", "--json").stdout)["units"]
         assert units["ocp-tuned.service"] == "active"

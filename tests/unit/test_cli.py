@@ -502,7 +502,7 @@ def held(root: Path) -> str:
     with fake_manager.listening() as (address, manager):
         env = {**os.environ, "NOTIFY_SOCKET": address}
         with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as waiting:
-            manager.wait_for("STATUS=Held since ")
+            manager.wait_for("STATUS=Held (gate")
             waiting.terminate()
     return (root / "dev/console").read_text()
 

@@ -238,7 +238,7 @@ def test_the_manual_of_the_unit_has_every_message_of_the_journal_and_every_field
 
 
 RESULT_WORDS = {
-    "Applied", "Degraded", "Deferred", "Failed", "Held since", "Stopped", "Unfinished",
+    "Applied", "Degraded", "Deferred", "Failed", "Held", "Stopped", "Unfinished",
 }  # fmt: skip
 
 
