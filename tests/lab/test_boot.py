@@ -263,7 +263,7 @@ def test_a_restart_in_the_same_boot_touches_nothing() -> None:
         node.run("systemctl", "restart", "ocp-tuned.service")
         assert node.read("/proc/sys/net/ipv4/tcp_fin_timeout").strip() == "44"
         assert record(node)["in_force"] == before
-        assert "unchanged since" in property_of(node, "ocp-tuned.service", "StatusText")
+        assert "Unchanged since" in property_of(node, "ocp-tuned.service", "StatusText")
 
 
 def test_the_next_boot_applies_again() -> None:

@@ -140,6 +140,6 @@ def test_beside_microshift_tuned_the_profile_is_applied_and_that_one_is_stopped(
             assert property_of(node, name, "Result") == "success"
         # Whoever starts it again has two TuneD, and can see that.
         node.run("systemctl", "start", "microshift-tuned.service")
-        assert f"{HOST_TUNED}: active" in unwrapped(node.run("ocp-tuned-boot", "status", "--verbose").stdout)
+        assert f"{HOST_TUNED}: active" in unwrapped(node.run("ocp-tuned-boot", "status").stdout)
         units = json.loads(node.run("ocp-tuned-boot", "status", "--json").stdout)["units"]
         assert units[HOST_TUNED] == "active"
