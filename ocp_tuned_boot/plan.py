@@ -9,7 +9,6 @@ from ocp_tuned_boot.record.model import Action, Decision, InForce, Waits, Why
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.tuned.judge import Result
 
-
 _LATER = "at the next boot, or with: systemctl reload ocp-tuned"
 
 

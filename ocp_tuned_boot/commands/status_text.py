@@ -295,8 +295,8 @@ def _waiting(done: Record | None, now: Now, *, verbose: bool) -> Iterator[Row]:
     # That boot.conf is broken is said once.
     known = now.waits.partition(UNCHECKED)[2]
     if now.waits and not (known and any(known in each.message for each in found)):
-        waits = now.waits if verbose else _short(now.waits)
-        yield Row(waits, "pending", Style.WARNING)
+        pending = now.waits if verbose else _short(now.waits)
+        yield Row(pending, "pending", Style.WARNING)
     if now.pull and not any(now.pull in each.message for each in found):
         why = now.pull if verbose else _short(now.pull, _QUOTED)
         yield Row(f"failed: {why}", "pull", Style.WARNING)

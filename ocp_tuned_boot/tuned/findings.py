@@ -217,9 +217,7 @@ KINDS = {
         "Let only one of the two tune this node: remove the pod, or systemctl disable ocp-tuned. "
         f"To accept both: accept = other-tuned:{{subject}} in [tuning] of {_BOOT_CONF}"
     ),
-    "change-failed": _unclear(
-        f"Fix the cause, {RELOAD}"
-    ),
+    "change-failed": _unclear(f"Fix the cause, {RELOAD}"),
     "defect": _unclear(Defect.advice),
     "incomplete-log": _unclear(
         "TuneD's log ends early, and later errors are not known. "

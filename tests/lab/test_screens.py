@@ -113,7 +113,8 @@ SCREENS = {
     "held": Screen(
         "Not tuned", ('No profile "does-not-exist"', TUNED_CONF, "continues automatically"),
         "systemctl stop ocp-tuned",
-        ("Held (gate = closed): missing-include does-not-exist: ", TUNED_CONF, "continues automatically", "systemctl stop ocp-tuned"),
+        ("Held (gate = closed): missing-include does-not-exist: ", TUNED_CONF,
+         "continues automatically", "systemctl stop ocp-tuned"),
     ),
 }  # fmt: skip
 
@@ -243,8 +244,8 @@ def test_each_screen_has_the_verdict_the_cause_and_the_command(states: States) -
 
 
 def shown(node: Node, name: str, *command: str) -> str:
-    """What a command prints on a serial console; of `systemctl status` the first screen. It is kept in the folder
-    $OCP_TUNED_SCREENS, if that is set."""
+    """What a command prints on a serial console; of `systemctl status` the first screen. It is
+    kept in the folder $OCP_TUNED_SCREENS, if that is set."""
     printed = node.run(*command, check=False, env={"LANG": "C"}).stdout
     text = printed.rstrip("\n")
     if command != STATUS:

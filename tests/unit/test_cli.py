@@ -80,7 +80,11 @@ PROFILE = "var/lib/ocp-tuned/profiles/site/tuned.conf"
         (PROFILE, b"[main]\nsummary=\xff\n", "line 2: found the byte 0xff, expected UTF-8"),
         (CONF, b"[tuning\n", "line 1: found '[tuning', expected '[section]'"),
         (CONF, b"[tuning]\ntimeout = 4\n", "[tuning] timeout: found '4', expected a number of"),
-        (CONF, b"[tuning]\ntimeuot = 5\n", "[tuning]: found the key 'timeuot', expected one of"),
+        (
+            CONF,
+            b"[tuning]\ntimeuot = 5\n",
+            "line 2: [tuning]: found the key 'timeuot', did you mean timeout?",
+        ),
     ],
 )
 def test_bad_input_is_told_with_the_files_name_and_recorded(
