@@ -9,7 +9,7 @@ from dataclasses import replace
 from ocp_tuned_boot.commands import daemon_status
 from ocp_tuned_boot.commands.settings_text import AGAIN, by_importance, compared, drifted
 from ocp_tuned_boot.commands.status import UNCHECKED, Now
-from ocp_tuned_boot.commands.terminal import Row, Style, Terminal
+from ocp_tuned_boot.commands.terminal import Row, Style
 from ocp_tuned_boot.gate import RELEASE, without_start
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.record import conditions
@@ -21,27 +21,11 @@ from ocp_tuned_boot.tuned.judge import Result
 #: the kernel's linux/pm_qos.h.
 _NO_REQUEST = 2_000_000_000
 _START = "systemctl start ocp-tuned"
-#: Without --verbose: the lines of a serial console, the rows of one kind, and the characters of a
-#: message, also of one that is TuneD's or Podman's.
-_LINES, _FEW, _LONGEST, _QUOTED = 24, 2, 240, 160
-_VERBOSE = "ocp-tuned-boot status --verbose"
-
-
-def screen(terminal: Terminal, rows: Iterable[Row]) -> Iterator[Row]:
-    """No more rows than one screen has, and how many lines are left out. What matters most comes
-    first."""
-    shown = list(rows)
-    heights = [terminal.text([row]).count("\n") + 1 for row in shown]
-    if sum(heights) <= _LINES:
-        yield from shown
-        return
-    left = _LINES - 1
-    for at, row in enumerate(shown):
-        left -= heights[at]
-        if left < 0:
-            yield Row(f"{sum(heights[at:])} more lines: {_VERBOSE}")
-            return
-        yield row
+#: Without --verbose: the rows of one kind, and the characters of a message, and of one that is
+#: TuneD's or Podman's.
+_FEW, _LONGEST, _QUOTED = 2, 240, 160
+#: Shows everything.
+VERBOSE = "ocp-tuned-boot status --verbose"
 
 
 def rows(done: Record | None, now: Now, *, verbose: bool = False) -> Iterator[Row]:
@@ -273,8 +257,11 @@ def _longest(finding: Finding) -> int:
 
 def _short(message: str, longest: int = _LONGEST) -> str:
     """A message without its middle, if it is long: its begin says what failed, its end why."""
-    half = longest // 2
-    return message if len(message) <= longest else f"{message[:half]} … {message[-half:]}"
+    if len(message) <= longest:
+        return message
+    # Whole words, if there are any.
+    begin, end = message[: longest // 2], message[-(longest // 2) :]
+    return f"{begin.rpartition(' ')[0] or begin} … {end.partition(' ')[2] or end}"
 
 
 def _line(now: Now) -> str:
@@ -322,7 +309,7 @@ def _limited(shown: Sequence[Row], most: int, what: str) -> Iterator[Row]:
     yield from shown[:most]
     if len(shown) > most:
         number = len(shown) - most
-        yield Row(f"{number} more {what[:-1] if number == 1 else what}: {_VERBOSE}")
+        yield Row(f"{number} more {what[:-1] if number == 1 else what}: {VERBOSE}")
 
 
 # What was applied.
@@ -451,8 +438,9 @@ def _run(done: Record, *, verbose: bool) -> Iterator[Row]:
     elif done.attempts:
         last = done.attempts[-1]
         number = len(done.attempts) + done.left_out.get("attempts", 0)
-        why = f"{last.kind}: {_short(last.message)}"
-        yield Row(f"{number} failed in {last.at:.0f} s, the last: {why}", "attempts")
+        # A finding says why.
+        why = "" if done.findings else f", the last: {last.kind}: {_short(last.message)}"
+        yield Row(f"{number} failed in {last.at:.0f} s{why}", "attempts")
     for name, number in done.left_out.items():
         words = f"{number} more {name.replace('_', ' ')}: the record would be too large"
         yield Row(words, "left out")

@@ -131,7 +131,7 @@ def _status_rows(verbose: bool, done: Record | None, now: Now) -> Iterable[Row]:
     from ocp_tuned_boot.commands import status_text, terminal  # noqa: PLC0415
 
     found = status_text.rows(done, now, verbose=verbose)
-    return found if verbose else status_text.screen(terminal.of_output(), found)
+    return found if verbose else terminal.of_output().screen(found, status_text.VERBOSE)
 
 
 def _status(options: Options) -> Record:

@@ -349,14 +349,10 @@ def _section(name: str, section: str, said: Any, at: Mapping[str, int]) -> dict[
         what = "section" if isinstance(text, Mapping) else "key"
         if each not in rows or what == "section":
             near = keys.nearest(each, list(rows)) if what == "key" else ""
-            raise ConfigurationError(
-                f"{where}: found the {what} {each!r}, "
-                + (
-                    f"did you mean {near}?"
-                    if near
-                    else f"expected one of the keys {', '.join(rows)}"
-                )
+            expected = (
+                f"did you mean {near}?" if near else f"expected one of the keys {', '.join(rows)}"
             )
+            raise ConfigurationError(f"{where}: found the {what} {each!r}, {expected}")
         if "\n" in text:
             raise ConfigurationError(
                 f"{where} {each}: found a value of several lines, expected one line"

@@ -43,6 +43,7 @@ MAN_CONF = MANUALS["boot.conf(5)"]
 MAN_PROGRAM = MANUALS["ocp-tuned-boot(8)"]
 MAN_UNIT = MANUALS["ocp-tuned.service(8)"]
 MAN_AGENT = MANUALS["ocp-tuned-agent(8)"]
+HACKING = (TREE / "docs/hacking.md").read_text()
 TROUBLE = (TREE / "docs/troubleshooting.md").read_text()
 VENDOR = (TREE / "packaging/boot.conf").read_text()
 
@@ -336,8 +337,8 @@ def test_the_example_in_the_readme_and_in_the_man_page_is_valid() -> None:
         assert config.parse([("example", lines)]).profile == "throughput-performance"
 
 
-def test_the_readme_names_every_folder_and_no_other() -> None:
-    named = re.findall(r"(?m)^\| `([a-z_/]+)/` \|", README)
+def test_the_table_of_folders_has_every_one_and_no_other() -> None:
+    named = re.findall(r"(?m)^\| `([a-z_/]+)/` \|", HACKING)
     package = TREE / "ocp_tuned_boot"
     below = {path.parent.relative_to(package) for path in package.glob("*/**/__init__.py")}
     folders = {package.name, *map(str, below)}
@@ -398,9 +399,9 @@ def test_the_docs_have_every_failure_before_tuned_has_exited() -> None:
     assert sorted(found) == sorted((failures(errors.BootError) | {"interrupted"}) - set(KINDS))
 
 
-def test_the_readme_has_each_folder_and_names_modules_that_exist() -> None:
+def test_the_table_of_folders_names_modules_that_exist() -> None:
     package = TREE / "ocp_tuned_boot"
-    rows = dict(re.findall(r"(?m)^\| `([\w/]+)/` \| (.+) \|$", README))
+    rows = dict(re.findall(r"(?m)^\| `([\w/]+)/` \| (.+) \|$", HACKING))
     assert len(rows) > 5
     for folder, words in rows.items():
         here = package if folder == package.name else package / folder

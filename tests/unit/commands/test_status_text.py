@@ -9,7 +9,7 @@ import pytest
 
 from ocp_tuned_boot.commands import status_text
 from ocp_tuned_boot.commands.status import Named, Now
-from ocp_tuned_boot.commands.terminal import Row, Style, Terminal
+from ocp_tuned_boot.commands.terminal import Style, Terminal
 from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.systemd import Stored
 from ocp_tuned_boot.host.units import Unit
@@ -438,17 +438,9 @@ def test_the_worst_that_is_likely_is_one_screen(
     done: Record | None, now: Now, words: tuple[str, ...]
 ) -> None:
     terminal = Terminal(80, unicode=False)
-    text = terminal.text(status_text.screen(terminal, status_text.rows(done, now)))
+    text = terminal.text(terminal.screen(status_text.rows(done, now), status_text.VERBOSE))
     assert len(text.splitlines()) <= 24, text
     assert [it for it in words if it not in text] == [], text
-
-
-def test_a_row_that_fits_is_not_left_out() -> None:
-    terminal = Terminal(80)
-    fits = [Row("x", str(at)) for at in range(24)]
-    assert list(status_text.screen(terminal, fits)) == fits
-    *shown, more = status_text.screen(terminal, [*fits, Row("y\nz")])
-    assert (shown, more.text) == (fits[:23], "3 more lines: ocp-tuned-boot status --verbose")
 
 
 def test_a_node_with_nothing_wrong_shows_what_is_applied_and_no_more() -> None:
