@@ -261,7 +261,7 @@ def _short(message: str, longest: int = _LONGEST) -> str:
         return message
     # Whole words, if there are any.
     begin, end = message[: longest // 2], message[-(longest // 2) :]
-    return f"{begin.rpartition(' ')[0] or begin} … {end.partition(' ')[2] or end}"
+    return f"{begin.rpartition(' ')[0] or begin} ... {end.partition(' ')[2] or end}"
 
 
 def _line(now: Now) -> str:

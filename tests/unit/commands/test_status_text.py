@@ -459,7 +459,7 @@ def test_tuneds_own_words_come_after_what_they_mean() -> None:
     assert first.startswith("no-such-setting vm.y: This kernel has no such setting. ")
     assert first.endswith("systemctl reload ocp-tuned")
     assert last.startswith('TuneD logged: "words words ')
-    assert " … " in last
+    assert " ... " in last
     assert last.endswith('words [Errno 2]"')
 
 
