@@ -339,4 +339,4 @@ def _worst(findings: tuple[Finding, ...]) -> str:
 
 
 def _sentences(*texts: str) -> str:
-    return ". ".join(text.rstrip(".") for text in texts if text)
+    return ". ".join(text.rstrip(".") for text in texts if text).replace("?. ", "? ")

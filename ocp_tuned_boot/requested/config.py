@@ -349,10 +349,11 @@ def _section(name: str, section: str, said: Any, at: Mapping[str, int]) -> dict[
         what = "section" if isinstance(text, Mapping) else "key"
         if each not in rows or what == "section":
             near = keys.nearest(each, list(rows)) if what == "key" else ""
-            expected = (
-                f"did you mean {near}?" if near else f"expected one of the keys {', '.join(rows)}"
-            )
-            raise ConfigurationError(f"{where}: found the {what} {each!r}, {expected}")
+            # A list of all keys would hide the one that was meant.
+            expected = f" (did you mean {near}?), expected a key of this section"
+            if not near:
+                expected = f", expected one of the keys {', '.join(rows)}"
+            raise ConfigurationError(f"{where}: found the {what} {each!r}{expected}")
         if "\n" in text:
             raise ConfigurationError(
                 f"{where} {each}: found a value of several lines, expected one line"

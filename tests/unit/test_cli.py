@@ -83,7 +83,7 @@ PROFILE = "var/lib/ocp-tuned/profiles/site/tuned.conf"
         (
             CONF,
             b"[tuning]\ntimeuot = 5\n",
-            "line 2: [tuning]: found the key 'timeuot', did you mean timeout?",
+            "line 2: [tuning]: found the key 'timeuot' (did you mean timeout?), expected a key",
         ),
     ],
 )

@@ -86,7 +86,10 @@ def test_a_key(text: str, key: str, value: object) -> None:
             "[image] keep: found '0', expected a number of images from 1 to 20",
         ),
         ("[image]\nstore = mine\n", '[image] store: found \'mine\', expected "shared" or "own"'),
-        ("[tuning]\ntimeuot = 1\n", "[tuning]: found the key 'timeuot', did you mean timeout?"),
+        (
+            "[tuning]\ntimeuot = 1\n",
+            "[tuning]: found the key 'timeuot' (did you mean timeout?), expected a key",
+        ),
         (
             "[tuning]\non_change = never\n",
             '[tuning] on_change: found \'never\', expected "next-boot", "apply" or "agent"',
@@ -132,7 +135,7 @@ def test_what_is_wrong_is_named(text: str, message: str) -> None:
     [
         # The same key of another section, and in a comment, is not meant.
         ("[image]\n# gaet = open\nkeep = 2\n\n[tuning] # us\n'gaet' = open\n",
-         "x.conf: line 6: [tuning]: found the key 'gaet', did you mean gate?"),
+         "x.conf: line 6: [tuning]: found the key 'gaet' (did you mean gate?), expected a key"),
         ("[image]\nkeep = 3\n[tuning]\nkeep = 3\n",
          "x.conf: line 4: [tuning]: found the key 'keep', expected one of "),
         ("[tuning]\n\ngate: closed = ajar\n", "x.conf: line 3: [tuning]: found the key 'gate: "),
