@@ -86,6 +86,9 @@ def node(state: str, **properties: Any) -> Now:
          "Degraded: tuned before the kubelet: site, 112 ms"),
         (GOOD, replace(NODE, units={"ocp-tuned.service": Unit("inactive", text="Stopped. x")}),
          "Tuned (stopped): site, since 2026-11-27 10:00:00 UTC"),
+        (replace(GOOD, late=("crio.service",)),
+         replace(NODE, units={"ocp-tuned.service": Unit("inactive", text="Stopped. x")}),
+         "Tuned late (stopped): site; crio.service was already running"),
         # A run by hand.
         (GOOD, replace(NODE, units={"ocp-tuned.service": Unit("inactive")}),
          "Tuned: site, 112 ms"),

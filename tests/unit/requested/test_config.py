@@ -136,8 +136,8 @@ def test_what_is_wrong_is_named(text: str, message: str) -> None:
         # The same key of another section, and in a comment, is not meant.
         ("[image]\n# gaet = open\nkeep = 2\n\n[tuning] # us\n'gaet' = open\n",
          "x.conf: line 6: [tuning]: found the key 'gaet' (did you mean gate?), expected a key"),
-        ("[image]\nkeep = 3\n[tuning]\nkeep = 3\n",
-         "x.conf: line 4: [tuning]: found the key 'keep', expected one of "),
+        ("[tuning]\nkeep = 3\n[image]\nkeep = 3\n",
+         "x.conf: line 2: [tuning]: found the key 'keep', expected one of "),
         ("[tuning]\n\ngate: closed = ajar\n", "x.conf: line 3: [tuning]: found the key 'gate: "),
         ("[ tuning ]\ngate = ajar\n", "x.conf: line 2: [tuning] gate: found 'ajar', expected "),
     ],
