@@ -9,8 +9,6 @@ from ocp_tuned_boot.record.model import Action, Decision, InForce, Waits, Why
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.tuned.judge import Result
 
-_LATER = "at the next boot, or with: systemctl reload ocp-tuned"
-
 
 @dataclass(frozen=True)
 class Situation:
@@ -55,7 +53,8 @@ def decide(requested: Inputs, in_force: InForce | None, now: Situation) -> Decis
         what = "nothing has changed" if same else "only profiles have changed that it does not use"
         return Decision(Action.KEEP, f"{reason}; {what}")
     # A new image with the same profile is no reason to disturb running workloads.
-    words = f"{reason}; only the image has changed: it is used {_LATER}"
+    when = "at the next boot, or with: systemctl reload ocp-tuned"
+    words = f"{reason}; only the image has changed: it is used {when}"
     return Decision(Action.KEEP, words, waits=Waits.IMAGE)
 
 
@@ -93,6 +92,8 @@ def _changed(requested: Inputs, in_force: InForce, now: Situation, reason: str) 
     eager = is_eager(now.on_change, requested.on_change, renamed=renamed)
     if eager and now.why is not Why.NOTICE:
         return Decision(Action.APPLY, reason, guarded=True, changed=True)
-    how = f"by a reload, which follows (on_change = {now.on_change})" if eager else _LATER
+    how = f"by a reload, which follows (on_change = {now.on_change})"
+    if not eager:
+        how = "at the next boot, or with: systemctl reload ocp-tuned"
     reason = f"{reason}; it is applied {how}"
     return Decision(Action.DEFER, reason, waits=Waits.PROFILE, changed=True)

@@ -90,7 +90,7 @@ def loaded(profile: str, files: Mapping[str, str]) -> tuple[str, ...]:
     its own, whose values win, and then those that it includes. `files`: as for `absent`."""
     includes = _Includes(files)
     includes.follow(profile)
-    return tuple(includes.processed)
+    return tuple(includes._processed)
 
 
 class _Includes:
@@ -98,18 +98,18 @@ class _Includes:
 
     def __init__(self, files: Mapping[str, str]) -> None:
         self._files = files
-        self.processed: list[str] = []
+        self._processed: list[str] = []
         self._size = self._lines = 0
         self.absent: dict[str, str] = {}
 
     def follow(self, name: str, by: str = "") -> None:
-        path = self._locate(name, self.processed)
+        path = self._locate(name, self._processed)
         if not name.startswith("-") and not self._locate(name, []):
             self.absent.setdefault(name, by)
         if not path:
             # Optional, or included before. In all other cases TuneD itself fails.
             return
-        self.processed.append(path)
+        self._processed.append(path)
         include = _include(self._files[path]) if self._has_room(self._files[path]) else ""
         if "${" not in include:
             for each in _split(include):
@@ -120,7 +120,7 @@ class _Includes:
         self._size += len(text)
         self._lines += text.count("\n")
         within = self._size <= _SIZE and self._lines <= _LINES
-        return within and len(self.processed) <= _INCLUDES
+        return within and len(self._processed) <= _INCLUDES
 
     def _locate(self, name: str, processed: Sequence[str]) -> str:
         """The path of a profile's file; empty if there is none. A profile that includes its own
