@@ -34,6 +34,8 @@ _HIDDEN = (
 )
 
 
+#: How what waits begins where that cannot be found out.
+UNCHECKED = "cannot check for changes: "
 _SUCCESS = (Result.APPLIED.value, Result.DEGRADED.value)
 
 
@@ -95,7 +97,7 @@ class Now:
     @property
     def held(self) -> bool:
         """Whether the gate is closed after a run that has failed (`gate.Gate`)."""
-        return self.unit.state == "activating" and self.unit.text.startswith("Held since ")
+        return self.unit.state == "activating" and self.unit.text.startswith("Held (")
 
     @property
     def workloads(self) -> tuple[str, ...]:
@@ -228,7 +230,7 @@ def _since(
 
 
 def _unchecked(error: BootError) -> str:
-    return f"cannot check for changes: {error.message}"
+    return f"{UNCHECKED}{error.message}"
 
 
 def _latency(paths: Paths) -> int | None:
