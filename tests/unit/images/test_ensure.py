@@ -346,6 +346,28 @@ def test_another_image_of_an_archive_is_not_the_requested_one(
     assert known.read(paths) == (Known("other/app:1", "id-loaded"),)
 
 
+def test_an_archive_is_read_once_in_a_run_and_again_when_it_is_another_file(
+    paths: Paths, podman: Podman, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive(paths, "other/app:1")
+    (paths.archives[0] / "text").write_text("no archive")
+    opened: list[str] = []
+    read = archives._read
+    monkeypatch.setattr(archives, "_read", lambda path: opened.append(path.name) or read(path))
+    store.pull = REFUSED
+    session = ImageSession(paths, Images(fallback="none"), ASKED, late())
+    for _ in "12":
+        with pytest.raises(ImageError):
+            session.ensure(podman)
+    assert opened == ["0.tar", "text"]
+    # It is put there while the run waits for the registry.
+    (paths.archives[0] / "text").unlink()
+    archive(paths, ASKED)
+    store.loads = [ASKED]
+    assert session.ensure(podman).source == "archive"
+    assert opened == ["0.tar", "text", "1.tar"]
+
+
 def test_an_archive_without_names_can_be_the_fallback(
     paths: Paths, podman: Podman, store: Store
 ) -> None:
