@@ -52,7 +52,7 @@ def allowed(seconds: float, times: int) -> float:
     A pull that is cut off begins again, and keeps only the first layers that are complete. When all
     nodes of a cluster pull at once, none may be complete in time, however often all of them begin
     again. So behind a closed gate, each run that follows such a pull gets twice the time. It ends
-    when something else is requested (`situation.end_if_changed`)."""""
+    when something else is requested (`situation.end_if_changed`)."""
     return max(seconds, min(seconds * times, MOST))
 
 

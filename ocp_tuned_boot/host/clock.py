@@ -115,7 +115,8 @@ class Progress:
     steps: list[Step] = field(default_factory=list)
     #: For a person at the console of a node that does not finish booting; None: no messages there.
     console: Path | None = None
-    #: Called every `LOOK` seconds during a transfer, and before each pause; what it raises ends the run.
+    #: Called every `LOOK` seconds during a transfer, and before each pause; what it raises ends the
+    #: run.
     look: Callable[[], None] | None = None
     #: For a person who waits at a terminal; None: how far a transfer has got is logged.
     bar: Bar | None = None

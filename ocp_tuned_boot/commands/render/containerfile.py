@@ -88,7 +88,8 @@ def _steps(files: tuple[NodeFile, ...]) -> Iterator[str]:
 
 def _batches(words: Iterable[str], limit: int) -> Iterator[list[str]]:
     """As many of them at a time as fit into so many bytes, with what joins them."""
-    batch, size = [], 0
+    batch: list[str] = []
+    size = 0
     for word in words:
         length = len(word.encode()) + len(_NEXT)
         if batch and size + length > limit:

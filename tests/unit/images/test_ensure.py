@@ -6,6 +6,7 @@ tests/lab/test_registry.py and test_fallback.py test the same with the real part
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -15,6 +16,7 @@ from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.images import archives, ensure, known
+from ocp_tuned_boot.images.archives import Archive
 from ocp_tuned_boot.images.ensure import Available, ImageSession
 from ocp_tuned_boot.images.known import Known
 from ocp_tuned_boot.podman.client import Image, Podman
@@ -353,7 +355,12 @@ def test_an_archive_is_read_once_in_a_run_and_again_when_it_is_another_file(
     (paths.archives[0] / "text").write_text("no archive")
     opened: list[str] = []
     read = archives._read
-    monkeypatch.setattr(archives, "_read", lambda path: opened.append(path.name) or read(path))
+
+    def noted(path: Path) -> Archive:
+        opened.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(archives, "_read", noted)
     store.pull = REFUSED
     session = ImageSession(paths, Images(fallback="none"), ASKED, late())
     for _ in "12":
