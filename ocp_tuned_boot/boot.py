@@ -57,13 +57,14 @@ def apply(paths: Paths, config_file: Path | None, notifier: Notifier) -> Record:
             if not gate.holds(f"Failed: {error.message}", error.hint, [findings.of(error)]):
                 watching.watch(paths)
                 raise
-            times *= 2 if isinstance(error, CutOff) else 1
+            times = times * 2 if isinstance(error, CutOff) else 1
         else:
             if done.result is not Result.FAILED:
                 gate.passed()
                 return done
             if not gate.holds(done.summary(), "", done.findings):
                 return done
+            times = 1
 
 
 def reload(paths: Paths, config_file: Path | None, notifier: Notifier, *, force: bool) -> Record:
@@ -122,7 +123,8 @@ def _run_once(
         cleanup.temporary(paths)
         userspace.count_restarts(paths)
         config = settled.config(paths, config_file)
-        deadline = start.deadline(paths, config.timeout, recorder)
+        times = start.times if config.gate == "closed" else 1
+        deadline = start.deadline(paths, early.allowed(config.timeout, times), recorder)
         progress = Progress(deadline, notifier, recorder.steps, paths.console)
         kept.catch_up(paths, config, recorder)
         if recorder.in_force is None:
@@ -133,6 +135,9 @@ def _run_once(
             fallback = situation.fallback(config, recorder.before)
             requested = settled.requested(paths, config, fallback)
             requested = situation.beside_others(paths, config, requested)
+            if times > 1:
+                about = (paths, config_file, config, requested, fallback)
+                progress.look = lambda: situation.end_if_changed(*about)
             this = (requested, recorder.in_force, why, start.workloads)
             now = situation.look(paths, config, *this)
             decision = plan.decide(requested, recorder.in_force, now)

@@ -25,7 +25,6 @@ from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.lock import locked
 from ocp_tuned_boot.record.model import Action, Why
 from ocp_tuned_boot.record.recorder import Recorder
-from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import settled
 from ocp_tuned_boot.word import Waiter
 
@@ -52,7 +51,8 @@ def allowed(seconds: float, times: int) -> float:
 
     A pull that is cut off begins again, and keeps only the first layers that are complete. When all
     nodes of a cluster pull at once, none may be complete in time, however often all of them begin
-    again. So behind a closed gate, each run that follows such a pull gets twice the time."""
+    again. So behind a closed gate, each run that follows such a pull gets twice the time. It ends
+    when something else is requested (`situation.end_if_changed`)."""
     return max(seconds, min(seconds * times, MOST))
 
 
@@ -62,7 +62,7 @@ class Start:
     `systemd.workloads`, if that has been asked already; `ahead`: what is done already, the lock
     included; `failure`: what took this time already; `refused`: why TuneD must not be run; `began`:
     when it began to wait for the word, None if it did not (as `at`); `steps`: done until then;
-    `times`: so many times the time of boot.conf is allowed, see `allowed`."""
+    `times`: so many times the time of boot.conf is allowed with a closed gate, see `allowed`."""
 
     at: float
     workloads: Sequence[str] = ()
@@ -80,7 +80,6 @@ class Start:
             recorder.waited(self.began, self.steps)
         if self.refused is not None:
             raise self.refused
-        seconds = allowed(seconds, self.times)
         deadline = Deadline(seconds) if self.ahead is None else self.ahead.deadline
         deadline.restart(seconds, self.at)
         lock.ends(paths, deadline.end)
@@ -237,7 +236,6 @@ class _Early:
         if ahead.waiting is not None and ahead.waiting.running.has_exited():
             raise PodmanError("the TuneD container has exited")
         paths = self._paths
-        config = boot_conf.load(paths, self._config_file)
-        requested = settled.read(paths, config, situation.fallback(config, None))
-        requested = situation.beside_others(paths, config, requested)
-        return (config, requested) != (ahead.config, ahead.requested)
+        fallback = situation.fallback(ahead.config, None)
+        about = (ahead.config, ahead.requested, fallback)
+        return situation.has_changed(paths, self._config_file, *about)

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocp_tuned_boot import plan
-from ocp_tuned_boot.errors import BootError
+from ocp_tuned_boot.errors import BootError, HostError
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.plan import Situation
 from ocp_tuned_boot.record import change, store
 from ocp_tuned_boot.record.model import Action, Decision, InForce, Record, Waits, Why
+from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs, settled
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
@@ -176,6 +177,26 @@ def fallback(config: Config, in_force: InForce | None) -> str:
     """What is used instead of a profile that cannot be loaded: nothing if one is applied in this
     boot already, which stays."""
     return config.fallback_profile if in_force is None else "none"
+
+
+def has_changed(
+    paths: Paths, config_file: Path | None, config: Config, requested: Inputs, fallback: str
+) -> bool:
+    """Whether boot.conf is not `config` any more, or something else is requested than `requested`,
+    which was read with this `fallback`. Raises `BootError`."""
+    if boot_conf.load(paths, config_file) != config:
+        return True
+    found = settled.read(paths, config, fallback)
+    return beside_others(paths, config, found) != requested
+
+
+def end_if_changed(
+    paths: Paths, config_file: Path | None, config: Config, requested: Inputs, fallback: str
+) -> None:
+    """For a run behind a closed gate that may take long: the fix need not wait for its deadline.
+    Raises `HostError` if something has changed as in `has_changed`, and `BootError` as there."""
+    if has_changed(paths, config_file, config, requested, fallback):
+        raise HostError("what is requested has changed during this run; the next one reads it")
 
 
 def _was_tuned(paths: Paths, requested: Inputs) -> bool:

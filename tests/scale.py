@@ -221,7 +221,7 @@ class Simulation:
         """A boot of a node that does not have the image: `boot.apply`, `tuning.run`."""
         site, layers = self._site, self._site.layers
         yield Sleep(random.uniform(0, site.switched_on))
-        gate, times = pauses(LONGEST), 1
+        gate, times, more = pauses(LONGEST), 1, 1
         while True:
             deadline = Deadline(allowed(site.timeout, times), lambda: self._now)
             progress = Progress(deadline, Notifier())
@@ -229,18 +229,20 @@ class Simulation:
                 self._result.asked[int(self._now)] += 1
                 if self._is_refused(line):
                     yield Sleep(REFUSAL)
+                    more = 1
                 else:
                     received = yield Receive(sum(layers), deadline.end)
                     layers = missing(layers, received)
                     if not layers:
                         self._result.tuned.append(self._now)
                         return
-                    times *= 2
+                    more = times * 2
                 if not progress.has_time():
                     break
                 yield Sleep(progress.shortened(pause))
             if not site.closed:
                 return
+            times = more
             yield Sleep(next(gate))
 
     def _is_refused(self, line: Line) -> bool:

@@ -4,6 +4,7 @@ between attempts. All times are seconds on the monotonic clock."""
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ OVERRUN = 0.75
 GRACE = 10.0
 #: With less than this left, another attempt would only be cut off (seconds).
 WORTHWHILE = 4.0
+#: How often `Progress.look` is called during a transfer (seconds).
+LOOK = 5.0
 #: The first and the longest pause between two attempts (seconds).
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
@@ -112,11 +115,15 @@ class Progress:
     steps: list[Step] = field(default_factory=list)
     #: For a person at the console of a node that does not finish booting; None: no messages there.
     console: Path | None = None
+    #: Called every `LOOK` seconds during a transfer, and before each pause; what it raises ends the
+    #: run.
+    look: Callable[[], None] | None = None
     #: For a person who waits at a terminal; None: how far a transfer has got is logged.
     bar: Bar | None = None
     #: Why the last attempt failed, and how many more have failed in the same way.
     _reported: str = field(default="", init=False)
     _repeated: int = field(default=0, init=False)
+    _looked: float = field(default=-math.inf, init=False)
 
     @contextmanager
     def step(self, name: str, status: str) -> Iterator[None]:
@@ -138,7 +145,10 @@ class Progress:
             log.info("%s: %s %.2f s", status.rstrip("…"), how, took, extra=extra)
 
     def tell(self, status: str) -> None:
-        """How far a step has got, for systemd."""
+        """How far a step has got, for systemd. Raises what `look` raises."""
+        if self.look is not None and self.deadline.clock() - self._looked >= LOOK:
+            self.look()
+            self._looked = self.deadline.clock()
         self.notifier.status(status, extend=self.deadline.left() + GRACE)
 
     def tell_console(self, status: str) -> None:
@@ -161,7 +171,9 @@ class Progress:
     def pause(self, seconds: float, why: str, kind: str = "") -> None:
         """Reports why the attempt failed, and waits so many seconds before the next one. A reason
         is logged once, and again after another one: an attempt may fail every few seconds. `kind`:
-        the word for it in the record."""
+        the word for it in the record. Raises what `look` raises."""
+        if self.look is not None:
+            self.look()
         level, same = logging.DEBUG, _SOURCE.sub("->", why)
         if same == self._reported:
             self._repeated += 1

@@ -5,8 +5,10 @@ disk. What worked there, what was pulled there and what was done there says noth
 machine. Each file that is kept for later boots names the machine that wrote it.
 
 The machine ID alone does not tell: OpenShift's image-based upgrade copies all that was changed in
-the seed's /etc, so the node that is upgraded has the machine ID of the seed. The firmware of
-physical and virtual machines has a UUID (SMBIOS, System Information), which no disk brings along.
+the seed's /etc, so the node that is upgraded has the machine ID of the seed. And where /etc is
+read-only, each boot may have a machine ID of its own (machine-id(5)). The firmware of physical and
+virtual machines has a UUID (SMBIOS, System Information), which no disk brings along, and which
+remains. So this one decides if both are known.
 """
 
 from __future__ import annotations
@@ -82,7 +84,10 @@ def check(paths: Paths, content: Mapping[str, Any], path: Path) -> None:
 
 
 def _differs(this: Mapping[str, str], content: Mapping[str, Any]) -> bool:
-    return any(content.get(key) not in (None, "", name) for key, name in this.items())
+    for key in ("hardware", "machine"):
+        if key in this and content.get(key):
+            return bool(content[key] != this[key])
+    return False
 
 
 # The state of another machine, as a whole.

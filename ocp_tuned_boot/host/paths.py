@@ -347,7 +347,7 @@ class Paths:
 
     @property
     def system_profiles(self) -> Path:
-        """The custom profiles of the operating system, for a node without any of an agent."""
+        """The custom profiles of the operating system, for a node without an agent."""
         return self.root / "usr/share/ocp-tuned-boot/profiles"
 
     @property

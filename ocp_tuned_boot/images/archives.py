@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Optional
 
 from ocp_tuned_boot.errors import ConfigurationError
 from ocp_tuned_boot.host import files
@@ -55,6 +55,10 @@ class Archive:
         return digest in self.digests or any(named_as(name, reference) for name in self.names)
 
 
+#: Archives that were read before, by path, inode, size and time; None: a file that is none.
+Known = dict[tuple[Path, int, int, int], Optional[Archive]]
+
+
 def named_as(name: str, reference: str) -> bool:
     """Whether an image that has this name in an archive is the one that is requested."""
     asked, _, digest = reference.partition("@")
@@ -73,26 +77,37 @@ def exported_as(reference: str) -> str:
     return f"{head}{slash}{last.partition(':')[0]}:{digest.replace(':', '-')}"
 
 
-def all_of(paths: Paths, others: Iterable[str] = ()) -> Iterator[Archive]:
+def all_of(
+    paths: Paths, others: Iterable[str] = (), known: Known | None = None
+) -> Iterator[Archive]:
     """The archives in `paths.archives`, the administrator's before the vendor's, and then those in
     the folders of other programs (`archives` in boot.conf). One that cannot be read is left out,
-    which is logged."""
+    which is logged. `known`: what was found before, and is found now."""
+    known = {} if known is None else known
     for folder in paths.archives:
-        yield from _in(folder, logging.WARNING)
+        yield from _in(folder, logging.WARNING, known)
     for name in others:
         # There, files of other kinds are no mistake.
-        found = _in(paths.root / name.lstrip("/"), logging.INFO)
+        found = _in(paths.root / name.lstrip("/"), logging.INFO, known)
         yield from (replace(archive, foreign=True) for archive in found)
 
 
-def _in(folder: Path, level: int) -> Iterator[Archive]:
+def _in(folder: Path, level: int, known: Known) -> Iterator[Archive]:
     for path in sorted(islice(folder.iterdir(), _ARCHIVES)) if folder.is_dir() else []:
         if files.is_temporary(path.name):
             continue
         try:
-            yield _read(path)
+            found = path.lstat()
+            this = (path, found.st_ino, found.st_size, found.st_mtime_ns)
+            if this not in known:
+                known[this] = None
+                known[this] = _read(path)
         except ERRORS as error:
             log.log(level, "%s: found no image archive, ignoring the file: %s", path, error)
+            continue
+        archive = known[this]
+        if archive is not None:
+            yield archive
 
 
 #: The errors of reading an archive, and of an index that is not valid.

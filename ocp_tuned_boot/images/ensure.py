@@ -179,6 +179,8 @@ class ImageSession:
         self._repair = repair
         self.cut_off = False
         self._unusable: set[Path] = set()
+        # Reading a large one takes a while, and an attempt asks several times.
+        self._archives_known: archives.Known = {}
         self._not_loaded: ImageError | None = None
         self._previous = ""
 
@@ -270,7 +272,7 @@ class ImageSession:
     # From an archive.
 
     def _archives(self) -> Iterator[Archive]:
-        found = archives.all_of(self._paths, self._rules.archives)
+        found = archives.all_of(self._paths, self._rules.archives, self._archives_known)
         return (it for it in found if it.path not in self._unusable)
 
     def _from_archive(self, podman: Podman, reference: str) -> Image | None:

@@ -1,4 +1,5 @@
-"""One image of an archive with several, such as one that is also there for k3s, RKE2 or k0s.
+"""One image of an archive with several, such as one that is also there for k3s, RKE2 or k0s; and
+none of the other names that it has there.
 
 Podman loads all images of a `docker save` archive, and refuses an OCI archive with more than one.
 So it is sent an archive that has only the wanted one: a new index, and the parts of the file that
@@ -64,7 +65,7 @@ class _Opened:
 
 def parts(path: Path, reference: str) -> tuple[Part, ...]:
     """What to send of this archive for this image, or for its first one where `reference` is empty;
-    empty where it has no other image, and is sent as it is.
+    empty where it has no other image and no other name, and is sent as it is.
 
     Raises `ValueError`, `OSError` for an archive that cannot be read, or does not have it.
     """
@@ -100,10 +101,12 @@ def _plain(name: str) -> str:
 
 def _docker(opened: _Opened, reference: str) -> tuple[Part, ...]:
     index: list[dict[str, Any]] = opened.json("manifest.json")
-    if len(index) == 1:
-        return ()
     for entry in index:
-        names = [*filter(lambda name: named_as(name, reference), entry["RepoTags"] or ())]
+        tags = entry["RepoTags"] or []
+        names = [name for name in tags if named_as(name, reference)]
+        # Podman gives an image all of its names; others may be somebody else's.
+        if len(index) == 1 and names in ([], tags):
+            return ()
         if names or not reference:
             found = {**entry, "RepoTags": names or entry["RepoTags"]}
             return _made("manifest.json", [found], opened, [entry["Config"], *entry["Layers"]])

@@ -221,9 +221,14 @@ def whole(paths: Paths) -> Paths:
 
 
 def with_profiles(paths: Paths) -> Paths:
-    """As `whole`; the profiles are those of the operating system if the agent, or whoever writes in
-    its place, has put none on this node."""
+    """As `whole`; the profiles are those of the operating system if no agent, or whoever writes in
+    its place, has requested anything on this node.
+
+    Its files alone decide that, which a pod sees as well: it does not see the operating system's.
+    """
     paths = whole(paths)
+    if any(map(os.path.lexists, (paths.image_env, paths.recommend))):
+        return paths
     ours = paths.system_profiles
     if not _is_empty(paths.profiles) or not ours.is_dir():
         return paths

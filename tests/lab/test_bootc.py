@@ -3,6 +3,7 @@ again with another image, as an update does."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -75,6 +76,20 @@ def test_an_image_is_tuned_in_its_first_boot_and_after_an_update(
         # What the agent has written is as it was.
         assert node.read("/var/lib/ocp-tuned/provider") == "gce"
         assert "39" in node.read("/var/lib/ocp-tuned/profiles/site/tuned.conf")
+        _wants_no_custom_profile(node, suite)
+
+
+def _wants_no_custom_profile(node: Node, suite: str) -> None:
+    """An agent that has removed its last one: that of the image does not come back."""
+    shutil.rmtree(node.root / "var/lib/ocp-tuned/profiles")
+    assert "site" in _profiles(node)
+    node.write("/var/lib/ocp-tuned/image.env", f"NTO_IMAGE={tunedimage.name(suite)}\n")
+    assert "site" not in _profiles(node)
+
+
+def _profiles(node: Node) -> set[str]:
+    listed = json.loads(node.run("ocp-tuned-boot", "profile", "list", "--json").stdout)
+    return {each["name"] for each in listed["profiles"]}
 
 
 def _updated(node: Node) -> None:

@@ -148,6 +148,7 @@ def test_the_page_has_what_the_simulation_says(
     assert scale.main() == 0
     lines = set((TREE / "docs/scale.md").read_text().splitlines())
     said = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("| ") for line in said) > 10, said
     assert [line for line in said if line and line not in lines] == []
 
 

@@ -3,6 +3,7 @@ its time. A stand-in for a slow network says when that is."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -264,3 +265,31 @@ def test_a_shutdown_while_it_waits_is_not_delayed() -> None:
         console = node.console.read_text(errors="replace")
         assert "Killing" not in console
         assert "timed out" not in console
+
+
+# As cloud-init's own unit, where the data source hangs.
+CLOUD_INIT = """\
+[Service]
+Type=oneshot
+ExecStart=sleep infinity
+TimeoutSec=0
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def test_a_time_limit_for_cloud_init_is_one_for_the_boot() -> None:
+    """As the manual has it."""
+    with KernelKnobs(RESET), Node("trixie", image="trixie") as node:
+        furnish(node)
+        units = "/etc/systemd/system/cloud-init.service"
+        node.write(units, CLOUD_INIT)
+        node.enable("cloud-init.service")
+        node.write(f"{units}.d/limit.conf", "[Service]\nTimeoutSec=2\n")
+        node.start()
+        node.settled()
+        assert seen_by_kubelet(node) == WANTED
+        assert state(node, "cloud-init.service") == "failed"
+        has_ended(node)
+        said = json.loads(node.run("ocp-tuned-boot", "timeline", "--json").stdout)
+        assert "cloud-init.service" in {said["last"], said["longest"]}, said

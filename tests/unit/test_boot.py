@@ -6,22 +6,26 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from ocp_tuned_boot import boot
+from ocp_tuned_boot import boot, early, lock
+from ocp_tuned_boot.early import Start
 from ocp_tuned_boot.errors import DeadlineExceeded, HostError
 from ocp_tuned_boot.host import clock, machine, systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import history
 from ocp_tuned_boot.record import store as record
+from ocp_tuned_boot.record.model import Why
 from ocp_tuned_boot.tuned import layout, running
 from ocp_tuned_boot.tuned.judge import Result
 from ocp_tuned_boot.tuned.layout import PROGRAMS, Layout
 from tests.unit import fake_manager
 from tests.unit.fake_engine import Engine, serving
+from tests.unit.fake_podman import reply
 from tests.unit.hostile import AGENT, GOOD, file, host
 from tests.unit.patience import PATIENCE, no_hang
 
@@ -185,3 +189,39 @@ def test_podman_is_asked_for_what_tuned_wrote_only_if_the_host_does_not_have_it(
     assert len(asked) == (0 if refills else 1)
     # Without an answer, it is not known what TuneD wrote.
     assert (done.result is Result.APPLIED) == refills
+
+
+REFUSED = reply(500, '{"cause": "x", "message": "dial tcp: connection refused", "response": 500}')
+UNDER_WAY = reply(200, '{"status": "Copying blob", "id": "1"}\n{"error": "unexpected EOF"}')
+
+
+@pytest.mark.parametrize("pull", [REFUSED, UNDER_WAY])
+def test_a_run_that_may_take_long_ends_when_something_else_is_requested(
+    paths: Paths, engine: Engine, pull: bytes
+) -> None:
+    """A registry that refuses is asked again until the deadline, and a pull may take so long."""
+
+    def changed(request: str) -> bytes | None:
+        if "/images/pull" not in request:
+            return None
+        paths.image_env.write_text("NTO_IMAGE=registry.example/fixed:1\n")
+        return pull
+
+    engine.instead = changed
+    with serving(engine, "[tuning]\ngate = closed\ntimeout = 3600\n") as conf, no_hang():
+        with pytest.raises(HostError, match="what is requested has changed during this run"):
+            boot._run(paths, conf, Notifier(), Why.START, Start(time.monotonic(), times=2))
+
+
+@pytest.mark.parametrize(("gate", "seconds"), [("closed", 7200), ("open", 3600)])
+def test_only_a_closed_gate_gives_a_run_more_time(
+    paths: Paths, engine: Engine, monkeypatch: pytest.MonkeyPatch, gate: str, seconds: int
+) -> None:
+    """It may have been opened in the pause before the run."""
+    monkeypatch.setattr(early, "MOST", 9999.0)
+    ends: list[float] = []
+    monkeypatch.setattr(lock, "ends", lambda _, at: ends.append(at))
+    start = Start(time.monotonic(), times=2)
+    with serving(engine, f"[tuning]\ngate = {gate}\ntimeout = 3600\n") as conf, no_hang():
+        boot._run(paths, conf, Notifier(), Why.START, start)
+    assert [at - start.at for at in ends] == [pytest.approx(seconds)]

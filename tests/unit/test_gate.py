@@ -90,7 +90,8 @@ def test_behind_a_closed_gate_each_pull_that_is_cut_off_doubles_the_time(
     monkeypatch.setattr(boot, "_run", run)
     with pytest.raises(ImageError, match="the last one"):
         boot.apply(paths, None, Notifier(in_unit=True))
-    assert times == [1, 2, 2, 4, 4]
+    # What is no matter of time is not given more: meanwhile it may be fixed.
+    assert times == [1, 2, 1, 2, 1]
 
 
 def test_an_open_gate_holds_nobody(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ocp_tuned_boot.commands.render.content import (
@@ -36,6 +36,8 @@ _RUN = 100_000
 # Bytes of a file that one command writes.
 _PIECE = 48 * 1024
 _LINE = 76
+# Between two commands of a RUN.
+_NEXT = "; \\\n    "
 
 
 def text(content: Content) -> bytes:
@@ -45,11 +47,7 @@ def text(content: Content) -> bytes:
             "the program of the image (contract = operand) does not read profiles in /usr",
             "Leave out --profiles, or contract = operand.",
         )
-    runs: list[list[str]] = [[]]
-    for step in _steps(placed(content)):
-        if sum(map(len, [*runs[-1], step])) > _RUN:
-            runs.append([])
-        runs[-1].append(step)
+    runs = _batches(_steps(placed(content)), _RUN)
     return (_HEAD + "".join(_run(each) for each in runs)).encode()
 
 
@@ -77,7 +75,8 @@ def placed(content: Content) -> tuple[NodeFile, ...]:
 
 
 def _steps(files: tuple[NodeFile, ...]) -> Iterator[str]:
-    yield f"mkdir -p {shlex.join(folders(files))}"
+    for some in _batches(map(shlex.quote, folders(files)), _PIECE):
+        yield f"mkdir -p {' '.join(some)}"
     for file in files:
         path = shlex.quote(file.path)
         yield f": > {path}"
@@ -85,6 +84,21 @@ def _steps(files: tuple[NodeFile, ...]) -> Iterator[str]:
             yield f"echo {_encoded(file.data[at : at + _PIECE])} | base64 -d >> {path}"
         yield f"chmod {file.mode:04o} {path}"
     yield f"systemctl enable {shlex.join(UNITS)}"
+
+
+def _batches(words: Iterable[str], limit: int) -> Iterator[list[str]]:
+    """As many of them at a time as fit into so many bytes, with what joins them."""
+    batch: list[str] = []
+    size = 0
+    for word in words:
+        length = len(word.encode()) + len(_NEXT)
+        if batch and size + length > limit:
+            yield batch
+            batch, size = [], 0
+        batch.append(word)
+        size += length
+    if batch:
+        yield batch
 
 
 def _encoded(data: bytes) -> str:
@@ -95,4 +109,4 @@ def _encoded(data: bytes) -> str:
 
 
 def _run(steps: list[str]) -> str:
-    return "RUN " + "; \\\n    ".join(["set -eu; umask 022", *steps]) + "\n"
+    return "RUN " + _NEXT.join(["set -eu; umask 022", *steps]) + "\n"

@@ -71,6 +71,22 @@ def test_the_host_reads_what_was_written(paths: Paths) -> None:
     assert modes == {0o644}
 
 
+@pytest.mark.parametrize("custom", [{"site": DATA}, {}])
+def test_the_profiles_of_the_operating_system_which_a_pod_does_not_see_do_not_count(
+    paths: Paths, custom: dict[str, str]
+) -> None:
+    """Also if the agent wants no custom profile."""
+    state.write(paths, of(profile(profiles=custom)))
+    in_pod = state.fingerprint(paths, "tuned")
+    theirs = paths.system_profiles / "theirs/tuned.conf"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("[main]\n")
+    on_host = read(paths)
+    assert on_host is not None
+    assert len(on_host.files) == len(custom)
+    assert on_host.fingerprint == in_pod
+
+
 def test_the_same_again_touches_nothing(paths: Paths) -> None:
     state.write(paths, of(profile()))
     before = {path: path.stat() for path in paths.agent.rglob("*")}

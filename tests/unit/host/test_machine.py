@@ -160,6 +160,23 @@ def test_a_uuid_that_says_nothing_is_not_compared(tmp_path: Path, other: str) ->
     assert [read(paths) for read, _ in READERS] == [expected for _, expected in READERS]
 
 
+def test_the_firmware_decides_where_each_boot_has_a_machine_id_of_its_own(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    become(paths, SEED, UUIDS[SEED])
+    written(paths)
+    become(paths, TARGET, UUIDS[SEED])
+    assert [read(paths) for read, _ in READERS] == [expected for _, expected in READERS]
+    machine.discard(paths)
+    assert left(paths) == ALL
+    assert machine.discarded(paths) == ()
+    # What is written now is believed in the next boot, and on a copy of the disk it is not.
+    written(paths)
+    become(paths, SEED, UUIDS[SEED])
+    assert lastgood.read(paths) is not None
+    become(paths, SEED, UUIDS[TARGET])
+    assert not any(read(paths) for read, _ in READERS)
+
+
 def test_a_file_without_a_uuid_gets_one_when_it_is_confirmed(paths: Paths) -> None:
     become(paths, SEED, UUIDS[SEED])
     lastgood.remember(paths, "registry.example/tuned:1", "id")

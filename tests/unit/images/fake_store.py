@@ -125,12 +125,15 @@ def archive(paths: Paths, *names: str, digest: str = DIGEST, docker: bool = Fals
     folder.mkdir(parents=True, exist_ok=True)
     key = "org.opencontainers.image.ref.name"
     manifests = [{"digest": digest, "annotations": {key: name}} for name in names]
-    index: Any = [{"RepoTags": list(names)}] if docker else {"manifests": manifests}
-    data = json.dumps(index).encode()
+    image = {"Config": "config.json", "RepoTags": list(names), "Layers": []}
+    index: Any = [image] if docker else {"manifests": manifests}
     with tarfile.open(folder / f"{len(list(folder.iterdir()))}.tar", "w") as file:
-        member = tarfile.TarInfo("manifest.json" if docker else "index.json")
-        member.size = len(data)
-        file.addfile(member, io.BytesIO(data))
+        for name, content in (("manifest.json" if docker else "index.json", index),
+                              ("config.json", {})):  # fmt: skip
+            data = json.dumps(content).encode()
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            file.addfile(member, io.BytesIO(data))
 
 
 def available(

@@ -6,6 +6,7 @@ tests/lab/test_registry.py and test_fallback.py test the same with the real part
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -15,6 +16,7 @@ from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.images import archives, ensure, known
+from ocp_tuned_boot.images.archives import Archive
 from ocp_tuned_boot.images.ensure import Available, ImageSession
 from ocp_tuned_boot.images.known import Known
 from ocp_tuned_boot.podman.client import Image, Podman
@@ -345,6 +347,33 @@ def test_another_image_of_an_archive_is_not_the_requested_one(
         available(paths, podman, rules=Images(fallback="none"))
     # Its image was loaded, so it is remembered.
     assert known.read(paths) == (Known("other/app:1", "id-loaded"),)
+
+
+def test_an_archive_is_read_once_in_a_run_and_again_when_it_is_another_file(
+    paths: Paths, podman: Podman, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive(paths, "other/app:1")
+    (paths.archives[0] / "text").write_text("no archive")
+    opened: list[str] = []
+    read = archives._read
+
+    def noted(path: Path) -> Archive:
+        opened.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(archives, "_read", noted)
+    store.pull = REFUSED
+    session = ImageSession(paths, Images(fallback="none"), ASKED, late())
+    for _ in "12":
+        with pytest.raises(ImageError):
+            session.ensure(podman)
+    assert opened == ["0.tar", "text"]
+    # It is put there while the run waits for the registry.
+    (paths.archives[0] / "text").unlink()
+    archive(paths, ASKED)
+    store.loads = [ASKED]
+    assert session.ensure(podman).source == "archive"
+    assert opened == ["0.tar", "text", "1.tar"]
 
 
 def test_an_archive_without_names_can_be_the_fallback(

@@ -87,6 +87,18 @@ def test_an_archive_of_one_image_is_sent_as_it_is(tmp_path: Path) -> None:
     assert selection.parts(two, TUNED) == ()
 
 
+def test_of_one_image_with_several_names_only_the_one_that_is_wanted(tmp_path: Path) -> None:
+    """Podman gives it all of them, and one may be the name of another program's image."""
+    index = [{"Config": "t.json", "RepoTags": [OTHER, TUNED], "Layers": ["base.tar"]}]
+    files = {"t.json": b"{t}", "base.tar": b"b", "manifest.json": json.dumps(index).encode()}
+    path = archive(tmp_path / "a.tar", files)
+    found = sent(path, selection.parts(path, TUNED))
+    assert json.loads(found.pop("manifest.json")) == [{**index[0], "RepoTags": [TUNED]}]
+    assert found == {"t.json": b"{t}", "base.tar": b"b"}
+    # The first one, whatever it is called, and one whose name is not that of the request.
+    assert selection.parts(path, "") == selection.parts(path, "registry.lab/x:1") == ()
+
+
 class Layout:
     """An OCI image layout that is being made."""
 

@@ -245,25 +245,35 @@ def test_a_profile_folder_that_is_missing_is_fine(paths: Paths) -> None:
     assert inputs.read(paths, "tuned").files == ()
 
 
-def test_profiles_of_the_operating_system_are_used_if_there_are_no_others(paths: Paths) -> None:
+def test_profiles_of_the_operating_system_are_used_if_there_is_no_agent(paths: Paths) -> None:
     profile = paths.system_profiles / "site/tuned.conf"
     profile.parent.mkdir(parents=True)
     profile.write_text("[main]\nsummary=of the system\n")
-    agents = inputs.read(paths, "tuned").files
-    assert profile.read_bytes() not in [file.data for file in agents]
+    for path in (paths.image_env, paths.recommend):
+        path.unlink()
+
+    def read() -> tuple[ProfileFile, ...]:
+        found = inputs.read(paths, "tuned", "registry.example/tuned:1", "site").files
+        assert inputs.read_files(paths) == found
+        return found
+
+    assert profile.read_bytes() not in [file.data for file in read()]
     assert inputs.with_profiles(paths) is paths
     # A pod that has removed all of its profiles leaves the folder.
     (paths.profiles / "site/tuned.conf").unlink()
-    assert inputs.read(paths, "tuned").files == ()
+    assert read() == ()
     (paths.profiles / "site").rmdir()
     for _ in ("empty", "missing"):
-        (found,) = inputs.read(paths, "tuned").files
+        (found,) = read()
         assert (found.path, found.data) == ("site/tuned.conf", profile.read_bytes())
-        assert inputs.read_files(paths) == (found,)
         if paths.profiles.exists():
             paths.profiles.rmdir()
-    # What is requested is still read where the agent writes it.
-    assert inputs.read_named(paths)[1] == str(paths.recommend)
+    # An agent may want none. It would not see these, and one may hide a profile of the image.
+    for path, text in ((paths.image_env, "NTO_IMAGE=a/b:1\n"), (paths.recommend, "[site]\n")):
+        path.write_text(text)
+        assert read() == ()
+        path.unlink()
+    assert read() == (found,)
 
 
 def test_no_boot_id_is_an_error(paths: Paths) -> None:

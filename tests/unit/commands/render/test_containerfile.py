@@ -12,6 +12,7 @@ import pytest
 from ocp_tuned_boot.commands.render import containerfile
 from ocp_tuned_boot.commands.render.content import Content, read
 from ocp_tuned_boot.errors import ConfigurationError
+from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.tuned.profilefile import ProfileFile
 from tests.unit.commands.render.made import AGENT, IMAGE, content
 
@@ -75,9 +76,19 @@ def test_large_files_take_few_layers_and_no_command_is_too_long(tmp_path: Path) 
     text = containerfile.text(many)
     # An image has at most some 120 layers.
     assert len(commands(text)) < 40
+    assert "set -eu; umask 022" not in [each.strip() for each in commands(text)]
     made = built(text, tmp_path / "root")
     assert made[f"{PROFILES}/site/large"] == (data, 0o644)
     assert len(made) == 502
+
+
+def test_many_profiles_with_long_names_make_no_command_that_is_too_long(tmp_path: Path) -> None:
+    """As many as an agent may write (`inputs.NAMES_LIMIT`)."""
+    names = [f"{number:03}-{'x' * 200}" for number in range(600)]
+    files = [ProfileFile(f"{name}/tuned.conf", b"[main]\n") for name in names]
+    assert 2 * sum(map(len, names)) < inputs.NAMES_LIMIT < 2.2 * sum(map(len, names))
+    made = built(containerfile.text(Content(IMAGE, "site", files=tuple(files))), tmp_path / "root")
+    assert len(made) == 601
 
 
 def test_profiles_that_the_program_of_the_image_would_not_read_are_refused(
