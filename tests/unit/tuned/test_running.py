@@ -111,6 +111,18 @@ def test_the_log_is_not_replaced_before_it_is_too_long() -> None:
     assert running.LOG_SIZE > running.LOG_LIMIT + running._CHUNK
 
 
+def test_what_tuned_logs_after_it_has_applied_the_profile_may_come_in_the_same_read(
+    tmp_path: Path,
+) -> None:
+    said = b"2026-11-23T22:28:17+00:00 stderr F %s\n" % running.KEEPS_RUNNING.encode()
+    with follower(tmp_path, line(1)) as following:
+        following.read()
+        assert not following.is_complete
+    with follower(tmp_path / "busy", said + line(1) * 500) as following:
+        following.read()
+        assert following.is_complete
+
+
 def test_a_log_without_end_is_an_error(tmp_path: Path) -> None:
     with follower(tmp_path, LINE * 5_000) as following:
         with pytest.raises(HostError, match="TuneD logged more than 4194304 bytes"):
