@@ -269,17 +269,18 @@ def test_the_time_to_start_tuned_again_does_not_pass_while_a_run_is_active(
     conf.write_text(f"{CONF}timeout = 10\n")
     left: list[float] = []
 
+    deadlines: list[Deadline] = []
+
+    def podman(_: object, deadline: Deadline) -> Engine:
+        deadlines.append(deadline)
+        return Engine()
+
     @contextmanager
     def busy(*_: object) -> Iterator[None]:
-        monkeypatch.setattr(daemon, "_running", lambda *_: None)
-        (deadline,) = deadlines
-        deadline.restart(0)
+        deadlines[0].restart(0)
         yield
 
-    deadlines: list[Deadline] = []
-    monkeypatch.setattr(
-        daemon, "Podman", lambda _, deadline: deadlines.append(deadline) or Engine()
-    )
+    monkeypatch.setattr(daemon, "Podman", podman)
     monkeypatch.setattr(daemon, "_running", lambda *_: None)
     monkeypatch.setattr(daemon, "locked", busy)
 
