@@ -220,7 +220,8 @@ def _hold(run: Attempting, applied: Applied) -> tuple[State, ...]:
         known: tuple[State, ...] = ()
         if before is not None and before.holds:
             known = holds.look(run.paths, before.holds, systemd.stored(systemd.UNIT))
-        wanted = holds.wanted(run.paths, applied.answered.open_files, applied.tuned.log)
+        asked, tuned = applied.answered.open_files, applied.tuned
+        wanted = holds.wanted(run.paths, asked, tuned.log, stays=bool(tuned.stays))
         return holds.store(run.paths, run.progress.notifier, wanted, known)
 
 

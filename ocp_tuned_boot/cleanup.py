@@ -38,7 +38,22 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
     """
     with locked(paths):
         temporary(paths)
+        if paths.daemon.exists():
+            _unsupervised(paths)
         return _remove_containers(paths, config_file)
+
+
+def _unsupervised(paths: Paths) -> None:
+    """The run was ended before it started the unit of a TuneD that keeps running: then it does not.
+    A failure is logged."""
+    from ocp_tuned_boot.host import systemd  # noqa: PLC0415  # only with mode = daemon
+    from ocp_tuned_boot.tuned import staying  # noqa: PLC0415
+
+    try:
+        if systemd.unit_states([systemd.DAEMON]).get(systemd.DAEMON) in ("inactive", "failed"):
+            staying.release(paths)
+    except HostError as error:
+        log.warning("%s", error)
 
 
 def _remove_containers(paths: Paths, config_file: Path | None) -> bool:

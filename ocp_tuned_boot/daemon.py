@@ -23,6 +23,7 @@ from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import DAEMON, Notifier
+from ocp_tuned_boot.inside.program import NAME
 from ocp_tuned_boot.lock import locked
 from ocp_tuned_boot.podman.client import ContainerState, Podman
 from ocp_tuned_boot.record import entries, store
@@ -46,7 +47,8 @@ STOPPED = (
     "TuneD is stopped. The settings remain until the next boot; dynamic tuning has ended. "
     "To start it again: systemctl reload-or-restart ocp-tuned"
 )
-#: How long the unit may take to stop TuneD (seconds), see TimeoutStopSec= in the unit.
+#: How long the unit may take to stop TuneD (seconds): TimeoutStopSec= of the unit, and the same
+#: for ExecStopPost=.
 STOPPING = 25.0
 #: How long `start` waits for a run that is active (seconds). The unit is started at the end of one.
 PATIENCE = 60.0
@@ -113,6 +115,7 @@ def _started(paths: Paths, config: Config, notifier: Notifier) -> ContainerState
         running = _running(podman, known)
         if running is None:
             with locked(paths, PATIENCE):
+                progress.deadline.restart(config.timeout)
                 # The run that was active may have started or stopped it.
                 running = _running(podman, _known(paths))
                 running = running or _started_again(paths, config, podman, progress)
@@ -205,9 +208,16 @@ def ended(
     else:
         log.info("%s", STOPPED)
     if known is not None and known.container:
-        with Podman(config.socket, Deadline(ours.CLEARING)) as podman:
-            _remove(podman, known.container)
-        prepare.forget_tuned(paths)
+        try:
+            with Podman(config.socket, Deadline(ours.CLEARING)) as podman:
+                _remove(podman, known.container)
+        except PodmanError as error:
+            # While the machine stops, Podman's socket is closed already. The next run removes it.
+            if not (asked_for and error.temporary):
+                raise
+            log.info("%s", error)
+        finally:
+            prepare.forget_tuned(paths)
 
 
 def _remove(podman: Podman, container: str) -> None:
@@ -264,7 +274,7 @@ def _last_message(paths: Paths) -> str:
             data = source.read(_TAIL)
         reader = tunedlog.LineReader()
         lines = [*reader.feed(data), *reader.finish()]
-        records = tunedlog.parse(lines)
+        records = [each for each in tunedlog.parse(lines) if each.logger != NAME]
         if records:
             return f'; its last message is "{records[-1].message}"'
     return ""

@@ -38,8 +38,10 @@ MORE, LAST, PACKET = b"+", b".", 32 * 1024
 #: The word of the host, and what may follow it: the files on the hand-over list are covered first;
 #: TuneD does not compare; it keeps running (staying.py); it sets nothing, which was done before.
 GO, GUARDED, UNVERIFIED, STAYS, RESUMES = b"go", b"guarded", b"unverified", b"stays", b"resumes"
-#: The end of the line after everything that a TuneD that keeps running has logged until then.
-KEEPS_RUNNING = "ocp-tuned-boot.daemon: TuneD keeps running"
+#: Whose messages are those of this program in the log of a TuneD that keeps running.
+NAME = "ocp-tuned-boot.daemon"
+#: The end of the line after everything that it has logged until then.
+KEEPS_RUNNING = NAME + ": TuneD keeps running"
 #: Why TuneD does not compare then.
 SWITCHED_OFF = "boot.conf sets verify = no"
 #: The name of the file that says what to restore is that of the socket with this suffix.

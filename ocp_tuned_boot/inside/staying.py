@@ -32,9 +32,10 @@ _PRIORITIES = (
 )  # fmt: skip
 #: The longest text of a field (bytes).
 _LONGEST = 16 * 1024
-_NOTHING_RESTORED = (
-    "ocp-tuned-boot.daemon: TuneD restores nothing: the settings remain until the next boot"
-)
+#: As in program.py.
+NAME = "ocp-tuned-boot.daemon"
+#: TuneD 2.20 itself says the contrary.
+NOTHING_RESTORED = "TuneD restores nothing: the settings remain until the next boot"
 #: What the host is told in place of a comparison.
 _APPLIED_BEFORE = "the profile was applied before; nothing was set again"
 
@@ -53,6 +54,7 @@ class Staying(Replaced):
 
     def start(self) -> "None":
         self.replace(Controller, "start", self._controller)
+        self.replace(Daemon, "_thread_code", self._thread)
         self.replace(Daemon, "_notify_profile_changed", self._notify)
         self.replace(Manager, "stop_tuning", self._stop_tuning)
         if self._resumes:
@@ -68,6 +70,18 @@ class Staying(Replaced):
             return started
 
         return start
+
+    def _thread(self, real: "Any") -> "Any":
+        def thread_code(daemon: "Any") -> "None":
+            try:
+                real(daemon)
+            except BaseException as error:  # noqa: BLE001  # a plugin may be a site's
+                # Else only this thread ends, and the process waits for ever and tunes nothing.
+                words = f"TuneD ends, because of an error: {type(error).__name__}: {error}"
+                _tell("tuned.daemon.daemon", logging.CRITICAL, words, sys.exc_info())
+                os._exit(1)
+
+        return thread_code
 
     def _notify(self, real: "Any") -> "Any":
         def notified(daemon: "Any", names: "Any", result: "Any", error: "Any") -> "Any":
@@ -96,7 +110,7 @@ class Staying(Replaced):
         def stop_tuning(manager: "Any", *arguments: "Any", **options: "Any") -> "None":
             for instance in manager.instances:
                 instance.unapply_tuning = lambda *_, **__: None
-            _log(_NOTHING_RESTORED)
+            _tell(NAME, logging.INFO, NOTHING_RESTORED)
             real(manager, *arguments, **options)
 
         return stop_tuning
@@ -148,6 +162,12 @@ def _is_kept(instance: "Any") -> "bool":
     """Whether the kernel keeps what this section sets. The scheduler plugin sets what it watches
     for: the processes that run, as it does with each that is started later."""
     return bool(instance.has_static_tuning) and instance.plugin.name != "scheduler"
+
+
+def _tell(name: "str", level: "int", words: "str", cause: "Any" = None) -> "None":
+    """Logs a message of `name` as TuneD does: also to the journal, once TuneD keeps running."""
+    log = logging.getLogger("tuned")
+    log.handle(log.makeRecord(name, level, __file__, 0, words, (), cause))
 
 
 def _log(words: "str") -> "None":

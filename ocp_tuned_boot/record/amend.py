@@ -99,6 +99,13 @@ def without_fallback_profile(outcome: Outcome) -> Outcome:
     return conclude([each for each in outcome.findings if each.kind != "profile-fallback"])
 
 
+def without_exit(outcome: Outcome) -> Outcome:
+    """The outcome at the end of a run that starts TuneD, if it is to keep running and does not."""
+    if all(each.kind != "tuned-exited" for each in outcome.findings):
+        return outcome
+    return conclude([each for each in outcome.findings if each.kind != "tuned-exited"])
+
+
 def without_fallback_image(outcome: Outcome, image: str, requested: str) -> Outcome:
     """The outcome once the image that was used is the requested one: it is no fallback any more."""
     if image != requested:

@@ -20,7 +20,11 @@ from ocp_tuned_boot.host.clock import Step
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import Notifier
 from ocp_tuned_boot.record import entries, store
-from ocp_tuned_boot.record.amend import without_fallback_image, without_fallback_profile
+from ocp_tuned_boot.record.amend import (
+    without_exit,
+    without_fallback_image,
+    without_fallback_profile,
+)
 from ocp_tuned_boot.record.change import failed_change, failure
 from ocp_tuned_boot.record.model import (
     Action,
@@ -148,6 +152,8 @@ class Recorder:
             self._finish(Result.DEFERRED, ())
             return
         before = Outcome(in_force.result, in_force.findings)
+        if self._why is not Why.NOTICE:
+            before = without_exit(before)
         if before.findings:
             from ocp_tuned_boot.tuned import findings  # noqa: PLC0415  # most have none
 

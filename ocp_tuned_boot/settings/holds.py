@@ -55,17 +55,24 @@ _REQUEST = struct.Struct("=i")
 
 
 def wanted(
-    paths: Paths, requested: Iterable[Setting], logged: Iterable[LogRecord] = ()
+    paths: Paths,
+    requested: Iterable[Setting],
+    logged: Iterable[LogRecord] = (),
+    *,
+    stays: bool = False,
 ) -> tuple[Hold, ...]:
     """What systemd must hold for the `requested` settings (`wanted.open_files`).
 
     A value that TuneD has `logged` wins: TuneD evaluates functions and conditions, this program
-    does not.
+    does not. But if it keeps running (`stays`), it tunes dynamically, and a latency that the
+    profile does not name, or not for sure, is one that it will change.
     """
     known = _logged((each.logger, each.message) for each in logged)
     holds = []
     settings = {setting.key: setting for setting in requested}
     setting = settings.get(LATENCY)
+    if stays and (setting is None or setting.unknown):
+        known.pop(LATENCY, None)
     value = known.get(LATENCY)
     if LATENCY not in known and setting is not None and not setting.unknown:
         value = latency(setting.value, cstates(paths))
@@ -258,13 +265,13 @@ def _inside_a_socket(opened: int) -> int:
     """A socket with a message that contains the file, which stays open as long as the socket does.
     Closes the file descriptor."""
     # Datagrams: a stream is at its end, which poll() reports, when the other socket is closed.
-    sender, keeper = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with sender, keeper:
-        try:
+    try:
+        sender, keeper = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with sender, keeper:
             socket.send_fds(sender, [b"cpu_dma_latency"], [opened])
-        finally:
-            os.close(opened)
-        return keeper.detach()
+            return keeper.detach()
+    finally:
+        os.close(opened)
 
 
 def _timestamps() -> int:

@@ -141,7 +141,10 @@ def with_existing(
 
 
 def _counts(finding: Finding, run: TunedRun) -> bool:
-    """Whether the machine should have what TuneD did not find."""
+    """Whether it says something about this run: what TuneD has opened stays open if TuneD keeps
+    running, and not every machine has what TuneD did not find."""
+    if finding.kind == "lost-after-exit":
+        return not run.stays
     if (finding.kind, finding.subject) == ("command-failed", "hdparm"):
         return "hdparm" in run.needed_commands
     named = finding.subject in run.named_devices

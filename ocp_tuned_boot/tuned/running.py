@@ -47,8 +47,6 @@ LOG_LIMIT = 4 * 1024 * 1024
 LOG_SIZE = 2 * LOG_LIMIT
 # The size of one read (bytes). The deadline is checked between two reads.
 _CHUNK = 64 * 1024
-# Among so many of the last lines is the one that says that TuneD keeps running: its loop logs, too.
-_LAST = 50
 # The time between two reads of the log (seconds). The exit of TuneD is noticed at once.
 _TICK = 0.05
 
@@ -244,6 +242,8 @@ class _Follower:
         self._size = 0
         self._reader = LineReader()
         self._lines: list[str] = []
+        #: TuneD, which keeps running, has logged all about applying the profile.
+        self.is_complete = False
         # Of the record whose lines are being read.
         self._level = logging.INFO
         self._source = self._opened()
@@ -294,11 +294,6 @@ class _Follower:
             self._source = self._opened()
         return self._source.read(_CHUNK)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether TuneD, which keeps running, has logged all about applying the profile."""
-        return any(line.endswith(KEEPS_RUNNING) for line in self._lines[-_LAST:])
-
     def finish(self) -> tuple[str, ...]:
         """All lines of the log, once the container has exited. Raises `HostError`."""
         while self.read():
@@ -313,6 +308,7 @@ class _Follower:
             self._copy.writelines(line + "\n" for line in lines)
             self._copy.flush()
         self._lines += lines
+        self.is_complete = self.is_complete or any(it.endswith(KEEPS_RUNNING) for it in lines)
 
     def _log(self, line: str) -> None:
         """At TuneD's own level. What continues a record, such as a traceback, has that of the

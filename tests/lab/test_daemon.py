@@ -36,6 +36,7 @@ def node(request: pytest.FixtureRequest) -> Iterator[Node]:
         node.write(CONF, f"[tuning]\nmode = daemon\n{METRICS}")
         node.write("/etc/systemd/system/lab-network.service", NETWORK)
         node.enable("lab-network.service")
+        node.write("/etc/systemd/journald.conf.d/lab.conf", "[Journal]\nStorage=persistent\n")
         node.start()
         # TuneD waits for the word in its container here as well, and has set nothing.
         until_status(node, LOADED)
@@ -87,6 +88,11 @@ def killed(node: Node, pid: str, signal: str = "KILL") -> str:
     return shown(node, "MainPID")
 
 
+def at(node: Node) -> str:
+    """The time on the node, for `journalctl --since`."""
+    return node.run("date", "+@%s.%N").stdout.strip()[:-3]
+
+
 def others_set(node: Node) -> None:
     for path, value in OTHERS.items():
         node.run("sh", "-c", f"echo {value} > {path}")
@@ -136,17 +142,21 @@ def test_tuned_reacts_to_the_load(running: Node) -> None:
     # In TuneD's own mount namespace: it reads its load there, every ten seconds.
     node.run("nsenter", f"--target={pid}", "--mount", "mount", "--bind",
              "/run/tuned/loadavg", "/proc/loadavg")  # fmt: skip
-    until_latency(node, "1000", UNIT, DAEMON)
+    # systemd does not hold what TuneD changes.
+    until_latency(node, "1000")
     node.run("sh", "-c", "echo 9.00 9.00 9.00 1/1 1 > /run/tuned/loadavg")
+    until_latency(node, "100")
     # What TuneD logs from now on is in the journal of its own unit.
-    until_latency(node, "100", DAEMON)
+    said = node.journal(DAEMON, "--output=cat")
+    assert "setting new cpu latency 100" in said
+    assert shown(node, "NFileDescriptorStore", UNIT) == "0"
+    assert record(node)["in_force"]["holds"] == []
 
 
-def until_latency(node: Node, wanted: str, *units: str) -> None:
-    """Waits until the last CPU latency that TuneD has logged there is this one (microseconds)."""
-    shown = f"journalctl -b -o cat {' '.join(f'-u {unit}' for unit in units)}"
-    last = f"{shown} | grep -o 'setting new cpu latency .*' | tail -n 1"
-    node.run("sh", "-c", f"until {last} | grep -q ' {wanted}$'; do sleep 0.2; done")
+def until_latency(node: Node, wanted: str) -> None:
+    """Waits until this CPU latency is in effect (microseconds)."""
+    found = "od -An -td4 -N4 /dev/cpu_dma_latency"
+    node.run("sh", "-c", f"until {found} | grep -qx ' *{wanted}'; do sleep 0.2; done")
 
 
 @pytest.mark.parametrize("signal", ["KILL", "TERM"])
@@ -154,13 +164,20 @@ def test_a_tuned_that_ends_is_started_again_and_sets_nothing(running: Node, sign
     node = running
     (pid,) = tuned(node)
     others_set(node)
+    since = at(node)
     killed(node, pid, signal)
     theirs_remain(node)
     assert tuned(node) not in ([], [pid])
     how = "it was killed by SIGKILL" if signal == "KILL" else "it exited with status 0"
     (finding,) = [it for it in record(node)["findings"] if it["kind"] == "tuned-exited"]
     assert how in finding["message"]
-    assert finding["message"] in unwrapped(node.journal(DAEMON, "--output=cat"))
+    said = unwrapped(node.journal(DAEMON, "--output=cat", f"--since={since}"))
+    assert finding["message"] in said
+    # What TuneD holds open is not lost.
+    assert "file descriptor" not in said
+    if signal == "TERM":
+        assert "TuneD restores nothing" in said
+        assert "TuneD restores nothing" not in finding["message"]
     status = unwrapped(node.run("ocp-tuned-boot", "status").stdout)
     assert "TuneD runs since" in status
     assert how in status
@@ -172,6 +189,9 @@ def test_a_tuned_that_ends_is_started_again_and_sets_nothing(running: Node, sign
     # What was applied is still what is recorded, with its values.
     assert record(node)["in_force"]["profile"] == "openshift-node-lab"
     assert record(node)["values"]
+    # As the finding says.
+    node.run("systemctl", "reload-or-restart", UNIT)
+    assert (record(node)["result"], kinds(node)) == ("applied", set())
 
 
 @OLDER_FIRST
@@ -224,6 +244,42 @@ def test_a_change_is_applied_guarded_by_another_tuned(running: Node) -> None:
 
 
 @OLDER_FIRST
+def test_an_error_in_the_thread_of_tuned_is_a_crash_and_no_hang(running: Node) -> None:
+    node = running
+    before = node.read(f"{FOLDER}/tuned.conf")
+    # TuneD compiles it when it has devices.
+    node.write(f"{FOLDER}/tuned.conf", "[load]\ntype=cpu\ndevices_udev_regex=(\n")
+    assert node.run("systemctl", "reload", UNIT, check=False).returncode != 0
+    (finding,) = [it for it in record(node)["findings"] if it["kind"] == "change-failed"]
+    assert "TuneD ends, because of an error: " in finding["message"]
+    # That of the profile that is applied.
+    until_it_runs(node)
+    assert len(tuned(node)) == 1
+    # It is not known how far the other one got.
+    node.write(f"{FOLDER}/tuned.conf", before)
+    node.run("ocp-tuned-boot", "reload", "--force")
+    until_it_runs(node)
+    assert kinds(node) == set()
+
+
+@OLDER_FIRST
+def test_a_stop_before_tuned_has_its_unit_ends_tuned(running: Node) -> None:
+    """Between READY=1 and the end of the run that has applied the profile."""
+    node = running
+    node.run("systemctl", "stop", UNIT)
+    node.run("rm", "/run/ocp-tuned-boot/status.json")
+    node.run(
+        "sh", "-c",
+        f"systemctl start --no-block {UNIT}; "
+        f"until systemctl is-active -q {UNIT}; do :; done; systemctl stop {UNIT}",
+    )  # fmt: skip
+    # Its first process is known, or it was already removed.
+    assert json.loads(node.read("/run/ocp-tuned-boot/daemon.json"))["container"] == ""
+    assert tuned(node) == []
+    assert node.run("podman", "ps", "-aq").stdout == ""
+
+
+@OLDER_FIRST
 def test_the_mode_is_changed_by_a_reload(running: Node) -> None:
     node = running
     node.write(CONF, f"[tuning]\nmode = oneshot\n{METRICS}")
@@ -245,21 +301,23 @@ def test_the_mode_is_changed_by_a_reload(running: Node) -> None:
 def test_a_stop_ends_tuned_and_the_settings_stay(running: Node) -> None:
     node = running
     others_set(node)
+    since = at(node)
     node.run("systemctl", "stop", UNIT)
     assert tuned(node) == []
     assert node.run("podman", "ps", "-aq").stdout == ""
     theirs_remain(node)
-    said = unwrapped(node.journal(DAEMON, "--output=cat"))
+    said = unwrapped(node.journal(DAEMON, "--output=cat", f"--since={since}"))
+    assert "TuneD restores nothing" in said
     assert "The settings remain until the next boot; dynamic tuning has ended." in said
     status = unwrapped(node.run("ocp-tuned-boot", "status").stdout)
     assert f"TuneD does NOT run: {DAEMON} is inactive. The settings remain." in status
     assert "\nocp_tuned_boot_daemon_running 0.0\n" in node.read(TEXTFILE)
     # A stop is no death.
-    started = shown(node, "InactiveEnterTimestamp", UNIT)
     assert "tuned-exited" not in [
         json.loads(line).get("OCP_TUNED_FINDING")
-        for line in node.journal(DAEMON, "--output=json", f"--since={started}").splitlines()
+        for line in node.journal(DAEMON, "--output=json", f"--since={since}").splitlines()
     ]
+    assert "tuned-exited" not in kinds(node)
     node.run("systemctl", "reload-or-restart", UNIT)
     until_it_runs(node)
     theirs_remain(node)
@@ -281,3 +339,21 @@ def test_a_tuned_that_dies_again_and_again_is_left_alone_and_status_says_so(runn
     node.run("systemctl", "reload-or-restart", UNIT)
     until_it_runs(node)
     theirs_remain(node)
+
+
+def test_a_shutdown_is_no_failure(running: Node) -> None:
+    """Podman is gone before TuneD: its socket is stopped in the same moment."""
+    node = running
+    (before,), since = tuned(node), at(node)
+    node.poweroff()
+    node.start()
+    up(node)
+    has_ended(node)
+    log = ("journalctl", "-q", "-b", "-1", f"--since={since}", "-o", "cat")
+    ended = unwrapped(node.run(*log, "-u", DAEMON).stdout)
+    assert "The settings remain until the next boot; dynamic tuning has ended." in ended
+    assert "Failed with result" not in ended
+    assert node.run(*log, "-p", "err", "-u", UNIT, "-u", DAEMON, check=False).stdout == ""
+    until_it_runs(node)
+    assert tuned(node) not in ([], [before])
+    assert node.run("podman", "ps", "-aq").stdout.count("\n") == 1

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot import boot, cleanup
-from ocp_tuned_boot.errors import DeadlineExceeded
-from ocp_tuned_boot.host import files
+from ocp_tuned_boot.errors import DeadlineExceeded, HostError
+from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.podman import client
-from ocp_tuned_boot.tuned import ours
+from ocp_tuned_boot.tuned import ours, staying
+from ocp_tuned_boot.tuned.staying import Staying
 from tests.unit.fake_podman import listening, reply
 
 
@@ -141,3 +142,36 @@ def test_a_clean_up_that_the_kubelet_waits_for_is_brief(
         cleanup.cleanup(Paths(tmp_path), None)
     assert caught.value.hint.startswith("The next start of ocp-tuned.service removes it.")
     assert given == [seconds]
+
+
+@pytest.mark.parametrize(
+    ("state", "remains"),
+    [("inactive", ""), ("failed", ""), ("active", "c1"), ("activating", "c1"), (None, "c1")],
+)
+def test_a_tuned_that_nobody_supervises_is_ended(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, state: str | None, remains: str
+) -> None:
+    """A run that was ended between READY=1 and the start of the unit."""
+
+    def states(_: object) -> dict[str, str]:
+        if state is None:
+            raise HostError("systemd does not answer")
+        return {systemd.DAEMON: state}
+
+    conf = paths.root / "boot.conf"
+    monkeypatch.setattr(systemd, "unit_states", states)
+    seen: list[str] = []
+
+    def remove_all(*_: object) -> bool:
+        known = staying.read(paths)
+        assert known is not None
+        seen.append(known.container)
+        return False
+
+    monkeypatch.setattr(ours, "remove_all", remove_all)
+    monkeypatch.setattr(ours, "remove_check", lambda *_: False)
+    staying.note(paths, Staying("c1", "boot", "print"))
+    with listening(lambda _: reply(200, "OK")) as socket:
+        conf.write_text(f"[podman]\nsocket = {socket}\n")
+        cleanup.cleanup(paths, conf)
+    assert seen == [remains]

@@ -3,6 +3,10 @@ ones: tests/lab/test_daemon.py."""
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +16,16 @@ import pytest
 from ocp_tuned_boot import cli, daemon
 from ocp_tuned_boot.errors import ConfigurationError, HostError, NotRequested, PodmanError, Refused
 from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.host.clock import Deadline, Progress
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import DAEMON, Job, Notifier
 from ocp_tuned_boot.record import store
-from ocp_tuned_boot.record.model import InForce, Record
+from ocp_tuned_boot.record.model import InForce, Record, Why
+from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested import config, inputs, lastgood
 from ocp_tuned_boot.requested.inputs import Inputs
 from ocp_tuned_boot.requested.lastgood import LastProfile
-from ocp_tuned_boot.tuned import staying
+from ocp_tuned_boot.tuned import ours, prepare, staying
 from ocp_tuned_boot.tuned.findings import make
 from ocp_tuned_boot.tuned.judge import Result
 from ocp_tuned_boot.tuned.staying import Staying
@@ -139,12 +145,16 @@ class Engine:
 
 
 def ended(
-    paths: Paths, monkeypatch: pytest.MonkeyPatch, job: str = "", **environ: str
+    paths: Paths,
+    monkeypatch: pytest.MonkeyPatch,
+    job: str = "",
+    engine: Engine | None = None,
+    **environ: str,
 ) -> tuple[Engine, list[str]]:
     """TuneD has exited. Podman, and the texts of the status line."""
     conf = paths.root / "boot.conf"
     conf.write_text(CONF)
-    engine, texts = Engine(), list[str]()
+    engine, texts = engine or Engine(), list[str]()
     monkeypatch.setattr(daemon, "Podman", lambda *_: engine)
     jobs = {DAEMON: Job(job, "running")} if job else {}
     monkeypatch.setattr(systemd, "jobs", lambda: jobs)
@@ -154,7 +164,11 @@ def ended(
     return engine, texts
 
 
-LOG = "2026-11-23T22:30:36.0+00:00 stderr F 2026-11-23 22:30:36,610 ERROR    tuned.x: no memory\n"
+LOG = (
+    "2026-11-23T22:30:36.0+00:00 stderr F 2026-11-23 22:30:36,610 ERROR    tuned.x: no memory\n"
+    "2026-11-23T22:30:36.0+00:00 stderr F 2026-11-23 22:30:36,611 INFO     "
+    "ocp-tuned-boot.daemon: TuneD restores nothing\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +226,88 @@ def test_a_stop_on_request_is_no_finding(
     assert texts == [daemon.STOPPED]
     assert store.read(paths) == before
     assert engine.removed == ["c1"]
+
+
+class Gone(Engine):
+    """One whose socket is closed, as when the machine stops."""
+
+    def remove(self, _: str) -> bool:
+        raise PodmanError("lost the connection", temporary=True)
+
+
+def test_at_shutdown_podman_is_gone_which_is_no_failure(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    forgotten: list[Paths] = []
+    monkeypatch.setattr(prepare, "forget_tuned", forgotten.append)
+    caplog.set_level(logging.INFO)
+    how = {"EXIT_CODE": "exited", "EXIT_STATUS": "0"}
+    _, texts = ended(paths, monkeypatch, "stop", Gone(), **how)
+    assert texts == [daemon.STOPPED]
+    (record,) = [it for it in caplog.records if "lost the connection" in it.message]
+    assert record.levelno == logging.INFO
+    assert forgotten == [paths]
+    # Else somebody has to know.
+    with pytest.raises(PodmanError):
+        ended(paths, monkeypatch, "", Gone(), **how)
+    assert forgotten == [paths, paths]
+
+
+def test_a_stop_that_a_run_waits_for_is_done_in_time() -> None:
+    text = (Path(__file__).parents[2] / "units/ocp-tuned-daemon.service").read_text()
+    found = re.search(r"(?m)^TimeoutStopSec=(\d+)$", text)
+    assert found is not None
+    # For TuneD, which may hang, and for ExecStopPost=, whose Podman may hang.
+    assert int(found[1]) > ours.CLEARING
+    assert 2 * int(found[1]) < daemon.STOPPING
+
+
+def test_the_time_to_start_tuned_again_does_not_pass_while_a_run_is_active(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = tmp_path / "boot.conf"
+    conf.write_text(f"{CONF}timeout = 10\n")
+    left: list[float] = []
+
+    deadlines: list[Deadline] = []
+
+    def podman(_: object, deadline: Deadline) -> Engine:
+        deadlines.append(deadline)
+        return Engine()
+
+    @contextmanager
+    def busy(*_: object) -> Iterator[None]:
+        deadlines[0].restart(0)
+        yield
+
+    monkeypatch.setattr(daemon, "Podman", podman)
+    monkeypatch.setattr(daemon, "_running", lambda *_: None)
+    monkeypatch.setattr(daemon, "locked", busy)
+
+    def started_again(_: object, __: object, ___: object, progress: Progress) -> None:
+        left.append(progress.deadline.left())
+        raise NotRequested("enough")
+
+    monkeypatch.setattr(daemon, "_started_again", started_again)
+    with pytest.raises(NotRequested, match="enough"):
+        daemon.start(paths, conf, Notifier())
+    assert 0 < left[0] <= 10
+
+
+@pytest.mark.parametrize("why", [Why.START, Why.RELOAD, Why.NOTICE])
+def test_a_run_after_which_tuned_runs_again_drops_the_finding(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, why: Why
+) -> None:
+    ended(paths, monkeypatch, EXIT_CODE="exited", EXIT_STATUS="1")
+    recorder = Recorder(paths, 0.0, why)
+    recorder.kept(())
+    record = recorder.record()
+    assert record.in_force is not None
+    # At the end of the others the unit is started.
+    kinds = ["tuned-exited"] if why is Why.NOTICE else []
+    assert [it.kind for it in record.findings] == kinds
+    assert [it.kind for it in record.in_force.findings] == kinds
+    assert record.result is (Result.DEGRADED if kinds else Result.APPLIED)
 
 
 def test_a_container_whose_supervisor_was_killed_is_removed_the_second_time() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.inside import program
 
 
 class Instance:
@@ -51,6 +52,9 @@ class Daemon:
 
     def _notify_profile_changed(self, *said: Any) -> Any:
         return said[-1]
+
+    def _thread_code(self) -> None:
+        raise KeyError("a plugin's")
 
 
 class Controller:
@@ -118,10 +122,14 @@ def test_it_says_once_what_holds_when_the_profile_is_applied(
     assert capsys.readouterr().err.endswith(",000 INFO     stays\n")
 
 
-def test_nothing_is_restored_when_it_stops(staying: Any) -> None:
+def test_nothing_is_restored_when_it_stops(staying: Any, caplog: pytest.LogCaptureFixture) -> None:
     manager = Manager()
+    caplog.set_level(logging.INFO)
     with staying.Staying(Watched(), lambda: None, Gone, "stays", False):
         manager.stop_tuning(2)
+    # As TuneD's own messages, so it is in the journal of the unit, too.
+    (record,) = caplog.records
+    assert (record.name, record.getMessage()) == (program.NAME, staying.NOTHING_RESTORED)
     assert manager.stopped
     assert [each.unapplied for each in manager.instances] == [False, False]
 
@@ -142,6 +150,20 @@ def test_without_a_profile_it_exits(staying: Any) -> None:
         assert Controller(loaded=True).start()
         with pytest.raises(SystemExit):
             Controller(loaded=False).start()
+
+
+def test_a_thread_that_fails_ends_the_process(
+    staying: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    exits: list[int] = []
+    monkeypatch.setattr(staying.os, "_exit", exits.append)
+    with staying.Staying(Watched(), lambda: None, Gone, "stays", False):
+        Daemon(Manager())._thread_code()
+    assert exits == [1]
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("tuned.daemon.daemon", logging.CRITICAL)
+    assert record.getMessage() == 'TuneD ends, because of an error: KeyError: "a plugin\'s"'
+    assert "Traceback (most recent call last)" in caplog.text
 
 
 def test_if_the_host_has_gone_it_ends(staying: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,24 @@ def test_what_is_to_be_held(
     assert list(holds.wanted(paths, asked, log)) == expected
 
 
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        # Dynamic tuning has set it, and will set another one.
+        ([], []),
+        ([asks("7", "[cpu] has devices")], []),
+        ([asks("cstate.id:1")], [Hold("force_latency", "cstate.id:1", "7")]),
+    ],
+)
+def test_a_latency_that_a_running_tuned_changes_is_left_to_it(
+    paths: Paths, asked: list[Setting], expected: list[Hold]
+) -> None:
+    log = tunedlog.parse([LATENCY_LINE])
+    assert list(holds.wanted(paths, asked, log, stays=True)) == expected
+    sockets = tunedlog.parse([SOCKET_LINE])
+    assert list(holds.wanted(paths, [], sockets, stays=True)) == [Hold("rtentsk")]
+
+
 def taken(paths: Paths, asked: list[Hold], known: tuple[State, ...] = ()) -> tuple[State, ...]:
     return holds.store(paths, Notifier(in_unit=True), asked, known)
 
@@ -343,3 +361,17 @@ def test_what_an_earlier_release_could_not_hold_is_known_from_its_findings(laten
     in_force = InForce("boot", Result.DEGRADED, "site", "i", "id", "f", "12:00", found)
     assert holds.lost_before(in_force) == (Hold("force_latency", "", "7"), Hold("rtentsk"))
     assert holds.lost_before(replace(in_force, holds=(LATENCY, TIMESTAMPS))) == ()
+
+
+def test_a_socket_that_cannot_be_opened_leaves_no_request(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("too many open files")
+
+    opened = os.open(paths.cpu_dma_latency, os.O_RDWR)
+    monkeypatch.setattr(socket, "socketpair", refuse)
+    with pytest.raises(OSError, match="too many"):
+        holds._inside_a_socket(opened)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened)

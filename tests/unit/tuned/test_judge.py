@@ -617,3 +617,11 @@ def test_a_hold_that_no_profile_requests_degrades() -> None:
 def test_of_effects_without_a_cause_the_fatal_one_is_the_first() -> None:
     judged = judge(PROFILE, TunedRun(0, ()))
     assert [each.kind for each in judged.findings] == ["not-applied", "incomplete-log"]
+
+
+def test_a_tuned_that_keeps_running_has_closed_nothing() -> None:
+    log = tuple(tunedlog.parse((LOGS / "force-latency.log").read_text().splitlines()))
+    assert [it.kind for it in judge(PROFILE, TunedRun(0, log, PROFILE)).findings] == [
+        "lost-after-exit"
+    ]
+    assert judge(PROFILE, TunedRun(0, log, PROFILE, stays="c1")) == Outcome(Result.APPLIED, ())

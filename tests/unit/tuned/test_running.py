@@ -17,6 +17,7 @@ from ocp_tuned_boot.errors import DeadlineExceeded, HostError
 from ocp_tuned_boot.host import messages
 from ocp_tuned_boot.host.clock import GRACE, OVERRUN, WORTHWHILE, Deadline
 from ocp_tuned_boot.host.paths import Paths
+from ocp_tuned_boot.inside.program import KEEPS_RUNNING
 from ocp_tuned_boot.podman.client import Podman
 from ocp_tuned_boot.tuned import ours, running
 from tests.unit.fake_engine import Engine
@@ -109,6 +110,18 @@ def test_a_log_that_is_removed_has_ended(tmp_path: Path) -> None:
 
 def test_the_log_is_not_replaced_before_it_is_too_long() -> None:
     assert running.LOG_SIZE > running.LOG_LIMIT + running._CHUNK
+
+
+def test_what_tuned_logs_after_it_has_applied_the_profile_may_come_in_the_same_read(
+    tmp_path: Path,
+) -> None:
+    said = b"2026-11-23T22:28:17+00:00 stderr F %s\n" % KEEPS_RUNNING.encode()
+    with follower(tmp_path, line(1)) as following:
+        following.read()
+        assert not following.is_complete
+    with follower(tmp_path / "busy", said + line(1) * 500) as following:
+        following.read()
+        assert following.is_complete
 
 
 def test_a_log_without_end_is_an_error(tmp_path: Path) -> None:
