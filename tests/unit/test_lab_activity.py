@@ -101,6 +101,24 @@ def test_the_holder_is_the_one_of_now_and_each_is_reported_once(
     ]  # fmt: skip
 
 
+def test_the_holder_of_a_lock_is_asked_for_again(
+    logged: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = iter(["one", "one"])
+    monkeypatch.setattr(cache, "_holder", lambda _: next(asked, "two"))
+
+    def wait() -> None:
+        with cache.lock(tmp_path / "knobs.lock", "it"):
+            pass
+
+    waiting = threading.Thread(target=wait)
+    with (tmp_path / "knobs.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting.start()
+        logged.wait_for("Waiting for it: two…")
+    waiting.join()
+
+
 def test_a_free_lock_is_taken_without_a_report(logged: Log, tmp_path: Path) -> None:
     with cache.lock(tmp_path / "free.lock"):
         with (tmp_path / "free.lock").open() as other, pytest.raises(BlockingIOError):
