@@ -9,6 +9,7 @@ from dataclasses import replace
 from ocp_tuned_boot.requested import missing
 from ocp_tuned_boot.requested.missing import Search, on_host
 from ocp_tuned_boot.settings import handover
+from ocp_tuned_boot.tuned import profiles
 from ocp_tuned_boot.tuned.findings import Finding, make
 
 
@@ -34,6 +35,20 @@ def file_for(found: Finding, search: Search) -> str:
         return f"{file}, line {line[1]}" if file and line else file
     if found.kind == "script-failed":
         return on_host(paths, found.subject)
+    if found.kind in ("no-such-setting", "setting-refused", "bad-value"):
+        return _set_in(found.subject, search)
     if found.kind == "overridden":
         return handover.sysctl_d_file(paths, found.subject)
+    return ""
+
+
+def _set_in(key: str, search: Search) -> str:
+    """The file of the profile, and the line, that sets this key; empty if none has it by that
+    name."""
+    pattern = re.compile(rf"(?m)^[ \t]*{re.escape(key)}[ \t]*=")
+    for path in profiles.loaded(search.requested.profile, search.texts):
+        text = search.texts[path]
+        if set_there := pattern.search(text):
+            line = text.count("\n", 0, set_there.start()) + 1
+            return f"{on_host(search.paths, path)}, line {line}"
     return ""

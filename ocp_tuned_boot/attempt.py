@@ -114,7 +114,8 @@ def _attempt_with(run: Attempting, podman: Podman, available: Available) -> Fail
     with run.ahead.containers.pop_all() if run.ahead else ours.sole(podman, run.paths):
         applied = applying.apply(run, podman, available)
         outcome = _judged(run, applied)
-        outcome = with_fallback_image(outcome, run.requested.image, available.fallback, accept)
+        why, hint = available.fallback, available.hint
+        outcome = with_fallback_image(outcome, run.requested.image, why, hint, accept)
         outcome = with_fallback_profile(outcome, run.requested.fallback)
         if outcome.temporary and progress.has_time():
             return TemporaryFailure(outcome.findings[0].kind, outcome.findings[0].message)

@@ -64,8 +64,9 @@ class Gate:
             self._notifier.status(_failure(why, advice, _remains(self._paths) or OPENED))
             return False
         pause = next(self._pauses)
-        fix = _failure(why.removeprefix("Failed: "), advice, RELEASE)
-        words = f"Held since {self._since} (gate = closed): {fix}"
+        then = f"Held since {self._since}. {RELEASE}"
+        fix = _failure(why.removeprefix("Failed: "), advice, then)
+        words = f"Held (gate = closed): {fix}"
         self._has_held = True
         entries.held(words, [replace(it, advice=without_start(it.advice)) for it in found])
         tell_console(self._paths.console, words)

@@ -57,7 +57,8 @@ def decide(requested: Inputs, in_force: InForce | None, now: Situation) -> Decis
         what = "nothing has changed" if same else "only profiles have changed that it does not use"
         return Decision(Action.KEEP, f"{reason}; {what}")
     # A new image with the same profile is no reason to disturb running workloads.
-    words = f"{reason}; only the image has changed: it is used at the next boot or on a reload"
+    when = "at the next boot, or with: systemctl reload ocp-tuned"
+    words = f"{reason}; only the image has changed: it is used {when}"
     if now.failed:
         words = f"{reason}; only the image has changed, and a reload with it has failed"
     return Decision(Action.KEEP, words, waits=Waits.IMAGE)

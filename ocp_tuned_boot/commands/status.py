@@ -34,6 +34,8 @@ _HIDDEN = (
 )
 
 
+#: How what waits begins where that cannot be found out.
+UNCHECKED = "cannot check for changes: "
 _SUCCESS = (Result.APPLIED.value, Result.DEGRADED.value)
 
 
@@ -95,13 +97,22 @@ class Now:
     @property
     def held(self) -> bool:
         """Whether the gate is closed after a run that has failed (`gate.Gate`)."""
-        return self.unit.state == "activating" and self.unit.text.startswith("Held since ")
+        return self.unit.state == "activating" and self.unit.text.startswith("Held (")
 
     @property
     def workloads(self) -> tuple[str, ...]:
         """The kubelets and container engines of this host, and other services that wait."""
         ours = (systemd.UNIT, systemd.IMAGE, systemd.RETRY, systemd.HOST_TUNED)
         return tuple(name for name in self.units if name not in ours)
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether the unit and the workloads run, and no pull and no other TuneD."""
+        needed = (systemd.UNIT, *self.workloads)
+        return all(
+            unit.state == ("active" if name in needed else "inactive")
+            for name, unit in self.units.items()
+        )
 
     @property
     def unexpected(self) -> tuple[Drifted, ...]:
@@ -228,7 +239,7 @@ def _since(
 
 
 def _unchecked(error: BootError) -> str:
-    return f"cannot check for changes: {error.message}"
+    return f"{UNCHECKED}{error.message}"
 
 
 def _latency(paths: Paths) -> int | None:

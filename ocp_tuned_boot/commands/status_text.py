@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ocp_tuned_boot.commands import daemon_status
 from ocp_tuned_boot.commands.settings_text import AGAIN, by_importance, compared, drifted
-from ocp_tuned_boot.commands.status import Now
+from ocp_tuned_boot.commands.status import UNCHECKED, Now
 from ocp_tuned_boot.commands.terminal import Row, Style
 from ocp_tuned_boot.gate import RELEASE, without_start
 from ocp_tuned_boot.host import systemd
@@ -23,13 +23,16 @@ from ocp_tuned_boot.tuned.judge import Result
 _NO_REQUEST = 2_000_000_000
 _START = "systemctl start ocp-tuned"
 _WHEN = "It is applied at the next boot, or with: systemctl reload ocp-tuned"
-#: So many rows of one kind are shown without --verbose.
-_FEW = 5
-_MORE = "to see all: ocp-tuned-boot status --verbose"
+#: Without --verbose: the rows of one kind, and the characters of a message, and of one that is
+#: TuneD's or Podman's.
+_FEW, _LONGEST, _QUOTED = 2, 240, 160
+#: Shows everything.
+VERBOSE = "ocp-tuned-boot status --verbose"
 
 
 def rows(done: Record | None, now: Now, *, verbose: bool = False) -> Iterator[Row]:
-    """What was done in this boot, and what has changed since then."""
+    """What was done in this boot, and what has changed since then: without `verbose`, what matters
+    now."""
     most = 10_000 if verbose else _FEW
     words, style = verdict(done, now)
     yield Row(words, style=style, indented=False)
@@ -39,25 +42,28 @@ def rows(done: Record | None, now: Now, *, verbose: bool = False) -> Iterator[Ro
         found = tuple(replace(each, advice=without_start(each.advice)) for each in found)
     yield from _to_do(done, now)
     yield from _space(now)
-    yield from _limited(findings(found), most)
+    yield from _limited(findings(found, verbose=verbose), most, "findings")
     yield from _gate(done, now)
-    yield from _waiting(done, now)
+    yield from _waiting(done, now, verbose=verbose)
     yield from daemon_status.rows(now.daemon)
     yield from _held(now, found)
-    yield from _limited([Row(drifted(each), "drift", Style.WARNING) for each in now.drifted], most)
+    changed = [Row(drifted(each), "drift", Style.WARNING) for each in now.drifted]
+    yield from _limited(changed, most, "settings")
     if now.unexpected:
         yield Row(AGAIN)
-    if done is not None:
-        yield from _values(done, verbose=verbose)
-        yield from _limited(_owned(done), most)
+    if done is not None and done.late and done.in_force is not None:
+        yield Row(_LATE, "late")
     yield from _profile(done, now)
     yield from _image(done, now)
-    yield from _boot(done, now)
+    yield from _boot(done, now, verbose=verbose)
     if done is not None:
+        yield from _values(done, verbose=verbose)
+        yield from _limited(_owned(done), most, "settings")
         yield from _run(done, verbose=verbose)
     if now.foreign:
         yield Row(_foreign(now.foreign), "left out")
-    yield Row(_units(now), "units")
+    if verbose or not now.is_normal:
+        yield Row(_units(now), "units")
     if now.hidden:
         yield Row(now.hidden, "hidden", Style.FAINT)
 
@@ -102,8 +108,12 @@ def _cause(done: Record, now: Now) -> str:
 
 def _tuned(done: Record, applied: InForce, now: Now) -> str:
     """`tuned before the kubelet: site, 112 ms`."""
+    # The line of the unit says so only after a stop: a run by hand leaves an inactive one, too.
+    stopped = now.unit.state == "inactive" and now.unit.text.startswith("Stopped")
     if done.late:
-        return f"tuned late: {applied.profile}; {done.late_words}"
+        return f"tuned late{' (stopped)' * stopped}: {applied.profile}; {done.late_words}"
+    if stopped:
+        return f"tuned (stopped): {applied.profile}, since {_clock(applied.since)}"
     if len(now.applied) != 1:
         return f"tuned: {applied.profile}, since {_clock(applied.since)}"
     (first,) = now.applied
@@ -131,10 +141,20 @@ def _since_then(done: Record, now: Now) -> str:
     """What is not as it was applied any more."""
     number = len(now.unexpected)
     changed = f"; {number} setting{'s' * (number != 1)} changed since" if number else ""
-    waits = done.deferred is not None and done.deferred.waits == Waits.PROFILE.value
-    failed = "; a change has failed" if done.change_failed else "; a change waits" * waits
+    failed = "; a change has failed" if done.change_failed else "; a change waits" * _waits(done)
     full = [str(mount_point(each.folder)) for each in now.low if each.is_full]
     return changed + failed + "".join(f"; {where} is full" for where in dict.fromkeys(full))
+
+
+def _waits(done: Record) -> bool:
+    """Whether another profile or image waits. One that the last run could not get is in its
+    finding."""
+    if done.deferred is None:
+        return False
+    missed = ("image-stand-in", done.deferred.image)
+    if done.deferred.waits == Waits.IMAGE.value:
+        return missed not in ((it.kind, it.subject) for it in done.findings)
+    return done.deferred.waits == Waits.PROFILE.value
 
 
 def took(seconds: float) -> str:
@@ -151,11 +171,11 @@ def _to_do(done: Record | None, now: Now) -> Iterator[Row]:
     """What is going on; where no run is recorded, why not and what to type."""
     if done is not None and done.in_force is not None:
         if now.running:
-            yield Row(f"{now.unit.text or 'a run is active'}{_left(now)}", "running", Style.WARNING)
+            yield Row(f"{_line(now) or 'a run is active'}{_left(now)}", "running", Style.WARNING)
         return
     # The line of a unit that is held says what the finding says.
     if now.running and not (now.held and done is not None and done.findings):
-        yield Row(now.unit.text or "A run is active.", "step", Style.WARNING)
+        yield Row(_line(now) or "A run is active.", "step", Style.WARNING)
     if now.before:
         yield Row(
             "User space was started again (soft-reboot): what was applied before does not count.",
@@ -163,6 +183,12 @@ def _to_do(done: Record | None, now: Now) -> Iterator[Row]:
         )  # fmt: skip
     if done is None and not now.running:
         yield from _why_nothing(now)
+
+
+_LATE = (
+    "What CRI-O, irqbalance, the CNI or the administrator own was left as it is. "
+    "To apply the whole profile, before the kubelet: systemctl reboot"
+)
 
 
 def _gate(done: Record | None, now: Now) -> Iterator[Row]:
@@ -189,7 +215,7 @@ def _space(now: Now) -> Iterator[Row]:
         hint = f"\n{full_hint(each.folder)}" if each.is_full else ""
         yield Row(f"{each.words}. {each.lost}{hint}", "space", style)
     if any(each.is_full for each in now.low) and now.unit.text and not now.running:
-        yield Row(now.unit.text, "unit", Style.WARNING)
+        yield Row(_line(now), "unit", Style.WARNING)
 
 
 def _left(now: Now) -> str:
@@ -206,7 +232,7 @@ def _why_nothing(now: Now) -> Iterator[Row]:
     elif not unit.state:
         yield Row(f"{name} is not installed, or systemd does not answer.", "unit", Style.BAD)
     elif unit.text and unit.state == "failed":
-        yield Row(unit.text, "unit", Style.BAD)
+        yield Row(_line(now), "unit", Style.BAD)
     elif unit.skipped:
         yield Row(
             "Nothing is requested: there is neither /var/lib/ocp-tuned/image.env nor a boot.conf. "
@@ -224,23 +250,41 @@ def _why_nothing(now: Now) -> Iterator[Row]:
 # What is wrong, and what waits.
 
 
-def findings(found: Iterable[Finding]) -> list[Row]:
-    """Each finding with what to do; those that are accepted last, without."""
+def findings(found: Iterable[Finding], *, verbose: bool = True) -> list[Row]:
+    """Each finding with what to do; those that are accepted last, without. Without `verbose`, the
+    middle of a long message is left out."""
     shown = []
     for finding in sorted(found, key=lambda each: each.accepted):
+        told = finding
+        if not verbose:
+            told = replace(finding, message=_short(finding.message, _longest(finding)))
         accepted = "(accepted) " if finding.accepted else ""
-        about = finding.kind
-        if not finding.message.startswith(finding.subject):
-            about = f"{finding.kind} {finding.subject}"
-        words = f"{accepted}{about}: {finding.message}"
-        if finding.advice and not finding.accepted:
-            words += f"\n{finding.advice}"
+        first, second = (told.message, "") if finding.accepted else told.words
+        words = f"{accepted}{finding.about}: {first}" + (f"\n{second}" if second else "")
         style = Style.FAINT if finding.accepted else Style.WARNING
         shown.append(Row(words, "finding", Style.BAD if finding.fatal else style))
     return shown
 
 
-def _waiting(done: Record | None, now: Now) -> Iterator[Row]:
+def _longest(finding: Finding) -> int:
+    return _QUOTED if finding.words[0] is not finding.message else _LONGEST
+
+
+def _short(message: str, longest: int = _LONGEST) -> str:
+    """A message without its middle, if it is long: its begin says what failed, its end why."""
+    if len(message) <= longest:
+        return message
+    # Whole words, if there are any.
+    begin, end = message[: longest // 2], message[-(longest // 2) :]
+    return f"{begin.rpartition(' ')[0] or begin} ... {end.partition(' ')[2] or end}"
+
+
+def _line(now: Now) -> str:
+    """The line of the unit, which has everything about a failure."""
+    return _short(now.unit.text, 4 * _LONGEST)
+
+
+def _waiting(done: Record | None, now: Now, *, verbose: bool) -> Iterator[Row]:
     # What has changed by now is more than what was recorded.
     if done is not None and done.deferred is not None and not now.waits:
         waits = done.deferred
@@ -249,11 +293,15 @@ def _waiting(done: Record | None, now: Now) -> Iterator[Row]:
             f"{waits.waits}: {waits.profile}, {waits.image}, since {_clock(waits.since)}{when}",
             "deferred", Style.WARNING,
         )  # fmt: skip
-    if now.waits:
-        yield Row(now.waits, "pending", Style.WARNING)
     found = done.findings if done is not None else ()
+    # That boot.conf is broken is said once.
+    known = now.waits.partition(UNCHECKED)[2]
+    if now.waits and not (known and any(known in each.message for each in found)):
+        pending = now.waits if verbose else _short(now.waits)
+        yield Row(pending, "pending", Style.WARNING)
     if now.pull and not any(now.pull in each.message for each in found):
-        yield Row(f"failed: {now.pull}", "pull", Style.WARNING)
+        why = now.pull if verbose else _short(now.pull, _QUOTED)
+        yield Row(f"failed: {why}", "pull", Style.WARNING)
 
 
 def _held(now: Now, told: Sequence[Finding]) -> Iterator[Row]:
@@ -271,11 +319,12 @@ def _held(now: Now, told: Sequence[Finding]) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def _limited(shown: Sequence[Row], most: int) -> Iterator[Row]:
+def _limited(shown: Sequence[Row], most: int, what: str) -> Iterator[Row]:
     """No more rows than that, and how many are left out."""
     yield from shown[:most]
     if len(shown) > most:
-        yield Row(f"{len(shown) - most} more; {_MORE}")
+        number = len(shown) - most
+        yield Row(f"{number} more {what[:-1] if number == 1 else what}: {VERBOSE}")
 
 
 # What was applied.
@@ -286,13 +335,14 @@ def _values(done: Record, *, verbose: bool) -> Iterator[Row]:
         yield Row("not compared with the host yet; see: ocp-tuned-boot drift", "values")
     if done.values is None:
         return
+    # "verified" is the last one, and true of the time of the run.
     states = Counter(value.state for value in done.values)
     counted = ", ".join(f"{states[state]} {state}" for state in sorted(states)) or "none"
-    yield Row(counted, "values")
+    yield Row(f"{counted} when applied" if "verified" in states else counted, "values")
     # What this machine does not have is a long list on a virtual machine, and nothing is wrong.
     shown = by_importance(done.values)
     named = [each for each in shown if verbose or each.state != "not-applicable"]
-    yield from _limited([_value(each) for each in named], 10_000 if verbose else _FEW)
+    yield from _limited([_value(each) for each in named], 10_000 if verbose else _FEW, "settings")
 
 
 def _value(each: Value) -> Row:
@@ -362,14 +412,16 @@ def _image(done: Record | None, now: Now) -> Iterator[Row]:
         yield from (Row(words, "requested", Style.WARNING) for words in now.named.overruled)
 
 
-def _boot(done: Record | None, now: Now) -> Iterator[Row]:
+def _boot(done: Record | None, now: Now, *, verbose: bool) -> Iterator[Row]:
     if done is None:
+        return
+    if done.in_force is not None:
+        yield Row(_applied(done.in_force, now), "applied")
+    if not verbose:
         return
     if not now.gated:
         yield Row(now.gate, "gate")
     yield Row(done.boot_id, "boot ID") if done.boot_id else Row("unknown", "boot ID")
-    if done.in_force is not None:
-        yield Row(_applied(done.in_force, now), "applied")
     shown = (
         f"{each['type']}={each['status']} {each['reason']}" for each in conditions.of_record(done)
     )
@@ -389,20 +441,21 @@ def _applied(applied: InForce, now: Now) -> str:
 
 def _run(done: Record, *, verbose: bool) -> Iterator[Row]:
     """The last run."""
-    if done.action:
-        yield Row(f"{done.action}: {done.reason}", "decision")
-    yield Row(f"{_clock(done.started)}, {took(done.seconds)}", "last run")
-    if done.steps:
-        yield Row(_steps(done), "steps")
     if verbose:
+        if done.action:
+            yield Row(f"{done.action}: {done.reason}", "decision")
+        yield Row(f"{_clock(done.started)}, {took(done.seconds)}", "last run")
+        if done.steps:
+            yield Row(_steps(done), "steps")
         yield from (Row(f"{it.name}: {it.seconds:.3f} s", "step") for it in done.steps)
         yield from (Row(_attempt(it), "attempt") for it in done.attempts)
         yield Row(done.fingerprint, "fingerprint")
     elif done.attempts:
         last = done.attempts[-1]
         number = len(done.attempts) + done.left_out.get("attempts", 0)
-        failed = f"{number} failed in {last.at:.0f} s, the last: {last.kind}: {last.message}"
-        yield Row(failed, "attempts")
+        # A finding says why.
+        why = "" if done.findings else f", the last: {last.kind}: {_short(last.message)}"
+        yield Row(f"{number} failed in {last.at:.0f} s{why}", "attempts")
     for name, number in done.left_out.items():
         words = f"{number} more {name.replace('_', ' ')}: the record would be too large"
         yield Row(words, "left out")

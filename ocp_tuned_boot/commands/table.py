@@ -34,6 +34,7 @@ from ocp_tuned_boot.tuned.judge import Result
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ocp_tuned_boot.commands.status import Now
     from ocp_tuned_boot.commands.terminal import Row
     from ocp_tuned_boot.commands.verify import Checked
     from ocp_tuned_boot.settings.drift import Drift
@@ -134,13 +135,20 @@ def _cleanup(options: Options) -> None:
         _print("removed the container of a run that was killed")
 
 
+def _status_rows(verbose: bool, done: Record | None, now: Now) -> Iterable[Row]:
+    """All of it, or one screen."""
+    from ocp_tuned_boot.commands import status_text, terminal  # noqa: PLC0415
+
+    found = status_text.rows(done, now, verbose=verbose)
+    return found if verbose else terminal.of_output().screen(found, status_text.VERBOSE)
+
+
 def _status(options: Options) -> Record:
-    from ocp_tuned_boot.commands import report, status, status_text  # noqa: PLC0415
+    from ocp_tuned_boot.commands import report, status  # noqa: PLC0415
 
     paths = _paths(options)
     done, now = status.look(paths, options.config, inputs.boot_id(paths))
-    rows = partial(status_text.rows, verbose=options.verbose)
-    _show(options, rows, report.status_json, done, now)
+    _show(options, partial(_status_rows, options.verbose), report.status_json, done, now)
     # If nothing was applied in this boot, the status is that of a failure.
     return done or Record(Result.FAILED, "")
 

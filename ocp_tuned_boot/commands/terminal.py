@@ -15,6 +15,8 @@ from ocp_tuned_boot.errors import escaped
 
 #: The columns of a serial console, and of what is not a terminal.
 COLUMNS = 80
+#: The lines of a serial console.
+LINES = 24
 #: Longer lines are hard to read, however wide the terminal is; shorter ones cannot be indented.
 _MOST, _LEAST = 110, 40
 #: The columns of the label of a row, with the blank after it.
@@ -79,6 +81,16 @@ class Terminal:
         columns = max(_LEAST, min(columns, _MOST))
         colours = terminal and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
         return cls(columns, colours, unicode=_is_utf8(environment))
+
+    def screen(self, rows: Iterable[Row], command: str) -> list[Row]:
+        """No more rows than one screen has. What matters most comes first; if lines are left out,
+        the last row has their number, and the command that shows them."""
+        shown = list(rows)
+        heights = [self._row(row).count("\n") + 1 for row in shown]
+        if sum(heights) <= LINES:
+            return shown
+        fit = next(at for at in range(len(shown)) if sum(heights[: at + 1]) > LINES - 1)
+        return [*shown[:fit], Row(f"{sum(heights[fit:])} more lines: {command}")]
 
     def text(self, rows: Iterable[Row]) -> str:
         """The rows, a line each or more."""

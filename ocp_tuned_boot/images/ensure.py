@@ -65,11 +65,13 @@ _ID = re.compile(r"[0-9a-f]{64}\Z")
 @dataclass(frozen=True)
 class Available:
     """An image that is on the node now. `source`: `store`, `registry`, `archive` or `last-good`;
-    `fallback`: why it is not the requested one, empty where it is."""
+    `fallback`: why it is not the requested one, and `hint`: what to do about that; empty where it
+    is."""
 
     image: Image
     source: str
     fallback: str = ""
+    hint: str = ""
 
 
 def is_damage(error: BootError, previous: str = "") -> bool:
@@ -344,7 +346,7 @@ class ImageSession:
             log.warning("using the image %s instead", image.reference,
                         extra=messages.FALLBACK.extra(image=image.reference))  # fmt: skip
             reason = f"{error.message}; {image.reference} is used instead"
-            return Available(image, source, reason)
+            return Available(image, source, reason, error.hint)
         if isinstance(error, DeadlineExceeded) and not self._progress.deadline.passed():
             # The registry was cut short for a fallback that cannot be used: it gets the rest.
             return Available(self._pull(podman, None), "registry")

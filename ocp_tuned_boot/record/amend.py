@@ -76,13 +76,13 @@ def with_holds(outcome: Outcome, states: Sequence[State], accepted: Accepted = (
 
 
 def with_fallback_image(
-    outcome: Outcome, requested: str, why: str, accepted: Accepted = ()
+    outcome: Outcome, requested: str, why: str, hint: str, accepted: Accepted = ()
 ) -> Outcome:
     """The outcome of a run with another image than the requested one; `why` is empty if it was
-    the requested one."""
+    the requested one. `hint`: what to do about it, a sentence; may be empty."""
     if not why:
         return outcome
-    found = [make("image-stand-in", requested, why)]
+    found = [make("image-stand-in", requested, why, hint.rstrip("."))]
     return conclude([*outcome.findings, *findings.accept(found, accepted)])
 
 

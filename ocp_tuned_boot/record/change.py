@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ocp_tuned_boot.errors import ConfigurationError
 from ocp_tuned_boot.record.model import InForce, Record
 from ocp_tuned_boot.tuned.findings import AGAIN, RELOAD, START, Finding, make
 from ocp_tuned_boot.tuned.judge import NOT_LOADED, Result
@@ -22,11 +23,14 @@ def failed_change(record: Record, before: InForce, cause: Finding) -> Record:
     a finding that says why it was not replaced; degraded, if TuneD had begun to change it."""
     others = tuple(each for each in before.findings if each.kind != "change-failed")
     begun = record.in_force is None and cause.kind not in NOT_LOADED
-    words = f"the requested change was not applied: {cause.message}"
+    then = "the requested change was not applied"
     if begun:
         # TuneD sets one value after the other, and it is not known how far it got.
-        words += f"; some settings may already be those of {record.profile!r}"
-    finding = make("change-failed", cause.kind, words)
+        then = f"some settings may already be those of {record.profile!r}"
+    elif cause.kind == ConfigurationError.kind:
+        # Whether a change is requested at all cannot be read.
+        then = "nothing was changed"
+    finding = make("change-failed", cause.kind, f"{cause.message}; {then}")
     if cause.advice:
         # The unit is active: what is fixed is applied by a reload.
         advice = cause.advice.replace(START, RELOAD).replace(f" {AGAIN}", "")

@@ -274,7 +274,8 @@ class Record:
     mode: str = "oneshot"
 
     def summary(self) -> str:
-        """The line `Status:` of `systemctl status`."""
+        """The line `Status:` of `systemctl status`. Its pager cuts it at the width of the terminal:
+        what matters most comes first, times and TuneD's own words last."""
         return " ".join(self._sentence().split())
 
     @property
@@ -294,25 +295,38 @@ class Record:
         return f"{', '.join(self.late)} {verb} already running" if self.late else ""
 
     def _sentence(self) -> str:
-        worst, more, advice = _worst(self.findings)
+        worst = _worst(self.findings)
         if self.result is Result.APPLYING:
             # The findings, if there are any, are those of the run before.
-            before = f". The previous run failed{worst}{more}" if worst else ""
-            return f"Unfinished: TuneD is applying {self.profile}, or was interrupted{before}"
+            before = f"The previous run failed: {worst}" if worst else ""
+            unfinished = f"Unfinished: TuneD is applying {self.profile}, or was interrupted"
+            return _sentences(unfinished, before)
         if self.result is Result.FAILED:
-            return f"Failed{worst}{more}{advice}"
+            return f"Failed: {worst}" if worst else "Failed"
         if self.result is Result.DEFERRED:
             return f"Deferred: {self.profile} {_WAITS}: {self.reason}. {_NOW}"
         word = "Applied" if self.result is Result.APPLIED else "Degraded"
         if self.in_force is not None and self.action != "apply":
-            kept = f"{word}: {self.in_force.profile}, unchanged since {self.in_force.since}"
-            return f"{kept}{worst}{more}{self._waiting() or self._nothing()}{advice}"
-        late = f"; late: {self.late_words}" if self.late else ""
-        return f"{word}: {self.profile} in {self.seconds:.2f} s{worst}{more}{late}{advice}"
+            name = self.in_force.profile
+            since = f"Unchanged since {self.in_force.since}"
+            waiting = self._waiting()
+            if worst:
+                more = f"{waiting[0].upper()}{waiting[1:]}" if waiting else self._nothing()
+                return _sentences(f"{word}: {worst}", more, f"Profile {name}. {since}")
+            return _sentences(f"{word}: {name}; {waiting}" if waiting else f"{word}: {name}",
+                              "" if waiting else self._nothing(), since)  # fmt: skip
+        done = f"{self.profile} in {self.seconds:.2f} s"
+        done += f"; late: {self.late_words}" if self.late else ""
+        return _sentences(f"{word}: {worst}", f"Profile {done}") if worst else f"{word}: {done}"
 
     def _nothing(self) -> str:
         """What a reload that had nothing to do says: systemctl itself says nothing."""
-        return ". Nothing has changed: nothing was applied" if self.action == "keep" else ""
+        if self.action != "keep" or self.in_force is None:
+            return ""
+        restored = [it.words for it in self.in_force.holds if it.since > self.started]
+        if restored:
+            return f"Nothing has changed. Restored: {', '.join(restored)}"
+        return "Nothing has changed: nothing was applied"
 
     def _waiting(self) -> str:
         if self.deferred is None or self.change_failed:
@@ -320,16 +334,22 @@ class Record:
         what = "image" if self.deferred.waits == "image" else "profile"
         requested = getattr(self.deferred, what)
         if self.in_force is not None and getattr(self.in_force, what) == requested:
-            changed = f"the content of {what} {requested} has changed"
-            return f"; {changed} and {_WAITS}. {_NOW}"
-        return f"; another {what} {_WAITS}: {requested}. {_NOW}"
+            return f"the content of {what} {requested} has changed and {_WAITS}. {_NOW}"
+        return f"another {what} {_WAITS}: {requested}. {_NOW}"
 
 
-def _worst(findings: tuple[Finding, ...]) -> tuple[str, str, str]:
-    """The first finding that is not accepted, how many more there are, and what to do."""
+def _worst(findings: tuple[Finding, ...]) -> str:
+    """The first finding that is not accepted: its kind and its subject, how many more there are,
+    what is wrong and what to do. Empty if there is none."""
     degrading = [finding for finding in findings if finding.degrades]
     if not degrading:
-        return "", "", ""
-    more = f" (and {len(degrading) - 1} more)" if len(degrading) > 1 else ""
-    advice = f". {degrading[0].advice}" if degrading[0].advice else ""
-    return f": {degrading[0].message}", more, advice
+        return ""
+    first = degrading[0]
+    more = f"(and {len(degrading) - 1} more)" if len(degrading) > 1 else ""
+    # The message of a failure before TuneD has run says what it is about.
+    about = " ".join(filter(None, (first.about if first.subject else "", more)))
+    return _sentences(f"{about}: {first.words[0]}" if about else first.words[0], first.words[1])
+
+
+def _sentences(*texts: str) -> str:
+    return ". ".join(text.rstrip(".") for text in texts if text).replace("?. ", "? ")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -303,7 +303,23 @@ def _layer(name: str, text: str) -> dict[str, dict[str, Any]]:
     except ConfigObjError as error:
         first = error.errors[0] if getattr(error, "errors", None) else error
         raise ConfigurationError(f"{name}: line {first.line_number}: {_syntax(first)}") from error
-    return {section: _section(name, section, said) for section, said in sections.items()}
+    return {
+        section: _section(name, section, said, _lines_of(lines, section))
+        for section, said in sections.items()
+    }
+
+
+def _lines_of(lines: Sequence[str], section: str) -> dict[str, int]:
+    """The number of the line of each key of a section, as far as it can be told."""
+    here = ""
+    found: dict[str, int] = {}
+    for at, line in enumerate(lines, 1):
+        words = line.strip()
+        if words.startswith("["):
+            here = words.strip("[]").partition("]")[0].strip()
+        elif here == section:
+            found[words.partition("=")[0].strip("'\" \t")] = at
+    return found
 
 
 def _syntax(error: ConfigObjError) -> str:
@@ -316,7 +332,8 @@ def _syntax(error: ConfigObjError) -> str:
     return f"found the key {line.partition('=')[0].strip()!r} twice in a section, expected it once"
 
 
-def _section(name: str, section: str, said: Any) -> dict[str, Any]:
+def _section(name: str, section: str, said: Any, at: Mapping[str, int]) -> dict[str, Any]:
+    """The checked values of a section; `at`: the line of each key."""
     known = ", ".join(f"[{each}]" for each in SECTIONS)
     if not isinstance(said, Mapping):
         raise ConfigurationError(
@@ -328,17 +345,20 @@ def _section(name: str, section: str, said: Any) -> dict[str, Any]:
     rows = keys.of(SECTIONS[section])
     values = {}
     for each, text in said.items():
+        where = f"{name}: line {at[each]}: [{section}]" if each in at else f"{name}: [{section}]"
         what = "section" if isinstance(text, Mapping) else "key"
         if each not in rows or what == "section":
-            raise ConfigurationError(
-                f"{name}: [{section}]: found the {what} {each!r}, "
-                f"expected one of the keys {', '.join(rows)}"
-            )
+            near = keys.nearest(each, list(rows)) if what == "key" else ""
+            # A list of all keys would hide the one that was meant.
+            expected = f" (did you mean {near}?), expected a key of this section"
+            if not near:
+                expected = f", expected one of the keys {', '.join(rows)}"
+            raise ConfigurationError(f"{where}: found the {what} {each!r}{expected}")
         if "\n" in text:
             raise ConfigurationError(
-                f"{name}: [{section}] {each}: found a value of several lines, expected one line"
+                f"{where} {each}: found a value of several lines, expected one line"
             )
-        values[each] = rows[each].kind.parse(_unquoted(text), f"{name}: [{section}] {each}")
+        values[each] = rows[each].kind.parse(_unquoted(text), f"{where} {each}")
     return values
 
 

@@ -7,7 +7,7 @@ sees that the default and the kind have the type of the field.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Callable, Generic, TypeVar
 
@@ -160,3 +160,12 @@ def _items(text: str) -> list[str]:
 
 def _refused(where: str, found: str, expected: str) -> ConfigurationError:
     return ConfigurationError(f"{where}: found {found!r}, expected {expected}")
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """The one of `names` that was most likely meant; empty if none is like it."""
+    import difflib  # noqa: PLC0415  # only for a failure
+
+    known = {each.casefold(): each for each in names}
+    found = difflib.get_close_matches(name.casefold(), known, n=1)
+    return known[found[0]] if found else ""

@@ -19,6 +19,7 @@ from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import inputs
 from ocp_tuned_boot.requested.config import Config
 from ocp_tuned_boot.requested.inputs import Inputs
+from ocp_tuned_boot.requested.keys import nearest
 from ocp_tuned_boot.tuned import profiles
 from ocp_tuned_boot.tuned.findings import RELOAD, START, Finding
 
@@ -246,15 +247,6 @@ def on_host(paths: Paths, path: str) -> str:
     if path.startswith("/usr/"):
         return f"{path} in the image"
     return path if path.startswith("/") else ""
-
-
-def nearest(name: str, names: Sequence[str]) -> str:
-    """The one of `names` that was most likely meant; empty if none is like it."""
-    import difflib  # noqa: PLC0415  # only for a failure
-
-    known = {each.casefold(): each for each in names}
-    found = difflib.get_close_matches(name.casefold(), known, n=1)
-    return known[found[0]] if found else ""
 
 
 def _to_folder(file: Path, folder: Path, first: str = "", source: Path | None = None) -> Misplaced:

@@ -51,6 +51,7 @@ def _unclear(advice: str) -> Kind:
 _BOOT_CONF = "/etc/ocp-tuned-boot/boot.conf"
 _LOG = "/run/ocp-tuned-boot/tuned.log"
 _PROFILES = "/var/lib/ocp-tuned/profiles"
+_THE_PROFILE = "the profile"
 _RECOMMEND = "/var/lib/ocp-tuned/recommend.d/50-openshift.conf"
 
 #: How an advice ends that is carried out while the unit is not active.
@@ -124,10 +125,12 @@ KINDS = {
     ),
     "no-such-setting": _degrading(
         "This kernel has no such setting. Accept it with accept = no-such-setting:{subject} in "
-        f"[tuning] of {_BOOT_CONF}, or remove it from the profile, {RELOAD}"
+        f"[tuning] of {_BOOT_CONF}, or remove it from {{file}}, {RELOAD}",
+        _THE_PROFILE,
     ),
     "setting-refused": _degrading(
-        f"The value was refused, and the previous one remains. Fix it in the profile, {RELOAD}"
+        f"The value was refused, and the previous one remains. Fix it in {{file}}, {RELOAD}",
+        _THE_PROFILE,
     ),
     "script-refused": _degrading(
         "TuneD runs a script only from the folder of its profile. Move the script there. If it is "
@@ -156,7 +159,9 @@ KINDS = {
     "still-held": _degrading(
         f"No profile requests this setting any more. To release it: {_RESTORE}"
     ),
-    "bad-value": _degrading(f"TuneD cannot evaluate the value. Fix it in the profile, {RELOAD}"),
+    "bad-value": _degrading(
+        f"TuneD cannot evaluate the value. Fix it in {{file}}, {RELOAD}", _THE_PROFILE
+    ),
     "value-differs": _degrading(
         "Another program changed the value after TuneD, or the kernel rounds it. "
         "To apply it again: ocp-tuned-boot reload --force"
@@ -192,7 +197,12 @@ KINDS = {
         "The kernel of this boot was started without the argument. Add it to the kernel command "
         "line (grubby(8), rpm-ostree kargs), and reboot."
     ),
-    "image-stand-in": _degrading(f"Make the requested image available, {RELOAD}"),
+    # In place of the file, what to do about the cause.
+    "image-stand-in": _degrading(
+        f"{{file}}, {RELOAD}",
+        "Build, load or push the requested image, or request another one in "
+        "/var/lib/ocp-tuned/image.env (or in boot.conf, [tuning] image)",
+    ),
     "profile-fallback": _unclear(
         f"The last profile that was applied is used instead. Fix the requested one, {RELOAD}"
     ),
@@ -207,9 +217,7 @@ KINDS = {
         "Let only one of the two tune this node: remove the pod, or systemctl disable ocp-tuned. "
         f"To accept both: accept = other-tuned:{{subject}} in [tuning] of {_BOOT_CONF}"
     ),
-    "change-failed": _unclear(
-        f"Fix the cause, {RELOAD}. To see which profile is in effect: ocp-tuned-boot status"
-    ),
+    "change-failed": _unclear(f"Fix the cause, {RELOAD}"),
     "defect": _unclear(Defect.advice),
     "incomplete-log": _unclear(
         "TuneD's log ends early, and later errors are not known. "
@@ -241,6 +249,20 @@ class Finding:
     @property
     def degrades(self) -> bool:
         return not self.accepted
+
+    @property
+    def about(self) -> str:
+        """The kind and the subject, as a line about it begins; the subject only once."""
+        known = not self.subject or self.message.startswith(self.subject)
+        return self.kind if known else f"{self.kind} {self.subject}"
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """The message and the advice in the order in which people read them: TuneD's own words
+        last, because an advice on these begins with a sentence about what is wrong."""
+        if self.advice and self.message.startswith(_QUOTE):
+            return self.advice, self.message
+        return self.message, self.advice
 
 
 def of(error: BootError) -> Finding:

@@ -93,6 +93,14 @@ def unparsable(profile: str, files: Mapping[str, str]) -> dict[str, int]:
     return includes.unparsable
 
 
+def loaded(profile: str, files: Mapping[str, str]) -> tuple[str, ...]:
+    """The paths of the files that this profile is made of, as far as that is known without TuneD:
+    its own, whose values win, and then those that it includes. `files`: as for `absent`."""
+    includes = _Includes(files)
+    includes.follow(profile)
+    return tuple(includes._processed)
+
+
 class _Includes:
     """A profile and those that it includes."""
 

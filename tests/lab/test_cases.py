@@ -346,7 +346,7 @@ def test_a_refused_put_back_is_a_finding_and_is_tried_again(node: Node) -> None:
     assert node.read(start) == "80\n"
     host.run("reload")
     assert (host.status()["action"], findings(host.status())) == ("keep", findings(status))
-    assert f"{subject}: NOT restored" in unwrapped(host.run("status").stdout)
+    assert f"{subject}: NOT restored" in unwrapped(host.run("status", "--verbose").stdout)
     node.run("sh", "-c", f"echo 32768 60999 > {ports}")
     host.run("reload")
     status = host.status()

@@ -40,7 +40,7 @@ def held(
         kubelet_follows(node, how)
         node.write(CONF, "[tuning]\ngate = closed\n")
         node.start()
-        says(node, "Held since 20")
+        says(node, "Held (gate")
         yield node
 
 
@@ -75,7 +75,7 @@ def test_a_closed_gate_holds_the_kubelet_until_the_profile_is_mended(
         assert "does-not-exist" in status
         # And how to fix it.
         assert f"It is named in include= in {TUNED_CONF}" in status
-        assert "ocp-tuned-boot: Held since" in node.console.read_text()
+        assert "ocp-tuned-boot: Held (gate" in node.console.read_text()
 
         node.write(TUNED_CONF, PROFILE)
         node.settled()
@@ -98,7 +98,7 @@ def test_whatever_is_mended_it_goes_on_by_itself(path: str, wrong: str, right: s
         node.write(CONF, "[tuning]\ngate = closed\n")
         node.write(path, wrong)
         node.start()
-        says(node, "Held since 20")
+        says(node, "Held (gate")
         assert node.witnesses("kubelet") == []
         node.write(path, right)
         node.settled()
@@ -115,7 +115,7 @@ def test_a_registry_that_comes_back_lets_it_go_on() -> None:
         node.write("/var/lib/ocp-tuned/image.env", f"NTO_IMAGE={registry.IMAGE}\n")
         node.write(CONF, "[tuning]\ngate = closed\ntimeout = 5\n")
         node.start()
-        says(node, "Held since 20")
+        says(node, "Held (gate")
         assert "network is unreachable" in shown(node, "ocp-tuned.service", "StatusText")
         assert node.witnesses("kubelet") == []
         # To pull it may take longer than it took to find out that it cannot be pulled.
@@ -163,7 +163,7 @@ def test_a_profile_that_cannot_be_loaded_gives_way_to_the_last_one_that_was_appl
         node.poweroff()
         knobs.reset()
         node.start()
-        says(node, "Held since 20")
+        says(node, "Held (gate")
         assert node.witnesses("kubelet") == []
 
 
@@ -189,7 +189,7 @@ def test_whatever_fails_lets_go_or_holds(name: str, gate: str) -> None:
             host.write(path, text)
         if gate == "closed":
             node.start()
-            says(node, "Held since 20")
+            says(node, "Held (gate")
             assert node.witnesses("kubelet") == []
             assert shown(node, "ocp-tuned.service", "ActiveState") == "activating"
         else:

@@ -195,7 +195,7 @@ TOO_LITTLE = (6000, 12000, 18000, 26000)
 # It is held by the pause, or by the program itself.
 IS_HELD = f"""
 until [ "$(systemctl show --value -p SubState {RETRY})" = start ] ||
-    systemctl show --value -p StatusText {UNIT} | grep -q '^Held since'; do sleep 0.05; done
+    systemctl show --value -p StatusText {UNIT} | grep -q '^Held (gate'; do sleep 0.05; done
 """
 
 

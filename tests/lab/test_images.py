@@ -136,7 +136,7 @@ def test_status_says_why_the_last_pull_failed(node: Node) -> None:
         assert "localhost/none:1" in shown["pull"]
         # It is tried again in a minute.
         assert shown["units"][unit] == "activating"
-        text = unwrapped(node.run("ocp-tuned-boot", "status", check=False).stdout)
+        text = unwrapped(node.run("ocp-tuned-boot", "status", "--verbose", check=False).stdout)
         assert f" pull failed: {shown['pull']} " in text
         node.write(conf, f"[tuning]\nimage = {hosts.IMAGE}\nprofile = balanced\n")
         node.run("systemctl", "restart", unit)

@@ -131,7 +131,7 @@ def test_a_boot_that_is_held_is_logged_once_and_so_is_its_end(node: Node) -> Non
         "sh",
         "-c",
         f"""
-        until journalctl -b -u {UNIT} | grep -q 'Held since'; do sleep 0.1; done
+        until journalctl -b -u {UNIT} | grep -q 'Held (gate'; do sleep 0.1; done
         for number in 1 2; do
             before=$(stat -c %y /run/ocp-tuned-boot/tuned.log)
             until [ "$(stat -c %y /run/ocp-tuned-boot/tuned.log)" != "$before" ]; do sleep 0.1; done

@@ -71,7 +71,8 @@ def test_upgrade_and_downgrade_touch_nothing_and_what_was_recorded_is_read(suite
             node.run("systemctl", "reload", "ocp-tuned")
             assert property_of(node, "ocp-tuned.service", "NeedDaemonReload") == "no"
             assert record(node)["in_force"]["since"] == since
-            assert "decision keep: " in unwrapped(node.run("ocp-tuned-boot", "status").stdout)
+            shown = node.run("ocp-tuned-boot", "status", "--verbose").stdout
+            assert "decision keep: " in unwrapped(shown)
             assert node.read(STAT_INTERVAL).strip() == "9"
         rpm(node, "--upgrade", with_version(node, "0.2.0"))
         node.reboot()
@@ -215,7 +216,8 @@ def test_removal_takes_what_is_ours_and_leaves_the_tuning_and_what_is_others(sui
         assert latency() == 7
         assert state(node)[1:] == ["active", "1"]
         assert property_of(node, "ocp-tuned.path", "ActiveState") == "active"
-        assert "decision keep: " in unwrapped(node.run("ocp-tuned-boot", "status").stdout)
+        shown = node.run("ocp-tuned-boot", "status", "--verbose").stdout
+        assert "decision keep: " in unwrapped(shown)
         node.reboot()
         assert found_by(node, "kubelet") == WANTED
 

@@ -184,7 +184,7 @@ def test_after_a_guarded_reload_interrupts_are_said_to_be_owned_by_others() -> N
         (value,) = (it for it in record["values"] if it["key"] == "scheduler.isolated_cores")
         assert (value["state"], value["by"]) == ("handed-over", "")
         assert value["why"].startswith("on the hand-over list: /proc/irq/")
-        status = unwrapped(node.run("ocp-tuned-boot", "status").stdout)
+        status = unwrapped(node.run("ocp-tuned-boot", "status", "--verbose").stdout)
         assert "isolated_cores: owned by others: " in status
         workload.reloaded(node, f"{workload.PROFILE}{REQUESTED}irq_process=false\n")
         workload.has_ended(node)

@@ -93,7 +93,7 @@ SCREENS = {
     ),
     "degraded": Screen(
         "Degraded: ", ("no-such-setting", "kernel.no_such"), RELOAD,
-        ("Degraded: openshift-node-lab", "kernel.no_such", RELOAD),
+        ("Degraded: no-such-setting kernel.no_such: This kernel has no such", RELOAD),
     ),
     "soft-rebooted": Screen(
         "Not tuned: no profile has been applied since the soft-reboot",
@@ -107,15 +107,15 @@ SCREENS = {
     "fallback image": Screen(
         "Degraded: tuned before the kubelet: openshift-node-lab, ",
         (f"cannot pull {DEAD}", f"{IMAGE} is used instead"), RELOAD,
-        (f"{IMAGE} is used instead", RELOAD),
+        (f"Degraded: image-stand-in {DEAD}: ", f"{IMAGE} is used instead", RELOAD),
     ),
     "typo in the profile's name": Screen(
         "Not tuned: ", ('No profile "openshift-node-labb"', RECOMMEND), START,
-        ('No profile "openshift-node-labb"', RECOMMEND, START),
+        ("Failed: unknown-profile openshift-node-labb: ", RECOMMEND, START),
     ),
     "failed, the gate is open": Screen(
         "Not tuned: ", ('No profile "does-not-exist"', TUNED_CONF), START,
-        ('No profile "does-not-exist"', TUNED_CONF, START),
+        ("Failed: missing-include does-not-exist: ", TUNED_CONF, START),
     ),
     "short image name": Screen(
         "Not tuned: ", ("cannot pull tuned:2.25", "registry.example/tuned:2.25", IMAGE_ENV), START,
@@ -132,7 +132,8 @@ SCREENS = {
     "held": Screen(
         "Not tuned", ('No profile "does-not-exist"', TUNED_CONF, "continues automatically"),
         "systemctl stop ocp-tuned",
-        ("Held since 20", TUNED_CONF, "continues automatically", "systemctl stop ocp-tuned"),
+        ("Held (gate = closed): missing-include does-not-exist: ", TUNED_CONF,
+         "continues automatically", "systemctl stop ocp-tuned"),
     ),
 }  # fmt: skip
 
@@ -251,7 +252,7 @@ def a_node_that_never_was(node: Node) -> Iterator[str]:
     node.write(CONF, "[tuning]\ngate = closed\n")
     node.poweroff()
     node.start()
-    says(node, "Held since 20")
+    says(node, "Held (gate")
     yield "held"
     assert node.witnesses("kubelet") == []
     node.write(TUNED_CONF, PROFILE)
@@ -291,10 +292,12 @@ def test_each_screen_has_the_verdict_the_cause_and_the_command(states: States) -
 
 
 def shown(node: Node, name: str, *command: str) -> str:
-    """The first screen of what a command prints on a serial console. It is kept in the folder
-    $OCP_TUNED_SCREENS, if that is set."""
+    """What a command prints on a serial console; of `systemctl status` the first screen. It is
+    kept in the folder $OCP_TUNED_SCREENS, if that is set."""
     printed = node.run(*command, check=False, env={"LANG": "C"}).stdout
-    text = "\n".join(printed.splitlines()[:LINES])
+    text = printed.rstrip("\n")
+    if command != STATUS:
+        text = "\n".join(text.splitlines()[:LINES])
     if folder := os.environ.get("OCP_TUNED_SCREENS"):
         file = Path(folder) / f"{name.replace(' ', '-')}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -315,6 +318,8 @@ def lacks(screen: Screen, text: str) -> Iterator[str]:
     # A long path is whole.
     long = [line for line in lines if len(line) > COLUMNS and " " in line.strip()]
     yield from (f"{COLUMNS} columns: {line}" for line in long)
+    if len(lines) > LINES:
+        yield f"at most {LINES} lines: {len(lines)}"
     if "see journalctl" in text:
         yield "why the last pull failed"
     if not text.isascii():

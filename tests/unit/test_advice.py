@@ -14,9 +14,10 @@ from ocp_tuned_boot.requested.missing import Search
 from ocp_tuned_boot.tuned.findings import KINDS, START, make
 
 TEXTS = {
-    "/etc/tuned/site/tuned.conf": "[main]\ninclude=base,stock\n",
+    "/etc/tuned/site/tuned.conf": "[main]\ninclude=base,stock\n\n[sysctl]\n vm.own = 1\n",
+    "/etc/tuned/other/tuned.conf": "[sysctl]\nvm.other=1\nvm.stock=1\n",
     "/etc/tuned/base/tuned.conf": "[main]\ninclude=-optional,nowhere\n",
-    "/usr/lib/tuned/stock/tuned.conf": "[main]\ninclude=gone\n",
+    "/usr/lib/tuned/stock/tuned.conf": "[main]\ninclude=gone\n[sysctl]\nvm.stock=2\n",
 }
 BROKEN = "Cannot parse '/etc/tuned/site/tuned.conf'.\nfile: '/etc/tuned/site/tuned.conf', line: 7"
 
@@ -43,6 +44,10 @@ def paths(tmp_path: Path) -> Paths:
         ("script-failed", "/etc/tuned/site/script.sh", "", "{profiles}/site/script.sh"),
         ("overridden", "vm.x", "", "{root}/etc/sysctl.d/20.conf"),
         ("overridden", "vm.z", "", ""),
+        ("no-such-setting", "vm.own", "", "{profiles}/site/tuned.conf, line 5"),
+        # What another profile sets, which this one does not include, is not meant.
+        ("no-such-setting", "vm.stock", "", "/usr/lib/tuned/stock/tuned.conf in the image, line 4"),
+        ("setting-refused", "vm.other", "", ""),
         ("killed", "SIGKILL", "", ""),
     ],
 )  # fmt: skip

@@ -65,8 +65,9 @@ def test_what_is_shown_has_only_what_the_locale_has(
     done = Record(Result.APPLIED, "11:00", inputs.boot_id(paths), "apply", "œ…µ")
     record.write(paths, done)
     shown = subprocess.run(
-        command(paths, "status"), env={**os.environ, **locale}, check=False, capture_output=True
-    )
+        command(paths, "status", "--verbose"), env={**os.environ, **locale}, check=False,
+        capture_output=True,
+    )  # fmt: skip
     assert shown.stderr == b""
     assert words in shown.stdout.decode()
 

@@ -164,7 +164,7 @@ def test_a_record_of_a_failure_has_the_failure_first(paths: Paths, engine: Choos
     paths.image_env.write_text("NTO_IM")
     done = run(paths, engine, "apply")
     assert (done.result, kinds(done)) == (Result.FAILED, ["unknown-profile", "torn-image-env"])
-    assert done.summary().startswith("Failed: TuneD logged")
+    assert done.summary().startswith("Failed: unknown-profile site (and 1 more): No profile")
 
 
 def pending(paths: Paths) -> str:

@@ -23,6 +23,7 @@ from ocp_tuned_boot.commands import parser as commands_parser
 from ocp_tuned_boot.commands import table
 from ocp_tuned_boot.commands.command import Option
 from ocp_tuned_boot.commands.render import ignition
+from ocp_tuned_boot.commands.status import UNCHECKED
 from ocp_tuned_boot.host import files, messages, systemd
 from ocp_tuned_boot.requested import config, keys
 from ocp_tuned_boot.requested.keys import Key
@@ -43,6 +44,7 @@ MAN_CONF = MANUALS["boot.conf(5)"]
 MAN_PROGRAM = MANUALS["ocp-tuned-boot(8)"]
 MAN_UNIT = MANUALS["ocp-tuned.service(8)"]
 MAN_AGENT = MANUALS["ocp-tuned-agent(8)"]
+HACKING = (TREE / "docs/hacking.md").read_text()
 TROUBLE = (TREE / "docs/troubleshooting.md").read_text()
 VENDOR = (TREE / "packaging/boot.conf").read_text()
 
@@ -238,7 +240,7 @@ def test_the_manual_of_the_unit_has_every_message_of_the_journal_and_every_field
 
 
 RESULT_WORDS = {
-    "Applied", "Degraded", "Deferred", "Failed", "Held since", "Stopped", "Unfinished",
+    "Applied", "Degraded", "Deferred", "Failed", "Held", "Stopped", "Unfinished",
 }  # fmt: skip
 
 
@@ -336,8 +338,8 @@ def test_the_example_in_the_readme_and_in_the_man_page_is_valid() -> None:
         assert config.parse([("example", lines)]).profile == "throughput-performance"
 
 
-def test_the_readme_names_every_folder_and_no_other() -> None:
-    named = re.findall(r"(?m)^\| `([a-z_/]+)/` \|", README)
+def test_the_table_of_folders_has_every_one_and_no_other() -> None:
+    named = re.findall(r"(?m)^\| `([a-z_/]+)/` \|", HACKING)
     package = TREE / "ocp_tuned_boot"
     below = {path.parent.relative_to(package) for path in package.glob("*/**/__init__.py")}
     folders = {package.name, *map(str, below)}
@@ -398,9 +400,9 @@ def test_the_docs_have_every_failure_before_tuned_has_exited() -> None:
     assert sorted(found) == sorted((failures(errors.BootError) | {"interrupted"}) - set(KINDS))
 
 
-def test_the_readme_has_each_folder_and_names_modules_that_exist() -> None:
+def test_the_table_of_folders_names_modules_that_exist() -> None:
     package = TREE / "ocp_tuned_boot"
-    rows = dict(re.findall(r"(?m)^\| `([\w/]+)/` \| (.+) \|$", README))
+    rows = dict(re.findall(r"(?m)^\| `([\w/]+)/` \| (.+) \|$", HACKING))
     assert len(rows) > 5
     for folder, words in rows.items():
         here = package if folder == package.name else package / folder
@@ -424,10 +426,45 @@ def test_each_message_that_is_quoted_for_people_in_trouble_is_one_of_the_code() 
     """ "…" stands for what differs."""
     quoted = re.findall(r"(?m)^> (.+)$", TROUBLE + (TREE / "docs/os-images.md").read_text())
     assert len(quoted) > 10
-    said = constants().replace("{subject}", "…")
+    # The first line of `status` begins with a capital letter, whatever it is made of.
+    said = constants().replace("{subject}", "…").lower()
     for message in quoted:
-        for part in message.split("…"):
+        for part in message.lower().split("…"):
             assert part.strip(" :") in said, message
+
+
+def spoken(functions: Iterable[str]) -> set[str]:
+    """The texts of at least two words in these functions of `status`, each as far as it is fixed;
+    without the docstrings."""
+    tree = ast.parse((TREE / "ocp_tuned_boot/commands/status_text.py").read_text())
+    bodies = [
+        node.body
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name in functions
+    ]
+    assert len(bodies) == len(list(functions))
+    nodes = [node for body in bodies for stated in body for node in ast.walk(stated)
+             if not (isinstance(stated, ast.Expr) and stated is body[0])]  # fmt: skip
+    texts = (node.value for node in nodes if isinstance(node, ast.Constant))
+    words = (text.strip(" ;:,") for text in texts if isinstance(text, str))
+    return {each for each in words if " " in each}
+
+
+def test_what_status_says_first_is_found_in_the_page_for_people_in_trouble() -> None:
+    first = spoken(("verdict", "_under_way", "_cause", "_tuned", "_since_then"))
+    assert len(first) > 8
+    pending = {
+        "the requested profile has changed since", "only the image has changed",
+        "Nothing has changed: nothing was applied", UNCHECKED, "did you mean",
+        "the requested change was not applied",
+    }  # fmt: skip
+    said, trouble = constants(), TROUBLE.lower()
+    assert [each for each in pending if each not in said] == []
+    # A docstring has the same words as the text that it is about.
+    assert [each for each in first | pending if each.lower() not in trouble] == []
+    for label in ("guarded", "left over"):
+        assert f"`{label}`" in TROUBLE
+        assert f'"{label}"' in (TREE / "ocp_tuned_boot/commands/status_text.py").read_text()
 
 
 @pytest.mark.parametrize("name", ["troubleshooting.md", "migration.md", "os-images.md"])

@@ -81,7 +81,19 @@ def node(state: str, **properties: Any) -> Now:
         (replace(GOOD, deferred=WAITS), NODE,
          "Tuned before the kubelet: site, 112 ms; a change waits"),
         (replace(GOOD, deferred=replace(WAITS, waits="image")), NODE,
-         "Tuned before the kubelet: site, 112 ms"),
+         "Tuned before the kubelet: site, 112 ms; a change waits"),
+        # The last run could not get it: its finding says so.
+        (replace(GOOD, result=Result.DEGRADED, deferred=replace(WAITS, waits="image"),
+                 findings=(make("image-stand-in", "localhost/a", "no route"),)), NODE,
+         "Degraded: tuned before the kubelet: site, 112 ms"),
+        (GOOD, replace(NODE, units={"ocp-tuned.service": Unit("inactive", text="Stopped. x")}),
+         "Tuned (stopped): site, since 2026-11-27 10:00:00 UTC"),
+        (replace(GOOD, late=("crio.service",)),
+         replace(NODE, units={"ocp-tuned.service": Unit("inactive", text="Stopped. x")}),
+         "Tuned late (stopped): site; crio.service was already running"),
+        # A run by hand.
+        (GOOD, replace(NODE, units={"ocp-tuned.service": Unit("inactive")}),
+         "Tuned: site, 112 ms"),
         (replace(GOOD, late=("crio.service",)), NODE,
          "Tuned late: site; crio.service was already running"),
         (replace(GOOD, result=Result.DEGRADED), NODE,
@@ -99,7 +111,7 @@ def node(state: str, **properties: Any) -> Now:
         (None, Now({}, before=True),
          "Not tuned: no profile has been applied since the soft-reboot"),
         (None, replace(node("activating", text="Pulling"), left=17.4), "Tuning, 17 s left"),
-        (None, node("activating", text="Held since 10:00 (gate = closed): x"),
+        (None, node("activating", text="Held (gate = closed): x"),
          "Not tuned: the boot is held until the profile is applied"),
     ],
 )  # fmt: skip
@@ -176,7 +188,7 @@ def test_a_run_that_is_under_way_is_shown_with_its_step_and_the_time_left() -> N
 
 
 def test_a_node_that_is_held_has_the_cause_once_and_the_command_that_is_of_use() -> None:
-    now = node("activating", text="Held since 10:00 (gate = closed): no profile. Fix it")
+    now = node("activating", text="Held (gate = closed): no profile. Fix it")
     failed = Record(Result.FAILED, AT, findings=(make("unknown-profile", "x", "no profile"),))
     shown = "\n".join(lines(status_text.rows(failed, replace(now, gated=True))))
     assert shown.count("no profile") == 1
@@ -221,7 +233,8 @@ def test_what_others_own_and_what_waits() -> None:
                  Residue("cpu.governor", "theirs", "a", "b", "", "cpu0"),
                  Residue("script.script", "stays", "", "s.sh", "", "s.sh")),
     )  # fmt: skip
-    shown = lines(status_text.rows(done, replace(NODE, drifted=(MINE,), waits="it has changed")))
+    now = replace(NODE, drifted=(MINE,), waits="it has changed")
+    shown = lines(status_text.rows(done, now, verbose=True))
     for line in (
         ("  guarded      net.x: not set by TuneD in this run; "
          "before '1', TuneD's '0', now '1'"),
@@ -323,7 +336,7 @@ def test_what_is_not_verified_is_shown_by_name_and_what_the_machine_lacks_is_cou
               Value("cpu.z", "not-applicable", "1", why="no cpufreq"))  # fmt: skip
     done = replace(GOOD, values=values)
     shown = lines(status_text.rows(done, NODE))
-    assert "  values       1 not-applicable, 1 unchecked, 1 verified" in shown
+    assert "  values       1 not-applicable, 1 unchecked, 1 verified when applied" in shown
     assert "  setting      vm.y: unchecked: no such file" in shown
     assert not any("cpu.z" in line for line in shown)
     assert any("cpu.z" in line for line in lines(status_text.rows(done, NODE, verbose=True)))
@@ -332,7 +345,7 @@ def test_what_is_not_verified_is_shown_by_name_and_what_the_machine_lacks_is_cou
 
 
 def test_the_conditions_the_gate_and_the_boot() -> None:
-    shown = lines(status_text.rows(GOOD, replace(NODE, gate="closed")))
+    shown = lines(status_text.rows(GOOD, replace(NODE, gate="closed"), verbose=True))
     for line in ("  gate         closed", "  boot ID      boot",
                  "  conditions   Applied=True AsExpected, Degraded=False AsExpected",
                  "  decision     apply: because"):  # fmt: skip
@@ -347,9 +360,9 @@ def test_steps_and_attempts_are_folded_and_whole_with_verbose() -> None:
     done = Record(Result.FAILED, AT, "boot", steps=STEPS, attempts=ATTEMPTS, seconds=90.0)
     shown = lines(status_text.rows(done, NODE))
     assert "  attempts     22 failed in 88 s, the last: image: refused" in shown
-    assert "  steps        inputs 10 ms, pull 44.0 s (22 times)" in shown
     assert len(shown) < 12
     whole = lines(status_text.rows(done, NODE, verbose=True))
+    assert "  steps        inputs 10 ms, pull 44.0 s (22 times)" in whole
     assert sum(line.startswith("  step  ") for line in whole) == 23
     assert whole.count("  attempt      failed after 4.0 s, image: refused") == 1
     cut = replace(done, left_out={"attempts": 10})
@@ -360,8 +373,8 @@ def test_long_lists_are_cut_and_say_how_to_see_all() -> None:
     found = tuple(make("no-such-setting", f"vm.x{at}", "none") for at in range(9))
     done = replace(GOOD, result=Result.DEGRADED, findings=found)
     shown = lines(status_text.rows(done, NODE))
-    assert sum(line.startswith("  finding") for line in shown) == 5
-    assert any("4 more; to see all: ocp-tuned-boot status --verbose" in line for line in shown)
+    assert sum(line.startswith("  finding") for line in shown) == 2
+    assert any("7 more findings: ocp-tuned-boot status --verbose" in line for line in shown)
     whole = lines(status_text.rows(done, NODE, verbose=True))
     assert sum(line.startswith("  finding") for line in whole) == 9
 
@@ -375,6 +388,98 @@ def test_it_fits_on_a_serial_console(columns: int) -> None:
     # A command is never broken.
     long = [line for line in text.splitlines() if len(line) > columns]
     assert all("ocp-tuned" in line or "/" in line for line in long)
+
+
+QUOTED = f'TuneD logged: "{"words " * 40}[Errno 2]"'
+WORST = replace(
+    GOOD, result=Result.DEGRADED, action="change-failed", seconds=80.0,
+    image="registry.example:5000/openshift/cluster-node-tuning/tuned@sha256:" + "a" * 64,
+    findings=(
+        make("change-failed", "missing-include", 'No profile "openshift-node-performance-site" in '
+             "/var/lib/ocp-tuned/profiles or in the image registry.example:5000/openshift/tuned:new"
+             "; the requested change was not applied"),
+        *(make("no-such-setting", f"net.netfilter.nf_conntrack_{at}", QUOTED) for at in range(3)),
+        replace(make("setting-refused", "vm.y", QUOTED), accepted=True),
+    ),
+    steps=STEPS, attempts=ATTEMPTS,
+    values=tuple(Value(f"vm.x{at}", state, "1", "2", "because " * 9)
+                 for at in range(9) for state in ("different", "unchecked", "verified")),
+    handover=tuple(HandedOver(f"net.ipv4.conf.{at}.forwarding", "left-out", "1", "0", "1")
+                   for at in range(9)),
+    residue=tuple(Residue(f"vm.x{at}", "put-back", "1", "5", "1") for at in range(9)),
+    deferred=WAITS, late=("crio.service",),
+)  # fmt: skip
+LOST = State(Hold("rtentsk", "", "socket:[17]"), Standing.LOST, "systemd holds nothing")
+IN_TROUBLE = replace(
+    NODE, drifted=tuple(replace(MINE, key=f"net.ipv4.tcp_{at}") for at in range(9)), holds=(LOST,),
+    pull=f"cannot pull registry.example:5000/openshift/tuned:new: {'reason ' * 90}",
+    waits="the requested profile has changed since 'site' was applied at 10:00", gate="closed",
+    hidden="Only root sees x: sudo ocp-tuned-boot status", foreign=("last-good.json",),
+    stored=Stored(3, ("a", "b", "c")), latency=1,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("done", "now", "words"),
+    [
+        (WORST, IN_TROUBLE, ("change-failed missing-include", "no-such-setting net.netfilter",
+                             "3 more findings: ocp-tuned-boot status --verbose",
+                             "systemctl reload ocp-tuned", "more lines: ocp-tuned-boot status")),
+        (replace(WORST, findings=WORST.findings[:1], values=()), IN_TROUBLE,
+         ("change-failed", "pending", "is NOT in effect", "drift", "ocp-tuned-boot reload --force",
+          "7 more settings: ocp-tuned-boot status --verbose")),
+        (replace(WORST, result=Result.FAILED, in_force=None), replace(
+            IN_TROUBLE, units={"ocp-tuned.service": Unit("failed", text="Failed " * 400)}),
+         ("change-failed", "Once this is fixed: systemctl start ocp-tuned")),
+        (None, replace(IN_TROUBLE, units={
+            "ocp-tuned.service": Unit("activating", text=f"Held (gate = closed): {'x ' * 9000}")}),
+         ("the boot is held", "systemctl stop ocp-tuned")),
+        (None, replace(IN_TROUBLE, units={
+            "ocp-tuned.service": Unit("failed", text="Failed: " + "x " * 9000)}),
+         ("Not tuned", "Once this is fixed: systemctl start ocp-tuned")),
+    ],
+)  # fmt: skip
+def test_the_worst_that_is_likely_is_one_screen(
+    done: Record | None, now: Now, words: tuple[str, ...]
+) -> None:
+    terminal = Terminal(80, unicode=False)
+    text = terminal.text(terminal.screen(status_text.rows(done, now), status_text.VERBOSE))
+    assert len(text.splitlines()) <= 24, text
+    assert [it for it in words if it not in text] == [], text
+
+
+def test_a_node_with_nothing_wrong_shows_what_is_applied_and_no_more() -> None:
+    done = replace(GOOD, values=(Value("vm.x", "verified", "1"),), steps=STEPS)
+    labels = [row.label for row in status_text.rows(done, NODE)]
+    assert labels == ["", "profile", "image", "applied", "values"]
+    failed = replace(NODE, units={**UNITS, "ocp-tuned-image.service": Unit("failed")})
+    assert [row.label for row in status_text.rows(done, failed)][-1] == "units"
+    off = replace(NODE, units={**UNITS, "tuned.service": Unit("inactive")})
+    assert [row.label for row in status_text.rows(done, off)] == labels
+
+
+def test_tuneds_own_words_come_after_what_they_mean() -> None:
+    (row,) = status_text.findings([make("no-such-setting", "vm.y", QUOTED)], verbose=False)
+    first, last = row.text.split("\n")
+    assert first.startswith("no-such-setting vm.y: This kernel has no such setting. ")
+    assert first.endswith("systemctl reload ocp-tuned")
+    assert last.startswith('TuneD logged: "words words ')
+    assert " ... " in last
+    assert last.endswith('words [Errno 2]"')
+
+
+def test_a_profile_that_was_applied_late_says_what_to_type() -> None:
+    shown = lines(status_text.rows(replace(GOOD, late=("crio.service",)), NODE))
+    assert shown[1].startswith("  late         What CRI-O, ")
+    assert shown[1].endswith("To apply the whole profile, before the kubelet: systemctl reboot")
+
+
+def test_that_boot_conf_is_broken_is_said_once() -> None:
+    broken = "boot.conf: line 3: found the key 'gaet'"
+    done = replace(GOOD, findings=(make("change-failed", "configuration", f"{broken}; nothing"),))
+    now = replace(NODE, waits=f"cannot check for changes: {broken}")
+    assert "\n".join(lines(status_text.rows(done, now))).count(broken) == 1
+    assert f"  pending      {now.waits}" in lines(status_text.rows(GOOD, now))
 
 
 def test_a_user_is_told_what_only_root_sees() -> None:

@@ -78,3 +78,11 @@ def test_nothing_that_a_terminal_obeys_is_shown_and_colours_do_not_count_as_colu
     assert "\x07" not in plain
     assert coloured.replace("\x1b[1;31m", "").replace("\x1b[0m", "") == plain
     assert coloured.count("\x1b") == 2
+
+
+def test_a_screen_has_all_rows_that_fit_and_the_number_of_the_other_lines() -> None:
+    terminal = Terminal(80)
+    fits = [Row("x", str(at)) for at in range(24)]
+    assert terminal.screen(fits, "status --verbose") == fits
+    *shown, more = terminal.screen([*fits, Row("y\nz")], "status --verbose")
+    assert (shown, more.text) == (fits[:23], "3 more lines: status --verbose")

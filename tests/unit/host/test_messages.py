@@ -68,6 +68,12 @@ def test_an_explanation_is_whole(name: str) -> None:
     assert re.search(r"(?m)^    (@OCP_TUNED_ADVICE@|systemctl |ocp-tuned-boot |journalctl )", text)
 
 
+def test_a_failure_before_tuned_has_run_has_no_subject_to_show() -> None:
+    for message in (messages.FAILED, messages.HELD):
+        assert "@OCP_TUNED_FINDING@" in explained()[message.id][1]
+        assert "@OCP_TUNED_SUBJECT@" not in explained()[message.id][1]
+
+
 def test_a_command_that_is_to_be_typed_is_one() -> None:
     commands = {command.name.split()[0] for command in COMMANDS}
     typed = re.findall(r"(?m)^    ocp-tuned-boot ([a-z]+)", CATALOG)

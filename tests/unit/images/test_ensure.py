@@ -100,6 +100,7 @@ def test_the_last_image_that_worked_is_the_fallback_by_its_id(
     assert found.source == "last-good"
     words = f"cannot pull {ASKED}: manifest unknown; registry.lab/tuned:old is used instead"
     assert found.fallback == words
+    assert found.hint.startswith("The registry has no such image: fix its name in ")
 
 
 def test_another_archive_is_the_fallback_without_it(

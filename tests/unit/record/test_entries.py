@@ -50,7 +50,10 @@ def test_each_finding_is_in_one_entry_with_what_to_do(caplog: pytest.LogCaptureF
         "MESSAGE_ID": messages.FINDING.id, "OCP_TUNED_FINDING": "setting-refused",
         "OCP_TUNED_SUBJECT": "net.b", "OCP_TUNED_ADVICE": SECOND.advice,
     })  # fmt: skip
-    words = f"Degraded: site in 1.50 s: no net.a (and 1 more). {FIRST.advice}"
+    words = (
+        f"Degraded: no-such-setting net.a (and 1 more): no net.a. {FIRST.advice}. "
+        "Profile site in 1.50 s"
+    )
     assert result == (logging.WARNING, words, {
         "MESSAGE_ID": messages.DEGRADED.id, "OCP_TUNED_RESULT": "degraded",
         "OCP_TUNED_PROFILE": "site", "OCP_TUNED_IMAGE": "localhost/a",
@@ -72,10 +75,11 @@ def test_each_finding_is_in_one_entry_with_what_to_do(caplog: pytest.LogCaptureF
          ("Deferred: site waits for the next boot or a reload: because. "
           "To apply it now: systemctl reload ocp-tuned")),
         (replace(DONE, result=Result.FAILED, in_force=None, findings=(FATAL,)), logging.ERROR,
-         messages.FAILED, f"Failed: no profile x. {FATAL.advice}"),
+         messages.FAILED, f"Failed: unknown-profile x: no profile x. {FATAL.advice}"),
         (replace(DONE, action="change-failed", findings=(FATAL, SECOND)), logging.ERROR,
          messages.FAILED,
-         f"Degraded: site, unchanged since 12:00: no profile x (and 1 more). {FATAL.advice}"),
+         (f"Degraded: unknown-profile x (and 1 more): no profile x. {FATAL.advice}. "
+          "Profile site. Unchanged since 12:00")),
     ],
 )  # fmt: skip
 def test_the_result_has_its_level_and_id(

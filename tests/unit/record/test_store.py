@@ -26,7 +26,7 @@ from ocp_tuned_boot.record.model import (
     Residue,
     Value,
 )
-from ocp_tuned_boot.tuned.findings import Finding
+from ocp_tuned_boot.tuned.findings import Finding, make
 from ocp_tuned_boot.tuned.judge import Result
 
 FINDING = Finding("setting-refused", "vm.x", "no…", "do this")
@@ -44,6 +44,9 @@ FULL = Record(
     residue=(Residue("vm.y", "put-back", "1", "5", "1"),),
 )  # fmt: skip
 PLAIN = replace(FULL, late=(), deferred=None)
+FORCE = replace(IN_FORCE, holds=())
+KEPT = replace(PLAIN, result=Result.APPLIED, findings=(), action="keep", in_force=FORCE)
+QUOTED = make("setting-refused", "vm.x", 'TuneD logged: "[Errno 22]"')
 TEXT = st.text(max_size=20)
 RECORDS = st.builds(
     replace,
@@ -169,24 +172,40 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
         (replace(FULL, result=Result.APPLIED, findings=()),
          "Applied: site in 0.30 s; late: crio.service was already running"),
         (replace(FULL, result=Result.APPLIED, findings=(), late=()), "Applied: site in 0.30 s"),
-        (PLAIN, "Degraded: site in 0.30 s: no…. do this"),
+        (PLAIN, "Degraded: {0}: no…. do this. Profile site in 0.30 s"),
         (replace(PLAIN, findings=(FINDING,) * 2),
-         "Degraded: site in 0.30 s: no… (and 1 more). do this"),
+         "Degraded: {0} (and 1 more): no…. do this. Profile site in 0.30 s"),
         (replace(PLAIN, findings=(FINDING,) * 3),
-         "Degraded: site in 0.30 s: no… (and 2 more). do this"),
-        (replace(FULL, result=Result.FAILED), "Failed: no…. do this"),
+         "Degraded: {0} (and 2 more): no…. do this. Profile site in 0.30 s"),
+        (replace(FULL, result=Result.FAILED), "Failed: {0}: no…. do this"),
         (replace(PLAIN, action="keep"),
-         ("Degraded: site, unchanged since 12:00: no…. Nothing has changed: nothing was applied. "
-          "do this")),
-        (replace(PLAIN, action="keep", in_force=None), "Degraded: site in 0.30 s: no…. do this"),
+         ("Degraded: {0}: no…. do this. Nothing has changed: nothing was applied. "
+          "Profile site. Unchanged since 12:00")),
+        (replace(PLAIN, action="keep", in_force=None),
+         "Degraded: {0}: no…. do this. Profile site in 0.30 s"),
         (replace(FULL, action="defer"),
-         ("Degraded: site, unchanged since 12:00: no…; "
-         "another profile waits for the next boot or a reload: new. "
-         "To apply it now: systemctl reload ocp-tuned. do this")),
+         ("Degraded: {0}: no…. do this. "
+          "Another profile waits for the next boot or a reload: new. "
+          "To apply it now: systemctl reload ocp-tuned. Profile site. Unchanged since 12:00")),
+        # The finding of a reload that has failed says what waits, and that command has just failed.
+        (replace(FULL, action="change-failed", findings=(replace(FINDING, kind="change-failed"),)),
+         "Degraded: change-failed vm.x: no…. do this. Profile site. Unchanged since 12:00"),
         (replace(FULL, action="keep", deferred=Deferred("image", "f", "site", "new", "13:00")),
-         ("Degraded: site, unchanged since 12:00: no…; "
-         "another image waits for the next boot or a reload: new. "
-         "To apply it now: systemctl reload ocp-tuned. do this")),
+         ("Degraded: {0}: no…. do this. Another image waits for the next boot or a reload: new. "
+          "To apply it now: systemctl reload ocp-tuned. Profile site. Unchanged since 12:00")),
+        # The pager of systemctl cuts the line: what waits is before the time.
+        (replace(FULL, result=Result.APPLIED, findings=(), action="defer"),
+         ("Applied: site; another profile waits for the next boot or a reload: new. "
+          "To apply it now: systemctl reload ocp-tuned. Unchanged since 12:00")),
+        (replace(KEPT, in_force=replace(FORCE, holds=(Hold("rtentsk", "", "socket", "11:00"),))),
+         "Applied: site. Nothing has changed: nothing was applied. Unchanged since 12:00"),
+        # A file descriptor that was lost, and is held again.
+        (replace(KEPT, in_force=replace(FORCE, holds=(Hold("rtentsk", "", "socket", "13:00"),))),
+         "Applied: site. Nothing has changed. Restored: rtentsk (socket). Unchanged since 12:00"),
+        (replace(PLAIN, findings=(QUOTED,)),
+         ('Degraded: setting-refused vm.x: The value was refused, and the previous one remains. '
+          'Fix it in the profile, then: systemctl reload ocp-tuned. TuneD logged: "[Errno 22]". '
+          "Profile site in 0.30 s")),
         (replace(FULL, result=Result.DEFERRED),
          ("Deferred: site waits for the next boot or a reload: because. "
           "To apply it now: systemctl reload ocp-tuned")),
@@ -195,7 +214,7 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_the_line_for_systemctl_status(done: Record, line: str) -> None:
-    assert done.summary() == line
+    assert done.summary() == line.format(FINDING.about)
 
 
 def test_a_record_of_an_earlier_release_has_no_times() -> None:

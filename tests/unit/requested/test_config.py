@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -85,7 +86,10 @@ def test_a_key(text: str, key: str, value: object) -> None:
             "[image] keep: found '0', expected a number of images from 1 to 20",
         ),
         ("[image]\nstore = mine\n", '[image] store: found \'mine\', expected "shared" or "own"'),
-        ("[tuning]\ntimeuot = 1\n", "[tuning]: found the key 'timeuot', expected one of the keys"),
+        (
+            "[tuning]\ntimeuot = 1\n",
+            "[tuning]: found the key 'timeuot' (did you mean timeout?), expected a key",
+        ),
         (
             "[tuning]\non_change = never\n",
             '[tuning] on_change: found \'never\', expected "next-boot", "apply" or "agent"',
@@ -120,7 +124,28 @@ def test_a_key(text: str, key: str, value: object) -> None:
 def test_what_is_wrong_is_named(text: str, message: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse(text)
-    assert caught.value.message.startswith(f"x.conf: {message}")
+    found = caught.value.message
+    if message.startswith("["):
+        found = re.sub(r"\Ax\.conf: line \d+: ", "x.conf: ", found)
+    assert found.startswith(f"x.conf: {message}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        # The same key of another section, and in a comment, is not meant.
+        ("[image]\n# gaet = open\nkeep = 2\n\n[tuning] # us\n'gaet' = open\n",
+         "x.conf: line 6: [tuning]: found the key 'gaet' (did you mean gate?), expected a key"),
+        ("[tuning]\nkeep = 3\n[image]\nkeep = 3\n",
+         "x.conf: line 2: [tuning]: found the key 'keep', expected one of "),
+        ("[tuning]\n\ngate: closed = ajar\n", "x.conf: line 3: [tuning]: found the key 'gate: "),
+        ("[ tuning ]\ngate = ajar\n", "x.conf: line 2: [tuning] gate: found 'ajar', expected "),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_has_its_line(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text)
+    assert caught.value.message.startswith(message)
 
 
 @given(st.text(alphabet=st.sampled_from("[]tuning=profe '\"#\n,;%${}é\0"), max_size=40))

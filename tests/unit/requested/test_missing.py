@@ -14,7 +14,8 @@ from ocp_tuned_boot.errors import NotRequested
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.requested import config as boot_conf
 from ocp_tuned_boot.requested import settled
-from ocp_tuned_boot.requested.missing import Missing, Search, nearest
+from ocp_tuned_boot.requested.keys import nearest
+from ocp_tuned_boot.requested.missing import Missing, Search
 from ocp_tuned_boot.tuned import profiles
 from ocp_tuned_boot.tuned.findings import RELOAD, START
 

@@ -68,7 +68,12 @@ def test_a_profile_without_tuned_conf_is_none(profiles: Path) -> None:
         (IMAGE, "", "[tuning]\n", "no profile was given\nUse --profile"),
         ("Not An Image", "site", "", "--image: found 'Not An Image', expected an image reference"),
         (IMAGE, "../site", "", "--profile: found '../site', expected a profile name"),
-        (IMAGE, "site", "[tuning]\ngaet = open\n", "boot.conf: [tuning]: found the key 'gaet'"),
+        (
+            IMAGE,
+            "site",
+            "[tuning]\ngaet = open\n",
+            "boot.conf: line 2: [tuning]: found the key 'gaet'",
+        ),
         (IMAGE, "site", "[tuning\n", "boot.conf: line 1: found '[tuning'"),
         (IMAGE, "site", "[image]\nrequire_digest = yes\n", "is requested by its tag"),
     ],

@@ -89,7 +89,7 @@ MISTAKES: list[tuple[dict[str, str | None], int, str]] = [
     ({"--profiles": "bare"}, os.EX_CONFIG, "bare/site: no tuned.conf found"),
     ({"--profiles": "linked"}, 1, "cannot read linked/site/x: it is a symbolic link"),
     ({"--boot-conf": "none.conf"}, os.EX_CONFIG, "none.conf: there is no such file"),
-    ({"--boot-conf": "wrong.conf"}, os.EX_CONFIG, "wrong.conf: [tuning]: found the key 'gaet'"),
+    ({"--boot-conf": "wrong.conf"}, os.EX_CONFIG, "wrong.conf: line 2: [tuning]: found the key"),
     ({"--boot-conf": "profiles"}, 1, "profiles: Is a directory"),
     ({"--output": "none/file"}, 1, "cannot write none/file: "),
     ({"--output": "profiles"}, 1, "cannot write profiles: "),
