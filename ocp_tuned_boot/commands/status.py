@@ -106,6 +106,15 @@ class Now:
         return tuple(name for name in self.units if name not in ours)
 
     @property
+    def is_normal(self) -> bool:
+        """Whether the unit and the workloads run, and no pull and no other TuneD."""
+        needed = (systemd.UNIT, *self.workloads)
+        return all(
+            unit.state == ("active" if name in needed else "inactive")
+            for name, unit in self.units.items()
+        )
+
+    @property
     def unexpected(self) -> tuple[Drifted, ...]:
         """The settings that have changed and are not owned by others."""
         return tuple(each for each in self.drifted if not each.owned)

@@ -62,7 +62,7 @@ def rows(done: Record | None, now: Now, *, verbose: bool = False) -> Iterator[Ro
         yield from _run(done, verbose=verbose)
     if now.foreign:
         yield Row(_foreign(now.foreign), "left out")
-    if verbose or not _is_normal(now):
+    if verbose or not now.is_normal:
         yield Row(_units(now), "units")
     if now.hidden:
         yield Row(now.hidden, "hidden", Style.FAINT)
@@ -141,14 +141,12 @@ def _since_then(done: Record, now: Now) -> str:
     """What is not as it was applied any more."""
     number = len(now.unexpected)
     changed = f"; {number} setting{'s' * (number != 1)} changed since" if number else ""
-    failed = (
-        "; a change has failed" if done.change_failed else "; a change waits" * _change_waits(done)
-    )
+    failed = "; a change has failed" if done.change_failed else "; a change waits" * _waits(done)
     full = [str(mount_point(each.folder)) for each in now.low if each.is_full]
     return changed + failed + "".join(f"; {where} is full" for where in dict.fromkeys(full))
 
 
-def _change_waits(done: Record) -> bool:
+def _waits(done: Record) -> bool:
     """Whether another profile or image waits. One that the last run could not get is in its
     finding."""
     if done.deferred is None:
@@ -217,7 +215,7 @@ def _space(now: Now) -> Iterator[Row]:
         hint = f"\n{full_hint(each.folder)}" if each.is_full else ""
         yield Row(f"{each.words}. {each.lost}{hint}", "space", style)
     if any(each.is_full for each in now.low) and now.unit.text and not now.running:
-        yield Row(now.unit.text, "unit", Style.WARNING)
+        yield Row(_line(now), "unit", Style.WARNING)
 
 
 def _left(now: Now) -> str:

@@ -309,8 +309,7 @@ class Record:
         if self.in_force is not None and self.action != "apply":
             name = self.in_force.profile
             since = f"Unchanged since {self.in_force.since}"
-            # What a reload that has failed could not apply is in its finding.
-            waiting = self._waiting() if self.action != "change-failed" else ""
+            waiting = self._waiting()
             if worst:
                 more = f"{waiting[0].upper()}{waiting[1:]}" if waiting else self._nothing()
                 return _sentences(f"{word}: {worst}", more, f"Profile {name}. {since}")

@@ -87,7 +87,7 @@ PROFILE = "var/lib/ocp-tuned/profiles/site/tuned.conf"
         (
             CONF,
             b"[tuning]\ntimeuot = 5\n",
-            "line 2: [tuning]: found the key 'timeuot' (did you mean timeout?), expected a key",
+            "line 2: [tuning]: found the key 'timeuot'",
         ),
     ],
 )

@@ -16,6 +16,7 @@ from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.record import store as record
 from ocp_tuned_boot.record.model import Record
 from ocp_tuned_boot.requested import inputs
+from ocp_tuned_boot.tuned.findings import make
 from ocp_tuned_boot.tuned.judge import Result
 from tests.unit.fake_engine import Engine, serving
 from tests.unit.hostile import host
@@ -62,7 +63,8 @@ def test_what_is_shown_has_only_what_the_locale_has(
     paths: Paths, locale: dict[str, str], words: str
 ) -> None:
     paths.run.mkdir(parents=True)
-    done = Record(Result.APPLIED, "11:00", inputs.boot_id(paths), "apply", "œ…µ")
+    done = Record(Result.FAILED, "11:00", inputs.boot_id(paths), "apply",
+                  findings=(make("error", "tuned", "œ…µ"),))  # fmt: skip
     record.write(paths, done)
     shown = subprocess.run(
         command(paths, "status"), env={**os.environ, **locale}, check=False, capture_output=True

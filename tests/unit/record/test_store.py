@@ -188,8 +188,8 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
           "Another profile waits for the next boot or a reload: new. "
           "To apply it now: systemctl reload ocp-tuned. Profile site. Unchanged since 12:00")),
         # The finding of a reload that has failed says what waits, and that command has just failed.
-        (replace(FULL, action="change-failed"),
-         "Degraded: {0}: no…. do this. Profile site. Unchanged since 12:00"),
+        (replace(FULL, action="change-failed", findings=(replace(FINDING, kind="change-failed"),)),
+         "Degraded: change-failed vm.x: no…. do this. Profile site. Unchanged since 12:00"),
         (replace(FULL, action="keep", deferred=Deferred("image", "f", "site", "new", "13:00")),
          ("Degraded: {0}: no…. do this. Another image waits for the next boot or a reload: new. "
           "To apply it now: systemctl reload ocp-tuned. Profile site. Unchanged since 12:00")),
