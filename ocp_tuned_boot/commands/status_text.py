@@ -41,7 +41,7 @@ def rows(done: Record | None, now: Now, *, verbose: bool = False) -> Iterator[Ro
         # The unit is starting all the time: there is nothing to start.
         found = tuple(replace(each, advice=without_start(each.advice)) for each in found)
     yield from _to_do(done, now)
-    yield from _space(now)
+    yield from _space(done, now)
     yield from _limited(findings(found, verbose=verbose), most, "findings")
     yield from _gate(done, now)
     yield from _waiting(done, now, verbose=verbose)
@@ -208,13 +208,15 @@ def _gate(done: Record | None, now: Now) -> Iterator[Row]:
         yield Row(f"Once this is fixed: {_START}")
 
 
-def _space(now: Now) -> Iterator[Row]:
+def _space(done: Record | None, now: Now) -> Iterator[Row]:
     """Where there is hardly space. What the last run could not record is in the unit's line."""
+    recorded = not any(each.is_full and each.is_run for each in now.low)
     for each in now.low:
         style = Style.BAD if each.is_full else Style.WARNING
         hint = f"\n{full_hint(each.folder)}" if each.is_full else ""
         yield Row(f"{each.words}. {each.lost}{hint}", "space", style)
-    if any(each.is_full for each in now.low) and now.unit.text and not now.running:
+    # Without a record that line is shown in any case.
+    if done is not None and not recorded and now.unit.text and not now.running:
         yield Row(_line(now), "unit", Style.WARNING)
 
 

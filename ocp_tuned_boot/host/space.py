@@ -12,7 +12,8 @@ from ocp_tuned_boot.host.paths import Paths
 _MIB = 1024 * 1024
 #: What a run writes at most in /run and in /var (bytes), with some room.
 RUN, STATE = 16 * _MIB, 16 * _MIB
-#: With less than that, it counts as full (bytes).
+_RUN = "a run"
+# With less than that, it counts as full (bytes).
 _NOTHING = _MIB
 
 
@@ -32,6 +33,11 @@ class Space:
         return self.free < self.needed
 
     @property
+    def is_run(self) -> bool:
+        """Whether the record of the last run is there."""
+        return self.what == _RUN
+
+    @property
     def is_full(self) -> bool:
         return self.free < _NOTHING
 
@@ -44,8 +50,8 @@ class Space:
 
 def of_own_files(paths: Paths) -> Iterator[Space]:
     """Where this program writes: what is in memory, and what remains."""
-    lost = "Without space, the result of a run is not recorded, and this may be older than that"
-    yield from left(paths.run, RUN, "a run", lost)
+    lost = "Without space, the result of a run is not recorded: what is shown may be older"
+    yield from left(paths.run, RUN, _RUN, lost)
     lost = "Without space, the applied profile is not remembered, and a fallback is an earlier one"
     yield from left(paths.state, STATE, "the record", lost)
 

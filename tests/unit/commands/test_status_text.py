@@ -514,6 +514,10 @@ def test_a_file_system_that_is_full_is_named_with_what_the_unit_says() -> None:
     assert f"  space        {words}" in shown
     assert f"  unit         {failed}" in shown
     assert any("it is in memory" in line for line in shown)
+    # It says nothing new without a record, and where only /var is full.
+    for done, low in ((None, full), (GOOD, replace(full, what="the record"))):
+        shown = lines(status_text.rows(done, replace(NODE, units=units, low=(low,))))
+        assert f"  unit         {failed}" not in shown
     # Not yet.
     shown = lines(
         status_text.rows(GOOD, replace(NODE, units=units, low=(replace(full, free=2 << 20),)))
