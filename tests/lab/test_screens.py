@@ -71,12 +71,12 @@ SCREENS = {
     ),
     "change failed": Screen(
         "Degraded: ", ("change-failed", 'No profile "site-x"', "; a change has failed"), RELOAD,
-        ("Degraded: openshift-node-lab", 'No profile "site-x"', RELOAD),
+        ('Degraded: change-failed unknown-profile: No profile "site-x"', RELOAD),
         ("at the next boot", "a change waits"),
     ),
     "change corrected": Screen(
         "Tuned: openshift-node-lab, since ", (IMAGE,), "",
-        ("Degraded: openshift-node-lab", 'No profile "site-x"'), ("site-x",),
+        ('Degraded: change-failed unknown-profile: No profile "site-x"',), ("site-x",),
     ),
     "full run, tuned": Screen(
         "Tuned: openshift-node-lab, since ",

@@ -534,3 +534,10 @@ def test_of_a_change_that_has_failed_it_is_not_said_that_it_waits() -> None:
     assert text.startswith("Degraded: tuned before the kubelet: site, 112 ms; a change has failed")
     assert "waits" not in text
     assert "next boot" not in text
+
+
+def test_the_line_of_a_unit_that_could_not_record_anything_is_shown_once() -> None:
+    full = Space(Path("/run/ocp-tuned-boot"), 0, 16 << 20, "a run", "It is not recorded")
+    failed = node("failed", text="Failed: cannot write /run/x")
+    shown = "\n".join(lines(status_text.rows(None, replace(failed, low=(full,)))))
+    assert shown.count("cannot write /run/x") == 1
