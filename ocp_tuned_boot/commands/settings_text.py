@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ocp_tuned_boot.commands.terminal import Row, Style
-from ocp_tuned_boot.record.model import Value
+from ocp_tuned_boot.record.model import Record, Value
 from ocp_tuned_boot.settings.drift import Drift, Drifted
 
 if TYPE_CHECKING:
@@ -105,3 +105,37 @@ def compared(each: Value) -> str:
         owned = " (owned by others)" * (each.state == "handed-over")
         return f"{name}: requested {each.expected!r}, found {each.found!r}{owned}"
     return f"{name}: {_UNVERIFIED[each.state]}: {each.why}"
+
+
+_HANDED_OVER = {
+    "left-out": "not set by TuneD in this run",
+    "changed": "changed by another program during this run, and left as it is",
+}
+_LEFT_OVER = {
+    "put-back": "restored",
+    "theirs": "left as it is, because it is owned by others",
+    "refused": "NOT restored: the kernel refused the first value",
+    "stays": "NOT restored",
+}
+
+
+def owned(done: Record) -> list[Row]:
+    """What is owned by others, and what is left over from the previous profile."""
+    shown = []
+    for handed in done.handover:
+        tuned = f"TuneD's {handed.tuned!r}, " if handed.tuned else ""
+        shown.append(Row(
+            f"{handed.key}: {_HANDED_OVER.get(handed.how, handed.how)}; "
+            f"before {handed.before!r}, {tuned}now {handed.after!r}", "guarded",
+        ))  # fmt: skip
+    for left in done.residue:
+        where = f" ({left.devices})" if left.devices else ""
+        # Of what others have changed, or what TuneD has set and did not restore, not all is known.
+        known = left.how in ("put-back", "refused")
+        first = f"first {left.first!r}, " if left.first or known else ""
+        after = f", now {left.after!r}" if left.after or known else ""
+        shown.append(Row(
+            f"{left.key}{where}: {_LEFT_OVER.get(left.how, left.how)}; "
+            f"{first}applied {left.applied!r}{after}", "left over",
+        ))  # fmt: skip
+    return shown

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ocp_tuned_boot.commands import daemon_status
-from ocp_tuned_boot.commands.settings_text import AGAIN, by_importance, compared, drifted
+from ocp_tuned_boot.commands.settings_text import AGAIN, by_importance, compared, drifted, owned
 from ocp_tuned_boot.commands.status import UNCHECKED, Now
 from ocp_tuned_boot.commands.terminal import Row, Style
 from ocp_tuned_boot.gate import RELEASE, without_start
@@ -58,7 +58,7 @@ def rows(done: Record | None, now: Now, *, verbose: bool = False) -> Iterator[Ro
     yield from _boot(done, now, verbose=verbose)
     if done is not None:
         yield from _values(done, verbose=verbose)
-        yield from _limited(_owned(done), most, "settings")
+        yield from _limited(owned(done), most, "settings")
         yield from _run(done, verbose=verbose)
     if now.foreign:
         yield Row(_foreign(now.foreign), "left out")
@@ -351,40 +351,6 @@ def _value(each: Value) -> Row:
     return Row(
         compared(each), "setting", Style.WARNING if each.state == "different" else Style.PLAIN
     )
-
-
-_HANDED_OVER = {
-    "left-out": "not set by TuneD in this run",
-    "changed": "changed by another program during this run, and left as it is",
-}
-_LEFT_OVER = {
-    "put-back": "restored",
-    "theirs": "left as it is, because it is owned by others",
-    "refused": "NOT restored: the kernel refused the first value",
-    "stays": "NOT restored",
-}
-
-
-def _owned(done: Record) -> list[Row]:
-    """What is owned by others, and what is left over from the previous profile."""
-    shown = []
-    for handed in done.handover:
-        tuned = f"TuneD's {handed.tuned!r}, " if handed.tuned else ""
-        shown.append(Row(
-            f"{handed.key}: {_HANDED_OVER.get(handed.how, handed.how)}; "
-            f"before {handed.before!r}, {tuned}now {handed.after!r}", "guarded",
-        ))  # fmt: skip
-    for left in done.residue:
-        where = f" ({left.devices})" if left.devices else ""
-        # Of what others have changed, or what TuneD has set and did not restore, not all is known.
-        known = left.how in ("put-back", "refused")
-        first = f"first {left.first!r}, " if left.first or known else ""
-        after = f", now {left.after!r}" if left.after or known else ""
-        shown.append(Row(
-            f"{left.key}{where}: {_LEFT_OVER.get(left.how, left.how)}; "
-            f"{first}applied {left.applied!r}{after}", "left over",
-        ))  # fmt: skip
-    return shown
 
 
 def _profile(done: Record | None, now: Now) -> Iterator[Row]:

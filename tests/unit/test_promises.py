@@ -464,7 +464,7 @@ def test_what_status_says_first_is_found_in_the_page_for_people_in_trouble() -> 
     assert [each for each in first | pending if each.lower() not in trouble] == []
     for label in ("guarded", "left over"):
         assert f"`{label}`" in TROUBLE
-        assert f'"{label}"' in (TREE / "ocp_tuned_boot/commands/status_text.py").read_text()
+        assert f'"{label}"' in (TREE / "ocp_tuned_boot/commands/settings_text.py").read_text()
 
 
 @pytest.mark.parametrize("name", ["troubleshooting.md", "migration.md", "os-images.md"])
