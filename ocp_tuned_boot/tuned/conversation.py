@@ -143,9 +143,9 @@ class Listener:
         exited.
         Raises `ProgramExited`, `DeadlineExceeded`.
         """
-        exited = pidfd is None
-        while not exited:
-            exited = _ready(self._socket, deadline, pidfd)
+        while True:
+            exited = pidfd is None or _ready(self._socket, deadline, pidfd)
+            # One that has exited may have connected, and said why, before.
             with suppress(BlockingIOError):
                 connection, _ = self._socket.accept()
                 peer = connection.getsockopt(
@@ -154,7 +154,9 @@ class Listener:
                 if _CREDENTIALS.unpack(peer)[0] == pid:
                     return Program(connection)
                 connection.close()
-                exited = False  # the next one may have connected
+                continue  # the next one may have connected
+            if exited:
+                break
         raise ProgramExited("the program in the container exited before it connected")
 
 

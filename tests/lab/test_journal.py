@@ -116,7 +116,7 @@ def test_a_boot_that_fails_says_what_to_do(node: Node) -> None:
         "failed", "unknown-profile", "no-such-profile",
     )  # fmt: skip
     explained = node.run("journalctl", "-b", "-x", f"MESSAGE_ID={messages.FAILED.id}").stdout
-    assert "The cause is unknown-profile: no-such-profile" in explained
+    assert "the kind of the finding is unknown-profile." in explained
     assert "OCP_TUNED_" not in explained
     assert f"It is named in {RECOMMEND}" in explained
     assert "then: systemctl start ocp-tuned" in explained
@@ -171,7 +171,7 @@ def test_a_registry_that_is_away_is_told_in_few_lines_and_no_secret_is(node: Nod
         assert found[-1]["MESSAGE_ID"] == messages.FAILED.id
         assert len(found) <= 12
         everything = node.run("journalctl", "-b", "-x", "-u", UNIT).stdout
-        assert "The cause is image" in everything
+        assert "the kind of the finding is image." in everything
         assert "OCP_TUNED_" not in everything
     # Podman does not name the proxy. What is not a name of an image is named.
     image = "https://user:s3cr0t@127.0.0.1:5999/tuned"

@@ -161,6 +161,16 @@ def test_a_program_that_connected_and_exited_is_heard(paths: Paths) -> None:
     os.close(pidfd)
 
 
+def test_a_program_that_had_exited_before_it_was_looked_for_is_heard(paths: Paths) -> None:
+    with Listener(paths) as listener:
+        with connected(paths) as theirs:
+            theirs.send(LAST + b"{}")
+        with listener.accept(os.getpid(), None, deadline()) as program:
+            assert program.hear(deadline()) == b"{}"
+        with pytest.raises(ProgramExited, match="before it connected"):
+            listener.accept(os.getpid(), None, deadline())
+
+
 def test_a_program_that_does_not_connect(paths: Paths, me: int) -> None:
     with Listener(paths) as listener, pytest.raises(DeadlineExceeded):
         listener.accept(os.getpid(), me, deadline(0.05))
