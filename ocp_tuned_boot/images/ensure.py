@@ -213,9 +213,11 @@ class ImageSession:
             if found is not None:
                 log.warning("%s; using the image on the node", error.message)
                 return Available(found, "store")
-            if previous and type(error) is DeadlineExceeded:
-                # It does not say what the time was spent on. `CutOff` does.
-                error = DeadlineExceeded(previous, pulling.SILENT)
+            if previous and isinstance(error, DeadlineExceeded):
+                # It does not say what the time was spent on; `CutOff` says how far it was.
+                words = f"{error.message}; the attempt before failed: {previous}"
+                message = words if self.cut_off else previous
+                error = type(error)(message, pulling.SILENT)
             return self._fallback(podman, error)
 
     def _in_store(self, podman: Podman, reference: str) -> Image | None:
