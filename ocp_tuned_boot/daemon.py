@@ -27,7 +27,7 @@ from ocp_tuned_boot.inside.program import NAME
 from ocp_tuned_boot.lock import locked
 from ocp_tuned_boot.podman.client import ContainerState, Podman
 from ocp_tuned_boot.record import entries, store
-from ocp_tuned_boot.record.amend import with_findings
+from ocp_tuned_boot.record.amend import with_exit
 from ocp_tuned_boot.record.model import Action, Decision, InForce
 from ocp_tuned_boot.record.recorder import Recorder
 from ocp_tuned_boot.requested import config as boot_conf
@@ -289,12 +289,10 @@ def _record(paths: Paths, config: Config, found: Finding) -> None:
             if record is None or record.in_force is None:
                 return
             in_force = record.in_force
-            kept = [each for each in in_force.findings if each.kind != found.kind]
-            outcome = Outcome(in_force.result, tuple(kept))
-            outcome = with_findings(outcome, [found], config.accept)
-            others = [each for each in record.findings if each.kind != found.kind]
-            whole = with_findings(Outcome(record.result, tuple(others)), [found], config.accept)
-            in_force = replace(in_force, result=outcome.result, findings=outcome.findings)
+            applied = Outcome(in_force.result, in_force.findings)
+            applied = with_exit(applied, found, config.accept)
+            whole = with_exit(Outcome(record.result, record.findings), found, config.accept)
+            in_force = replace(in_force, result=applied.result, findings=applied.findings)
             changed = replace(
                 record, in_force=in_force, result=whole.result, findings=whole.findings
             )

@@ -108,16 +108,14 @@ def _looked(
 
 
 def _daemon(paths: Paths) -> Supervised | None:
-    from ocp_tuned_boot.host import systemd  # noqa: PLC0415
     from ocp_tuned_boot.record.metrics import Supervised  # noqa: PLC0415
 
     if paths.daemon.exists():
+        from ocp_tuned_boot.tuned import staying  # noqa: PLC0415  # only with mode = daemon
+
         with suppress(HostError):
-            shown = systemd.properties([systemd.DAEMON], ("ActiveState", "NRestarts"))
-            unit = shown[systemd.DAEMON]
-            restarts = unit.get("NRestarts", "")
-            number = int(restarts) if restarts.isdecimal() else 0
-            return Supervised(unit.get("ActiveState") == "active", number)
+            found = staying.supervised()
+            return Supervised(found.runs, found.restarts)
     return None
 
 

@@ -4,53 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ocp_tuned_boot.commands.terminal import Row, Style
 from ocp_tuned_boot.errors import HostError
-from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.host.systemd import DAEMON
 from ocp_tuned_boot.tuned import staying
+from ocp_tuned_boot.tuned.staying import Supervised
 
 log = logging.getLogger(__name__)
 
 _START = "The settings remain. To start it: systemctl reload-or-restart ocp-tuned"
 
 
-@dataclass(frozen=True)
-class Supervised:
-    """Properties of ocp-tuned-daemon.service (org.freedesktop.systemd1(5)). `pid`: its main
-    process, 0 if there is none; `since`: when it became active; `restarts` after TuneD has
-    exited."""
-
-    state: str
-    result: str
-    pid: int
-    since: str
-    restarts: int
-
-    @property
-    def runs(self) -> bool:
-        return self.state == "active"
-
-
 def look(paths: Paths) -> Supervised | None:
     """None if TuneD is not to keep running, or if systemd does not answer."""
     if staying.read(paths) is None:
         return None
-    names = ("ActiveState", "Result", "MainPID", "ActiveEnterTimestamp", "NRestarts")
     try:
-        shown = systemd.properties([DAEMON], names)[DAEMON]
+        return staying.supervised()
     except HostError as error:
         log.debug("%s", error)
         return None
-    state, result, pid, since, restarts = (shown.get(name, "") for name in names)
-    return Supervised(state, result, _number(pid), since, _number(restarts))
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
 
 
 def rows(found: Supervised | None) -> Iterator[Row]:

@@ -10,7 +10,6 @@ from typing import Any
 
 from ocp_tuned_boot import lock, situation
 from ocp_tuned_boot.commands import daemon_status
-from ocp_tuned_boot.commands.daemon_status import Supervised
 from ocp_tuned_boot.errors import BootError
 from ocp_tuned_boot.host import machine, space, systemd, units
 from ocp_tuned_boot.host.paths import Paths
@@ -27,6 +26,7 @@ from ocp_tuned_boot.settings.drift import Drifted
 from ocp_tuned_boot.tuned import findings, operand
 from ocp_tuned_boot.tuned.findings import Finding
 from ocp_tuned_boot.tuned.judge import Outcome, Result
+from ocp_tuned_boot.tuned.staying import Supervised
 
 _HIDDEN = (
     "Only root sees the log of a failed pull, a TuneD in another container, and which settings "

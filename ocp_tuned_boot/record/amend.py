@@ -106,6 +106,11 @@ def without_exit(outcome: Outcome) -> Outcome:
     return conclude([each for each in outcome.findings if each.kind != "tuned-exited"])
 
 
+def with_exit(outcome: Outcome, found: Finding, accepted: Accepted = ()) -> Outcome:
+    """The outcome once TuneD does not keep running any more, in place of an earlier time."""
+    return with_findings(without_exit(outcome), [found], accepted)
+
+
 def without_fallback_image(outcome: Outcome, image: str, requested: str) -> Outcome:
     """The outcome once the image that was used is the requested one: it is no fallback any more."""
     if image != requested:

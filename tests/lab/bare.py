@@ -10,7 +10,6 @@ any: Debian has no package of some versions that the unit tests run on.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import subprocess
@@ -58,11 +57,7 @@ exit
 def furnish(root: Path, suite: str, packages: Sequence[str] = PACKAGES) -> None:
     """Makes the root filesystem of such a machine of an empty folder, with a clone of the tree."""
     recipe = debian.Recipe(suite, "minbase", tuple(packages))
-    archive = cache.entry(
-        f"bare-{suite}",
-        dataclasses.asdict(recipe),
-        lambda target: debian.bootstrap(recipe, target, "tar"),
-    )
+    archive = debian.cached(f"bare-{suite}", recipe, "tar")
     subprocess.run(["tar", "--extract", f"--file={archive}", f"--directory={root}"], check=True)
     for name in network.files():
         (root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab import aptsources
+from tests.lab import aptsources, cache
 from tests.lab.activity import activity
 
 # Nobody reads manuals or another language in a lab.
@@ -57,6 +58,13 @@ def bootstrap(recipe: Recipe, target: Path, form: str) -> None:
         count = len(recipe.packages)
         with activity(f"Building a root filesystem of Debian {recipe.suite} ({count} packages)"):
             subprocess.run(command, check=True)
+
+
+def cached(name: str, recipe: Recipe, form: str = "directory") -> Path:
+    """The root of this recipe alone, made once. Never write to it."""
+    return cache.entry(
+        name, dataclasses.asdict(recipe), lambda target: bootstrap(recipe, target, form)
+    )
 
 
 def apt_files(suite: str) -> dict[str, str]:

@@ -3,7 +3,6 @@ of kubectl."""
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -82,11 +81,7 @@ def binaries() -> Path:
 def _builder() -> Path:
     """A root filesystem with the compiler and the source."""
     recipe = debian.Recipe(_SUITE, "minbase", _PACKAGES, (_SOURCE,))
-    return cache.entry(
-        "kubernetes-builder",
-        dataclasses.asdict(recipe),
-        lambda target: debian.bootstrap(recipe, target, "directory"),
-    )
+    return debian.cached("kubernetes-builder", recipe)
 
 
 def _build(builder: Path, target: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -51,11 +50,7 @@ def _base(text: str) -> Path:
     packages = re.findall(r"\bpython3-[\w-]+", text)
     suite = _only(r"^FROM docker\.io/library/debian:(\w+)-slim$", text)
     recipe = debian.Recipe(suite, "minbase", tuple(packages))
-    return cache.entry(
-        "agentbase",
-        dataclasses.asdict(recipe),
-        lambda target: debian.bootstrap(recipe, target, "tar"),
-    )
+    return debian.cached("agentbase", recipe, "tar")
 
 
 def _only(pattern: str, text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from ocp_tuned_boot.agent import __main__ as command
 from ocp_tuned_boot.agent.kube import Counters
 from ocp_tuned_boot.agent.metrics import Metrics
 from ocp_tuned_boot.agent.told import Seen
-from tests.lab import cache, debian
+from tests.lab import debian
 from tests.lab.product import TREE
 from tests.unit.agent.test_metrics import DONE, DRIFTED
 
@@ -27,11 +26,7 @@ _RECIPE = debian.Recipe("trixie", "minbase", ("kubernetes-client", "prometheus")
 @pytest.fixture(scope="module")
 def tools() -> Path:
     """A root filesystem that has both."""
-    return cache.entry(
-        "agent-tools",
-        dataclasses.asdict(_RECIPE),
-        lambda target: debian.bootstrap(_RECIPE, target, "directory"),
-    )
+    return debian.cached("agent-tools", _RECIPE)
 
 
 def run(

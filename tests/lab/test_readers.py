@@ -3,7 +3,6 @@ and fish. bash completes in tests/unit/test_packaging.py."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import subprocess
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot.commands import table
-from tests.lab import cache, debian, product
+from tests.lab import debian, product
 from tests.lab.test_boot import SUITES
 
 pytestmark = pytest.mark.lab
@@ -67,11 +66,7 @@ end
 def root(request: pytest.FixtureRequest) -> Path:
     """A root filesystem that has these programs. Never write to it."""
     recipe = debian.Recipe(request.param, "minbase", PACKAGES)
-    return cache.entry(
-        f"readers-{request.param}",
-        dataclasses.asdict(recipe),
-        lambda target: debian.bootstrap(recipe, target, "directory"),
-    )
+    return debian.cached(f"readers-{request.param}", recipe)
 
 
 def run(root: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

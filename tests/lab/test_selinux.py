@@ -3,7 +3,6 @@ for each of them, and for the labels of our paths. No kernel of the lab has SELi
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import cache, debian
+from tests.lab import debian
 from tests.lab.product import TREE
 
 pytestmark = pytest.mark.lab
@@ -46,11 +45,7 @@ def as_in_debian(text: str) -> str:
 @pytest.fixture(scope="module")
 def root() -> Path:
     """A root filesystem with the policy, as its package installs it, and the tools to ask it."""
-    return cache.entry(
-        "selinux",
-        dataclasses.asdict(_RECIPE),
-        lambda target: debian.bootstrap(_RECIPE, target, "directory"),
-    )
+    return debian.cached("selinux", _RECIPE)
 
 
 @pytest.fixture(scope="module")

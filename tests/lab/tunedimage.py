@@ -45,11 +45,7 @@ def name(suite: str) -> str:
 def base(suite: str) -> Path:
     """A root filesystem as a tar archive, as that of Debian's own image."""
     recipe = dataclasses.replace(_BASE, suite=suite)
-    return cache.entry(
-        f"debian-{suite}",
-        dataclasses.asdict(recipe),
-        lambda target: debian.bootstrap(recipe, target, "tar"),
-    )
+    return debian.cached(f"debian-{suite}", recipe, "tar")
 
 
 def tuned_image(suite: str) -> Path:

@@ -16,12 +16,14 @@ import pytest
 from ocp_tuned_boot import textfile
 from ocp_tuned_boot.commands import removal
 from ocp_tuned_boot.errors import HostError, Interrupted
-from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.record import metrics, store
 from ocp_tuned_boot.record.model import InForce, Record
 from ocp_tuned_boot.settings.drift import Drift, Drifted
+from ocp_tuned_boot.tuned import staying
 from ocp_tuned_boot.tuned.judge import Result
+from ocp_tuned_boot.tuned.staying import Staying
 from tests.unit.fake_engine import Engine, serving
 from tests.unit.hostile import AGENT, BOOT_ID, GOOD, file, host
 from tests.unit.patience import PATIENCE
@@ -66,6 +68,19 @@ def test_the_metrics_of_the_record_are_written_for_all_to_read(paths: Paths) -> 
     booted = float(said(paths, "ocp_tuned_boot_node_boot_time_seconds"))
     (btime,) = [it for it in Path("/proc/stat").read_text().splitlines() if it.startswith("btime")]
     assert abs(booted - int(btime.split()[1])) < 2
+
+
+def test_whether_a_tuned_that_keeps_running_runs(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = {"ActiveState": "failed", "NRestarts": "5"}
+    monkeypatch.setattr(systemd, "properties", lambda names, _: {names[0]: shown})
+    textfile.write(paths, None)
+    assert "ocp_tuned_boot_daemon" not in where(paths).read_text()
+    staying.note(paths, Staying("c1", BOOT_ID, "f"))
+    textfile.write(paths, None)
+    assert said(paths, "ocp_tuned_boot_daemon_running") == "0.0"
+    assert float(said(paths, "ocp_tuned_boot_daemon_restarts")) == 5
 
 
 def test_without_a_key_nothing_is_written(paths: Paths) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from ocp_tuned_boot.commands import daemon_status
-from ocp_tuned_boot.commands.daemon_status import Supervised
 from ocp_tuned_boot.errors import HostError
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.tuned import staying
-from ocp_tuned_boot.tuned.staying import Staying
+from ocp_tuned_boot.tuned.staying import Staying, Supervised
 
 SHOWN = {
     "ActiveState": "active", "Result": "success", "MainPID": "7",
