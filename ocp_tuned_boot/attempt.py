@@ -15,6 +15,7 @@ from ocp_tuned_boot.errors import BootError, PodmanError
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.images import ensure, pins, prune
 from ocp_tuned_boot.images.ensure import Available, ImageSession
+from ocp_tuned_boot.podman import service
 from ocp_tuned_boot.podman.client import Image, Podman
 from ocp_tuned_boot.record.amend import (
     with_fallback_image,
@@ -88,6 +89,7 @@ def attempt(run: Attempting, images: ImageSession) -> Failure | None:
     except BootError as error:
         if recorder.concluded or not (error.temporary and progress.has_time()):
             raise
+        service.end_stale(run.config.socket, error, progress.deadline.left())
         return TemporaryFailure(error.kind, error.message)
 
 

@@ -15,6 +15,9 @@ READ_ONLY_HINT = (
     "Podman cannot write its image store: find out why its file system is read-only "
     "(findmnt -T /var/lib/containers; journalctl -b -k), and remount it."
 )
+#: What SQLite answers in a Podman that was started while its store was read-only: it goes on with a
+#: database that it has opened for reading.
+STALE = re.compile(r"attempt to write a readonly database", re.IGNORECASE)
 # With the call that has failed, and its file, or the name of a file alone.
 _FILE = r"\b\w+ /[^\s:]*: |[^\s:]{1,99}[./][^\s:]{1,99}: "
 _OF_STORAGE = re.compile(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-from ocp_tuned_boot.errors import PodmanError
+from ocp_tuned_boot.errors import BootError, HostError, PodmanError
 from ocp_tuned_boot.host import systemd
+from ocp_tuned_boot.podman.failures import STALE
+
+log = logging.getLogger(__name__)
 
 
 def unit_of(socket: Path) -> str:
@@ -40,3 +44,17 @@ def not_running(socket: Path) -> PodmanError | None:
         "Check /etc/containers/containers.conf and storage.conf, and whether the store can be "
         f"written. To see why: journalctl -b -u {unit}",
     )
+
+
+def end_stale(socket: Path, failure: BootError, seconds: float) -> None:
+    """Stops our Podman if it was started while its store was read-only. It would refuse every
+    container, and each attempt would keep it from exiting when it is idle; the next request starts
+    another one. Podman's own service is left to who uses it. Waits at most `seconds`."""
+    unit = unit_of(socket)
+    if not unit.startswith("ocp-tuned-podman@") or not STALE.search(failure.message):
+        return
+    log.warning("stopping %s: it has opened its database while the store was read-only", unit)
+    try:
+        systemd.stop(unit, seconds)
+    except HostError as error:
+        log.warning("%s", error)

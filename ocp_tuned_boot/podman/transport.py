@@ -199,6 +199,8 @@ class Transport:
             explanation = failures.of_storage(explanation)
         # 5xx: the storage is busy, a container did not start. 4xx: the request itself is wrong.
         temporary = int(error.status_code) >= 500 and not hint  # type: ignore[attr-defined]
+        if temporary:
+            hint = service.journal_hint(self.path)
         return Refused(f"Podman refuses to {what}: {explanation}", hint, temporary=temporary)
 
 

@@ -19,6 +19,7 @@ import pytest
 from ocp_tuned_boot.errors import (
     CutOff,
     DeadlineExceeded,
+    HostError,
     ImageError,
     NameTaken,
     PodmanError,
@@ -289,6 +290,40 @@ def test_a_podman_that_answers_is_not_looked_at(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(systemd, "starts_again", lambda _: pytest.fail("systemd was asked"))
     with listening(lambda _: reply(200, "OK")) as path, Podman(path, Deadline(PATIENCE)) as podman:
         podman.check_running()
+
+
+STALE = PodmanError("Podman refuses to create x: attempt to write a readonly database")
+
+
+@pytest.mark.parametrize(
+    ("socket", "failure", "stopped"),
+    [
+        ("/run/ocp-tuned-boot/podman-own.sock", STALE, ["ocp-tuned-podman@own.service"]),
+        # Others may use it.
+        ("/run/podman/podman.sock", STALE, []),
+        ("/run/ocp-tuned-boot/podman-own.sock", PodmanError("database is locked"), []),
+    ],
+)
+def test_our_podman_with_a_read_only_database_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, socket: str, failure: PodmanError, stopped: list[str]
+) -> None:
+    asked: list[str] = []
+
+    def stop(name: str, seconds: float) -> None:
+        asked.append(name)
+        # Then the next attempt fails as this one did.
+        raise HostError(f"{name} did not stop in {seconds:g} s")
+
+    monkeypatch.setattr(systemd, "stop", stop)
+    service.end_stale(Path(socket), failure, 1.0)
+    assert asked == stopped
+
+
+def test_each_refusal_that_may_pass_has_an_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "unit_of", lambda _: "ocp-tuned-podman@own.service")
+    with pytest.raises(PodmanError, match="database is locked") as caught:
+        image(lambda _: reply(500, '{"cause": "x", "message": "database is locked"}'))
+    assert "systemctl restart ocp-tuned-podman@own.service" in caught.value.hint
 
 
 def test_the_unit_behind_a_socket() -> None:
