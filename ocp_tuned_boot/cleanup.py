@@ -13,7 +13,7 @@ from ocp_tuned_boot.errors import (
     HostError,
     PodmanError,
 )
-from ocp_tuned_boot.host import files
+from ocp_tuned_boot.host import files, systemd
 from ocp_tuned_boot.host.clock import Deadline
 from ocp_tuned_boot.host.paths import Paths
 from ocp_tuned_boot.lock import locked
@@ -29,6 +29,9 @@ PATIENCE = 10.0
 #: The same after a run that has failed and exited by itself: the kubelet waits until this ends.
 BRIEF = 0.5
 
+#: Of a container, while the machine is stopped.
+LATER = "The system is shutting down: the next run removes containers that remain"
+
 
 def cleanup(paths: Paths, config_file: Path | None) -> bool:
     """Removes what a killed run has left, and returns whether there was a container.
@@ -40,14 +43,17 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
         temporary(paths)
         if paths.daemon.exists():
             _unsupervised(paths)
+        # Podman is stopping as well then, and may answer nobody any more.
+        if systemd.is_shutting_down():
+            log.info(LATER)
+            return False
         return _remove_containers(paths, config_file)
 
 
 def _unsupervised(paths: Paths) -> None:
     """The run was ended before it started the unit of a TuneD that keeps running: then it does not.
     A failure is logged."""
-    from ocp_tuned_boot.host import systemd  # noqa: PLC0415  # only with mode = daemon
-    from ocp_tuned_boot.tuned import staying  # noqa: PLC0415
+    from ocp_tuned_boot.tuned import staying  # noqa: PLC0415  # only with mode = daemon
 
     try:
         if systemd.unit_states([systemd.DAEMON]).get(systemd.DAEMON) in ("inactive", "failed"):

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from ocp_tuned_boot.cleanup import LATER
 from ocp_tuned_boot.errors import BootError, Busy, HostError, NotRequested, PodmanError, Refused
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline, Progress
@@ -209,10 +210,14 @@ def ended(
         log.info("%s", STOPPED)
     if known is not None and known.container:
         try:
+            if asked_for and systemd.is_shutting_down():
+                log.info(LATER)
+                return
             with Podman(config.socket, Deadline(ours.CLEARING)) as podman:
                 _remove(podman, known.container)
         except PodmanError as error:
-            # While the machine stops, Podman's socket is closed already. The next run removes it.
+            # A machine that is stopped while it boots is not said to be shutting down. Podman's
+            # socket is closed already then. The next run removes the container.
             if not (asked_for and error.temporary):
                 raise
             log.info("%s", error)

@@ -324,6 +324,16 @@ def manager(*wanted: str) -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in text.splitlines())
 
 
+def is_shutting_down() -> bool:
+    """Whether the machine is being stopped or rebooted (systemctl(1), is-system-running). False if
+    systemd cannot be reached."""
+    try:
+        return manager("SystemState").get("SystemState") == "stopping"
+    except HostError as error:
+        log.debug("%s", error)
+        return False
+
+
 def is_running() -> bool:
     """Whether systemd is the init of this machine (sd_booted(3))."""
     return Path("/run/systemd/system").is_dir()

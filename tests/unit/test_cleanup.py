@@ -144,6 +144,16 @@ def test_a_clean_up_that_the_kubelet_waits_for_is_brief(
     assert given == [seconds]
 
 
+def test_while_the_machine_stops_podman_is_not_asked(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(client, "Podman", lambda *_: pytest.fail("Podman was asked"))
+    monkeypatch.setattr(systemd, "is_shutting_down", lambda: True)
+    caplog.set_level(logging.INFO)
+    assert cleanup.cleanup(paths, None) is False
+    assert cleanup.LATER in caplog.text
+
+
 @pytest.mark.parametrize(
     ("state", "remains"),
     [("inactive", ""), ("failed", ""), ("active", "c1"), ("activating", "c1"), (None, "c1")],

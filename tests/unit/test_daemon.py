@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ocp_tuned_boot import cli, daemon
+from ocp_tuned_boot import cleanup, cli, daemon
 from ocp_tuned_boot.errors import ConfigurationError, HostError, NotRequested, PodmanError, Refused
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline, Progress
@@ -251,6 +251,22 @@ def test_at_shutdown_podman_is_gone_which_is_no_failure(
     with pytest.raises(PodmanError):
         ended(paths, monkeypatch, "", Gone(), **how)
     assert forgotten == [paths, paths]
+
+
+def test_while_the_machine_stops_podman_is_not_asked(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    forgotten: list[Paths] = []
+    monkeypatch.setattr(prepare, "forget_tuned", forgotten.append)
+    monkeypatch.setattr(systemd, "is_shutting_down", lambda: True)
+    caplog.set_level(logging.INFO)
+    engine, _ = ended(paths, monkeypatch, "stop", EXIT_CODE="exited", EXIT_STATUS="0")
+    assert engine.removed == []
+    assert cleanup.LATER in caplog.text
+    assert forgotten == [paths]
+    # One that exits by itself meanwhile is judged, and removed, as ever.
+    engine, _ = ended(paths, monkeypatch, "", EXIT_CODE="exited", EXIT_STATUS="0")
+    assert engine.removed == ["c1"]
 
 
 def test_a_stop_that_a_run_waits_for_is_done_in_time() -> None:
