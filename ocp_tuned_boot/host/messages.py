@@ -28,6 +28,9 @@ FIELDS = {
     "TUNED_LOGGER": "The part of TuneD that wrote this line of TuneD's log.",
 }
 
+#: The catalog's advice where the cause has none of its own.
+WITHOUT_ADVICE = "To see what is known about this node: ocp-tuned-boot status"
+
 
 @dataclass(frozen=True)
 class Message:
@@ -57,6 +60,8 @@ def _named(values: dict[str, str | float]) -> dict[str, str]:
     given = {f"OCP_TUNED_{name.upper()}": value for name, value in values.items()}
     if not given.keys() <= FIELDS.keys():
         raise KeyError(*(given.keys() - FIELDS.keys()))
+    if "OCP_TUNED_ADVICE" in given:
+        given["OCP_TUNED_ADVICE"] = given["OCP_TUNED_ADVICE"] or WITHOUT_ADVICE
     return {name: _text(value) for name, value in given.items()}
 
 

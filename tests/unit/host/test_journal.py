@@ -155,7 +155,7 @@ def test_an_entry_has_its_fields(journald: Journald, log: logging.Logger) -> Non
     assert journald.entries() == [{
         "PRIORITY": "4", **OWN, "MESSAGE": "words\nand more",
         "MESSAGE_ID": messages.FINDING.id, "OCP_TUNED_FINDING": "timeout",
-        "OCP_TUNED_SUBJECT": "a\nPRIORITY=0", "OCP_TUNED_ADVICE": "-",
+        "OCP_TUNED_SUBJECT": "a\nPRIORITY=0", "OCP_TUNED_ADVICE": messages.WITHOUT_ADVICE,
     }]  # fmt: skip
     assert journald.lines() == []
 
