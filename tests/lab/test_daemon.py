@@ -360,3 +360,20 @@ def test_a_shutdown_is_no_failure(running: Node) -> None:
     until_it_runs(node)
     assert tuned(node) not in ([], [before])
     assert node.run("podman", "ps", "-aq").stdout.count("\n") == 1
+
+
+def test_after_a_power_cut_everything_is_applied_and_another_tuned_runs(running: Node) -> None:
+    node = running
+    others_set(node)
+    (before,) = tuned(node)
+    node.kill()
+    node.start()
+    up(node)
+    has_ended(node)
+    witness = node.witness("kubelet")
+    assert witness is not None
+    assert witness["values"] == WANTED
+    assert (record(node)["result"], kinds(node)) == ("applied", set())
+    until_it_runs(node)
+    assert tuned(node) not in ([], [before])
+    assert node.run("podman", "ps", "-aq").stdout.count("\n") == 1
