@@ -45,20 +45,22 @@ def build(
     for command in commands:
         group, _, name = command.name.rpartition(" ")
         if group and group not in inner:
-            of_group = top.add_parser(group, help=groups[group], description=f"{groups[group]}.")
+            of_group = top.add_parser(
+                group, help=_literal(groups[group]), description=f"{groups[group]}."
+            )
             inner[group] = of_group.add_subparsers(
                 title="commands", required=True, metavar="COMMAND"
             )
         adding = inner[group] if group else top
         one = adding.add_parser(
-            name, help=command.says, description=f"{command.says}.",
+            name, help=_literal(command.says), description=f"{command.says}.",
             epilog=f"Example: ocp-tuned-boot {examples[command.name]}",
         )  # fmt: skip
         one.set_defaults(command=command)
         for option in command.options:
             _add(one, option)
         one.add_argument(
-            VERBOSE.short, VERBOSE.name, action="store_true", help=VERBOSE.says,
+            VERBOSE.short, VERBOSE.name, action="store_true", help=_literal(VERBOSE.says),
             default=argparse.SUPPRESS,  # what was given before the command counts
         )  # fmt: skip
     return parser
@@ -68,19 +70,26 @@ def _add(parser: argparse.ArgumentParser, option: Option) -> None:
     names = [each for each in (option.short, option.name) if each]
     if option.name == "--version":
         version = f"%(prog)s {__version__}"
-        parser.add_argument(*names, action="version", version=version, help=option.says)
+        parser.add_argument(*names, action="version", version=version, help=_literal(option.says))
     elif not option.takes and not option.is_argument:
-        parser.add_argument(*names, action="store_true", help=option.says)
+        parser.add_argument(*names, action="store_true", help=_literal(option.says))
     elif option.is_argument:
         parser.add_argument(
-            option.name.lower(), metavar=option.name, type=_type(option), help=option.says,
+            option.name.lower(), metavar=option.name, type=_type(option),
+            help=_literal(option.says),
             nargs="?" if option.optional else None,
         )  # fmt: skip
     else:
         parser.add_argument(
             *names, metavar=option.takes, type=_type(option), default=option.default,
-            choices=option.choices or None, help=option.says,
+            choices=option.choices or None, help=_literal(option.says),
         )  # fmt: skip
+
+
+def _literal(text: str) -> str:
+    """A help text for argparse, which would take `%post` for the name of a value. Since Python 3.14
+    it refuses that as soon as the parser is built."""
+    return text.replace("%", "%%")
 
 
 def _type(option: Option) -> Callable[[str], Any]:

@@ -22,6 +22,12 @@ PROFILE = "[main]\nsummary=x\n[sysctl]\nnet.ipv4.tcp_fin_timeout={}\n"
 AGENT = "/var/lib/ocp-tuned"
 NAME = "openshift-node-lab"
 
+#: Of each kind one that only shows something; argparse changes between releases of Python.
+COMMANDS = (
+    "--help", "render --help", "timeline --help", "status --verbose", "timeline --json", "check",
+    "profile list", "image list", "render kickstart --profile lab --image localhost/x:1",
+)  # fmt: skip
+
 
 class WithNextPodman(Node):
     """Of the next release, but for its Podman."""
@@ -47,6 +53,8 @@ def boots_and_reloads(
         node.write(f"{AGENT}/profiles/{NAME}/tuned.conf", PROFILE.format(38))
         node.run("systemctl", "reload", "ocp-tuned")
         assert node.read(KNOB).strip() == "38"
+        for command in COMMANDS:
+            node.run("ocp-tuned-boot", *command.split())
         shown = json.loads(node.run("ocp-tuned-boot", "verify", "--json").stdout)
         assert [value["state"] for value in shown["values"]] == ["verified"]
 

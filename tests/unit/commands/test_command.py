@@ -76,5 +76,17 @@ def test_the_help_of_each_command_has_an_example_that_can_be_typed(
     assert FULL.parse_args(shlex.split(example), Options()).command is row
 
 
+@pytest.mark.parametrize("group", table.GROUPS)
+def test_the_help_of_a_group_has_what_each_of_its_commands_does(
+    group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        FULL.parse_args([group, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    for row in table.COMMANDS:
+        if row.name.startswith(f"{group} "):
+            assert row.says in shown
+
+
 def test_there_is_no_example_of_a_command_that_does_not_exist() -> None:
     assert list(table.EXAMPLES) == [row.name for row in table.COMMANDS]
