@@ -29,9 +29,6 @@ PATIENCE = 10.0
 #: The same after a run that has failed and exited by itself: the kubelet waits until this ends.
 BRIEF = 0.5
 
-#: Of a container, while the machine is stopped.
-LATER = "The system is shutting down: the next run removes containers that remain"
-
 
 def cleanup(paths: Paths, config_file: Path | None) -> bool:
     """Removes what a killed run has left, and returns whether there was a container.
@@ -43,10 +40,6 @@ def cleanup(paths: Paths, config_file: Path | None) -> bool:
         temporary(paths)
         if paths.daemon.exists():
             _unsupervised(paths)
-        # Podman is stopping as well then, and may answer nobody any more.
-        if systemd.is_shutting_down():
-            log.info(LATER)
-            return False
         return _remove_containers(paths, config_file)
 
 
@@ -66,6 +59,10 @@ def _remove_containers(paths: Paths, config_file: Path | None) -> bool:
     from ocp_tuned_boot.podman.client import Podman  # noqa: PLC0415  # `temporary` is for each run
     from ocp_tuned_boot.tuned import ours  # noqa: PLC0415
 
+    # Podman is stopping as well then, and may answer nobody any more.
+    if systemd.is_shutting_down():
+        log.info(ours.LATER)
+        return False
     try:
         socket = boot_conf.load(paths, config_file).socket
     except ConfigurationError as error:

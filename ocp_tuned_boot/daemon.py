@@ -18,7 +18,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ocp_tuned_boot.cleanup import LATER
 from ocp_tuned_boot.errors import BootError, Busy, HostError, NotRequested, PodmanError, Refused
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline, Progress
@@ -211,7 +210,7 @@ def ended(
     if known is not None and known.container:
         try:
             if asked_for and systemd.is_shutting_down():
-                log.info(LATER)
+                log.info(ours.LATER)
                 return
             with Podman(config.socket, Deadline(ours.CLEARING)) as podman:
                 _remove(podman, known.container)

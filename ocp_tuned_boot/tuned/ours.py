@@ -48,6 +48,8 @@ CHECKING = 90.0
 #: The time that Podman has to clean up before and after TuneD was stopped (seconds). It ends
 #: `clock.OVERRUN` after the deadline, if that is earlier.
 CLEARING = 7.0
+#: Of a container, while the machine is stopped.
+LATER = "The system is shutting down: the next run removes containers that remain"
 #: What to do if Podman did not remove the container in time.
 REMAINS = "The next start of ocp-tuned.service removes it. To remove it now: ocp-tuned-boot cleanup"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ocp_tuned_boot.cleanup import LATER
+from ocp_tuned_boot.tuned.ours import LATER
 from tests.lab.host import unwrapped
 from tests.lab.knobs import KernelKnobs
 from tests.lab.node import Node

@@ -151,7 +151,7 @@ def test_while_the_machine_stops_podman_is_not_asked(
     monkeypatch.setattr(systemd, "is_shutting_down", lambda: True)
     caplog.set_level(logging.INFO)
     assert cleanup.cleanup(paths, None) is False
-    assert cleanup.LATER in caplog.text
+    assert ours.LATER in caplog.text
 
 
 @pytest.mark.parametrize(

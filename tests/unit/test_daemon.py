@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ocp_tuned_boot import cleanup, cli, daemon
+from ocp_tuned_boot import cli, daemon
 from ocp_tuned_boot.errors import ConfigurationError, HostError, NotRequested, PodmanError, Refused
 from ocp_tuned_boot.host import systemd
 from ocp_tuned_boot.host.clock import Deadline, Progress
@@ -262,7 +262,7 @@ def test_while_the_machine_stops_podman_is_not_asked(
     caplog.set_level(logging.INFO)
     engine, _ = ended(paths, monkeypatch, "stop", EXIT_CODE="exited", EXIT_STATUS="0")
     assert engine.removed == []
-    assert cleanup.LATER in caplog.text
+    assert ours.LATER in caplog.text
     assert forgotten == [paths]
     # One that exits by itself meanwhile is judged, and removed, as ever.
     engine, _ = ended(paths, monkeypatch, "", EXIT_CODE="exited", EXIT_STATUS="0")
