@@ -33,6 +33,7 @@ from tests.lab import (
     test_userspace,
     test_versions,
 )
+from tests.lab.knobs import KernelKnobs
 from tests.lab.tunedroot import TunedRoot
 
 #: What is run on each system, by what the document says of it.
@@ -106,6 +107,11 @@ def test_the_next_podman(image: str, cell: matrix.Cell) -> None:
 def test_what_tuned_says(image: str, tmp_path: Path, cell: matrix.Cell) -> None:
     """Profiles mean and do the same with our program in the container as with TuneD alone."""
     cell("said", "", image)
+    with KernelKnobs({}):
+        _says(image, tmp_path)
+
+
+def _says(image: str, tmp_path: Path) -> None:
     for number, profile in enumerate(STOCK):
         test_inside.test_a_stock_profile_means_and_does_the_same(
             TunedRoot(image, tmp_path / f"stock-{number}"), profile

@@ -101,6 +101,8 @@ class Fleet:
     def empty(self) -> None:
         """Their stores have nothing in them any more, also no layer of a pull that was cut off."""
         self.node.run("systemctl", "stop", "lab-client@*")
+        # What a Podman that was ended has left mounted.
+        self.node.run("sh", "-c", f"umount --lazy {_STORES}/*/root/overlay", check=False)
         self.node.run("sh", "-ec", f"rm -rf {_STORES} /run/fleet/*/")
         for number in range(len(self.hosts)):
             self.node.run("systemctl", "start", f"lab-client@{number}")

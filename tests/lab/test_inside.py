@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import stat
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,13 @@ script=s.sh
 x=1
 """,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernel() -> Iterator[None]:
+    """No other node sets anything meanwhile: TuneD writes what differs, which fails here."""
+    with KernelKnobs({}):
+        yield
 
 
 @pytest.fixture(params=SUITES)
@@ -274,13 +282,11 @@ def test_verify_writes_nothing(root: TunedRoot) -> None:
     custom(root)
     log = root.folder / "strace"
     strace = ("strace", "-f", "-qq", "-o", str(log), "-e", f"trace=execve,{_CALLS}")
-    # Another test may set what both compare.
-    with KernelKnobs({}):
-        with Conversing(root, "verify", under=strace) as talk:
-            meaning, holds = talk.hear(), talk.hear()
-            assert talk.ended() == (0, "", "")
-        # What is compared is the same as after a run.
-        _, after, _ = applied(root)
+    with Conversing(root, "verify", under=strace) as talk:
+        meaning, holds = talk.hear(), talk.hear()
+        assert talk.ended() == (0, "", "")
+    # What is compared is the same as after a run.
+    _, after, _ = applied(root)
     assert isinstance(meaning, Asked)
     assert isinstance(holds, Verified)
     calls = log.read_text().partition("program.py")[2].splitlines()
