@@ -345,7 +345,7 @@ def test_a_tuned_that_dies_again_and_again_is_left_alone_and_status_says_so(runn
 def test_a_shutdown_is_no_failure(running: Node) -> None:
     """Podman may be gone before TuneD, or hang: nobody asks it."""
     node = running
-    (before,), since = tuned(node), at(node)
+    since = at(node)
     node.poweroff()
     node.start()
     up(node)
@@ -358,14 +358,14 @@ def test_a_shutdown_is_no_failure(running: Node) -> None:
     assert LATER in ended
     assert LATER in unwrapped(node.run(*log, "-u", UNIT).stdout)
     until_it_runs(node)
-    assert tuned(node) not in ([], [before])
+    # After a boot, it may have the same process ID.
+    assert len(tuned(node)) == 1
     assert node.run("podman", "ps", "-aq").stdout.count("\n") == 1
 
 
 def test_after_a_power_cut_everything_is_applied_and_another_tuned_runs(running: Node) -> None:
     node = running
     others_set(node)
-    (before,) = tuned(node)
     node.kill()
     node.start()
     up(node)
@@ -375,5 +375,6 @@ def test_after_a_power_cut_everything_is_applied_and_another_tuned_runs(running:
     assert witness["values"] == WANTED
     assert (record(node)["result"], kinds(node)) == ("applied", set())
     until_it_runs(node)
-    assert tuned(node) not in ([], [before])
+    # After a boot, it may have the same process ID.
+    assert len(tuned(node)) == 1
     assert node.run("podman", "ps", "-aq").stdout.count("\n") == 1

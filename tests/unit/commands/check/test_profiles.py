@@ -284,6 +284,8 @@ def steps(function: Callable[[], object]) -> int:
         return trace
 
     before = sys.gettrace()
+    # Python 3.12 looks for this in a frame only when tracing begins.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
         function()
