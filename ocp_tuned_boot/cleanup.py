@@ -79,7 +79,7 @@ def _remove_containers(paths: Paths, config_file: Path | None) -> bool:
             f"cannot look for containers to remove: {error.message}", ours.REMAINS
         ) from error
     except PodmanError as error:
-        # At shutdown Podman's socket is closed already; the container ends with the machine.
+        # Podman's socket may be stopped as well. The next run removes the container.
         if not error.temporary or _is_unfinished(paths):
             raise
         log.info("%s", error)

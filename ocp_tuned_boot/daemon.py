@@ -215,8 +215,7 @@ def ended(
             with Podman(config.socket, Deadline(ours.CLEARING)) as podman:
                 _remove(podman, known.container)
         except PodmanError as error:
-            # A machine that is stopped while it boots is not said to be shutting down. Podman's
-            # socket is closed already then. The next run removes the container.
+            # Podman's socket may be stopped as well. The next run removes the container.
             if not (asked_for and error.temporary):
                 raise
             log.info("%s", error)

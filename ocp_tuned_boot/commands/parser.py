@@ -68,21 +68,21 @@ def build(
 
 def _add(parser: argparse.ArgumentParser, option: Option) -> None:
     names = [each for each in (option.short, option.name) if each]
+    says = _literal(option.says)
     if option.name == "--version":
         version = f"%(prog)s {__version__}"
-        parser.add_argument(*names, action="version", version=version, help=_literal(option.says))
+        parser.add_argument(*names, action="version", version=version, help=says)
     elif not option.takes and not option.is_argument:
-        parser.add_argument(*names, action="store_true", help=_literal(option.says))
+        parser.add_argument(*names, action="store_true", help=says)
     elif option.is_argument:
         parser.add_argument(
-            option.name.lower(), metavar=option.name, type=_type(option),
-            help=_literal(option.says),
+            option.name.lower(), metavar=option.name, type=_type(option), help=says,
             nargs="?" if option.optional else None,
         )  # fmt: skip
     else:
         parser.add_argument(
             *names, metavar=option.takes, type=_type(option), default=option.default,
-            choices=option.choices or None, help=_literal(option.says),
+            choices=option.choices or None, help=says,
         )  # fmt: skip
 
 

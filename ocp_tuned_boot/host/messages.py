@@ -28,8 +28,10 @@ FIELDS = {
     "TUNED_LOGGER": "The part of TuneD that wrote this line of TuneD's log.",
 }
 
-#: The catalog's advice where the cause has none of its own.
+#: The advice where the cause has none of its own.
 WITHOUT_ADVICE = "To see what is known about this node: ocp-tuned-boot status"
+# What a field has that is empty, if not "-".
+_EMPTY = {"OCP_TUNED_ADVICE": WITHOUT_ADVICE}
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Message:
 
     def extra(self, **values: str | float) -> Extra:
         """What a call of `logging` passes on as `extra=`: the ID, and the fields by their names
-        without OCP_TUNED_. What is empty is `-`: where the catalog names a field that an entry does
-        not have, journalctl shows the name of the field."""
+        without OCP_TUNED_. An empty one is `-`, or for an advice where to look: where the catalog
+        names a field that an entry does not have, journalctl shows the name of the field."""
         return _extra({"MESSAGE_ID": self.id, **_named(values)})
 
 
@@ -60,13 +62,11 @@ def _named(values: dict[str, str | float]) -> dict[str, str]:
     given = {f"OCP_TUNED_{name.upper()}": value for name, value in values.items()}
     if not given.keys() <= FIELDS.keys():
         raise KeyError(*(given.keys() - FIELDS.keys()))
-    if "OCP_TUNED_ADVICE" in given:
-        given["OCP_TUNED_ADVICE"] = given["OCP_TUNED_ADVICE"] or WITHOUT_ADVICE
-    return {name: _text(value) for name, value in given.items()}
+    return {name: _text(value) or _EMPTY.get(name, "-") for name, value in given.items()}
 
 
 def _text(value: str | float) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else value or "-"
+    return f"{value:.3f}" if isinstance(value, float) else value
 
 
 def _extra(fields: dict[str, str]) -> Extra:

@@ -325,10 +325,10 @@ def manager(*wanted: str) -> dict[str, str]:
 
 
 def is_shutting_down() -> bool:
-    """Whether the machine is being stopped or rebooted (systemctl(1), is-system-running). False if
-    systemd cannot be reached."""
+    """Whether the machine is being stopped or rebooted (systemd.special(7), shutdown.target), also
+    while it still boots. False if systemd cannot be reached."""
     try:
-        return manager("SystemState").get("SystemState") == "stopping"
+        return "shutdown.target" in jobs()
     except HostError as error:
         log.debug("%s", error)
         return False

@@ -107,22 +107,17 @@ def test_the_next_podman(image: str, cell: matrix.Cell) -> None:
 def test_what_tuned_says(image: str, tmp_path: Path, cell: matrix.Cell) -> None:
     """Profiles mean and do the same with our program in the container as with TuneD alone."""
     cell("said", "", image)
-    with KernelKnobs({}):
-        _says(image, tmp_path)
-
-
-def _says(image: str, tmp_path: Path) -> None:
-    for number, profile in enumerate(STOCK):
-        test_inside.test_a_stock_profile_means_and_does_the_same(
-            TunedRoot(image, tmp_path / f"stock-{number}"), profile
-        )
-    for test in (
+    stock = test_inside.test_a_stock_profile_means_and_does_the_same
+    tests: list[Callable[[TunedRoot], None]] = [partial(stock, profile=each) for each in STOCK]
+    tests += (
         test_inside.test_a_custom_profile_means_and_does_the_same,
         test_inside.test_each_option_has_a_state,
         test_inside.test_a_profile_that_cannot_be_loaded,
         test_inside.test_verify_writes_nothing,
-    ):
-        test(TunedRoot(image, tmp_path / test.__name__))
+    )
+    with KernelKnobs({}):
+        for number, test in enumerate(tests):
+            test(TunedRoot(image, tmp_path / str(number)))
 
 
 @pytest.mark.parametrize("suite", matrix.SYSTEMS)

@@ -313,3 +313,20 @@ def test_states_that_are_not_those_asked_for_are_unknown(
 ) -> None:
     monkeypatch.setattr(systemd, "_systemctl", lambda *_: said)
     assert systemd.unit_states(["a.service", "b.service"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("job", "stops"),
+    [
+        ("7 shutdown.target start waiting", True),
+        ("7 ocp-tuned.service stop running", False),
+        ("", False),
+    ],
+)
+def test_a_machine_is_shutting_down_while_systemd_has_that_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, job: str, stops: bool
+) -> None:
+    systemctl(monkeypatch, tmp_path, f"echo '{job}'\n")
+    assert systemd.is_shutting_down() is stops
+    systemctl(monkeypatch, tmp_path, "echo Failed to connect >&2; exit 1")
+    assert systemd.is_shutting_down() is False
